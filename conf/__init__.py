@@ -1,0 +1,1 @@
+"""Hydra yaml, one group per package; ``experiment/`` holds named whole runs."""

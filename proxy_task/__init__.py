@@ -1,0 +1,4 @@
+"""The proxy task: ``score(spec, seed)`` trains a small RetinaNet on COCO-format data. Knows nothing of a search.
+
+Imports nothing by itself, so that light commands stay light: import `spinesearch.proxy_task.task` and its neighbours.
+"""

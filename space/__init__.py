@@ -1,0 +1,26 @@
+"""What can be built: specs and search spaces. Pure data: no torch, no ray, no I/O beyond JSON."""
+
+from spinesearch.space.presets import PRESETS, R0_SP53, SPINENET_49, preset
+from spinesearch.space.spec import (
+    BLOCK_TYPES,
+    OUTPUT_LEVELS,
+    SPINENET_STEM,
+    ArchSpec,
+    BlockSpec,
+    SpecError,
+    load_spec,
+)
+
+__all__ = [
+    "BLOCK_TYPES",
+    "OUTPUT_LEVELS",
+    "PRESETS",
+    "R0_SP53",
+    "SPINENET_49",
+    "SPINENET_STEM",
+    "ArchSpec",
+    "BlockSpec",
+    "SpecError",
+    "load_spec",
+    "preset",
+]

@@ -1,0 +1,65 @@
+"""Published architectures as specs, each with its source."""
+
+from __future__ import annotations
+
+import difflib
+
+from spinesearch.space.spec import ArchSpec, SpecError
+
+# SpineNet-49: figure 4 and the released code (block specs of SpineNet).
+SPINENET_49 = ArchSpec.from_tuples(
+    [
+        (2, "bottleneck", (0, 1), False),
+        (4, "residual", (0, 1), False),
+        (3, "bottleneck", (2, 3), False),
+        (4, "bottleneck", (2, 4), False),
+        (6, "residual", (3, 5), False),
+        (4, "bottleneck", (3, 5), False),
+        (5, "residual", (6, 7), False),
+        (7, "residual", (6, 8), False),
+        (5, "bottleneck", (8, 9), False),
+        (5, "bottleneck", (8, 10), False),
+        (4, "bottleneck", (5, 10), True),
+        (3, "bottleneck", (4, 10), True),
+        (5, "bottleneck", (7, 12), True),
+        (7, "bottleneck", (5, 14), True),
+        (6, "bottleneck", (12, 14), True),
+    ],
+    name="spinenet49",
+)
+
+# R0-SP53: figure 4 of the paper; permutation and connections only, all bottlenecks.
+R0_SP53 = ArchSpec.from_tuples(
+    [
+        (2, "bottleneck", (0, 1), False),
+        (3, "bottleneck", (0, 1), False),
+        (3, "bottleneck", (2, 3), False),
+        (4, "bottleneck", (2, 4), False),
+        (4, "bottleneck", (3, 5), False),
+        (3, "bottleneck", (5, 6), False),
+        (5, "bottleneck", (4, 7), False),
+        (4, "bottleneck", (4, 8), False),
+        (4, "bottleneck", (8, 9), False),
+        (4, "bottleneck", (8, 10), False),
+        (3, "bottleneck", (4, 10), True),
+        (4, "bottleneck", (6, 7), True),
+        (5, "bottleneck", (8, 13), True),
+        (7, "bottleneck", (6, 9), True),
+        (6, "bottleneck", (7, 9), True),
+    ],
+    name="r0_sp53",
+)
+
+PRESETS = {spec.name: spec for spec in (SPINENET_49, R0_SP53)}
+
+
+def preset(name: str) -> ArchSpec:
+    """The published spec of this name.
+
+    Raises:
+        SpecError: there is none; the message offers the nearest names.
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.3) or sorted(PRESETS)
+        raise SpecError(f"preset: no architecture is called {name!r}; did you mean {', '.join(near)}?")
+    return PRESETS[name]
