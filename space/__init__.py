@@ -1,5 +1,7 @@
 """What can be built: specs and search spaces. Pure data: no torch, no ray, no I/O beyond JSON."""
 
+from spinesearch.space.base import Decision, SearchSpace
+from spinesearch.space.draw import draw_spec
 from spinesearch.space.presets import PRESETS, R0_SP53, SPINENET_49, preset
 from spinesearch.space.spec import (
     BLOCK_TYPES,
@@ -10,6 +12,7 @@ from spinesearch.space.spec import (
     SpecError,
     load_spec,
 )
+from spinesearch.space.spinenet import SpineNetSpace
 
 __all__ = [
     "BLOCK_TYPES",
@@ -20,7 +23,11 @@ __all__ = [
     "SPINENET_STEM",
     "ArchSpec",
     "BlockSpec",
+    "Decision",
+    "SearchSpace",
     "SpecError",
+    "SpineNetSpace",
+    "draw_spec",
     "load_spec",
     "preset",
 ]

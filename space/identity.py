@@ -1,8 +1,9 @@
 """The canonical form of a spec, and its hash: equal networks get one `arch_id`.
 
-What a network computes depends on the graph alone: parents are a set, the order in which blocks were written matters
-only through the features that an output block picks up unresampled, and a block that no output depends on changes
-nothing. The canonical form is therefore the live graph, labelled in an order that depends on its structure only.
+What a network computes depends on the graph alone: parents are a set, the order in which blocks were written
+matters only through the features that an output block picks up unresampled, and a block that no output
+depends on changes nothing. The canonical form is therefore the live graph, labelled in an order that depends
+on its structure only.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ def canonical_form(spec: ArchSpec) -> list[list[object]]:
     """The live graph as nested lists, the same for every spec that builds the same network.
 
     Returns:
-        Per live block, in an order that follows from the structure: level, type, role (``stem`` with its place in the
-        chain, ``output`` or ``intermediate``), the positions of its resampled parents, and those of the features added
-        unresampled.
+        Per live block, in an order that follows from the structure: level, type, role (``stem`` with its
+        place in the chain, ``output`` or ``intermediate``), the positions of its resampled parents, and those
+        of the features added unresampled.
     """
     graph = _live_graph(spec)
     colours = _refine(graph, {i: node.label for i, node in graph.items()})
@@ -61,7 +62,9 @@ def _live_graph(spec: ArchSpec) -> dict[int, _Node]:
     graph = {}
     for i in sorted(live_blocks(spec)):
         block = spec.block(i)
-        role: Hashable = ("stem", i) if i < len(spec.stem) else ("output" if block.is_output else "intermediate")
+        role: Hashable = (
+            ("stem", i) if i < len(spec.stem) else ("output" if block.is_output else "intermediate")
+        )
         label = (block.level, block.block_type, str(role))
         graph[i] = _Node(label, frozenset(block.parents), frozenset(extra[i]))
     return graph
@@ -98,7 +101,7 @@ def _ranked(colours: Mapping[int, Hashable]) -> dict[int, int]:
 
 
 def _smallest_encoding(graph: Mapping[int, _Node], colours: Mapping[int, int]) -> list[list[object]]:
-    """Encoding under the discrete colouring reached; ties are broken each way and the smallest result kept."""
+    """Encoding under a colouring without ties; ties are broken each way and the smallest result kept."""
     by_colour: dict[int, list[int]] = {}
     for i, colour in colours.items():
         by_colour.setdefault(colour, []).append(i)
@@ -114,6 +117,10 @@ def _smallest_encoding(graph: Mapping[int, _Node], colours: Mapping[int, int]) -
 
 def _encoding(graph: Mapping[int, _Node], position: Mapping[int, int]) -> list[list[object]]:
     return [
-        [*node.label, sorted(position[p] for p in node.parents), sorted(position[p] for p in node.unresampled)]
+        [
+            *node.label,
+            sorted(position[p] for p in node.parents),
+            sorted(position[p] for p in node.unresampled),
+        ]
         for _, node in sorted(graph.items(), key=lambda item: position[item[0]])
     ]

@@ -31,8 +31,8 @@ class BlockSpec:
     Attributes:
         level: the block's resolution is 1 / 2**level of the input, `MIN_LEVEL`..`MAX_LEVEL`.
         block_type: one of `BLOCK_TYPES`.
-        parents: ids of the two earlier blocks it reads, in the order they were given (a set in meaning; the order
-            only names the weights). Empty for a stem block, which reads the block before it.
+        parents: ids of the two earlier blocks it reads, in the order they were given (a set in meaning; the
+            order only names the weights). Empty for a stem block, which reads the block before it.
         is_output: whether an endpoint (P3..P7) is attached.
     """
 
@@ -42,7 +42,8 @@ class BlockSpec:
     is_output: bool = False
 
 
-# SpineNet's stem after the 7x7 convolution and the pool: two chained L2 bottlenecks (section 3.2 of the paper).
+# SpineNet's stem after the 7x7 convolution and the pool: two chained L2 bottlenecks (section 3.2 of the
+# paper).
 SPINENET_STEM = (BlockSpec(level=2), BlockSpec(level=2))
 
 
@@ -97,13 +98,13 @@ class ArchSpec:
     ) -> tuple[tuple[int, ...], ...]:
         """Ids of the features added as they are to each block's input, beside its two resampled parents.
 
-        The authors' rule: at an output block, every earlier feature that nothing has read so far (this block's own
-        parents count as read; the stem's chain does not) and that has the block's own size and channels is added,
-        and then counts as read.
+        The authors' rule: at an output block, every earlier feature that nothing has read so far (this
+        block's own parents count as read; the stem's chain does not) and that has the block's own size and
+        channels is added, and then counts as read.
 
         Args:
-            feature_key: size and channels of a block's feature, by block id; features of equal keys can be added.
-                By default level and type, which is the same thing for every input above 64 pixels.
+            feature_key: size and channels of a block's feature, by block id; features of equal keys can be
+                added. By default level and type, which is the same thing for every input above 64 pixels.
 
         Returns:
             One tuple per block id, empty for stem and intermediate blocks.
@@ -127,7 +128,7 @@ class ArchSpec:
 
     @classmethod
     def from_tuples(
-        cls, blocks: Iterable[Sequence[Any]], *, stem: tuple[BlockSpec, ...] = SPINENET_STEM, name: str = ""
+        cls, blocks: Iterable[Any], *, stem: tuple[BlockSpec, ...] = SPINENET_STEM, name: str = ""
     ) -> Self:
         """Spec from the authors' list form ``(level, block_fn, (parent, parent), is_output)``.
 
@@ -137,7 +138,9 @@ class ArchSpec:
         for offset, row in enumerate(blocks):
             where = f"block {len(stem) + offset}"
             if not isinstance(row, Sequence) or isinstance(row, str) or len(row) != 4:
-                raise SpecError(f"{where}: expected (level, block_fn, (parent, parent), is_output), got {row!r}")
+                raise SpecError(
+                    f"{where}: expected (level, block_fn, (parent, parent), is_output), got {row!r}"
+                )
             level, block_type, parents, is_output = row
             specs.append(_block_from_fields(where, level, block_type, parents, is_output))
         return cls(blocks=tuple(specs), stem=stem, name=name)
@@ -170,7 +173,8 @@ class ArchSpec:
         """Spec from the plain data of `to_dict`; other keys (an export's provenance) are left alone.
 
         Raises:
-            SpecError: a field is missing or wrong, or the recorded ``arch_id`` is not the one of these blocks.
+            SpecError: a field is missing or wrong, or the recorded ``arch_id`` is not the one of these
+                blocks.
         """
         if not isinstance(data, dict):
             raise SpecError(f"spec: expected an object, got {type(data).__name__}")
@@ -186,7 +190,9 @@ class ArchSpec:
             where = f"block {i}"
             _check_fields(where, row, ("level", "block_type", "parents", "is_output"))
             if row.get("id", i) != i:
-                raise SpecError(f"{where}: id must be {i} (ids count through stem and blocks), got {row['id']!r}")
+                raise SpecError(
+                    f"{where}: id must be {i} (ids count through stem and blocks), got {row['id']!r}"
+                )
             blocks.append(
                 _block_from_fields(where, row["level"], row["block_type"], row["parents"], row["is_output"])
             )
@@ -252,7 +258,9 @@ def _block_from_fields(where: str, level: Any, block_type: Any, parents: Any, is
         raise SpecError(f"{where}: level must be an integer, got {level!r}")
     if not isinstance(block_type, str):
         raise SpecError(f"{where}: block_type must be one of {', '.join(BLOCK_TYPES)}, got {block_type!r}")
-    if not isinstance(parents, list | tuple) or any(isinstance(p, bool) or not isinstance(p, int) for p in parents):
+    if not isinstance(parents, list | tuple) or any(
+        isinstance(p, bool) or not isinstance(p, int) for p in parents
+    ):
         raise SpecError(f"{where}: parents must be a list of block ids, got {parents!r}")
     if not isinstance(is_output, bool):
         raise SpecError(f"{where}: is_output must be true or false, got {is_output!r}")
@@ -267,7 +275,9 @@ def _validate(spec: ArchSpec) -> None:
         if not MIN_LEVEL <= block.level <= MAX_LEVEL:
             raise SpecError(f"{where}: level must be in {MIN_LEVEL}..{MAX_LEVEL}, got {block.level}")
         if block.block_type not in BLOCK_TYPES:
-            raise SpecError(f"{where}: block_type must be one of {', '.join(BLOCK_TYPES)}, got {block.block_type!r}")
+            raise SpecError(
+                f"{where}: block_type must be one of {', '.join(BLOCK_TYPES)}, got {block.block_type!r}"
+            )
         if i < len(spec.stem):
             if block.parents or block.is_output:
                 raise SpecError(f"{where}: a stem block has no parents and is no output, got {block}")

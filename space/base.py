@@ -1,0 +1,59 @@
+"""What every search space offers: `SearchSpace`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from spinesearch.space.spec import ArchSpec
+
+
+class Decision(NamedTuple):
+    """One decision of a space: what it decides, for people, and among how many choices."""
+
+    name: str
+    num_choices: int
+
+
+class SearchSpace(Protocol):
+    """A set of architectures, each reached by a fixed number of decisions in a fixed order.
+
+    Example::
+
+        tokens = []
+        for _ in space.decisions:
+            mask = space.choice_mask(tokens)      # which choices are allowed now
+            tokens.append(mask.index(True))
+        spec = space.decode(tokens)
+    """
+
+    @property
+    def name(self) -> str:
+        """What the configuration calls it."""
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Every decision in order."""
+
+    @property
+    def num_choices(self) -> tuple[int, ...]:
+        """Number of choices of each decision, before masking."""
+
+    @property
+    def size(self) -> int:
+        """Exact number of choice sequences the masks allow."""
+
+    def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
+        """Which choices the decision after ``prefix`` has; at least one."""
+
+    def decode(self, tokens: Sequence[int]) -> ArchSpec:
+        """The spec of a complete choice sequence; `SpecError` if a choice is not allowed."""
+
+    def encode(self, spec: ArchSpec) -> tuple[int, ...]:
+        """A choice sequence that decodes to this spec; `SpecError` if it is not in the space."""
+
+    def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """A choice sequence drawn uniformly from all allowed ones."""

@@ -1,0 +1,42 @@
+"""A spec drawn as text: levels down, blocks across, parents below."""
+
+from __future__ import annotations
+
+from spinesearch.space.identity import live_blocks
+from spinesearch.space.spec import ArchSpec
+
+_SYMBOLS = {"bottleneck": "B", "residual": "R"}
+
+
+def draw_spec(spec: ArchSpec) -> str:
+    """Text picture of a spec: one row per level, one column per block, parents in the rows below.
+
+    ``B`` is a bottleneck, ``R`` a residual block, ``[B]`` an output, ``(B)`` a stem block, ``b`` or ``r`` one
+    that no output depends on. ``+`` names the features an output adds unresampled.
+    """
+    extra = spec.unresampled_inputs()
+    live = live_blocks(spec)
+    cells = []
+    for i, block in enumerate(spec.all_blocks):
+        symbol = _SYMBOLS[block.block_type]
+        symbol = symbol if i in live else symbol.lower()
+        cells.append(f"[{symbol}]" if block.is_output else f"({symbol})" if i < len(spec.stem) else symbol)
+    levels = sorted({block.level for block in spec.all_blocks})
+    rows = [["block", *(str(i) for i in range(len(spec)))]]
+    for level in levels:
+        rows.append(
+            [
+                f"L{level}",
+                *(c if b.level == level else "·" for c, b in zip(cells, spec.all_blocks, strict=True)),
+            ]
+        )
+    for k in range(2):
+        label = "parents" if k == 0 else ""
+        rows.append([label, *(str(b.parents[k]) if b.parents else "" for b in spec.all_blocks)])
+    if any(extra):
+        rows.append(["+", *(",".join(map(str, ids)) for ids in extra)])
+    first = max(len(row[0]) for row in rows)
+    width = max(len(cell) for row in rows for cell in row[1:])
+    return "\n".join(
+        "  ".join([row[0].ljust(first), *(c.center(width) for c in row[1:])]).rstrip() for row in rows
+    )

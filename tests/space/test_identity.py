@@ -1,0 +1,155 @@
+"""Equal networks, equal ids: relabelled and padded specs, and a brute-force isomorphism test."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from spinesearch.space import SPINENET_49, ArchSpec, BlockSpec, SpineNetSpace
+from spinesearch.space.identity import canonical_form, live_blocks
+
+
+def reordered(spec: ArchSpec, rng: np.random.Generator) -> ArchSpec:
+    """The same graph in another valid order of the intermediate blocks, with parents swapped at random."""
+    num_stem = len(spec.stem)
+    intermediates = [i for i in range(num_stem, len(spec)) if not spec.block(i).is_output]
+    order: list[int] = []
+    while len(order) < len(intermediates):
+        placed = set(order) | set(range(num_stem))
+        ready = [i for i in intermediates if i not in order and set(spec.block(i).parents) <= placed]
+        order.append(int(rng.choice(ready)))
+    order += [i for i in range(num_stem, len(spec)) if spec.block(i).is_output]
+    new_id = {old: new for new, old in enumerate([*range(num_stem), *order])}
+    blocks = []
+    for old in order:
+        parents = [new_id[p] for p in spec.block(old).parents]
+        rng.shuffle(parents)
+        blocks.append(replace(spec.block(old), parents=tuple(int(p) for p in parents)))
+    return replace(spec, blocks=tuple(blocks))
+
+
+def test_order_of_blocks_and_parents_does_not_matter():
+    space, rng = SpineNetSpace(), np.random.default_rng(1)
+    for _ in range(300):
+        spec = space.decode(space.sample(rng))
+        # Outputs pick features up in order, so only intermediate blocks may be moved freely.
+        assert reordered(spec, rng).arch_id == spec.arch_id
+
+
+def test_ids_are_pinned():
+    # A change of these values orphans every ledger and export: it needs a new schema version.
+    assert SPINENET_49.arch_id == "af6e18860979"
+
+
+def test_any_change_that_matters_changes_the_id():
+    space, rng = SpineNetSpace(), np.random.default_rng(2)
+    for _ in range(100):
+        spec = space.decode(space.sample(rng))
+        live = live_blocks(spec)
+        for i in range(2, len(spec)):
+            block = spec.block(i)
+            if block.is_output:
+                continue
+            other_type = "residual" if block.block_type == "bottleneck" else "bottleneck"
+            blocks = list(spec.blocks)
+            blocks[i - 2] = replace(block, block_type=other_type)
+            changed = replace(spec, blocks=tuple(blocks))
+            if i in live or i in live_blocks(changed):
+                assert changed.arch_id != spec.arch_id
+
+
+def test_a_block_that_no_output_depends_on_changes_nothing():
+    # Block 2 is read by nobody and matches no output (level 2): leaving it out gives the same network.
+    def small(blocks: list[BlockSpec]) -> ArchSpec:
+        first = 2 + len(blocks)
+        outputs = [BlockSpec(level=level, parents=(0, 1), is_output=True) for level in (3, 4, 5, 6)]
+        last = BlockSpec(level=7, parents=(first, first + 1), is_output=True)
+        return ArchSpec(blocks=(*blocks, *outputs, last))
+
+    dead = small([BlockSpec(level=2, parents=(0, 1))])
+    assert 2 not in live_blocks(dead)
+    assert dead.arch_id == small([]).arch_id
+    # At level 3 the first output picks it up unresampled, so it counts.
+    picked_up = small([BlockSpec(level=3, parents=(0, 1))])
+    assert 2 in live_blocks(picked_up)
+    assert picked_up.arch_id != small([]).arch_id
+    # A dead block still reads: what it read is not picked up any more.
+    hidden = small([BlockSpec(level=3, parents=(0, 1)), BlockSpec(level=2, parents=(0, 2))])
+    assert hidden.arch_id == small([]).arch_id
+
+
+def test_sharing_a_block_is_not_the_same_as_having_two_alike():
+    # X and Y read one block twice, or twins: ancestors look alike from every node, the networks differ.
+    def arch(x: tuple[int, int], y: tuple[int, int], z: tuple[int, int]) -> ArchSpec:
+        twin = BlockSpec(level=4, block_type="residual", parents=(0, 1))
+        blocks = [twin, twin, BlockSpec(level=3, block_type="residual", parents=(0, 1))]
+        outputs = [
+            BlockSpec(level=3, parents=x, is_output=True),
+            BlockSpec(level=4, parents=y, is_output=True),
+            BlockSpec(level=5, parents=z, is_output=True),
+            BlockSpec(level=6, parents=(0, 1), is_output=True),
+            BlockSpec(level=7, parents=(0, 1), is_output=True),
+        ]
+        return ArchSpec(blocks=(*blocks, *outputs))
+
+    shared_by_xy, shared_by_xz = arch((2, 4), (2, 4), (3, 4)), arch((2, 4), (3, 4), (2, 4))
+    assert shared_by_xy.arch_id != shared_by_xz.arch_id
+    assert arch((2, 4), (2, 4), (3, 4)).arch_id == arch((3, 4), (3, 4), (2, 4)).arch_id
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ids_agree_with_brute_force_isomorphism(seed: int):
+    """Few kinds of three blocks, so that equal graphs are common: ids are equal iff a relabelling exists."""
+    rng = np.random.default_rng(seed)
+
+    def graph(spec: ArchSpec) -> tuple[dict[int, tuple[object, ...]], frozenset[int]]:
+        extra = spec.unresampled_inputs()
+        live = live_blocks(spec)
+        nodes = {}
+        for i in live:
+            block = spec.block(i)
+            kind = f"stem{i}" if i < 2 else "output" if block.is_output else "plain"
+            nodes[i] = (block.level, block.block_type, kind, frozenset(block.parents), frozenset(extra[i]))
+        return nodes, live
+
+    def isomorphic(a: ArchSpec, b: ArchSpec) -> bool:
+        (left, left_ids), (right, right_ids) = graph(a), graph(b)
+        left_free = [i for i in left_ids if i >= 2]
+        right_free = [i for i in right_ids if i >= 2]
+        if len(left_free) != len(right_free):
+            return False
+        # Outputs differ by level, so only the intermediates can be matched in several ways.
+        fixed = {0: 0, 1: 1}
+        for i in left_free:
+            if a.block(i).is_output:
+                fixed[i] = b.output_ids[a.block(i).level]
+        plain_left = [i for i in left_free if not a.block(i).is_output]
+        plain_right = [i for i in right_free if not b.block(i).is_output]
+        for images in itertools.permutations(plain_right):
+            to = fixed | dict(zip(plain_left, images, strict=True))
+            if all(
+                (*left[i][:3], frozenset(to[p] for p in left[i][3]), frozenset(to[p] for p in left[i][4]))
+                == right[to[i]]
+                for i in left
+            ):
+                return True
+        return False
+
+    space = SpineNetSpace(base_levels={4: 3}, level_offsets=(0,), block_types=("bottleneck",), window=2)
+    base = space.decode(space.sample(rng))
+    fixed_outputs = base.blocks[3:]
+    specs = []
+    for _ in range(25):
+        blocks = []
+        for i in range(2, 5):
+            parents = sorted(rng.choice(i, size=2, replace=False).tolist())
+            kind = ("bottleneck", "residual")[int(rng.integers(2))]
+            blocks.append(BlockSpec(level=int(rng.integers(3, 5)), block_type=kind, parents=tuple(parents)))
+        specs.append(replace(base, blocks=(*blocks, *fixed_outputs)))
+    equal = 0
+    for a, b in itertools.combinations(specs, 2):
+        same = isomorphic(a, b)
+        equal += same
+        assert (a.arch_id == b.arch_id) == same, (canonical_form(a), canonical_form(b))
+    assert equal < len(specs) * (len(specs) - 1) / 2

@@ -1,0 +1,135 @@
+import json
+import pickle
+from dataclasses import replace
+
+import pytest
+
+from spinesearch import ArchSpec, BlockSpec, SpecError, load_spec, preset
+from spinesearch.space import PRESETS, R0_SP53, SPINENET_49, draw_spec
+
+
+def edited(block_id: int, **changes: object) -> dict[str, object]:
+    """SpineNet-49 as plain data with some fields of one block changed."""
+    data = SPINENET_49.to_dict()
+    del data["arch_id"]
+    data["blocks"][block_id - 2].update(changes)
+    return data
+
+
+@pytest.mark.parametrize("spec", PRESETS.values(), ids=PRESETS)
+def test_json_round_trip(spec: ArchSpec, tmp_path):
+    path = tmp_path / "spec.json"
+    path.write_text(spec.to_json())
+    loaded = load_spec(path)
+    assert loaded == spec
+    assert (loaded.name, loaded.arch_id) == (spec.name, spec.arch_id)
+    assert ArchSpec.from_tuples(spec.to_tuples()) == spec
+    assert pickle.loads(pickle.dumps(spec)) == spec
+
+
+def test_the_authors_extra_edges():
+    # Section 2.6 of the reference: 11 -> 14 in SpineNet-49 and 11 -> 13 in R0-SP53, nothing else.
+    extra = {i: ids for i, ids in enumerate(SPINENET_49.unresampled_inputs()) if ids}
+    assert extra == {14: (11,)}
+    assert {i: ids for i, ids in enumerate(R0_SP53.unresampled_inputs()) if ids} == {13: (11,)}
+
+
+def test_presets_have_the_papers_block_counts():
+    # "From ResNet-50 to SpineNet": permuted {L2..L7}, outputs included.
+    def counts(spec):
+        levels = [block.level for block in spec.blocks]
+        return [levels.count(level) for level in range(2, 8)]
+
+    assert counts(SPINENET_49) == [1, 2, 4, 4, 2, 2]
+    assert counts(R0_SP53) == [1, 4, 6, 2, 1, 1]
+
+
+def test_a_preset_that_does_not_exist_offers_near_names():
+    with pytest.raises(SpecError, match="did you mean spinenet49"):
+        preset("spinenet-49")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            edited(7, parents=[9, 3]),
+            r"block 7: parents must be earlier blocks, got \(9, 3\); valid ids are 0..6",
+        ),
+        (edited(7, parents=[7, 3]), "block 7: parents must be earlier blocks"),
+        (edited(7, parents=[-1, 3]), "block 7: parents must be earlier blocks"),
+        (edited(7, parents=[3, 3]), r"block 7: parents must be two different blocks, got \(3, 3\)"),
+        (edited(7, parents=[3]), "block 7: parents must be two different blocks"),
+        (edited(7, parents="3,5"), "block 7: parents must be a list of block ids, got '3,5'"),
+        (
+            edited(7, block_type="basic"),
+            "block 7: block_type must be one of bottleneck, residual, got 'basic'",
+        ),
+        (edited(7, block_type=None), "block 7: block_type must be one of bottleneck, residual, got None"),
+        (edited(7, level=8), r"block 7: level must be in 1..7, got 8"),
+        (edited(7, level=0), r"block 7: level must be in 1..7, got 0"),
+        (edited(7, level="4"), "block 7: level must be an integer, got '4'"),
+        (edited(7, is_output=1), "block 7: is_output must be true or false, got 1"),
+        (edited(7, id=8), "block 7: id must be 7"),
+        (edited(13, is_output=False), "exactly one output block is needed at level 3, got none"),
+        (edited(13, level=4), "exactly one output block is needed at level 3, got none"),
+        (edited(4, is_output=True), "exactly one output block is needed at level 3, got 2"),
+        (edited(2, is_output=True), r"output blocks stand at levels \(3, 4, 5, 6, 7\), got one at level 2"),
+        ({**SPINENET_49.to_dict(), "arch_id": "0" * 12}, "arch_id: the file says '000000000000'"),
+        (
+            {**SPINENET_49.to_dict(), "schema_version": 99},
+            "schema_version: this release reads version 1, got 99",
+        ),
+        ({**SPINENET_49.to_dict(), "stem": [], "blocks": []}, "stem: at least one block is needed"),
+        ({**SPINENET_49.to_dict(), "blocks": "none"}, "blocks: expected a list of objects"),
+        ({**SPINENET_49.to_dict(), "name": 3}, "name: expected a string, got 3"),
+        ([1, 2], "spec: expected an object, got list"),
+    ],
+)
+def test_a_bad_spec_file_is_one_clear_line(data, message, tmp_path):
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(SpecError, match=message) as caught:
+        load_spec(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_spec(tmp_path):
+    with pytest.raises(SpecError, match=r"cannot be read: No such file"):
+        load_spec(tmp_path / "absent.json")
+    (tmp_path / "torn.json").write_text('{"schema_version": 1,')
+    with pytest.raises(SpecError, match="not JSON"):
+        load_spec(tmp_path / "torn.json")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpecError, match="not UTF-8"):
+        load_spec(tmp_path / "binary.json")
+    with pytest.raises(SpecError, match=r"block 2: expected \(level, block_fn"):
+        ArchSpec.from_tuples([(2, "bottleneck", (0, 1))])
+
+
+def test_a_missing_field_is_named():
+    data = SPINENET_49.to_dict()
+    del data["blocks"][3]["parents"]
+    with pytest.raises(SpecError, match="block 5: missing field 'parents'"):
+        ArchSpec.from_dict(data)
+
+
+def test_a_stem_block_has_no_parents():
+    with pytest.raises(SpecError, match="block 1: a stem block has no parents"):
+        replace(SPINENET_49, stem=(BlockSpec(level=2), BlockSpec(level=2, parents=(0, 1))))
+
+
+def test_drawing_names_every_block_and_edge():
+    assert draw_spec(SPINENET_49).splitlines() == [
+        "block     0    1    2    3    4    5    6    7    8    9    10   11   12   13   14   15   16",
+        "L2       (B)  (B)   B    ·    ·    ·    ·    ·    ·    ·    ·    ·    ·    ·    ·    ·    ·",
+        "L3        ·    ·    ·    ·    B    ·    ·    ·    ·    ·    ·    ·    ·   [B]   ·    ·    ·",
+        "L4        ·    ·    ·    R    ·    B    ·    B    ·    ·    ·    ·   [B]   ·    ·    ·    ·",
+        "L5        ·    ·    ·    ·    ·    ·    ·    ·    R    ·    B    B    ·    ·   [B]   ·    ·",
+        "L6        ·    ·    ·    ·    ·    ·    R    ·    ·    ·    ·    ·    ·    ·    ·    ·   [B]",
+        "L7        ·    ·    ·    ·    ·    ·    ·    ·    ·    R    ·    ·    ·    ·    ·   [B]   ·",
+        "parents             0    0    2    2    3    3    6    6    8    8    5    4    7    5    12",
+        "                    1    1    3    4    5    5    7    8    9    10   10   10   12   14   14",
+        "+                                                                               11",
+    ]
