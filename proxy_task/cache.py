@@ -1,0 +1,75 @@
+"""The folder of what is derived from data sets and can be deleted at any time; a lock on each entry."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from spinesearch.proxy_task.errors import DataError
+
+MOVE_HINT = "set data.cache_dir or $SPINESEARCH_CACHE to a folder elsewhere"
+_GB = 1e9
+
+
+def default_cache_dir() -> Path:
+    """`$SPINESEARCH_CACHE`, else `$XDG_CACHE_HOME/spinesearch`, else `~/.cache/spinesearch`."""
+    if own := os.environ.get("SPINESEARCH_CACHE"):
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "spinesearch"
+
+
+@contextmanager
+def build_lock(entry: Path) -> Iterator[None]:
+    """Holds the lock on building one cache entry; other processes wait here until it is released.
+
+    The kernel drops the lock when its holder dies, however that happens. The (empty) lock file stays:
+    removing it would let a waiting process and a newcomer each lock a file of their own.
+
+    Raises:
+        DataError: the folder cannot be written, or its file system has no locks.
+    """
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        handle = open(entry.with_name(f".{entry.name}.lock"), "wb")  # noqa: SIM115
+    except OSError as error:
+        raise DataError(
+            f"cache folder {entry.parent}: cannot be written ({error.strerror}); {MOVE_HINT}"
+        ) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise DataError(
+                f"cache folder {entry.parent}: no file locks there ({error.strerror}); {MOVE_HINT}"
+            ) from error
+        yield
+
+
+def partial_path(entry: Path) -> Path:
+    """Where an entry is built before it is renamed into place; one name, as the lock allows one builder."""
+    return entry.with_name(f".{entry.name}.partial")
+
+
+def publish(entry: Path) -> None:
+    """Renames a finished build into place; from here on every process sees the whole entry."""
+    partial_path(entry).rename(entry)
+    folder = os.open(entry.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def check_free_space(folder: Path, num_bytes: int, what: str) -> None:
+    """Raises `DataError` unless `folder`'s file system has room for `num_bytes` more."""
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise DataError(
+            f"cache folder {folder}: {what} needs {num_bytes / _GB:.2f} GB, {free / _GB:.2f} GB are free; "
+            f"free some space, or {MOVE_HINT}"
+        )

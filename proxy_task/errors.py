@@ -1,0 +1,10 @@
+"""What the proxy task tells a user who gave it data it cannot train on."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """A data set, one of its files or a `data.*` setting breaks a rule.
+
+    The message is one line for the user: what, its value, the rule and the next step.
+    """
