@@ -1,0 +1,45 @@
+"""Uniform random search, the baseline that every strategy has to beat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng
+
+
+class RandomController:
+    """Candidates drawn uniformly from the space; learns nothing.
+
+    Args:
+        space: what to choose from.
+        seed: the run's seed; candidate i depends on (seed, i) alone.
+    """
+
+    def __init__(self, space: DecisionSpace, *, seed: int) -> None:
+        self._space = space
+        self._seed = seed
+        self._log_prob = -math.log(space.size)
+        self._num_suggested = 0
+
+    def suggest(self, count: int) -> list[Suggestion]:
+        """The next ``count`` candidates."""
+        first = self._num_suggested
+        self._num_suggested += count
+        return [
+            Suggestion(tokens=self._space.sample(candidate_rng(self._seed, i)), log_prob=self._log_prob)
+            for i in range(first, first + count)
+        ]
+
+    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        """Nothing to learn, nothing to log."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many candidates were suggested."""
+        return {"num_suggested": self._num_suggested}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        self._num_suggested = int(state["num_suggested"])
