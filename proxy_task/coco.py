@@ -169,8 +169,8 @@ def _file_stats(images_dir: Path, path: Path, images: Sequence[CocoImage]) -> np
             stats.append((stat.st_size, int(stat.st_mtime)))
     if missing:
         raise DataError(
-            f"images folder {images_dir}: {missing[0]!r} is missing ({len(missing)} of {len(images)} images of "
-            f"{path} are); fetch the files, or give the folder they are in"
+            f"images folder {images_dir}: {missing[0]!r} is missing ({len(missing)} of {len(images)} images "
+            f"of {path} are); fetch the files, or give the folder they are in"
         )
     return np.array(stats, np.int64)
 

@@ -58,8 +58,8 @@ def pack_images(
         progress: called with images done and N, from this thread, by the process that builds.
 
     Raises:
-        DataError: an image cannot be decoded or has another size than annotated, or the cache cannot be written
-            or has too little space.
+        DataError: an image cannot be decoded or has another size than annotated, or the cache cannot be
+            written or has too little space.
     """
     longest = np.array([max(image.width, image.height) for image in dataset.images], np.float64)
     scales = (image_size / longest).astype(np.float32)
