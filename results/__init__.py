@@ -1,0 +1,1 @@
+"""The run's ledger and everything read from it: tables, exports."""

@@ -1,0 +1,64 @@
+"""The best architectures of a run as JSON files that `load_spec` reads."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from spinesearch.results.run import Run, Trial, ranked_trials
+
+
+def export_dict(run: Run, trial: Trial, *, rank: int, run_name: str) -> dict[str, Any]:
+    """A spec and where it came from: the search's space, seed and version, the reward and metrics."""
+    spec = run.spec(trial).renamed(f"{run_name}-{rank:02d}")
+    session = run.sessions[0]
+    return {
+        **spec.to_dict(),
+        "reward": trial.reward,
+        "metrics": dict(trial.metrics),
+        "search": {
+            "run": run_name,
+            "trial": trial.trial,
+            "rank": rank,
+            "tokens": list(trial.tokens),
+            "seed": run.config["seed"],
+            "version": session["version"],
+            "space": run.config["space"],
+            "proxy_task": run.config["proxy_task"],
+            "data": session["data"],
+        },
+    }
+
+
+def export_top(run: Run, *, top: int, run_name: str, output_dir: Path) -> list[Path]:
+    """Write the ``top`` best architectures, one file each, best first.
+
+    Args:
+        run: the run.
+        top: how many; fewer are written if fewer completed.
+        run_name: becomes part of every spec's name.
+        output_dir: where to; made if missing. Each file appears whole or not at all.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: nothing has completed yet, or ``top`` is less than 1.
+    """
+    if top < 1:
+        raise ValueError(f"--top: must be at least 1, got {top}")
+    best = ranked_trials(run.trials)[:top]
+    if not best:
+        raise ValueError(f"{run_name}: no trial has completed, so there is nothing to export yet")
+    output_dir.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for rank, trial in enumerate(best, start=1):
+        path = output_dir / f"{rank:02d}_{trial.arch_id}.json"
+        text = json.dumps(export_dict(run, trial, rank=rank, run_name=run_name), indent=2) + "\n"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+        paths.append(path)
+    return paths
