@@ -1,0 +1,84 @@
+"""Batches of the packed data set, in an order that a seed decides.
+
+Shapes: B images of a batch, S side of the square, M boxes per image after padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from spinesearch.proxy_task.augment import Batch
+from spinesearch.proxy_task.data import ProxyData
+
+T = TypeVar("T")
+
+
+def shuffled_batches(
+    index: npt.NDArray[np.int64], *, batch_size: int, num_batches: int, generator: torch.Generator
+) -> Iterator[npt.NDArray[np.int64]]:
+    """This many arrays `[batch_size]` of positions in the pack: one random permutation of `index` after the other.
+
+    A batch may reach over the end of a pass, so all are full and no image is left out of a pass.
+    """
+    pending = index[:0]
+    for _ in range(num_batches):
+        while len(pending) < batch_size:
+            order = torch.randperm(len(index), generator=generator).numpy()
+            pending = np.concatenate((pending, index[order]))
+        yield pending[:batch_size]
+        pending = pending[batch_size:]
+
+
+class BatchLoader:
+    """Batches of the data on a device, by position in the pack.
+
+    Args:
+        data: the opened data.
+        device: where the batches go.
+    """
+
+    def __init__(self, data: ProxyData, device: torch.device) -> None:
+        self.data = data
+        self.device = device
+        sizes = np.array([(image.width, image.height) for image in data.dataset.images], np.float64)
+        scales = data.pack.images.shape[1] / sizes.max(axis=1, keepdims=True)
+        # The packer's own rounding, in float64 like it: it decides which pixels are image and which are padding.
+        self.content = np.rint(sizes * scales).clip(min=1).astype(np.float32)
+
+    def load(self, index: npt.NDArray[np.int64]) -> Batch:
+        """The uint8 images `[B, 3, S, S]` at these positions and their boxes, padded to the fullest image of the batch."""
+        labels = self.data.labels[index]
+        num_boxes = int((labels >= 0).sum(axis=1).max(initial=0))  # objects stand before the padding
+        arrays = (
+            self.data.pack.images[index],
+            self.content[index],
+            self.data.boxes[index, :num_boxes],
+            labels[:, :num_boxes],
+        )
+        tensors = [torch.from_numpy(array) for array in arrays]
+        if self.device.type == "cuda":
+            tensors = [tensor.pin_memory().to(self.device, non_blocking=True) for tensor in tensors]
+        images, *rest = tensors
+        return Batch(images.permute(0, 3, 1, 2), *rest)
+
+
+def one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items, each made on another thread while its predecessor is in use."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending = pool.submit(lambda: list(_take_one(iterator)))
+        while item := pending.result():
+            pending = pool.submit(lambda: list(_take_one(iterator)))
+            yield from item
+
+
+def _take_one(iterator: Iterator[T]) -> Iterator[T]:
+    for item in iterator:
+        yield item
+        return

@@ -1,0 +1,61 @@
+"""RetinaNet's losses with SpineNet's constants.
+
+Shapes: B images, A anchors, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spinesearch.proxy_task.matching import BACKGROUND
+
+# The RetinaNet configuration that the authors of SpineNet released.
+FOCAL_ALPHA = 0.25
+FOCAL_GAMMA = 1.5
+HUBER_DELTA = 0.1
+BOX_LOSS_WEIGHT = 50.0
+CODES_PER_BOX = 4
+
+
+def focal_loss(
+    logits: Tensor, classes: Tensor, *, alpha: float = FOCAL_ALPHA, gamma: float = FOCAL_GAMMA
+) -> Tensor:
+    """Sum, a scalar, of the sigmoid focal loss (arXiv 1708.02002) over all anchors and classes.
+
+    With p the probability given to what is true (present or absent), each entry costs
+    ``-weight * (1 - p) ** gamma * log(p)``, where weight is alpha for the present and 1 - alpha for the absent.
+
+    Args:
+        logits: `[..., A, K]`.
+        classes: `[..., A]`, in 0..K-1, or `BACKGROUND`.
+        alpha: weight of the present class.
+        gamma: how much the easy is discounted; 0 gives the weighted binary cross-entropy.
+    """
+    is_present = classes.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)
+    wrong = torch.where(is_present, -logits, logits)  # logit of being wrong: 1 - p = sigmoid(wrong)
+    cost = F.softplus(wrong)  # -log(p)
+    discount = ((wrong - cost) * gamma).exp()  # (1 - p) ** gamma, with log(sigmoid(x)) = x - softplus(x)
+    weight = torch.where(is_present, alpha, 1 - alpha)
+    return (weight * cost * discount).sum()
+
+
+def detection_loss(cls_logits: Tensor, box_deltas: Tensor, classes: Tensor, codes: Tensor) -> Tensor:
+    """Classification plus weighted box loss of a batch, a float32 scalar.
+
+    Both are normalised by the number of matched anchors of the whole batch plus one, the box loss also by the four
+    coordinates of a code, as in the authors' code.
+
+    Args:
+        cls_logits: `[B, A, K]`.
+        box_deltas: `[B, A, 4]`, predicted codes (ty, tx, th, tw).
+        classes: `[B, A]`, in 0..K-1, or `BACKGROUND`.
+        codes: `[B, A, 4]`, true codes; those of background anchors do not count.
+    """
+    is_object = classes != BACKGROUND
+    num_positives = is_object.sum() + 1.0
+    cls_loss = focal_loss(cls_logits.float(), classes) / num_positives
+    errors = F.huber_loss(box_deltas.float(), codes, reduction="none", delta=HUBER_DELTA)
+    box_loss = (errors * is_object.unsqueeze(-1)).sum() / (CODES_PER_BOX * num_positives)
+    return cls_loss + BOX_LOSS_WEIGHT * box_loss

@@ -1,0 +1,64 @@
+"""`TaskResult`: what the proxy task says of one candidate, as plain data. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskResult:
+    """Score and cost of one trained candidate.
+
+    Two results are equal when everything that the spec, the settings and the seed decide is equal; the measured
+    durations do not count.
+
+    Attributes:
+        ap: COCO AP on the held-out images, IoU 0.50:0.95, in [0, 1]. The search's reward is made of it.
+        ap50: AP at IoU 0.50.
+        ap75: AP at IoU 0.75.
+        ap_small: AP of objects below 32**2 original pixels; None where the held-out images have none.
+        ap_medium: AP of objects from 32**2 to 96**2 original pixels; None as above.
+        ap_large: AP of objects above 96**2 original pixels; None as above.
+        ar100: average recall with at most 100 detections per image.
+        loss: mean training loss over the last tenth of training.
+        num_steps: optimiser steps taken.
+        num_parameters: of the whole detector.
+        num_multiply_adds: of one image through the whole detector, at the task's size.
+        seconds: wall-clock time of the whole score.
+        train_seconds: its part that trained.
+        images_per_s: training images per second of `train_seconds`.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar100: float
+    loss: float
+    num_steps: int
+    num_parameters: int
+    num_multiply_adds: int
+    seconds: float = field(compare=False)
+    train_seconds: float = field(compare=False)
+    images_per_s: float = field(compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; the inverse of `from_dict`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Result from the plain data of `to_dict`.
+
+        Raises:
+            ValueError: a field is missing or unknown.
+        """
+        names = {f.name for f in fields(cls)}
+        if missing := sorted(names - data.keys()):
+            raise ValueError(f"result: missing field {missing[0]!r}")
+        if unknown := sorted(data.keys() - names):
+            raise ValueError(f"result: unknown field {unknown[0]!r}")
+        return cls(**data)

@@ -1,0 +1,189 @@
+"""`ProxySettings`: every knob of the proxy task, as plain data. No torch here, so that the command line starts fast.
+
+The yaml files under ``conf/proxy_task`` hold exactly these fields and say where their values come from. Section
+numbers below are those of the SpineNet paper, arXiv 1912.05027.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("cosine", "step")
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("float32", "bfloat16")
+ACTIVATIONS = ("relu", "swish")  # of `spinesearch.models.layers`
+MAX_LEVEL_STRIDE = 2**7  # P7, the coarsest of the five outputs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProxySettings:
+    """How one candidate is built, trained and scored. Valid once constructed.
+
+    Attributes:
+        image_size: side of the square network input in pixels, a multiple of 128 (the stride of P7).
+        filter_size_scale: width of the backbone against the paper's table of channels.
+        resample_alpha: width of a resampling connection against its parent's bottleneck width.
+        endpoints_num_filters: channels of P3..P7.
+        block_repeats: how often each block is repeated.
+        activation: one of `ACTIVATIONS`, everywhere.
+        stochastic_depth_rate: drop rate of the last block, rising linearly; 0 turns it off.
+        bn_momentum: share of a new batch in batch normalisation's running statistics (PyTorch's convention).
+        bn_eps: added to the variance in batch normalisation.
+        head_num_convs: convolutions before the prediction in each of the head's two branches.
+        head_num_filters: their channels.
+        num_scales: anchor sizes per octave; there are three ratios, so ``3 * num_scales`` anchors per cell.
+        base_anchor: side of the smallest anchor of a level over the level's stride.
+        num_steps: length of training in optimiser steps; None to give `num_epochs`.
+        num_epochs: length of training in passes over the training images; None to give `num_steps`.
+        batch_size: images per step, in training and in evaluation.
+        optimizer: one of `OPTIMIZERS`.
+        lr: learning rate after warm-up.
+        momentum: of SGD; AdamW's two decay rates are PyTorch's own.
+        weight_decay: on convolution kernels only; coupled for SGD, decoupled for AdamW.
+        clip_norm: the gradient's global norm is clipped to it.
+        schedule: one of `SCHEDULES`: a half cosine to zero, or x 0.1 at each of `decay_at`.
+        decay_at: moments of the step schedule, as rising fractions of training; the cosine ignores it.
+        warmup_steps: steps over which the learning rate rises linearly from zero.
+        flip: whether an image is mirrored left to right with probability one half.
+        scale_jitter: range of the random zoom, (1.0, 1.0) for none.
+        bn_recalibration_batches: training batches, unaugmented, over which batch normalisation's statistics are
+            averaged anew before evaluation; 0 keeps the running ones.
+        device: one of `DEVICES`; "auto" takes CUDA where there is one.
+        precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
+        num_threads: torch's threads on the CPU while a candidate is scored.
+
+    Raises:
+        ValueError: one line that names ``proxy_task.<field>``, its value and the rule.
+    """
+
+    image_size: int = 128
+    filter_size_scale: float = 0.25
+    resample_alpha: float = 0.25
+    endpoints_num_filters: int = 64
+    block_repeats: int = 1
+    activation: str = "relu"
+    stochastic_depth_rate: float = 0.0
+    bn_momentum: float = 0.003
+    bn_eps: float = 1e-4
+    head_num_convs: int = 4
+    head_num_filters: int = 64
+    num_scales: int = 3
+    base_anchor: float = 3.0
+    num_steps: int | None = None
+    num_epochs: float | None = None
+    batch_size: int = 16
+    optimizer: str = "sgd"
+    lr: float = 0.08
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    clip_norm: float = 10.0
+    schedule: str = "cosine"
+    decay_at: tuple[float, ...] = ()
+    warmup_steps: int = 0
+    flip: bool = True
+    scale_jitter: tuple[float, float] = (1.0, 1.0)
+    bn_recalibration_batches: int = 0
+    device: str = "auto"
+    precision: str = "float32"
+    num_threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("decay_at", "scale_jitter"):  # yaml and JSON know lists only
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            is_valid, rule = _RULES[field.name]
+            if not is_valid(value):
+                raise ValueError(f"proxy_task.{field.name}: must be {rule}, got {value!r}")
+        if (self.num_steps is None) == (self.num_epochs is None):
+            raise ValueError(
+                "proxy_task.num_steps: give either num_steps or num_epochs and leave the other null, "
+                f"got {self.num_steps!r} and {self.num_epochs!r}"
+            )
+        if self.schedule == "step" and not self.decay_at:
+            raise ValueError("proxy_task.decay_at: the step schedule needs at least one fraction, got ()")
+
+    def training_steps(self, num_images: int) -> int:
+        """Optimiser steps of one training over this many images, at least 1."""
+        if self.num_steps is not None:
+            return self.num_steps
+        assert self.num_epochs is not None
+        return max(1, round(self.num_epochs * num_images / self.batch_size))
+
+
+_Rule = tuple[Callable[[Any], bool], str]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _one_of(names: tuple[str, ...]) -> _Rule:
+    return (lambda value: value in names), f"one of {', '.join(names)}"
+
+
+def _is_rising(values: Any) -> bool:
+    if not isinstance(values, tuple) or not all(_is_number(v) and 0 < v < 1 for v in values):
+        return False
+    return all(a < b for a, b in zip(values, values[1:], strict=False))
+
+
+def _is_range(values: Any) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) == 2
+        and all(_is_number(v) for v in values)
+        and 0 < values[0] <= values[1]
+    )
+
+
+_COUNT: _Rule = (lambda v: _is_int(v) and v >= 1), "an integer of at least 1"
+_NATURAL: _Rule = (lambda v: _is_int(v) and v >= 0), "an integer of at least 0"
+_POSITIVE: _Rule = (lambda v: _is_number(v) and v > 0), "a finite number above 0"
+_NOT_NEGATIVE: _Rule = (lambda v: _is_number(v) and v >= 0), "a finite number of at least 0"
+_BELOW_ONE: _Rule = (lambda v: _is_number(v) and 0 <= v < 1), "a number in [0, 1)"
+
+_RULES: dict[str, _Rule] = {
+    "image_size": (
+        lambda v: _is_int(v) and v > 0 and v % MAX_LEVEL_STRIDE == 0,
+        f"a positive multiple of {MAX_LEVEL_STRIDE}",
+    ),
+    "filter_size_scale": _POSITIVE,
+    "resample_alpha": _POSITIVE,
+    "endpoints_num_filters": _COUNT,
+    "block_repeats": _COUNT,
+    "activation": _one_of(ACTIVATIONS),
+    "stochastic_depth_rate": _BELOW_ONE,
+    "bn_momentum": ((lambda v: _is_number(v) and 0 < v <= 1), "a number in (0, 1]"),
+    "bn_eps": _POSITIVE,
+    "head_num_convs": _NATURAL,
+    "head_num_filters": _COUNT,
+    "num_scales": _COUNT,
+    "base_anchor": _POSITIVE,
+    "num_steps": ((lambda v: v is None or (_is_int(v) and v >= 1)), "null or an integer of at least 1"),
+    "num_epochs": ((lambda v: v is None or (_is_number(v) and v > 0)), "null or a number above 0"),
+    "batch_size": _COUNT,
+    "optimizer": _one_of(OPTIMIZERS),
+    "lr": _POSITIVE,
+    "momentum": _BELOW_ONE,
+    "weight_decay": _NOT_NEGATIVE,
+    "clip_norm": _POSITIVE,
+    "schedule": _one_of(SCHEDULES),
+    "decay_at": (_is_rising, "rising fractions of training between 0 and 1"),
+    "warmup_steps": _NATURAL,
+    "flip": ((lambda v: isinstance(v, bool)), "true or false"),
+    "scale_jitter": (_is_range, "two numbers, 0 < min <= max"),
+    "bn_recalibration_batches": _NATURAL,
+    "device": _one_of(DEVICES),
+    "precision": _one_of(PRECISIONS),
+    "num_threads": _COUNT,
+}

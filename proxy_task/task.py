@@ -1,0 +1,217 @@
+"""`ProxyTask`: the score of a candidate. Opened once per worker, then asked for one candidate after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from spinesearch.models.cost import count_multiply_adds, count_parameters
+from spinesearch.models.retinanet import RetinaNet, build_retinanet
+from spinesearch.proxy_task.anchors import anchors_per_cell, make_anchors
+from spinesearch.proxy_task.augment import Batch, normalize
+from spinesearch.proxy_task.batches import BatchLoader, one_ahead, shuffled_batches
+from spinesearch.proxy_task.data import ProxyData
+from spinesearch.proxy_task.detect import MAX_DETECTIONS, Detections, detect_objects
+from spinesearch.proxy_task.evaluate import CocoMetrics, coco_metrics
+from spinesearch.proxy_task.result import TaskResult
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.proxy_task.train import TrainingDiverged, autocast, recalibrate_batch_norm, train
+from spinesearch.space import ArchSpec
+
+# What one seed is split into, so that no part's draws shift another's: every candidate sees the same images in the
+# same order under the same augmentation, whatever its initialisation consumes.
+_INIT, _ORDER, _AUGMENTATION, _RECALIBRATION = range(4)
+
+
+class ProxyTask:
+    """Trains a small RetinaNet on a candidate's backbone and measures its AP on the held-out images.
+
+    Args:
+        settings: how.
+        data: on what; opened at ``settings.image_size``.
+
+    Raises:
+        ValueError: the settings and the data or the machine do not fit together.
+    """
+
+    def __init__(self, settings: ProxySettings, data: ProxyData) -> None:
+        side = data.pack.images.shape[1]
+        if side != settings.image_size:
+            raise ValueError(
+                f"proxy_task.image_size: is {settings.image_size} but the data were packed at {side}; open them again"
+            )
+        self.settings = settings
+        self.data = data
+        self.device = _find_device(settings.device)
+        self.num_steps = settings.training_steps(len(data.train_index))
+        self._loader = BatchLoader(data, self.device)
+        self._anchors = make_anchors(
+            side, num_scales=settings.num_scales, base_anchor=settings.base_anchor
+        ).to(self.device)
+
+    def score(
+        self, spec: ArchSpec, seed: int, *, on_step: Callable[[int, float], None] | None = None
+    ) -> TaskResult:
+        """Result of this candidate: built, trained, evaluated.
+
+        On the CPU it is a function of spec, settings, data and seed alone, bit for bit, in any process and after
+        anything. torch's global random state and number of threads are as before when it returns.
+
+        Args:
+            spec: the backbone.
+            seed: decides initialisation, order of the images and augmentation; at least 0.
+            on_step: called with (step, loss), on the CPU after every step.
+
+        Raises:
+            TrainingDiverged: the loss stopped being finite. The error holds on to no tensor.
+        """
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with _threads(self.settings.num_threads), torch.random.fork_rng(devices=cuda):
+            try:
+                return self._score(spec, seed, on_step)
+            except TrainingDiverged as error:
+                # The frames below hold the model; without them its memory is free as soon as this returns.
+                raise error.with_traceback(None) from None
+
+    def _score(self, spec: ArchSpec, seed: int, on_step: Callable[[int, float], None] | None) -> TaskResult:
+        start = time.perf_counter()
+        _seed_global(
+            _stream_seed(seed, _INIT), self.device
+        )  # torch's initialisers and stochastic depth draw from it
+        model = build_detector(spec, self.settings, num_classes=self.data.num_classes)
+        num_multiply_adds = count_multiply_adds(model, self.settings.image_size)
+        model.to(self.device)
+
+        train_start = time.perf_counter()
+        loss = train(
+            model,
+            self._train_batches(self.num_steps, seed, _ORDER),
+            self._anchors,
+            self.settings,
+            num_steps=self.num_steps,
+            generator=_generator(seed, _AUGMENTATION),
+            on_step=on_step,
+        )
+        train_seconds = time.perf_counter() - train_start
+        recalibrate_batch_norm(
+            model,
+            self._train_batches(self.settings.bn_recalibration_batches, seed, _RECALIBRATION),
+            self.settings,
+        )
+        metrics = self.evaluate(model)
+        assert metrics.ap is not None, "open_data sees to it that there are held-out objects"
+        assert metrics.ap50 is not None
+        assert metrics.ap75 is not None
+        assert metrics.ar100 is not None
+        return TaskResult(
+            ap=metrics.ap,
+            ap50=metrics.ap50,
+            ap75=metrics.ap75,
+            ap_small=metrics.ap_small,
+            ap_medium=metrics.ap_medium,
+            ap_large=metrics.ap_large,
+            ar100=metrics.ar100,
+            loss=loss,
+            num_steps=self.num_steps,
+            num_parameters=count_parameters(model),
+            num_multiply_adds=num_multiply_adds,
+            seconds=time.perf_counter() - start,
+            train_seconds=train_seconds,
+            images_per_s=self.num_steps * self.settings.batch_size / train_seconds,
+        )
+
+    def evaluate(self, model: nn.Module) -> CocoMetrics:
+        """COCO metrics of a model on the held-out images; the model is left in evaluation mode."""
+        index = self.data.held_out_index
+        batches = np.split(index, range(self.settings.batch_size, len(index), self.settings.batch_size))
+        found = [self._detect(model, batch) for batch in batches]
+        boxes, scores, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+        return coco_metrics(self.data.dataset, index, boxes, scores, labels)
+
+    def _detect(self, model: nn.Module, index: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Detections:
+        """Detections of the images at these positions, in original pixels, padded to `MAX_DETECTIONS` rows."""
+        model.eval()
+        images = [self.data.dataset.images[i] for i in index]
+        sizes = torch.tensor([(image.width, image.height) for image in images], dtype=torch.float32)
+        scales = torch.from_numpy(self.data.pack.scales[index])
+        with torch.inference_mode(), autocast(self.settings, self.device):
+            cls_logits, box_deltas = model(normalize(self._loader.load(index)).images)
+            found = detect_objects(
+                cls_logits, box_deltas, self._anchors, scales.to(self.device), sizes.to(self.device)
+            )
+        missing = MAX_DETECTIONS - found.scores.shape[1]
+        pad = nn.functional.pad
+        return Detections(
+            pad(found.boxes, (0, 0, 0, missing)),
+            pad(found.scores, (0, missing)),
+            pad(found.labels, (0, missing)),
+        )
+
+    def _train_batches(self, num_batches: int, seed: int, stream: int) -> Iterator[Batch]:
+        order = shuffled_batches(
+            self.data.train_index,
+            batch_size=self.settings.batch_size,
+            num_batches=num_batches,
+            generator=_generator(seed, stream),
+        )
+        batches = map(self._loader.load, order)
+        return one_ahead(batches) if self.device.type == "cuda" else batches
+
+
+def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
+    """The detector that the proxy task trains for a spec, freshly initialised from torch's global generator."""
+    return build_retinanet(
+        spec,
+        num_classes=num_classes,
+        num_anchors=anchors_per_cell(settings.num_scales),
+        head_num_convs=settings.head_num_convs,
+        head_num_filters=settings.head_num_filters,
+        activation=settings.activation,
+        bn_momentum=settings.bn_momentum,
+        bn_eps=settings.bn_eps,
+        filter_size_scale=settings.filter_size_scale,
+        resample_alpha=settings.resample_alpha,
+        endpoints_num_filters=settings.endpoints_num_filters,
+        block_repeats=settings.block_repeats,
+        stochastic_depth_rate=settings.stochastic_depth_rate,
+    )
+
+
+def _find_device(name: str) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise ValueError("proxy_task.device: is cuda but torch sees no CUDA device; set it to auto or cpu")
+    if name == "cpu" or not has_cuda:
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _stream_seed(seed: int, stream: int) -> int:
+    return int(np.random.SeedSequence((seed, stream)).generate_state(1, np.uint64)[0])
+
+
+def _generator(seed: int, stream: int) -> torch.Generator:
+    return torch.Generator().manual_seed(_stream_seed(seed, stream))
+
+
+def _seed_global(seed: int, device: torch.device) -> None:
+    """Seed the global generators that `fork_rng` will restore, and no other device's."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+
+
+@contextmanager
+def _threads(num_threads: int) -> Iterator[None]:
+    """Within it torch uses this many threads on the CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

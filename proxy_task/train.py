@@ -1,0 +1,135 @@
+"""Training of one candidate: the step, the loop, and batch normalisation's statistics after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from spinesearch.proxy_task.augment import Batch, draw_placement, normalize, place
+from spinesearch.proxy_task.losses import detection_loss
+from spinesearch.proxy_task.matching import make_targets
+from spinesearch.proxy_task.optim import build_optimizer, learning_rate, set_learning_rate
+from spinesearch.proxy_task.settings import ProxySettings
+
+# Reading the loss waits for the device. On the CPU that costs nothing; on CUDA it would stall every step.
+CUDA_CHECK_EVERY = 50
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or the gradient stopped being finite.
+
+    Attributes:
+        step: the first step, from 0, at which this was so.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"training diverged: the loss or its gradient is not finite at step {step}")
+        self.step = step
+
+    def __reduce__(self) -> tuple[type[TrainingDiverged], tuple[int]]:
+        """Pickles by its step, so that it crosses from a worker to the search."""
+        return TrainingDiverged, (self.step,)
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    anchors: Tensor,
+    settings: ProxySettings,
+    *,
+    num_steps: int,
+    generator: torch.Generator,
+    on_step: Callable[[int, float], None] | None = None,
+) -> float:
+    """Mean loss over the last tenth of training; the model is trained in place and left in training mode.
+
+    Args:
+        model: images `[B, 3, S, S]` to class logits `[B, A, K]` and box codes `[B, A, 4]`.
+        batches: exactly `num_steps` of them, uint8, on the model's device.
+        anchors: `[A, 4]`, xyxy pixels, on the same device.
+        settings: the recipe.
+        num_steps: length of training.
+        generator: decides the augmentation; on the CPU.
+        on_step: called with (step, loss) after each step whose loss was read.
+
+    Raises:
+        TrainingDiverged: at once on the CPU, within `CUDA_CHECK_EVERY` steps on CUDA.
+    """
+    optimizer = build_optimizer(model, settings)
+    parameters = list(model.parameters())
+    losses = torch.zeros(num_steps, device=anchors.device)
+    norms = torch.zeros(num_steps, device=anchors.device)
+    check_every = CUDA_CHECK_EVERY if anchors.is_cuda else 1
+    model.train()
+    for step, raw in enumerate(batches):
+        set_learning_rate(optimizer, learning_rate(step, num_steps, settings))
+        batch = _augment(raw, settings, generator)
+        classes, codes = make_targets(anchors, batch.boxes, batch.labels)
+        with autocast(settings, anchors.device):
+            cls_logits, box_deltas = model(batch.images)
+        loss = detection_loss(cls_logits, box_deltas, classes, codes)
+        optimizer.zero_grad()
+        loss.backward()
+        norms[step] = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        optimizer.step()
+        losses[step] = loss.detach()
+        if (step + 1) % check_every == 0 or step + 1 == num_steps:
+            _check_finite(losses + norms, first_step=step + 1 - check_every)
+            if on_step is not None:
+                on_step(step, float(losses[step]))
+    return float(losses[-max(1, num_steps // 10) :].mean())
+
+
+def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], settings: ProxySettings) -> None:
+    """Replace the running statistics of batch normalisation by plain averages over these uint8 batches.
+
+    After a short training the running averages still remember weights long gone; with a momentum of 0.003 they
+    hardly left their start. Everything but batch normalisation runs as in evaluation. No batch, no change.
+    """
+    batches = list(batches)
+    if not batches:
+        return
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the cumulative average
+        norm.train()
+    with torch.no_grad():
+        for raw in batches:
+            with autocast(settings, raw.images.device):
+                model(normalize(raw).images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+def autocast(settings: ProxySettings, device: torch.device) -> AbstractContextManager[None]:
+    """The context in which a forward pass has the precision of the settings."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.precision == "bfloat16")
+
+
+def _augment(raw: Batch, settings: ProxySettings, generator: torch.Generator) -> Batch:
+    """The normalised batch, mirrored and zoomed at random."""
+    batch = normalize(raw)
+    if not settings.flip and settings.scale_jitter == (1.0, 1.0):
+        return batch
+    placement = draw_placement(
+        batch.content,
+        batch.images.shape[-1],
+        flip=settings.flip,
+        scale_jitter=settings.scale_jitter,
+        generator=generator,
+    )
+    return place(batch, placement)
+
+
+def _check_finite(values: Tensor, *, first_step: int) -> None:
+    """Raise `TrainingDiverged` for the first of the values `[num_steps]` from `first_step` on that is not finite."""
+    bad = ~torch.isfinite(values[max(first_step, 0) :])
+    if bad.any():
+        raise TrainingDiverged(max(first_step, 0) + int(bad.nonzero()[0]))
