@@ -1,0 +1,164 @@
+"""The layers that every part of a detector is made of.
+
+Shapes: B images, C channels, H x W pixels; a feature is [B, C, H, W]. "The released code", here and in the
+other modules of this package, is the authors': github.com/tensorflow/tpu, models/official/detection.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS = ("relu", "swish")
+BN_MOMENTUM = 0.003  # PyTorch's convention; 0.997 in the released RetinaNet configs
+BN_EPS = 1e-4  # the released RetinaNet configs
+_TRUNCATED_STD = 0.87962566103423978  # std of a unit normal cut off at 2 std, which TF divides by
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerStyle:
+    """What all layers of one network have in common.
+
+    Attributes:
+        activation: one of `ACTIVATIONS`.
+        bn_momentum: weight of the newest batch in the running statistics (1 - TensorFlow's momentum).
+        bn_eps: added to the variance.
+    """
+
+    activation: str = "relu"
+    bn_momentum: float = BN_MOMENTUM
+    bn_eps: float = BN_EPS
+
+    def build_activation(self) -> nn.Module:
+        """The activation of this style."""
+        return build_activation(self.activation)
+
+    def build_norm(self, channels: int) -> nn.BatchNorm2d:
+        """Batch normalisation over this many channels; its gammas start at 1."""
+        return nn.BatchNorm2d(channels, eps=self.bn_eps, momentum=self.bn_momentum)
+
+
+def build_activation(name: str) -> nn.Module:
+    """The activation of this name; ``swish`` is x * sigmoid(x), which PyTorch calls SiLU.
+
+    Raises:
+        ValueError: the name is not one of `ACTIVATIONS`.
+    """
+    match name:
+        case "relu":
+            return nn.ReLU(inplace=True)  # only ever applied to a fresh tensor: a sum or a norm's output
+        case "swish":
+            return nn.SiLU()
+    raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, batch normalisation and, unless told otherwise, the activation.
+
+    The padding is symmetric and depends on the kernel alone, so that the output side is ceil(side / stride).
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: odd side of the kernel.
+        style: activation and normalisation.
+        stride: step of the kernel, in pixels.
+        activate: whether the activation follows.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        style: LayerStyle,
+        stride: int = 1,
+        activate: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
+        )
+        self.norm = style.build_norm(out_channels)
+        self.activation = style.build_activation() if activate else nn.Identity()
+        variance_scaling_(self.conv.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels, H, W] to [B, out_channels, ceil(H / stride), ceil(W / stride)]."""
+        out: Tensor = self.activation(self.norm(self.conv(x)))
+        return out
+
+
+class StochasticDepth(nn.Module):
+    """In training, drops a sample's whole branch with probability `rate` and rescales the others.
+
+    Args:
+        rate: probability of dropping a sample's branch, 0 <= rate < 1.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"stochastic depth: the rate must be at least 0 and below 1, got {rate}")
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to the same shape."""
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = x.new_empty((x.shape[0], 1, 1, 1)).bernoulli_(1.0 - self.rate)
+        return x * (keep / (1.0 - self.rate))
+
+    def extra_repr(self) -> str:
+        """The rate, for ``print(module)``."""
+        return f"rate={self.rate}"
+
+
+def variance_scaling_(weight: Tensor) -> None:
+    """Fills a kernel [out, in, h, w] as TensorFlow's VarianceScaling(1, fan_in, truncated normal) does."""
+    fan_in = weight[0].numel()
+    std = math.sqrt(1.0 / fan_in) / _TRUNCATED_STD
+    nn.init.trunc_normal_(weight, std=std, a=-2.0 * std, b=2.0 * std)
+
+
+def max_pool_same(x: Tensor, kernel_size: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    """Max-pool of [B, C, H, W] with TensorFlow's SAME padding, to sides ceil(side / stride).
+
+    SAME pads ``max((ceil(side / stride) - 1) * stride + kernel - side, 0)`` in all, the smaller half before,
+    and a padded pixel never wins. Only the half before has to be asked for: ``ceil_mode`` lets the last
+    window run over the edge. ``MaxPool2d(3, 2, 1)`` pads both sides and reads other windows on an even side.
+    """
+    before = [
+        _same_padding(side, k, s) // 2 for side, k, s in zip(x.shape[-2:], kernel_size, stride, strict=True)
+    ]
+    return F.max_pool2d(x, kernel_size, stride, padding=before, ceil_mode=True)
+
+
+def _same_padding(side: int, kernel_size: int, stride: int) -> int:
+    return max((-(-side // stride) - 1) * stride + kernel_size - side, 0)
+
+
+def resize_nearest(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, C, H, W] at another size: pixel i of n reads pixel floor(i * side / n), exactly.
+
+    `F.interpolate` computes that index in floating point, which is exact where each side grows by a power of
+    two; all other sizes read by an index computed in integers.
+    """
+    height, width = x.shape[-2:]
+    if (height, width) == size:
+        return x
+    if _grows_by_power_of_two(height, size[0]) and _grows_by_power_of_two(width, size[1]):
+        return F.interpolate(x, size=size, mode="nearest")
+    rows = torch.arange(size[0], device=x.device) * height // size[0]
+    columns = torch.arange(size[1], device=x.device) * width // size[1]
+    return x.index_select(2, rows).index_select(3, columns)
+
+
+def _grows_by_power_of_two(side: int, target: int) -> bool:
+    factor, rest = divmod(target, side)
+    return rest == 0 and factor.bit_count() == 1

@@ -1,0 +1,202 @@
+"""RetinaNet on a scale-permuted backbone: class and box predictions for every anchor.
+
+Shapes: B images, A anchors per pixel, K classes. A level's prediction is [B, A * K, H, W] or [B, A * 4, H, W]
+and its channel ``a * K + k`` or ``a * 4 + c`` is anchor a's. RetinaNet is arXiv 1708.02002; batch norm and
+initial values are the released code's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
+from spinesearch.models.layers import BN_EPS, BN_MOMENTUM, LayerStyle
+from spinesearch.space import OUTPUT_LEVELS, ArchSpec
+
+# Standard deviations and class prior of the released code.
+CONV_STD = 0.01
+PREDICT_STD = 1e-5
+CLASS_PRIOR = 0.01
+
+
+class RetinaNetHead(nn.Module):
+    """Class and box subnets, their convolutions shared by all levels and their batch normalisation not.
+
+    Args:
+        in_channels: channels of every level's feature.
+        num_classes: K, each with a sigmoid of its own (91 in the released code: COCO's largest id, plus 0).
+        num_anchors: A.
+        num_convs: convolutions before the prediction.
+        num_filters: their channels.
+        levels: levels that are predicted from.
+        activation: ``relu`` or ``swish``.
+        bn_momentum: weight of the newest batch in the running statistics.
+        bn_eps: added to the variance by batch normalisation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        num_classes: int,
+        num_anchors: int,
+        num_convs: int = 4,
+        num_filters: int = 256,
+        levels: tuple[int, ...] = OUTPUT_LEVELS,
+        activation: str = "relu",
+        bn_momentum: float = BN_MOMENTUM,
+        bn_eps: float = BN_EPS,
+    ) -> None:
+        super().__init__()
+        for name, value in (("num_classes", num_classes), ("num_anchors", num_anchors)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.num_classes = num_classes
+        self.num_anchors = num_anchors
+        self.levels = levels
+        style = LayerStyle(activation=activation, bn_momentum=bn_momentum, bn_eps=bn_eps)
+        widths = [in_channels] + [num_filters] * num_convs
+        prior_logit = -math.log((1.0 - CLASS_PRIOR) / CLASS_PRIOR)
+        self.cls_net = _Subnet(widths, num_anchors * num_classes, levels, style, predict_bias=prior_logit)
+        self.box_net = _Subnet(widths, num_anchors * 4, levels, style, predict_bias=0.0)
+
+    def forward(self, features: Mapping[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Predictions per level.
+
+        Args:
+            features: per level [B, in_channels, H, W].
+
+        Returns:
+            cls_logits: per level [B, A * K, H, W], before the sigmoid.
+            box_deltas: per level [B, A * 4, H, W].
+        """
+        cls_logits = {level: self.cls_net(features[level], level) for level in self.levels}
+        box_deltas = {level: self.box_net(features[level], level) for level in self.levels}
+        return cls_logits, box_deltas
+
+
+class RetinaNet(nn.Module):
+    """A backbone and a head as one detector, its predictions in the order of the anchors.
+
+    Args:
+        backbone: gives the features of `head.levels`, each with the channels that the head takes in.
+        head: predicts from them.
+    """
+
+    def __init__(self, backbone: ScalePermutedBackbone, head: RetinaNetHead) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions for all N anchors, N the sum over levels of H * W * A, by level, row, column, anchor.
+
+        Args:
+            images: [B, 3, H, W], normalised, with sides of at least 32 pixels.
+
+        Returns:
+            cls_logits: [B, N, K], before the sigmoid.
+            box_deltas: [B, N, 4].
+        """
+        cls_logits, box_deltas = self.head(self.backbone(images))
+        return (
+            torch.cat([_by_anchor(x, self.head.num_classes) for x in cls_logits.values()], dim=1),
+            torch.cat([_by_anchor(x, 4) for x in box_deltas.values()], dim=1),
+        )
+
+
+def build_retinanet(
+    spec: ArchSpec | str,
+    *,
+    num_classes: int,
+    num_anchors: int = 9,
+    head_num_convs: int = 4,
+    head_num_filters: int = 256,
+    activation: str = "relu",
+    bn_momentum: float = BN_MOMENTUM,
+    bn_eps: float = BN_EPS,
+    **backbone_kwargs: Any,
+) -> RetinaNet:
+    """Detector of a spec, or of the published one of this name.
+
+    Args:
+        spec: the backbone's architecture.
+        num_classes: classes predicted for each anchor.
+        num_anchors: anchors per pixel; 3 scales x 3 ratios in the paper.
+        head_num_convs: convolutions of each subnet before its prediction.
+        head_num_filters: their channels.
+        activation: of backbone and head, ``relu`` or ``swish``.
+        bn_momentum: of backbone and head.
+        bn_eps: of backbone and head.
+        **backbone_kwargs: the other arguments of `ScalePermutedBackbone`.
+    """
+    shared: dict[str, Any] = {"activation": activation, "bn_momentum": bn_momentum, "bn_eps": bn_eps}
+    backbone = build_backbone(spec, **shared, **backbone_kwargs)
+    head = RetinaNetHead(
+        backbone.out_channels,
+        num_classes=num_classes,
+        num_anchors=num_anchors,
+        num_convs=head_num_convs,
+        num_filters=head_num_filters,
+        **shared,
+    )
+    return RetinaNet(backbone, head)
+
+
+class _Subnet(nn.Module):
+    """3x3 convolutions with bias, each with batch norm of its level and activation, then a 3x3 prediction.
+
+    Args:
+        widths: channels of the input and of each convolution's output.
+        out_channels: channels of the prediction.
+        levels: levels that get batch norms of their own.
+        style: activation and normalisation.
+        predict_bias: initial bias of the prediction.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        out_channels: int,
+        levels: Sequence[int],
+        style: LayerStyle,
+        *,
+        predict_bias: float,
+    ) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(_conv3x3(*pair, std=CONV_STD) for pair in pairwise(widths))
+        self.norms = nn.ModuleDict(
+            {str(level): nn.ModuleList(style.build_norm(width) for width in widths[1:]) for level in levels}
+        )
+        self.activation = style.build_activation()
+        self.predict = _conv3x3(widths[-1], out_channels, std=PREDICT_STD, bias=predict_bias)
+
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        """[B, in_channels, H, W] to [B, out_channels, H, W]."""
+        norms = self.norms[str(level)]
+        assert isinstance(norms, nn.ModuleList)
+        for conv, norm in zip(self.convs, norms, strict=True):
+            x = self.activation(norm(conv(x)))
+        out: Tensor = self.predict(x)
+        return out
+
+
+def _conv3x3(in_channels: int, out_channels: int, *, std: float, bias: float = 0.0) -> nn.Conv2d:
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+    nn.init.normal_(conv.weight, std=std)
+    assert conv.bias is not None
+    nn.init.constant_(conv.bias, bias)
+    return conv
+
+
+def _by_anchor(prediction: Tensor, size: int) -> Tensor:
+    """[B, A * size, H, W] to [B, H * W * A, size]."""
+    batch, channels, height, width = prediction.shape
+    split = prediction.reshape(batch, channels // size, size, height, width)
+    return split.permute(0, 3, 4, 1, 2).reshape(batch, -1, size)
