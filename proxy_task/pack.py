@@ -33,10 +33,12 @@ class ImagePack:
     Attributes:
         images: uint8 [N, S, S, 3], RGB, read-only and paged in from disk as it is read. An image lies in the
             top left corner, its long side S; the rest is zero.
+        sizes: int64 [N, 2], width and height of the part that is image, packed pixels.
         scales: float32 [N], packed pixels per original pixel; boxes are multiplied by it.
     """
 
     images: npt.NDArray[np.uint8]
+    sizes: npt.NDArray[np.int64]
     scales: npt.NDArray[np.float32]
 
 
@@ -61,8 +63,9 @@ def pack_images(
         DataError: an image cannot be decoded or has another size than annotated, or the cache cannot be
             written or has too little space.
     """
-    longest = np.array([max(image.width, image.height) for image in dataset.images], np.float64)
-    scales = (image_size / longest).astype(np.float32)
+    originals = np.array([(image.width, image.height) for image in dataset.images], np.float64)
+    scales = image_size / originals.max(axis=1, keepdims=True)
+    sizes = np.rint(originals * scales).clip(min=1).astype(np.int64)
     shape = (len(dataset.images), image_size, image_size, 3)
     path = cache_dir / "packs" / f"{_pack_key(dataset, image_size)}.npy"
     images = _open(path, shape)
@@ -70,9 +73,9 @@ def pack_images(
         with build_lock(path):
             images = _open(path, shape)
             if images is None:
-                _build(dataset, image_size, path, progress or (lambda done, total: None))
-                images = np.load(path, mmap_mode="r")
-    return ImagePack(images=images, scales=scales)
+                _build(dataset, sizes, image_size, path, progress or (lambda done, total: None))
+                images = np.lib.format.open_memmap(path, mode="r")
+    return ImagePack(images=images, sizes=sizes, scales=scales[:, 0].astype(np.float32))
 
 
 def load_rgb(path: Path) -> Image.Image:
@@ -103,13 +106,19 @@ def _pack_key(dataset: CocoDataset, image_size: int) -> str:
 def _open(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
     """The finished pack, or None when there is none or it is not what a build leaves behind."""
     try:
-        images: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")
+        images: npt.NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError):
         return None
     return images if images.shape == shape and images.dtype == np.uint8 else None
 
 
-def _build(dataset: CocoDataset, image_size: int, path: Path, progress: Callable[[int, int], None]) -> None:
+def _build(
+    dataset: CocoDataset,
+    sizes: npt.NDArray[np.int64],
+    image_size: int,
+    path: Path,
+    progress: Callable[[int, int], None],
+) -> None:
     """Writes the pack of all images, or nothing. The caller holds the lock."""
     total = len(dataset.images)
     num_bytes = total * image_size * image_size * 3
@@ -117,7 +126,7 @@ def _build(dataset: CocoDataset, image_size: int, path: Path, progress: Callable
     partial.unlink(missing_ok=True)  # of a build that was killed
     check_free_space(path.parent, num_bytes, f"packing {total} images at {image_size} x {image_size} pixels")
     try:
-        _write(dataset, image_size, partial, progress)
+        _write(dataset, sizes, image_size, partial, progress)
         publish(path)
     except OSError as error:  # above all: another process filled the disk
         raise DataError(
@@ -129,29 +138,31 @@ def _build(dataset: CocoDataset, image_size: int, path: Path, progress: Callable
 
 
 def _write(
-    dataset: CocoDataset, image_size: int, partial: Path, progress: Callable[[int, int], None]
+    dataset: CocoDataset,
+    sizes: npt.NDArray[np.int64],
+    image_size: int,
+    partial: Path,
+    progress: Callable[[int, int], None],
 ) -> None:
     total = len(dataset.images)
     problems: list[str] = []
 
-    def packed(image: CocoImage) -> npt.NDArray[np.uint8] | str:
-        return _packed(dataset.images_dir / image.file_name, image, image_size)
+    def packed(i: int) -> npt.NDArray[np.uint8] | str:
+        return _packed(dataset.images_dir, dataset.images[i], sizes[i], image_size)
 
-    # Written, not mapped: a full disk then is an OSError, while a mapped page without room kills the process.
-    num_threads = min(len(os.sched_getaffinity(0)), _MAX_THREADS)
-    with (
-        open(partial, "wb") as file,
-        ThreadPoolExecutor(num_threads) as pool,
-    ):  # Pillow decodes without the GIL
+    # Threads, as Pillow decodes without the GIL. Written, not mapped: a full disk then is an OSError, while a
+    # mapped page that finds no room kills the process.
+    with open(partial, "wb") as file, ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
         header = {"descr": "|u1", "fortran_order": False, "shape": (total, image_size, image_size, 3)}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, total, _BATCH):
-            for pixels in pool.map(packed, dataset.images[start : start + _BATCH]):
+            end = min(start + _BATCH, total)
+            for pixels in pool.map(packed, range(start, end)):
                 if isinstance(pixels, str):
                     problems.append(pixels)
                 elif not problems:
                     file.write(pixels.data)
-            progress(min(start + _BATCH, total), total)
+            progress(end, total)
         file.flush()
         os.fsync(file.fileno())
     if problems:
@@ -159,8 +170,11 @@ def _write(
         raise DataError(problems[0] + more)
 
 
-def _packed(path: Path, image: CocoImage, image_size: int) -> npt.NDArray[np.uint8] | str:
+def _packed(
+    images_dir: Path, image: CocoImage, size: npt.NDArray[np.int64], image_size: int
+) -> npt.NDArray[np.uint8] | str:
     """One image as it stands in the pack, uint8 [S, S, 3], or why it cannot be used."""
+    path = images_dir / image.file_name
     try:
         pixels = load_rgb(path)
     except Exception as error:
@@ -173,8 +187,7 @@ def _packed(path: Path, image: CocoImage, image_size: int) -> npt.NDArray[np.uin
             f"image {path}: is {pixels.width} x {pixels.height} pixels as stored (without EXIF rotation), "
             f"the annotations say {image.width} x {image.height}; correct width, height and boxes"
         )
-    scale = image_size / max(pixels.size)
-    width, height = (max(1, round(side * scale)) for side in pixels.size)
+    width, height = (int(side) for side in size)
     square = np.zeros((image_size, image_size, 3), np.uint8)
     square[:height, :width] = np.asarray(pixels.resize((width, height), Image.Resampling.BILINEAR))
     return square
