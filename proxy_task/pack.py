@@ -97,9 +97,10 @@ def load_rgb(path: Path) -> Image.Image:
 
 
 def _pack_key(dataset: CocoDataset, image_size: int) -> str:
-    """Hash of what the packed pixels are made from: the files (name, bytes, time of change) and the size."""
+    """Hash of what the packed pixels are made from: the files (path, bytes, time of change) and the size."""
     names = [(image.file_name, image.width, image.height) for image in dataset.images]
-    text = json.dumps([PACK_VERSION, image_size, names, dataset.file_stats.tolist()])
+    folder = str(dataset.images_dir.resolve())
+    text = json.dumps([PACK_VERSION, image_size, folder, names, dataset.file_stats.tolist()])
     return hashlib.blake2b(text.encode()).hexdigest()[:32]
 
 

@@ -101,7 +101,7 @@ def random_paint(
     kind = PAINT_KINDS[rng.integers(len(PAINT_KINDS))]
     candidates = [random_colour(rng, saturation=(0.5, 0.95), value=(0.45, 1.0)) for _ in range(3)]
     main = max(candidates, key=lambda colour: float(np.abs(colour - under).sum()))
-    second = np.clip(main * rng.uniform(0.55, 0.8) + rng.choice([0.0, 0.25]), 0, 1)
+    second = np.clip(main * rng.uniform(0.55, 0.8) + float(rng.choice([0.0, 0.25])), 0, 1)
     fill = blend(
         main, second, random_field(rng, kind, height, width, scale=rng.uniform(0.35, 0.8) * radius + 3)
     )
