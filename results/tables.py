@@ -1,0 +1,102 @@
+"""A run as tables and text, for `spinesearch show` and the end of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from spinesearch.results.run import Run, Trial, ranked_trials
+
+_MAX_PROGRESS_ROWS = 12
+_BAR_WIDTH = 24
+
+
+def leaderboard(run: Run, *, top: int) -> Table:
+    """The best architectures: rank, reward, AP by size, cost, trial, identity."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"best {top} of {run.num_done}", title_justify="left")
+    for name in ("rank", "reward", "AP", "AP50", "APs", "APm", "APl", "params", "madds", "trial", "arch_id"):
+        table.add_column(name, justify="left" if name == "arch_id" else "right", no_wrap=True)
+    for rank, trial in enumerate(ranked_trials(run.trials)[:top], start=1):
+        m = trial.metrics
+        aps = [m.get(name) for name in ("ap", "ap50", "ap_small", "ap_medium", "ap_large")]
+        table.add_row(
+            str(rank),
+            f"{trial.reward:.4f}",
+            *("-" if ap is None else f"{100 * ap:.1f}" for ap in aps),
+            _scaled(m.get("num_parameters"), 1e6, "M"),
+            _scaled(m.get("num_multiply_adds"), 1e9, "B"),
+            str(trial.trial),
+            trial.arch_id,
+        )
+    return table
+
+
+def progress(run: Run) -> Table:
+    """Reward by generation: candidates done, mean, best, best so far, and a bar of the mean."""
+    generations: dict[int, list[Trial]] = {}
+    for trial in run.trials:
+        generations.setdefault(trial.generation, []).append(trial)
+    rows = [
+        (number, trials) for number, trials in sorted(generations.items()) if any(t.is_done for t in trials)
+    ]
+    table = Table(box=box.SIMPLE_HEAD, title="reward by generation", title_justify="left")
+    for name in ("generation", "done", "failed", "mean", "best", "best so far", ""):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    highest = max((_mean(trials) for _, trials in rows), default=0.0)
+    groups = _grouped(rows)
+    best_so_far = -float("inf")
+    for label, trials in groups:
+        done = [t for t in trials if t.is_done]
+        best = max((t.reward for t in done if t.reward is not None), default=0.0)
+        best_so_far = max(best_so_far, best)
+        mean = _mean(trials)
+        bar = "█" * round(_BAR_WIDTH * mean / highest) if highest > 0 else ""
+        failed = sum(t.status == "failed" for t in done)
+        table.add_row(
+            label,
+            f"{len(done)}/{len(trials)}",
+            str(failed),
+            f"{mean:.4f}",
+            f"{best:.4f}",
+            f"{best_so_far:.4f}",
+            bar,
+        )
+    return table
+
+
+def status_line(run: Run) -> str:
+    """How far a run is, in one line."""
+    total = run.config["search"]["num_trials"]
+    counts = {
+        name: sum(t.status == name for t in run.trials) for name in ("completed", "duplicate", "failed")
+    }
+    parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    controller = run.config["controller"]["name"]
+    return (
+        f"{run.num_done} of {total} candidates done ({parts or 'none yet'}), {len(run.updates)} updates; "
+        f"space {run.space.name} ({run.space.size:.1e} choices), controller {controller}, "
+        f"seed {run.config['seed']}"
+    )
+
+
+def _grouped(rows: Sequence[tuple[int, list[Trial]]]) -> list[tuple[str, list[Trial]]]:
+    """Generations, several to a row where there are many."""
+    size = -(-len(rows) // _MAX_PROGRESS_ROWS) or 1
+    groups = []
+    for start in range(0, len(rows), size):
+        chunk = rows[start : start + size]
+        first, last = chunk[0][0], chunk[-1][0]
+        label = str(first) if first == last else f"{first}-{last}"
+        groups.append((label, [trial for _, trials in chunk for trial in trials]))
+    return groups
+
+
+def _mean(trials: Sequence[Trial]) -> float:
+    rewards = [t.reward for t in trials if t.reward is not None]
+    return sum(rewards) / len(rewards) if rewards else 0.0
+
+
+def _scaled(value: float | None, unit: float, suffix: str) -> str:
+    return "-" if value is None else f"{value / unit:.2f}{suffix}"

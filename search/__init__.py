@@ -1,0 +1,1 @@
+"""The search itself: the loop, Ray, reward, resume, and the command line. Imports nothing by itself."""

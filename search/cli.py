@@ -1,0 +1,272 @@
+"""The command line: ``spinesearch search | resume | show | export``.
+
+Dispatch is on the first word. Everything heavy is imported by the command that needs it, so that ``--help``
+answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from spinesearch.results.run import Run
+    from spinesearch.search.config import RunConfig
+
+_DEBUG_VARIABLE = "SPINESEARCH_DEBUG"
+
+_USAGE = """usage: spinesearch COMMAND ...
+
+Architecture search for scale-permuted detection backbones.
+
+commands:
+  search   start a search, or go on with the one of the same name
+  resume   go on with a search that stopped
+  show     leaderboard, progress and the best architecture of a run
+  export   write the best architectures of a run as JSON specs
+
+spinesearch COMMAND --help says more. spinesearch --version prints the release.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code: 1 if a search cannot go on, 2 for bad input, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "search": _search,
+        "resume": _resume,
+        "show": _show,
+        "export": _export,
+    }
+    word = arguments[0] if arguments else "--help"
+    if word in ("--help", "-h", "help"):
+        print(_USAGE, end="")
+        return 0 if arguments else 2
+    if word == "--version":
+        from spinesearch import __version__
+
+        print(f"spinesearch {__version__}")
+        return 0
+    if word not in commands:
+        import difflib
+
+        near = difflib.get_close_matches(word, commands, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(commands)}"
+        return _fail(f"{word}: there is no such command; {hint}")
+    try:
+        return commands[word](arguments[1:])
+    except KeyboardInterrupt:
+        return _fail("interrupted", code=130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `spinesearch show RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        # Bad input: every package raises a ValueError of its own for it, with a message meant for people.
+        if os.environ.get(_DEBUG_VARIABLE) or not _is_for_people(error):
+            raise
+        return _fail(" ".join(str(error).split()))
+
+
+def _search(arguments: list[str]) -> int:
+    parser = _parser(
+        "search",
+        "Start a search. With name=NAME it goes to runs/NAME, and the same command continues it.",
+        "examples:\n"
+        "  spinesearch search experiment=demo\n"
+        "  spinesearch search data=coco data.train_images=DIR data.train_annotations=FILE\n"
+        "  spinesearch search controller=random search.num_workers=8 name=baseline\n\n"
+        "groups: space=spinenet  proxy_task=small|paper  controller=reinforce|random\n"
+        "        data=generated|coco  experiment=demo|paper. --cfg prints every setting with its value.",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings to change, in hydra's grammar"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    from spinesearch.search.config import compose, run_config, to_yaml
+
+    composed = compose(options.overrides)
+    if options.cfg:
+        print(to_yaml(composed), end="")
+        return 0
+    config = run_config(composed)
+    from spinesearch.search.session import run_dir_of
+
+    return _carry_out(config, run_dir_of(config))
+
+
+def _resume(arguments: list[str]) -> int:
+    parser = _parser(
+        "resume",
+        "Go on with a run, if need be on other workers or with more trials. Nothing finished is repeated.",
+        "examples:\n"
+        "  spinesearch resume runs/2026-11-23_demo\n"
+        "  spinesearch resume runs/2026-11-23_demo search.num_trials=64 search.num_workers=4",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
+    options = parser.parse_intermixed_args(arguments)
+    from spinesearch.results.run import load_run
+    from spinesearch.search.config import to_yaml, with_overrides
+
+    run, _ = load_run(options.run_dir)
+    config = with_overrides(run.config, options.overrides)
+    if options.cfg:
+        print(to_yaml(config.to_dict()), end="")
+        return 0
+    return _carry_out(config, options.run_dir)
+
+
+def _show(arguments: list[str]) -> int:
+    parser = _parser(
+        "show", "Print how far a run is, its best architectures, and the best one drawn as text.", ""
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("--top", type=int, default=10, help="rows of the leaderboard (default: 10)")
+    options = parser.parse_args(arguments)
+    run = _load(options)
+    if options.cfg:
+        return 0
+    from spinesearch.results.run import ranked_trials
+    from spinesearch.results.tables import leaderboard, progress, status_line
+    from spinesearch.space import draw_spec
+
+    if options.top < 1:
+        raise ValueError(f"--top: must be at least 1, got {options.top}")
+    console = _console()
+    console.print(status_line(run), highlight=False, soft_wrap=True)
+    best = ranked_trials(run.trials)
+    if not best:
+        console.print("no candidate has completed yet")
+        return 0
+    console.print()
+    console.print(progress(run))
+    console.print(leaderboard(run, top=min(options.top, len(best))))
+    console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n", highlight=False)
+    console.print(draw_spec(run.spec(best[0])), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _export(arguments: list[str]) -> int:
+    parser = _parser(
+        "export",
+        "Write the best architectures of a run as JSON block specs.",
+        'then:\n  python -c "from spinesearch import load_spec, build_backbone; '
+        "print(build_backbone(load_spec('FILE')))\"",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("--top", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where to (default: RUN/export)")
+    options = parser.parse_args(arguments)
+    run = _load(options)
+    if options.cfg:
+        return 0
+    _write_exports(run, options.run_dir, options.top, options.output)
+    return 0
+
+
+def _carry_out(config: RunConfig, run_dir: Path) -> int:
+    """Search to the end and show what was found."""
+    from spinesearch.results.run import ranked_trials
+    from spinesearch.results.tables import leaderboard
+    from spinesearch.search.scorer import EngineError
+    from spinesearch.search.session import search
+
+    console = _console()
+    signal.signal(signal.SIGTERM, _interrupt)
+    resume = f"spinesearch resume {run_dir}"
+    begun = run_dir.exists()
+    try:
+        run = search(config, run_dir, console)
+    except KeyboardInterrupt:
+        if run_dir.exists():
+            console.print(
+                f"stopped; nothing finished is lost. Go on with:\n  {resume}", highlight=False, soft_wrap=True
+            )
+        return 130
+    except EngineError as error:
+        hint = f" (then: {resume})" if begun or run_dir.exists() else ""
+        return _fail(f"{error}{hint}", code=1 if run_dir.exists() else 2)
+    best = ranked_trials(run.trials)
+    if not best:
+        return _fail(f"no candidate completed; `spinesearch show {run_dir}` and its ledger tell why", code=1)
+    top = max(1, config.search.export_top)
+    console.print()
+    console.print(leaderboard(run, top=min(max(top, 5), len(best))))
+    if config.search.export_top:
+        _write_exports(run, run_dir, top, None)
+    console.print(f"more: spinesearch show {run_dir}", highlight=False, soft_wrap=True)
+    console.print(f"on:   {resume} search.num_trials={2 * len(run.trials)}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _write_exports(run: Run, run_dir: Path, top: int, output: Path | None) -> None:
+    from spinesearch.results.export import export_top
+
+    for path in export_top(
+        run, top=top, run_name=run_dir.resolve().name, output_dir=output or run_dir / "export"
+    ):
+        print(path)
+
+
+def _load(options: argparse.Namespace) -> Run:
+    """The run of a command that only reads; prints its configuration if that is asked for."""
+    from spinesearch.results.run import load_run
+
+    run, torn = load_run(options.run_dir)
+    if options.cfg:
+        from spinesearch.search.config import to_yaml
+
+        print(to_yaml(run.config), end="")
+    elif torn:
+        print(f"warning: {torn} (by this reader; the file is as it was)", file=sys.stderr)
+    return run
+
+
+def _parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise SystemExit(_fail(f"{message}; see spinesearch {command} --help"))
+
+    parser = Parser(
+        prog=f"spinesearch {command}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--cfg", action="store_true", help="print the configuration and stop")
+    return parser
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A file or pipe has no width; tables should not be cut to 80 columns there.
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM, which clusters send before they take a machine, ends a search as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _is_for_people(error: Exception) -> bool:
+    """Whether an error was raised for a user to read: by our packages, or by the operating system."""
+    return (
+        isinstance(error, OSError)
+        or type(error).__module__.startswith("spinesearch.")
+        or type(error) is ValueError
+    )
+
+
+def _fail(message: str, *, code: int = 2) -> int:
+    print(f"spinesearch: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,279 @@
+"""A run's configuration: hydra composes yaml, `RunConfig` checks it, and plain dataclasses go on from here.
+
+`DictConfig` stops in this file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+from spinesearch.controller.settings import RandomSettings, ReinforceSettings
+from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.space.build import SpineNetSettings
+
+REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
+ENGINES = ("ray", "serial")
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or has a value it cannot have; the message begins with its full name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSettings:
+    """How the search is run; the meaning of each field is told in `conf/search/default.yaml`."""
+
+    num_trials: int
+    generation_size: int
+    lag: int
+    reward_metric: str
+    failed_reward: float
+    engine: str
+    num_workers: int | None
+    cpus_per_trial: float
+    gpus_per_trial: float | None
+    ray_address: str
+    max_attempts: int
+    export_top: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_trials", 1), ("generation_size", 1), ("lag", 0), ("max_attempts", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"search.{name}: must be at least {least}, got {getattr(self, name)}")
+        if self.export_top < 0:
+            raise ConfigError(f"search.export_top: must not be negative, got {self.export_top}")
+        if self.num_workers is not None and self.num_workers < 1:
+            raise ConfigError(f"search.num_workers: must be at least 1 or null, got {self.num_workers}")
+        if self.gpus_per_trial is not None and not self.gpus_per_trial >= 0:
+            raise ConfigError(f"search.gpus_per_trial: must not be negative, got {self.gpus_per_trial}")
+        if not self.cpus_per_trial > 0:
+            raise ConfigError(f"search.cpus_per_trial: must be positive, got {self.cpus_per_trial}")
+        if not -1e6 < self.failed_reward < 1e6:
+            raise ConfigError(f"search.failed_reward: must be a finite number, got {self.failed_reward}")
+        for name, known in (("reward_metric", REWARD_METRICS), ("engine", ENGINES)):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"search.{name}: must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Everything a run is a function of, and where it goes."""
+
+    seed: int
+    name: str | None
+    label: str
+    runs_dir: str
+    space: SpineNetSettings
+    proxy_task: ProxySettings
+    controller: RandomSettings | ReinforceSettings
+    data: GeneratedDataSettings | CocoDataSettings
+    search: SearchSettings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the ledger; the inverse of `run_config`."""
+        return asdict(self)
+
+
+# The classes behind the choices of each group, by the `name` that its yaml files set.
+_SECTIONS: Mapping[str, Mapping[str | None, type[Any]]] = {
+    "space": {"spinenet": SpineNetSettings},
+    "proxy_task": {None: ProxySettings},
+    "controller": {"random": RandomSettings, "reinforce": ReinforceSettings},
+    "data": {"generated": GeneratedDataSettings, "coco": CocoDataSettings},
+    "search": {None: SearchSettings},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TopLevel:
+    """The settings that stand in no section."""
+
+    seed: int
+    name: str | None
+    label: str
+    runs_dir: str
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """Plain data from the yaml of `spinesearch.conf` with hydra overrides applied, types unchecked.
+
+    Raises:
+        ConfigError: an override names a group, choice or setting that does not exist, or cannot be parsed.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    # `experiment` is no part of the defaults list, so that naming one always adds it.
+    prepared = [f"+{text}" if text.startswith("experiment=") else text for text in overrides]
+    try:
+        with initialize_config_module("spinesearch.conf", version_base="1.3"):
+            return _plain(hydra_compose("config", prepared))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(_reason(error, overrides)) from error
+
+
+def run_config(config: Mapping[str, Any]) -> RunConfig:
+    """The checked configuration from composed yaml or from a ledger's ``run`` event.
+
+    Raises:
+        ConfigError: a setting is missing, unknown, of the wrong type or out of its range.
+    """
+    top = {key: value for key, value in config.items() if key not in _SECTIONS}
+    values: dict[str, Any] = asdict(_checked(_TopLevel, top, ""))
+    for section, classes in _SECTIONS.items():
+        node = config.get(section)
+        if not isinstance(node, Mapping):
+            raise ConfigError(f"{section}: must be a group of settings, got {node!r}")
+        kind = None if None in classes else node.get("name")
+        if kind not in classes:
+            known = ", ".join(str(name) for name in classes)
+            raise ConfigError(f"{section}.name: must be one of {known}, got {kind!r}")
+        values[section] = _checked(classes[kind], node, f"{section}.")
+    if values["seed"] < 0:
+        raise ConfigError(f"seed: must not be negative, got {values['seed']}")
+    return RunConfig(**values)
+
+
+def with_overrides(recorded: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
+    """A recorded configuration with ``key=value`` overrides applied.
+
+    Raises:
+        ConfigError: as `run_config`, and for overrides that choose a group, add or delete.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for text in overrides:
+        key, equals, _ = text.partition("=")
+        if not equals or key.startswith(("+", "~")) or "@" in key or key in (*_SECTIONS, "experiment"):
+            raise ConfigError(f"{text}: a resumed run takes overrides of the form section.key=value")
+    try:
+        return run_config(_plain(OmegaConf.merge(recorded, OmegaConf.from_dotlist(list(overrides)))))
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain: Any = OmegaConf.to_container(node, resolve=True)
+    return dict(plain)
+
+
+def to_yaml(config: Mapping[str, Any]) -> str:
+    """A configuration as yaml text, as ``--cfg`` prints it."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+
+
+# What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
+_FREE_SETTINGS = frozenset(
+    {"name", "label", "runs_dir", "proxy_task.device"}
+    | {f"data.{key}" for key in ("train_images", "train_annotations", "cache_dir")}
+    | {
+        f"search.{key}"
+        for key in (
+            "engine",
+            "num_workers",
+            "cpus_per_trial",
+            "gpus_per_trial",
+            "ray_address",
+            "max_attempts",
+            "export_top",
+        )
+    }
+)
+
+
+def check_resumable(recorded: RunConfig, wanted: RunConfig) -> None:
+    """Check that a run may be continued under another configuration.
+
+    Raises:
+        ConfigError: a setting that decides results differs, or fewer trials are asked for than before.
+    """
+    old, new = _flat(recorded.to_dict()), _flat(wanted.to_dict())
+    if new["search.num_trials"] < old["search.num_trials"]:
+        raise ConfigError(
+            "search.num_trials: a run can grow but not shrink: "
+            f"it was begun with {old['search.num_trials']}, got {new['search.num_trials']}"
+        )
+    for key in sorted(old.keys() | new.keys()):
+        if key in _FREE_SETTINGS or key == "search.num_trials":
+            continue
+        if old.get(key) != new.get(key):
+            raise ConfigError(
+                f"{key}: this run was begun with {old.get(key)!r} and cannot go on with {new.get(key)!r}; "
+                "start a new run for that (another name=...)"
+            )
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _checked(cls: type[Any], node: Mapping[Any, Any], prefix: str) -> Any:
+    """An instance of a settings class; errors are prefixed with the section."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(dict(node))))
+    except MissingMandatoryValue as error:
+        key = f"{prefix}{error.full_key}"
+        raise ConfigError(f"{key}: must be given, add {key}=...") from error
+    except ConfigKeyError as error:
+        raise ConfigError(_unknown(f"{prefix}{error.full_key}")) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{prefix}{error.full_key}: {str(error).splitlines()[0]}") from error
+    except ConfigError:
+        raise
+    except ValueError as error:  # the settings classes name section and field themselves
+        raise ConfigError(str(error)) from error
+
+
+@cache
+def _known_settings() -> tuple[str, ...]:
+    keys = list(_TopLevel.__dataclass_fields__)
+    for section, classes in _SECTIONS.items():
+        for cls in classes.values():
+            keys += [f"{section}.{name}" for name in cls.__dataclass_fields__]
+    return tuple(dict.fromkeys(keys))
+
+
+def _unknown(key: str) -> str:
+    near = difflib.get_close_matches(key, _known_settings(), n=3, cutoff=0.6)
+    hint = f"did you mean {', '.join(near)}?" if near else "`spinesearch search --cfg` prints all settings"
+    return f"{key}: there is no such setting; {hint}"
+
+
+def _reason(error: Exception, overrides: Sequence[str]) -> str:
+    """Hydra's message on one line, with the cause that it hides and what is meant by it."""
+    from hydra.errors import MissingConfigException
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
+    cause = error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return _unknown(str(cause.full_key))
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}: must be one of {', '.join(error.options)}, got {name!r}"
+    text = " ".join(str(error).split())
+    if cause is not None and str(cause) not in text:
+        text = f"{text.rstrip('.')}: {' '.join(str(cause).split())}"
+    return f"{text} (in: {' '.join(overrides)})"

@@ -1,0 +1,278 @@
+"""The search: sample, score, learn, generation by generation. No Ray and no hydra in here.
+
+Candidates come in generations of fixed size. Generation g is sampled by the policy as updated through
+generation g - 1 - lag, and an update takes its generation's results in candidate order, whenever they
+arrived. So what is proposed
+and learnt is a function of configuration and seed: one worker or a hundred, interrupted or not.
+
+Resuming needs no code of its own. The loop goes through the same steps from the newest checkpoint, or from
+nothing, and
+at each step uses what the ledger already holds: proposals and results are taken from it, and only what is
+missing is done.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spinesearch.controller import Controller, Rollout
+from spinesearch.results.ledger import Event, Ledger
+from spinesearch.results.run import Run, Trial
+from spinesearch.search.checkpoint import Checkpoints, state_digest
+from spinesearch.search.observer import SearchObserver
+from spinesearch.search.reward import reward_of
+from spinesearch.search.scorer import Job, Outcome, Scorer
+from spinesearch.space import SearchSpace
+
+_TICK_S = 0.5  # how often observers hear that time passes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchPlan:
+    """What decides a search's course, apart from its space, controller and scorer.
+
+    Attributes:
+        seed: of every candidate's training: all start from the same weights and see the data in the same
+            order, so that rewards differ by architecture.
+        num_trials: candidates, duplicates included.
+        generation_size: candidates per update.
+        lag: generations that may be proposed beyond the last one learnt from.
+        reward_metric: the metric that is the reward.
+        failed_reward: the reward of a failed candidate.
+    """
+
+    seed: int
+    num_trials: int
+    generation_size: int
+    lag: int
+    reward_metric: str
+    failed_reward: float
+
+
+def run_search(
+    *,
+    plan: SearchPlan,
+    space: SearchSpace,
+    controller: Controller,
+    scorer: Scorer,
+    ledger: Ledger,
+    run: Run,
+    checkpoints: Checkpoints,
+    observer: SearchObserver,
+    clock: Callable[[], float] = time.time,
+) -> None:
+    """Carry a run to its end, from wherever ``run`` stands.
+
+    A generation that ``num_trials`` cuts short is not learnt from; it is filled up if the run is continued
+    with more.
+
+    Args:
+        plan: see `SearchPlan`.
+        space: turns choices into specs.
+        controller: in its initial state.
+        scorer: scores candidates.
+        ledger: the run's ledger, open for writing, with its first ``run`` event written.
+        run: what the ledger holds; kept up to date.
+        checkpoints: the controller's states.
+        observer: told of everything.
+        clock: Unix time, for the results' time stamps.
+    """
+    search = _Search(plan, space, controller, scorer, ledger, run, checkpoints, observer, clock)
+    observer.started(run, plan.num_trials)
+    try:
+        num_generations = -(-plan.num_trials // plan.generation_size)
+        for generation in range(search.restore(), num_generations):
+            if generation > plan.lag:
+                search.update(generation - 1 - plan.lag)
+            search.propose(generation)
+        for generation in range(
+            max(0, num_generations - 1 - plan.lag), plan.num_trials // plan.generation_size
+        ):
+            search.update(generation)
+        search.collect_until_done(run.trials)
+    finally:
+        observer.ended()
+
+
+class _Search:
+    """The steps of a search and the state they share."""
+
+    def __init__(
+        self,
+        plan: SearchPlan,
+        space: SearchSpace,
+        controller: Controller,
+        scorer: Scorer,
+        ledger: Ledger,
+        run: Run,
+        checkpoints: Checkpoints,
+        observer: SearchObserver,
+        clock: Callable[[], float],
+    ) -> None:
+        self._plan = plan
+        self._space = space
+        self._controller = controller
+        self._scorer = scorer
+        self._ledger = ledger
+        self._run = run
+        self._checkpoints = checkpoints
+        self._observer = observer
+        self._clock = clock
+        self._first_of: dict[str, Trial] = {}  # the first trial of each network
+        self._duplicates: dict[int, list[Trial]] = {}  # trials that wait for the result of another
+        self._num_checked = 0  # trials looked at for what is to be done about them
+        self._num_updates = 0  # updates the controller has seen
+
+    def restore(self) -> int:
+        """Load the newest checkpoint that fits; returns the generation to go on from."""
+        plan, run = self._plan, self._run
+        num_full_generations = len(run.trials) // plan.generation_size
+        # Generation g + 1 + lag follows update g: a state is of use if all before that generation are
+        # proposed.
+        digests = {u.update: u.digest for u in run.updates if u.update + 1 + plan.lag <= num_full_generations}
+        found = self._checkpoints.load_newest(digests)
+        if found is None:
+            return 0
+        update, state = found
+        self._controller.load_state_dict(state)
+        self._num_updates = update + 1
+        self._hand_out((update + 1 + plan.lag) * plan.generation_size)
+        return update + 1 + plan.lag
+
+    def propose(self, generation: int) -> None:
+        """Sample a generation, record what the ledger does not have yet, and hand it to the scorer."""
+        plan, run = self._plan, self._run
+        first = generation * plan.generation_size
+        events: list[Event] = []
+        # Always a whole generation: the last bits of a batch depend on its size.
+        suggestions = self._controller.suggest(plan.generation_size)
+        for number, suggestion in enumerate(suggestions, start=first):
+            if number < len(run.trials):
+                if run.trials[number].tokens != suggestion.tokens:
+                    self._observer.warned(
+                        f"trial {number}: this machine or release samples other choices than the ledger "
+                        "records; the ledger's are kept"
+                    )
+                continue
+            if number < plan.num_trials:
+                events.append(
+                    {
+                        "event": "propose",
+                        "trial": number,
+                        "generation": generation,
+                        "tokens": list(suggestion.tokens),
+                        "log_prob": suggestion.log_prob,
+                        "arch_id": self._space.decode(suggestion.tokens).arch_id,
+                    }
+                )
+        self._record(events)
+        self._observer.proposed(run.trials[first : first + plan.generation_size])
+        self._hand_out(min(first + plan.generation_size, plan.num_trials))
+
+    def update(self, generation: int) -> None:
+        """Wait for a generation's results and let the controller learn from them, unless it has."""
+        if generation < self._num_updates:
+            return
+        first = generation * self._plan.generation_size
+        trials = self._run.trials[first : first + self._plan.generation_size]
+        self.collect_until_done(trials)
+        stats = self._controller.update([_rollout(trial) for trial in trials])
+        self._num_updates = generation + 1
+        state = self._controller.state_dict()
+        digest = state_digest(state)
+        if generation < len(self._run.updates):
+            if digest != self._run.updates[generation].digest:
+                self._observer.warned(
+                    f"update {generation}: this machine or release computes another controller than the "
+                    "ledger records; the search goes on with this one"
+                )
+        else:
+            self._record([{"event": "update", "update": generation, "stats": stats, "digest": digest}])
+            self._observer.updated(self._run.updates[generation])
+        self._checkpoints.save(generation, state)
+
+    def collect_until_done(self, trials: list[Trial]) -> None:
+        """Take in results until all these trials have theirs."""
+        while not all(trial.is_done for trial in trials):
+            for outcome in self._scorer.wait(_TICK_S):
+                self._finish(outcome)
+            self._observer.ticked(self._scorer.num_running)
+
+    def _hand_out(self, end: int) -> None:
+        """See to every trial up to ``end``: submit it, or answer it from the trial it duplicates."""
+        for trial in self._run.trials[self._num_checked : end]:
+            original = self._first_of.setdefault(trial.arch_id, trial)
+            if trial.is_done:
+                continue
+            if original is trial:
+                spec = self._space.decode(trial.tokens)
+                self._scorer.submit(Job(trial=trial.trial, spec=spec, seed=self._plan.seed))
+            elif original.is_done:
+                self._record_results([_duplicate_event(trial, original)])
+            else:
+                self._duplicates.setdefault(original.trial, []).append(trial)
+        self._num_checked = end
+
+    def _finish(self, outcome: Outcome) -> None:
+        """Record a result, and with it that of every trial that waited for it."""
+        plan = self._plan
+        reward = reward_of(outcome, metric=plan.reward_metric, failed_reward=plan.failed_reward)
+        result: dict[str, Any] = {
+            "event": "result",
+            "trial": outcome.trial,
+            "attempts": outcome.attempts,
+            "worker": outcome.worker,
+            "seconds": outcome.seconds,
+        }
+        if outcome.metrics is not None and reward is not None:
+            result |= {"status": "completed", "reward": reward, "metrics": _finite(outcome.metrics)}
+        else:
+            reason = outcome.reason or f"it has no finite {plan.reward_metric}"
+            result |= {"status": "failed", "reward": plan.failed_reward, "reason": reason}
+        waiting = self._duplicates.pop(outcome.trial, [])
+        original = self._run.trials[outcome.trial]
+        self._record_results([result, *(_duplicate_event(trial, original, result) for trial in waiting)])
+
+    def _record_results(self, events: list[dict[str, Any]]) -> None:
+        self._record([{**event, "time": self._clock()} for event in events])
+        for event in events:
+            self._observer.finished(self._run.trials[event["trial"]])
+
+    def _record(self, events: list[Event]) -> None:
+        self._ledger.append(events)
+        for event in events:
+            self._run.apply(event)
+
+
+def _duplicate_event(
+    trial: Trial, original: Trial, result: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The result of a trial whose network another trial has scored.
+
+    Args:
+        trial: the duplicate.
+        original: the trial that was scored.
+        result: the original's result event if ``original`` does not hold it yet.
+    """
+    return {
+        "event": "result",
+        "trial": trial.trial,
+        "status": "duplicate",
+        "duplicate_of": original.trial,
+        "reward": result["reward"] if result else original.reward,
+        "metrics": dict(result.get("metrics", {}) if result else original.metrics),
+    }
+
+
+def _finite(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics, with None for numbers that JSON does not have."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
+
+
+def _rollout(trial: Trial) -> Rollout:
+    assert trial.reward is not None
+    return Rollout(tokens=trial.tokens, log_prob=trial.log_prob, reward=trial.reward)

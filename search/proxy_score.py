@@ -1,0 +1,41 @@
+"""The proxy task as the search's `Score`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
+from spinesearch.proxy_task.errors import DataError
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.search.scorer import Score
+from spinesearch.space import ArchSpec
+
+
+def open_proxy_score(
+    settings: ProxySettings, data: GeneratedDataSettings | CocoDataSettings, data_key: str
+) -> Score:
+    """Open the data set on this machine and give the function that scores candidates on it.
+
+    Raises:
+        DataError: the data set cannot be opened here, or is not the one of ``data_key``.
+    """
+    opened = open_data(data, image_size=settings.image_size)
+    if opened.key != data_key:
+        raise DataError(
+            f"data: this machine's copy (key {opened.key}) is not the one the search uses (key {data_key}); "
+            "copy the same images and annotations here"
+        )
+    return proxy_score(settings, opened)
+
+
+def proxy_score(settings: ProxySettings, data: ProxyData) -> Score:
+    """The function that scores candidates on data opened already."""
+    from spinesearch.proxy_task.task import ProxyTask
+
+    task = ProxyTask(settings, data)
+
+    def score(spec: ArchSpec, seed: int) -> Mapping[str, Any]:
+        return task.score(spec, seed).to_dict()
+
+    return score

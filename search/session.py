@@ -1,0 +1,231 @@
+"""One process's part in a run: checks everything, then begins or continues the search."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from spinesearch import __version__
+from spinesearch.controller import Controller
+from spinesearch.controller.settings import ReinforceSettings
+from spinesearch.proxy_task.data import ProxyData, open_data
+from spinesearch.results.ledger import LEDGER_NAME, Ledger
+from spinesearch.results.run import Run
+from spinesearch.search.checkpoint import Checkpoints
+from spinesearch.search.config import ConfigError, RunConfig, check_resumable, run_config
+from spinesearch.search.display import Display
+from spinesearch.search.loop import SearchPlan, run_search
+from spinesearch.search.observer import Observers
+from spinesearch.search.proxy_score import open_proxy_score, proxy_score
+from spinesearch.search.scorer import Scorer, SerialScorer
+from spinesearch.search.tensorboard import TensorBoardObserver
+from spinesearch.space import SearchSpace
+
+
+def run_dir_of(config: RunConfig) -> Path:
+    """Where a run goes: ``<runs_dir>/<name>``, or without a name a new folder of today's date.
+
+    Raises:
+        ConfigError: the name is no plain folder name, or the folder holds something else than a run.
+    """
+    runs_dir = Path(config.runs_dir)
+    for key, text in (("name", config.name), ("label", config.label)):
+        if text is not None and (text in ("", ".", "..") or "/" in text or "\0" in text):
+            raise ConfigError(
+                f"{key}: must be a plain folder name, got {text!r}; runs_dir sets where it goes"
+            )
+    if config.name is None:
+        stem = f"{time.strftime('%Y-%m-%d')}_{config.label}"
+        names = itertools.chain([stem], (f"{stem}_{i}" for i in itertools.count(2)))
+        return next(runs_dir / name for name in names if not (runs_dir / name).exists())
+    run_dir = runs_dir / config.name
+    if (
+        run_dir.exists()
+        and not (run_dir / LEDGER_NAME).exists()
+        and (not run_dir.is_dir() or any(run_dir.iterdir()))
+    ):
+        raise ConfigError(f"name: {run_dir} exists and is no run; choose another name")
+    return run_dir
+
+
+def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
+    """Begin the run in a folder, or continue the one that is there; returns it complete.
+
+    Everything that can be wrong is checked before anything is written.
+
+    Args:
+        config: the configuration; of a run that is there already it may change only how it is run.
+        run_dir: the run's folder.
+        console: for progress.
+
+    Raises:
+        ConfigError, DataError, LedgerError: something the user gave cannot be used; nothing was written.
+        EngineError: the search cannot go on.
+    """
+    with contextlib.ExitStack() as stack:
+        run, ledger = Run(), None
+        if (run_dir / LEDGER_NAME).exists():
+            ledger = stack.enter_context(Ledger(run_dir))
+            run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
+            if ledger.contents.torn:
+                console.print(f"warning: {ledger.contents.torn}", style="yellow", soft_wrap=True)
+            if run.sessions:
+                check_resumable(run_config(run.config), config)
+                if _is_complete(run, config):
+                    return run
+        space = config.space.build()
+        data = _open_data(config, console)
+        if run.sessions and run.sessions[0]["data"]["key"] != data.key:
+            raise ConfigError(
+                "data: this run was begun on other images or annotations "
+                f"(key {run.sessions[0]['data']['key']}, now {data.key}); "
+                "give it the same data, or start a new run"
+            )
+        display = Display(console, reward_metric=config.search.reward_metric)
+        scorer = stack.enter_context(_open_scorer(config, data, display))
+        controller = _build_controller(config, space)
+        if ledger is None:
+            ledger = stack.enter_context(Ledger(run_dir))
+        event = _run_event(config, data)
+        ledger.append([event])
+        run.apply(event)
+        console.print(_headline(config, space, data, run_dir), soft_wrap=True, highlight=False)
+        run_search(
+            plan=SearchPlan(
+                seed=config.seed,
+                num_trials=config.search.num_trials,
+                generation_size=config.search.generation_size,
+                lag=config.search.lag,
+                reward_metric=config.search.reward_metric,
+                failed_reward=config.search.failed_reward,
+            ),
+            space=space,
+            controller=controller,
+            scorer=scorer,
+            ledger=ledger,
+            run=run,
+            # A run that is continued with more trials goes on from before the updates of its tail.
+            checkpoints=Checkpoints(run_dir, keep=config.search.lag + 2),
+            observer=Observers([display, TensorBoardObserver(run_dir)]),
+        )
+    return run
+
+
+def _is_complete(run: Run, config: RunConfig) -> bool:
+    num_updates = config.search.num_trials // config.search.generation_size
+    return run.num_done == config.search.num_trials and len(run.updates) == num_updates
+
+
+def _open_data(config: RunConfig, console: Console) -> ProxyData:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(description: str, done: int, total: int) -> None:
+            if description not in tasks:
+                tasks[description] = progress.add_task(description, total=total)
+                if not console.is_terminal:
+                    console.print(f"{description}: {total}", highlight=False)
+            progress.update(tasks[description], completed=done)
+
+        return open_data(config.data, image_size=config.proxy_task.image_size, progress=report)
+
+
+@contextlib.contextmanager
+def _open_scorer(config: RunConfig, data: ProxyData, display: Display) -> Iterator[Scorer]:
+    """The engine of the configuration, closed at the end whatever happens."""
+    settings = config.search
+    if settings.engine == "serial":
+        serial = SerialScorer(functools.partial(proxy_score, config.proxy_task, data))
+        try:
+            yield serial
+        finally:
+            serial.close()
+        return
+
+    from spinesearch.search.ray_scorer import (
+        RayScorer,
+        connect,
+        disconnect,
+        resources_per_trial,
+        workers_that_fit,
+    )
+
+    num_cpus = (settings.num_workers or 1) * settings.cpus_per_trial
+    is_ours = connect(settings.ray_address, num_cpus=num_cpus)
+    try:
+        cpus, gpus = resources_per_trial(settings.cpus_per_trial, settings.gpus_per_trial)
+        proxy_task = config.proxy_task
+        if proxy_task.device == "auto":
+            proxy_task = replace(proxy_task, device="cuda" if gpus else "cpu")
+        num_workers = settings.num_workers or workers_that_fit(cpus, gpus)
+        scorer = RayScorer(
+            functools.partial(open_proxy_score, proxy_task, config.data, data.key),
+            num_workers=min(num_workers, settings.num_trials),
+            cpus_per_trial=cpus,
+            gpus_per_trial=gpus,
+            max_attempts=settings.max_attempts,
+            warn=display.warned,
+        )
+        try:
+            yield scorer
+        finally:
+            scorer.close()
+    finally:
+        if is_ours:
+            disconnect()
+
+
+def _build_controller(config: RunConfig, space: SearchSpace) -> Controller:
+    if isinstance(config.controller, ReinforceSettings):
+        from spinesearch.controller.reinforce import ReinforceController
+
+        return ReinforceController(space, seed=config.seed, settings=config.controller)
+    from spinesearch.controller.random import RandomController
+
+    return RandomController(space, seed=config.seed)
+
+
+def _run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
+    import torch
+
+    return {
+        "event": "run",
+        "version": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "config": config.to_dict(),
+        "data": {
+            "key": data.key,
+            "num_train_images": len(data.train_index),
+            "num_held_out_images": len(data.held_out_index),
+            "class_names": list(data.class_names),
+        },
+        "time": time.time(),
+    }
+
+
+def _headline(config: RunConfig, space: SearchSpace, data: ProxyData, run_dir: Path) -> str:
+    return (
+        f"{run_dir}: {config.search.num_trials} candidates of {space.name} ({space.size:.1e} choices), "
+        f"controller {config.controller.name}; {len(data.train_index)} training and "
+        f"{len(data.held_out_index)} held-out images, {data.num_classes} classes"
+    )
