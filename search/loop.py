@@ -84,15 +84,14 @@ def run_search(
     search = _Search(plan, space, controller, scorer, ledger, run, checkpoints, observer, clock)
     observer.started(run, plan.num_trials)
     try:
-        num_generations = -(-plan.num_trials // plan.generation_size)
-        for generation in range(search.restore(), num_generations):
+        # Up to the update that learns from the last whole generation, which stands before generation `last`.
+        # Those from `num_trials` on are sampled but not proposed, so that the controller is where a longer
+        # run has it.
+        last = plan.num_trials // plan.generation_size + plan.lag
+        for generation in range(search.restore(), last + 1):
             if generation > plan.lag:
                 search.update(generation - 1 - plan.lag)
             search.propose(generation)
-        for generation in range(
-            max(0, num_generations - 1 - plan.lag), plan.num_trials // plan.generation_size
-        ):
-            search.update(generation)
         search.collect_until_done(run.trials)
     finally:
         observer.ended()
@@ -170,7 +169,8 @@ class _Search:
                     }
                 )
         self._record(events)
-        self._observer.proposed(run.trials[first : first + plan.generation_size])
+        if events:
+            self._observer.proposed(run.trials[-len(events) :])
         self._hand_out(min(first + plan.generation_size, plan.num_trials))
 
     def update(self, generation: int) -> None:

@@ -1,0 +1,107 @@
+"""What every controller promises, whatever its strategy."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from spinesearch.controller import Controller, Rollout, Suggestion
+from spinesearch.controller.random import RandomController
+from spinesearch.controller.reinforce import ReinforceController
+from spinesearch.space import SpineNetSpace
+
+SPACE = SpineNetSpace()
+CONTROLLERS = {"random": RandomController, "reinforce": ReinforceController}
+
+
+@pytest.fixture(params=CONTROLLERS)
+def build(request):
+    return CONTROLLERS[request.param]
+
+
+def reward(suggestion: Suggestion) -> float:
+    return sum(suggestion.tokens) / 200
+
+
+def rounds(controller: Controller, count: int, size: int = 5) -> list[Suggestion]:
+    """Suggest and update in turn; all suggestions."""
+    suggestions = []
+    for _ in range(count):
+        generation = controller.suggest(size)
+        controller.update(
+            [Rollout(tokens=s.tokens, log_prob=s.log_prob, reward=reward(s)) for s in generation]
+        )
+        suggestions += generation
+    return suggestions
+
+
+def test_same_seed_equal_other_seed_different(build):
+    assert rounds(build(SPACE, seed=1), 4) == rounds(build(SPACE, seed=1), 4)
+    assert rounds(build(SPACE, seed=1), 4) != rounds(build(SPACE, seed=2), 4)
+
+
+def test_a_fresh_process_agrees(build):
+    code = (
+        "import json, sys\n"
+        f"from {build.__module__} import {build.__name__} as build\n"
+        "from spinesearch.controller import Rollout\n"
+        "from spinesearch.space import SpineNetSpace\n"
+        "controller = build(SpineNetSpace(), seed=5)\n"
+        "first = controller.suggest(4)\n"
+        "controller.update([Rollout(tokens=s.tokens, log_prob=s.log_prob, reward=i / 7)"
+        " for i, s in enumerate(first)])\n"
+        "print(json.dumps([(s.tokens, s.log_prob) for s in first + controller.suggest(4)]))\n"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    controller = build(SPACE, seed=5)
+    first = controller.suggest(4)
+    controller.update(
+        [Rollout(tokens=s.tokens, log_prob=s.log_prob, reward=i / 7) for i, s in enumerate(first)]
+    )
+    here = json.dumps([(s.tokens, s.log_prob) for s in first + controller.suggest(4)])
+    assert other.stdout.strip() == here
+
+
+def test_suggestions_do_not_depend_on_threads_or_global_generators(build):
+    expected = rounds(build(SPACE, seed=3), 3)
+    num_threads = torch.get_num_threads()
+    state = torch.random.get_rng_state()
+    try:
+        torch.set_num_threads(2)
+        torch.manual_seed(99)
+        before = torch.random.get_rng_state()
+        assert rounds(build(SPACE, seed=3), 3) == expected
+        assert torch.equal(torch.random.get_rng_state(), before)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(num_threads)
+        torch.random.set_rng_state(state)
+
+
+@pytest.mark.parametrize("rounds_before", [0, 1, 3])
+def test_a_restored_controller_goes_on_as_the_first_would(build, rounds_before: int):
+    first = build(SPACE, seed=4)
+    rounds(first, rounds_before)
+    first.suggest(2)  # between an update and the next, too
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second = build(SPACE, seed=4)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    assert rounds(second, 3) == rounds(first, 3)
+
+
+def test_every_suggestion_is_allowed(build):
+    controller = build(SPACE, seed=6)
+    for suggestion in rounds(controller, 20, size=20):
+        SPACE.decode(suggestion.tokens)
+        assert suggestion.log_prob < 0
+
+
+def test_two_generations_are_different_candidates(build):
+    controller = build(SPACE, seed=0)
+    first, second = controller.suggest(8), controller.suggest(8)
+    assert len({s.tokens for s in first + second}) == 16

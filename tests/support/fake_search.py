@@ -1,0 +1,189 @@
+"""Searches with a fake scorer of real behaviour, and a process that runs them on demand to be killed.
+
+``python fake_search.py`` imports everything once; for each line ``RUN_DIR SEED NUM_TRIALS CONTROLLER``
+on its standard input, forks a child that carries that run to its end; it answers with the child's process id
+and, when the child has ended, its exit code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from spinesearch.controller import Controller
+from spinesearch.controller.random import RandomController
+from spinesearch.controller.reinforce import ReinforceController
+from spinesearch.results.ledger import LEDGER_NAME, Ledger
+from spinesearch.results.run import Run
+from spinesearch.search.checkpoint import Checkpoints, state_digest
+from spinesearch.search.loop import SearchPlan, run_search
+from spinesearch.search.observer import SearchObserver
+from spinesearch.search.scorer import Job, Outcome, Scorer, run_job
+from spinesearch.space import BLOCK_TYPES, SPINENET_49, ArchSpec, Decision
+
+
+class TypesOnly:
+    """SpineNet-49 with the types of its last six intermediate blocks to choose, no three residuals in a row.
+
+    44 networks: small enough for duplicates, with masks that matter.
+    """
+
+    name = "types_only"
+    decisions = tuple(Decision(f"block {i} type", 2) for i in range(6, 12))
+    num_choices = (2,) * 6
+    size = 44
+
+    def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
+        return True, tuple(prefix[-2:]) != (1, 1)
+
+    def decode(self, tokens: Sequence[int]) -> ArchSpec:
+        blocks = list(SPINENET_49.blocks)
+        for i, token in enumerate(tokens, start=4):
+            blocks[i] = replace(blocks[i], block_type=BLOCK_TYPES[token])
+        return replace(SPINENET_49, blocks=tuple(blocks), name="")
+
+    def encode(self, spec: ArchSpec) -> tuple[int, ...]:
+        return tuple(BLOCK_TYPES.index(block.block_type) for block in spec.blocks[4:10])
+
+    def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
+        while True:  # uniform by rejection
+            tokens = tuple(rng.integers(2, size=6).tolist())
+            if (1, 1, 1) not in zip(tokens, tokens[1:], tokens[2:], strict=False):
+                return tokens
+
+
+SPACE = TypesOnly()
+
+
+def fake_score(spec: ArchSpec, seed: int) -> dict[str, float]:
+    """A reward that depends on the network and the seed alone; one network in nine fails."""
+    value = int(hashlib.sha256(f"{spec.arch_id}{seed}".encode()).hexdigest()[:8], 16)
+    if value % 9 == 0:
+        raise ArithmeticError(f"the loss of {spec.arch_id} is not finite")
+    return {"ap": value / 2**32, "ap50": value / 2**31}
+
+
+class FakeScorer:
+    """``num_workers`` at a time, finishing in random order, each submission recorded.
+
+    Args:
+        num_workers: candidates at a time.
+        order: seed of the random order.
+        delay_s: mean time a `wait` takes.
+    """
+
+    def __init__(self, num_workers: int = 2, order: int = 0, delay_s: float = 0.0) -> None:
+        self._num_workers = num_workers
+        self._rng = random.Random(order)
+        self._delay_s = delay_s
+        self._queue: list[Job] = []
+        self.submitted: list[int] = []
+
+    @property
+    def num_running(self) -> int:
+        return min(self._num_workers, len(self._queue))
+
+    def submit(self, job: Job) -> None:
+        self.submitted.append(job.trial)
+        self._queue.append(job)
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        if self._delay_s:
+            time.sleep(self._rng.uniform(0, 2 * self._delay_s))
+        if not self.num_running:
+            return []
+        count = self._rng.randint(1, self.num_running)
+        finished = [self._queue.pop(self._rng.randrange(self.num_running)) for _ in range(count)]
+        return [run_job(fake_score, job, "fake") for job in finished]
+
+    def close(self) -> None:
+        pass
+
+
+class Warnings(SearchObserver):
+    """Remembers what a search warned of."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def warned(self, message: str) -> None:
+        self.messages.append(message)
+
+
+def build_controller(name: str, seed: int) -> Controller:
+    if name == "random":
+        return RandomController(SPACE, seed=seed)
+    return ReinforceController(SPACE, seed=seed)
+
+
+def carry_out(
+    run_dir: Path,
+    *,
+    seed: int = 0,
+    num_trials: int = 40,
+    controller: str = "reinforce",
+    scorer: Scorer | None = None,
+    lag: int = 1,
+    observer: SearchObserver | None = None,
+) -> tuple[Run, str]:
+    """Begin or continue a run with the fake scorer; the run and the digest of the controller's last state."""
+    with Ledger(run_dir) as ledger:
+        run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
+        if not run.sessions:
+            event = {"event": "run", "config": {}, "time": time.time()}
+            ledger.append([event])
+            run.apply(event)
+        chosen = build_controller(controller, seed)
+        run_search(
+            plan=SearchPlan(
+                seed=seed,
+                num_trials=num_trials,
+                generation_size=4,
+                lag=lag,
+                reward_metric="ap",
+                failed_reward=0.0,
+            ),
+            space=SPACE,
+            controller=chosen,
+            scorer=scorer or FakeScorer(),
+            ledger=ledger,
+            run=run,
+            checkpoints=Checkpoints(run_dir, keep=lag + 2),
+            observer=observer or SearchObserver(),
+        )
+        return run, state_digest(chosen.state_dict())
+
+
+def serve() -> None:
+    """Run searches in forked children until standard input ends."""
+    build_controller("reinforce", 0).suggest(1)  # what is slow the first time
+    print("ready", flush=True)
+    for line in sys.stdin:
+        run_dir, seed, num_trials, controller = line.split()
+        child = os.fork()
+        if child == 0:
+            # The order in which workers finish differs every time.
+            scorer = FakeScorer(num_workers=3, order=os.getpid(), delay_s=0.004)
+            carry_out(
+                Path(run_dir),
+                seed=int(seed),
+                num_trials=int(num_trials),
+                controller=controller,
+                scorer=scorer,
+            )
+            os._exit(0)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
