@@ -20,9 +20,9 @@ def anchors_per_cell(num_scales: int) -> int:
 def make_anchors(image_size: int, *, num_scales: int, base_anchor: float) -> Tensor:
     """Anchors `[A, 4]`, xyxy in pixels of a square input of this side; those at the border reach beyond it.
 
-    A level of stride s has cells centred at ((i + 0.5) * s); scale k of a cell has the area of a square of side
-    ``base_anchor * s * 2 ** (k / num_scales)`` at each of `ASPECT_RATIOS`. Within a cell the scale is the outer loop.
-    The computation is in float64 and rounded once to float32.
+    A level of stride s has cells centred at ((i + 0.5) * s); scale k of a cell has the area of a square of
+    side ``base_anchor * s * 2 ** (k / num_scales)`` at each of `ASPECT_RATIOS`. Within a cell the scale is
+    the outer loop. The computation is in float64 and rounded once to float32.
     """
     levels = []
     for level in LEVELS:

@@ -1,9 +1,10 @@
 """Normalisation and augmentation of a whole batch on the training device: mirror, zoom, crop.
 
-An image fills the top left of its square, `content` pixels wide and high; the rest is padding. Padding is zero *after*
-normalisation, as in the authors' code: a mean grey, not black.
+An image fills the top left of its square, `content` pixels wide and high; the rest is padding. Padding is
+zero *after* normalisation, as in the authors' code: a mean grey, not black.
 
-Shapes: B images, S side of the square, M boxes per image (label -1 in padded rows). Boxes are xyxy pixels of the square.
+Shapes: B images, S side of the square, M boxes per image (label -1 in padded rows). Boxes are xyxy pixels of
+the square.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from spinesearch.proxy_task.matching import BACKGROUND
 
-# ImageNet's mean and standard deviation of RGB in [0, 1], which section 5 of the SpineNet paper's protocol uses.
+# ImageNet's mean and standard deviation of RGB in [0, 1], as in the authors' code.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MIN_SIDE = 1.0  # px; what a crop leaves of a box is dropped below this side: a sliver's code would be huge
@@ -39,7 +40,7 @@ class Batch(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Where augmentation puts each image: mirrored in place, then scaled about (0, 0), then moved left and up.
+    """Where augmentation puts each image: mirrored in place, scaled about (0, 0), then moved left and up.
 
     Attributes:
         is_flipped: `[B]` bool.
@@ -53,15 +54,16 @@ class Placement(NamedTuple):
 
 
 def normalize(batch: Batch) -> Batch:
-    """The batch with float32 images of zero mean and unit deviation over ImageNet, and zeros in the padding."""
+    """The batch with float32 images of mean 0 and deviation 1 over ImageNet, and zeros in the padding."""
     side = batch.images.shape[-1]
-    mean = batch.images.new_tensor(IMAGENET_MEAN, dtype=torch.float32).view(3, 1, 1)
-    std = batch.images.new_tensor(IMAGENET_STD, dtype=torch.float32).view(3, 1, 1)
-    images = (batch.images.float() - 255 * mean) / (255 * std)
-    position = torch.arange(side, device=images.device)
+    mean, std = (batch.content.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    position = torch.arange(side, device=batch.images.device)
     is_column = (position < batch.content[:, :1]).view(-1, 1, 1, side)
     is_row = (position < batch.content[:, 1:]).view(-1, 1, side, 1)
-    return batch._replace(images=images * (is_column & is_row))
+    # Channel by channel in memory: arithmetic on three interleaved channels does not vectorise.
+    images = batch.images.contiguous().float()
+    images.sub_(255 * mean).mul_(1 / (255 * std)).mul_(is_column & is_row)
+    return batch._replace(images=images)
 
 
 def draw_placement(
@@ -69,9 +71,9 @@ def draw_placement(
 ) -> Placement:
     """A random placement for each image of a batch.
 
-    The scale is uniform in `scale_jitter`; of what then exceeds the square a uniform part is cut off at the left and
-    the top, so that the crop lies anywhere within the image (resize and crop of the authors' input pipeline).
-    The same number of random values is drawn whatever the arguments.
+    The scale is uniform in `scale_jitter`; of what then exceeds the square a uniform part is cut off at the
+    left and the top, so that the crop lies anywhere within the image (resize and crop of the authors' input
+    pipeline). The same number of random values is drawn whatever the arguments.
 
     Args:
         content: `[B, 2]`, (width, height), on any device, which is also the placement's.
@@ -117,8 +119,8 @@ def _resample(images: Tensor, placement: Placement, width: Tensor) -> Tensor:
     """
     side = images.shape[-1]
     sign = torch.where(placement.is_flipped, -1.0, 1.0)
-    # An output edge coordinate u comes from the input coordinate sign * (u + offset) / scale + (width if mirrored).
-    # affine_grid wants it in units where the square spans [-1, 1]: u = (n + 1) * S / 2.
+    # An output edge coordinate u comes from the input coordinate sign * (u + offset) / scale + (width if
+    # mirrored). affine_grid wants it in units where the square spans [-1, 1]: u = (n + 1) * S / 2.
     half = side / 2
     shift = placement.offset + half
     zero = torch.zeros_like(sign)

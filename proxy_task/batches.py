@@ -22,7 +22,7 @@ T = TypeVar("T")
 def shuffled_batches(
     index: npt.NDArray[np.int64], *, batch_size: int, num_batches: int, generator: torch.Generator
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """This many arrays `[batch_size]` of positions in the pack: one random permutation of `index` after the other.
+    """This many arrays `[batch_size]` of positions in the pack, from one random permutation after the other.
 
     A batch may reach over the end of a pass, so all are full and no image is left out of a pass.
     """
@@ -35,37 +35,21 @@ def shuffled_batches(
         pending = pending[batch_size:]
 
 
-class BatchLoader:
-    """Batches of the data on a device, by position in the pack.
-
-    Args:
-        data: the opened data.
-        device: where the batches go.
-    """
-
-    def __init__(self, data: ProxyData, device: torch.device) -> None:
-        self.data = data
-        self.device = device
-        sizes = np.array([(image.width, image.height) for image in data.dataset.images], np.float64)
-        scales = data.pack.images.shape[1] / sizes.max(axis=1, keepdims=True)
-        # The packer's own rounding, in float64 like it: it decides which pixels are image and which are padding.
-        self.content = np.rint(sizes * scales).clip(min=1).astype(np.float32)
-
-    def load(self, index: npt.NDArray[np.int64]) -> Batch:
-        """The uint8 images `[B, 3, S, S]` at these positions and their boxes, padded to the fullest image of the batch."""
-        labels = self.data.labels[index]
-        num_boxes = int((labels >= 0).sum(axis=1).max(initial=0))  # objects stand before the padding
-        arrays = (
-            self.data.pack.images[index],
-            self.content[index],
-            self.data.boxes[index, :num_boxes],
-            labels[:, :num_boxes],
-        )
-        tensors = [torch.from_numpy(array) for array in arrays]
-        if self.device.type == "cuda":
-            tensors = [tensor.pin_memory().to(self.device, non_blocking=True) for tensor in tensors]
-        images, *rest = tensors
-        return Batch(images.permute(0, 3, 1, 2), *rest)
+def load_batch(data: ProxyData, index: npt.NDArray[np.int64], device: torch.device) -> Batch:
+    """The uint8 images `[B, 3, S, S]` at these positions of the pack, with their boxes."""
+    labels = data.labels[index]
+    num_boxes = int((labels >= 0).sum(axis=1).max(initial=0))  # objects stand before the padding
+    arrays = (
+        data.pack.images[index],
+        data.pack.sizes[index].astype(np.float32),
+        data.boxes[index, :num_boxes],
+        labels[:, :num_boxes],
+    )
+    tensors = [torch.from_numpy(array) for array in arrays]
+    if device.type == "cuda":
+        tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
+    images, *rest = tensors
+    return Batch(images.permute(0, 3, 1, 2), *rest)
 
 
 def one_ahead(items: Iterable[T]) -> Iterator[T]:

@@ -1,7 +1,8 @@
 """Box arithmetic: areas, overlaps, clipping, and the codes that the head regresses.
 
-Boxes are xyxy, (x1, y1, x2, y2) in pixels, as real-valued edges: width is x2 - x1, without the "+ 1" of integer pixel
-boxes. Codes are (ty, tx, th, tw), y before x as in the authors' code, so that their weights fit.
+Boxes are xyxy, (x1, y1, x2, y2) in pixels, as real-valued edges: width is x2 - x1, without the "+ 1" of
+integer pixel boxes. Codes are (ty, tx, th, tw), y before x as in the authors' code, so that their weights
+fit.
 
 Shapes: ... any leading dimensions, N boxes, M other boxes.
 """
@@ -13,8 +14,8 @@ import math
 import torch
 from torch import Tensor
 
-# Limit of th and tw when decoding: a box grows to at most 1000 / 16 of its anchor, which keeps exp() finite in early
-# training. Detectron2's constant; the authors' code clips with the same value.
+# Limit of th and tw when decoding: a box grows to at most 1000 / 16 of its anchor, which keeps exp() finite
+# in early training. Detectron2's constant; the authors' code clips with the same value.
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 
 
@@ -38,10 +39,10 @@ def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
 
 
 def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Faster R-CNN codes `[..., 4]` of boxes `[..., 4]` (xyxy, positive sides) against anchors `[..., 4]` (xyxy).
+    """Faster R-CNN codes `[..., 4]` of boxes `[..., 4]`, with positive sides, against anchors `[..., 4]`.
 
-    ty and tx are the centre's offset in anchor sides, th and tw the logarithm of the ratio of sides; no further scale
-    factors, as in the authors' RetinaNet (section 3.1.2 of Faster R-CNN, arXiv 1506.01497).
+    ty and tx are the centre's offset in anchor sides, th and tw the logarithm of the ratio of sides; no
+    further scale factors, as in the authors' RetinaNet (section 3.1.2 of Faster R-CNN, arXiv 1506.01497).
     """
     a_cy, a_cx, a_h, a_w = _center_and_sides(anchors)
     cy, cx, h, w = _center_and_sides(boxes)
@@ -49,7 +50,7 @@ def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode_boxes(codes: Tensor, anchors: Tensor) -> Tensor:
-    """Boxes `[..., 4]` (xyxy) of codes `[..., 4]` (ty, tx, th, tw) against anchors `[..., 4]`; undoes `encode_boxes`."""
+    """Boxes `[..., 4]` of codes `[..., 4]` against anchors `[..., 4]`; undoes `encode_boxes`."""
     a_cy, a_cx, a_h, a_w = _center_and_sides(anchors)
     ty, tx, th, tw = codes.unbind(-1)
     cy, cx = ty * a_h + a_cy, tx * a_w + a_cx
@@ -59,7 +60,7 @@ def decode_boxes(codes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def clip_boxes(boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Boxes `[..., N, 4]` moved inside images of these sizes `[..., 2]`, (width, height) in the boxes' pixels."""
+    """Boxes `[..., N, 4]` clipped to images of these sizes `[..., 2]`, (width, height)."""
     limits = torch.cat((sizes, sizes), dim=-1).unsqueeze(-2)  # [..., 1, 4], in x, y, x, y order
     return torch.minimum(boxes.clamp(min=0), limits)
 

@@ -71,10 +71,11 @@ def non_maximum_suppression(
     iou_threshold: float = NMS_IOU,
     max_detections: int = MAX_DETECTIONS,
 ) -> Tensor:
-    """Rows `[B, D]` that greedy suppression within each class keeps, by falling score, -1 past the last of an image.
+    """Rows `[B, D]` that greedy suppression within each class keeps, by falling score; -1 past the last.
 
-    Always picks the best remaining candidate and drops those of its class that overlap it by more than the threshold.
-    Each turn does so for every image at once, so the number of turns is D, at most `max_detections`.
+    Always picks the best remaining candidate and drops those of its class that overlap it by more than the
+    threshold. Each turn does so for every image at once, so the number of turns is D, at most
+    `max_detections`.
 
     Args:
         boxes: `[B, N, 4]`, xyxy.

@@ -45,8 +45,8 @@ def coco_metrics(
 ) -> CocoMetrics:
     """Metrics of the detections on these images of the data set.
 
-    A class without any object in these images does not count, as always with COCO. Without a single detection every
-    defined number is 0.
+    A class without any object in these images does not count, as always with COCO. Without a single
+    detection every defined number is 0.
 
     Args:
         dataset: where the true objects come from; crowd regions count as COCO has it.
@@ -109,7 +109,7 @@ def _annotation(
 
 
 def _coco(images: list[Any], categories: list[Any], annotations: list[dict[str, Any]]) -> Any:
-    """pycocotools' index over these records."""
+    """The index of pycocotools over these records."""
     coco = COCO()
     # COCOeval takes a detection matched with id 0 for unmatched, so ids count from 1 whatever the file has.
     rows = [{**row, "id": i} for i, row in enumerate(annotations, start=1)]

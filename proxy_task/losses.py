@@ -25,7 +25,8 @@ def focal_loss(
     """Sum, a scalar, of the sigmoid focal loss (arXiv 1708.02002) over all anchors and classes.
 
     With p the probability given to what is true (present or absent), each entry costs
-    ``-weight * (1 - p) ** gamma * log(p)``, where weight is alpha for the present and 1 - alpha for the absent.
+    ``-weight * (1 - p) ** gamma * log(p)``, where weight is alpha for the present and 1 - alpha for the
+    absent.
 
     Args:
         logits: `[..., A, K]`.
@@ -44,8 +45,8 @@ def focal_loss(
 def detection_loss(cls_logits: Tensor, box_deltas: Tensor, classes: Tensor, codes: Tensor) -> Tensor:
     """Classification plus weighted box loss of a batch, a float32 scalar.
 
-    Both are normalised by the number of matched anchors of the whole batch plus one, the box loss also by the four
-    coordinates of a code, as in the authors' code.
+    Both are normalised by the number of matched anchors of the whole batch plus one, the box loss also by
+    the four coordinates of a code, as in the authors' code.
 
     Args:
         cls_logits: `[B, A, K]`.

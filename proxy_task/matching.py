@@ -17,9 +17,9 @@ BACKGROUND = -1
 def match_anchors(anchors: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
     """Row `[B, A]` of the box that each anchor answers for, or `BACKGROUND`.
 
-    An anchor takes the box it overlaps most if their IoU reaches `MATCH_IOU`. Besides, every box gets the anchor that
-    overlaps it most, however little, so that no object goes unlearnt; where several boxes claim one anchor, the first
-    row has it (argmax matcher with forced rows of the authors' code).
+    An anchor takes the box it overlaps most if their IoU reaches `MATCH_IOU`. Besides, every box gets the
+    anchor that overlaps it most, however little, so that no object goes unlearnt; where several boxes claim
+    one anchor, the first row has it (argmax matcher with forced rows of the authors' code).
 
     Args:
         anchors: `[A, 4]`, xyxy pixels.

@@ -3,36 +3,65 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spinesearch.proxy_task.settings import ProxySettings
 
 STEP_DECAY = 0.1  # section 5.1 of the SpineNet paper: the rate falls tenfold at each milestone
 
 
-def build_optimizer(model: nn.Module, settings: ProxySettings) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW over two groups: convolution kernels with weight decay, all else without.
+class FlatOptimizer:
+    """SGD with momentum or AdamW on a model whose parameters it moves into two vectors.
 
-    Biases and batch normalisation are one-dimensional, kernels never are. One fused update of all tensors takes a
-    tenth of the time of one by one, which counts where the tensors are small.
+    The vectors are the two groups: convolution kernels, with weight decay, and all else (biases and batch
+    normalisation, which have one dimension each), without. A narrow SpineNet has some six hundred small
+    parameters; clipping and updating two vectors instead takes a tenth of the time.
+
+    Args:
+        model: on its final device; its parameters become views of the vectors.
+        settings: the recipe.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=settings.lr, fused=True)
+
+    def __init__(self, model: nn.Module, settings: ProxySettings) -> None:
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        kernels = [p for p in parameters if p.ndim > 1]
+        others = [p for p in parameters if p.ndim <= 1]
+        self._clip_norm = settings.clip_norm
+        self._groups = [(_flatten(group), group) for group in (kernels, others) if group]
+        vectors = [
+            {"params": [vector], "weight_decay": settings.weight_decay if group is kernels else 0.0}
+            for vector, group in self._groups
+        ]
+        self._optimizer: torch.optim.Optimizer
+        if settings.optimizer == "sgd":
+            self._optimizer = torch.optim.SGD(vectors, lr=settings.lr, momentum=settings.momentum)
+        else:
+            self._optimizer = torch.optim.AdamW(vectors, lr=settings.lr)
+
+    def step(self, loss: Tensor, lr: float) -> Tensor:
+        """Take one step down the loss, a scalar; returns the gradient's global norm before it was clipped."""
+        torch.autograd.backward(loss)
+        for vector, group in self._groups:
+            # What no output depends on has no gradient; zeros leave it where it is, or let it decay.
+            grads = (torch.zeros_like(p) if p.grad is None else p.grad for p in group)
+            vector.grad = torch.cat([grad.flatten() for grad in grads])
+            for p in group:
+                p.grad = None
+        for vectors in self._optimizer.param_groups:
+            vectors["lr"] = lr
+        norm = nn.utils.clip_grad_norm_([vector for vector, _ in self._groups], self._clip_norm)
+        self._optimizer.step()
+        return norm
 
 
 def learning_rate(step: int, num_steps: int, settings: ProxySettings) -> float:
     """Learning rate of this step, 0 <= step < num_steps.
 
-    Warm-up rises linearly and reaches the schedule's value at step ``warmup_steps - 1``. The cosine falls from ``lr``
-    at the end of warm-up towards zero just past the last step; the step schedule counts its fractions over the whole
+    Warm-up rises linearly and reaches ``lr`` at step ``warmup_steps - 1``. The cosine falls from ``lr``
+    after warm-up towards zero just past the last step; the step schedule counts its fractions over the whole
     training, warm-up included.
     """
     warmup = settings.warmup_steps
@@ -45,7 +74,12 @@ def learning_rate(step: int, num_steps: int, settings: ProxySettings) -> float:
     return settings.lr * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every group."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+def _flatten(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
+    """A vector of all these parameters, which become views of it."""
+    parameters = list(parameters)
+    vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    for p, part in zip(
+        parameters, torch.split(vector.detach(), [p.numel() for p in parameters]), strict=True
+    ):
+        p.data = part.view_as(p)
+    return vector

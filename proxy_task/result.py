@@ -10,8 +10,8 @@ from typing import Any, Self
 class TaskResult:
     """Score and cost of one trained candidate.
 
-    Two results are equal when everything that the spec, the settings and the seed decide is equal; the measured
-    durations do not count.
+    Two results are equal when everything that the spec, the settings and the seed decide is equal; the
+    measured durations do not count.
 
     Attributes:
         ap: COCO AP on the held-out images, IoU 0.50:0.95, in [0, 1]. The search's reward is made of it.

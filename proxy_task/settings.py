@@ -1,7 +1,7 @@
-"""`ProxySettings`: every knob of the proxy task, as plain data. No torch here, so that the command line starts fast.
+"""`ProxySettings`: every knob of the proxy task, as plain data. No torch here: the command line starts fast.
 
-The yaml files under ``conf/proxy_task`` hold exactly these fields and say where their values come from. Section
-numbers below are those of the SpineNet paper, arXiv 1912.05027.
+The yaml files under ``conf/proxy_task`` hold exactly these fields and say where their values come from.
+Section numbers below are those of the SpineNet paper, arXiv 1912.05027.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 OPTIMIZERS = ("sgd", "adamw")
@@ -50,8 +51,8 @@ class ProxySettings:
         warmup_steps: steps over which the learning rate rises linearly from zero.
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
-        bn_recalibration_batches: training batches, unaugmented, over which batch normalisation's statistics are
-            averaged anew before evaluation; 0 keeps the running ones.
+        bn_recalibration_batches: training batches, unaugmented, over which batch normalisation's statistics
+            are averaged anew before evaluation; 0 keeps the running ones.
         device: one of `DEVICES`; "auto" takes CUDA where there is one.
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
         num_threads: torch's threads on the CPU while a candidate is scored.
@@ -134,7 +135,7 @@ def _one_of(names: tuple[str, ...]) -> _Rule:
 def _is_rising(values: Any) -> bool:
     if not isinstance(values, tuple) or not all(_is_number(v) and 0 < v < 1 for v in values):
         return False
-    return all(a < b for a, b in zip(values, values[1:], strict=False))
+    return all(a < b for a, b in pairwise(values))
 
 
 def _is_range(values: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +10,14 @@ from torch import Tensor, nn
 from spinesearch.proxy_task.augment import Batch, draw_placement, normalize, place
 from spinesearch.proxy_task.losses import detection_loss
 from spinesearch.proxy_task.matching import make_targets
-from spinesearch.proxy_task.optim import build_optimizer, learning_rate, set_learning_rate
+from spinesearch.proxy_task.optim import FlatOptimizer, learning_rate
 from spinesearch.proxy_task.settings import ProxySettings
 
 # Reading the loss waits for the device. On the CPU that costs nothing; on CUDA it would stall every step.
 CUDA_CHECK_EVERY = 50
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(RuntimeError):  # noqa: N818 - it says what happened
     """The loss or the gradient stopped being finite.
 
     Attributes:
@@ -58,23 +57,17 @@ def train(
     Raises:
         TrainingDiverged: at once on the CPU, within `CUDA_CHECK_EVERY` steps on CUDA.
     """
-    optimizer = build_optimizer(model, settings)
-    parameters = list(model.parameters())
+    optimizer = FlatOptimizer(model, settings)
     losses = torch.zeros(num_steps, device=anchors.device)
     norms = torch.zeros(num_steps, device=anchors.device)
     check_every = CUDA_CHECK_EVERY if anchors.is_cuda else 1
     model.train()
     for step, raw in enumerate(batches):
-        set_learning_rate(optimizer, learning_rate(step, num_steps, settings))
         batch = _augment(raw, settings, generator)
         classes, codes = make_targets(anchors, batch.boxes, batch.labels)
-        with autocast(settings, anchors.device):
-            cls_logits, box_deltas = model(batch.images)
+        cls_logits, box_deltas = predict(model, batch.images, settings)
         loss = detection_loss(cls_logits, box_deltas, classes, codes)
-        optimizer.zero_grad()
-        loss.backward()
-        norms[step] = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-        optimizer.step()
+        norms[step] = optimizer.step(loss, learning_rate(step, num_steps, settings))
         losses[step] = loss.detach()
         if (step + 1) % check_every == 0 or step + 1 == num_steps:
             _check_finite(losses + norms, first_step=step + 1 - check_every)
@@ -86,8 +79,9 @@ def train(
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], settings: ProxySettings) -> None:
     """Replace the running statistics of batch normalisation by plain averages over these uint8 batches.
 
-    After a short training the running averages still remember weights long gone; with a momentum of 0.003 they
-    hardly left their start. Everything but batch normalisation runs as in evaluation. No batch, no change.
+    After a short training the running averages still remember weights long gone; with a momentum of 0.003
+    they hardly left their start. Everything but batch normalisation runs as in evaluation. No batch, no
+    change.
     """
     batches = list(batches)
     if not batches:
@@ -101,16 +95,20 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], settings:
         norm.train()
     with torch.no_grad():
         for raw in batches:
-            with autocast(settings, raw.images.device):
-                model(normalize(raw).images)
+            predict(model, normalize(raw).images, settings)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
 
 
-def autocast(settings: ProxySettings, device: torch.device) -> AbstractContextManager[None]:
-    """The context in which a forward pass has the precision of the settings."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.precision == "bfloat16")
+def predict(model: nn.Module, images: Tensor, settings: ProxySettings) -> tuple[Tensor, Tensor]:
+    """Class logits `[B, A, K]` and box codes `[B, A, 4]` of normalised images, in the settings' precision.
+
+    The features lie channels last in memory, which takes a quarter off the step on the CPU.
+    """
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        cls_logits, box_deltas = model(images.contiguous(memory_format=torch.channels_last))
+    return cls_logits, box_deltas
 
 
 def _augment(raw: Batch, settings: ProxySettings, generator: torch.Generator) -> Batch:
@@ -129,7 +127,7 @@ def _augment(raw: Batch, settings: ProxySettings, generator: torch.Generator) ->
 
 
 def _check_finite(values: Tensor, *, first_step: int) -> None:
-    """Raise `TrainingDiverged` for the first of the values `[num_steps]` from `first_step` on that is not finite."""
+    """Raise for the first value from `first_step` on, of one per step, that is not finite."""
     bad = ~torch.isfinite(values[max(first_step, 0) :])
     if bad.any():
         raise TrainingDiverged(max(first_step, 0) + int(bad.nonzero()[0]))

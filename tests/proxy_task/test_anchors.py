@@ -6,7 +6,8 @@ from spinesearch.proxy_task.anchors import anchors_per_cell, make_anchors
 
 def test_first_and_last_cells_typed_by_hand() -> None:
     anchors = make_anchors(128, num_scales=1, base_anchor=3.0)
-    # P3: stride 8, side 24, first cell centred at (4, 4). Ratios 1, 2, 0.5: 24 x 24, 33.941 x 16.971, 16.971 x 33.941.
+    # P3: stride 8, side 24, first cell centred at (4, 4). Ratios 1, 2, 0.5: 24 x 24, 33.941 x 16.971, 16.971
+    # x 33.941.
     first = [
         [4 - 12.0, 4 - 12.0, 4 + 12.0, 4 + 12.0],
         [4 - 16.970563, 4 - 8.485281, 4 + 16.970563, 4 + 8.485281],

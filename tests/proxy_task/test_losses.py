@@ -1,0 +1,79 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from spinesearch.proxy_task.losses import detection_loss, focal_loss
+from spinesearch.proxy_task.matching import BACKGROUND
+
+
+def random_case(*, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 4 * torch.randn(3, 50, 7, generator=generator, dtype=torch.float64)
+    classes = torch.randint(BACKGROUND, 7, (3, 50), generator=generator)
+    return logits.requires_grad_(), classes
+
+
+def present(classes: torch.Tensor, num_classes: int) -> torch.Tensor:
+    return F.one_hot(classes + 1, num_classes + 1)[..., 1:].double()
+
+
+@pytest.mark.parametrize("alpha", [0.25, 0.5, 0.9])
+def test_gamma_zero_is_weighted_cross_entropy_in_value_and_gradient(alpha: float) -> None:
+    logits, classes = random_case(seed=0)
+    truth = present(classes, 7)
+    weight = alpha * truth + (1 - alpha) * (1 - truth)
+    bce = F.binary_cross_entropy_with_logits(logits, truth, weight, reduction="sum")
+    focal = focal_loss(logits, classes, alpha=alpha, gamma=0.0)
+    assert_close(focal, bce)
+    assert_close(torch.autograd.grad(focal, logits)[0], torch.autograd.grad(bce, logits)[0])
+
+
+def test_is_the_formula_of_the_paper() -> None:
+    logits, classes = random_case(seed=1)
+    truth = present(classes, 7)
+    p = logits.sigmoid()
+    p_t = p * truth + (1 - p) * (1 - truth)
+    alpha_t = 0.25 * truth + 0.75 * (1 - truth)
+    assert_close(focal_loss(logits, classes), (-alpha_t * (1 - p_t) ** 1.5 * p_t.log()).sum())
+    assert torch.autograd.gradcheck(lambda x: focal_loss(x, classes), logits)
+
+
+def test_typed_out_values() -> None:
+    # One anchor of class 1 of 2 at logit 0: (1 - p_t) ** 1.5 = 0.353553 and -log(p_t) = 0.693147 throughout.
+    value = focal_loss(torch.zeros(1, 2), torch.tensor([1]))
+    assert_close(value, torch.tensor((0.75 + 0.25) * 0.35355339 * 0.69314718))
+
+
+def test_extreme_logits_stay_finite() -> None:
+    logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]], requires_grad=True)
+    loss = focal_loss(logits, torch.tensor([0, 0]))
+    assert_close(loss, torch.tensor(0.25 * 1e4 + 0.75 * 1e4))  # both entries of the second row are wrong
+    loss.backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_detection_loss_normalises_over_the_batch() -> None:
+    classes = torch.tensor([[0, BACKGROUND, BACKGROUND], [1, 0, BACKGROUND]])
+    logits = torch.full(
+        (2, 3, 2), -100.0
+    )  # nothing predicted: the absent cost nothing, the present 0.25 * 100 each
+    codes = torch.zeros(2, 3, 4)
+    deltas = torch.zeros(2, 3, 4)
+    deltas[0, 0] = torch.tensor([0.05, -0.05, 0.3, 0.0])
+    deltas[0, 1] = 100.0  # background: does not count
+    num_positives = 3 + 1
+    cls = 3 * 0.25 * 100 / num_positives
+    huber = 2 * 0.5 * 0.05**2 + 0.1 * (0.3 - 0.05)
+    expected = cls + 50 * huber / (4 * num_positives)
+    assert_close(detection_loss(logits, deltas, classes, codes), torch.tensor(expected))
+
+
+def test_a_batch_without_objects_has_a_loss() -> None:
+    loss = detection_loss(
+        torch.zeros(1, 4, 3), torch.ones(1, 4, 4), torch.full((1, 4), BACKGROUND), torch.zeros(1, 4, 4)
+    )
+    assert_close(loss, torch.tensor(12 * 0.75 * 0.5**1.5 * math.log(2)))

@@ -1,0 +1,41 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from spinesearch.proxy_task.result import TaskResult
+
+RESULT = TaskResult(
+    ap=0.25,
+    ap50=0.5,
+    ap75=0.2,
+    ap_small=None,
+    ap_medium=0.1,
+    ap_large=0.3,
+    ar100=0.4,
+    loss=0.7,
+    num_steps=200,
+    num_parameters=1000,
+    num_multiply_adds=2000,
+    seconds=20.0,
+    train_seconds=18.0,
+    images_per_s=177.7,
+)
+
+
+def test_json_round_trip() -> None:
+    assert TaskResult.from_dict(json.loads(json.dumps(RESULT.to_dict()))) == RESULT
+
+
+def test_durations_do_not_count_in_comparison() -> None:
+    assert replace(RESULT, seconds=1.0, train_seconds=0.5, images_per_s=2.0) == RESULT
+    assert replace(RESULT, loss=0.71) != RESULT
+
+
+def test_missing_and_unknown_fields_are_named() -> None:
+    data = RESULT.to_dict()
+    with pytest.raises(ValueError, match="unknown field 'colour'"):
+        TaskResult.from_dict({**data, "colour": 1})
+    del data["ap50"]
+    with pytest.raises(ValueError, match="missing field 'ap50'"):
+        TaskResult.from_dict(data)

@@ -1,0 +1,241 @@
+import gc
+import json
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from spinesearch.proxy_task import task as task_module
+from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
+from spinesearch.proxy_task.result import TaskResult
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.proxy_task.task import ProxyTask
+from spinesearch.proxy_task.train import TrainingDiverged
+from spinesearch.space import R0_SP53, SPINENET_49
+
+TINY = ProxySettings(
+    image_size=128,
+    filter_size_scale=0.0625,
+    resample_alpha=0.5,
+    endpoints_num_filters=16,
+    head_num_convs=1,
+    head_num_filters=16,
+    num_scales=1,
+    num_steps=3,
+    batch_size=4,
+    optimizer="adamw",
+    lr=1e-3,
+    scale_jitter=(0.8, 1.2),
+    stochastic_depth_rate=0.2,
+    bn_recalibration_batches=2,
+    device="cpu",
+)
+GENERATED = {"num_images": 24, "num_val_images": 2}
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def data(cache_dir: Path) -> ProxyData:
+    return open_data(GeneratedDataSettings(cache_dir=str(cache_dir), **GENERATED), image_size=128)
+
+
+@pytest.fixture(autouse=True)
+def keep_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def score_with_losses(task: ProxyTask, seed: int) -> tuple[TaskResult, list[float]]:
+    losses: list[float] = []
+    result = task.score(SPINENET_49, seed, on_step=lambda step, loss: losses.append(loss))
+    assert len(losses) == task.num_steps
+    return result, losses
+
+
+def test_same_seed_same_bits_whatever_ran_before(data: ProxyData) -> None:
+    first = score_with_losses(ProxyTask(TINY, data), seed=7)
+    task = ProxyTask(TINY, data)
+    task.score(R0_SP53, seed=3)
+    torch.manual_seed(123)
+    np.random.default_rng(0).random(10)
+    torch.rand(1000)
+    torch.set_num_threads(2)
+    assert score_with_losses(task, seed=7) == first
+    assert score_with_losses(task, seed=8) != first
+
+
+def test_same_seed_same_bits_in_another_process(data: ProxyData, cache_dir: Path) -> None:
+    here = ProxyTask(TINY, data).score(SPINENET_49, seed=7)
+    code = f"""
+import json, torch
+from spinesearch.proxy_task.data import GeneratedDataSettings, open_data
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.proxy_task.task import ProxyTask
+from spinesearch.space import SPINENET_49
+data = open_data(GeneratedDataSettings(cache_dir={str(cache_dir)!r}, **{GENERATED!r}), image_size=128)
+task = ProxyTask(ProxySettings(**{asdict(TINY)!r}), data)
+print(json.dumps(task.score(SPINENET_49, seed=7).to_dict()))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert TaskResult.from_dict(json.loads(run.stdout)) == here
+
+
+def test_global_state_is_left_as_it_was(data: ProxyData) -> None:
+    torch.set_num_threads(2)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    during: list[int] = []
+    settings = replace(TINY, num_steps=1)
+    ProxyTask(settings, data).score(
+        SPINENET_49, seed=0, on_step=lambda step, loss: during.append(torch.get_num_threads())
+    )
+    assert during == [1]
+    assert torch.get_num_threads() == 2
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_candidates_of_one_seed_see_the_same_batches(
+    data: ProxyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[np.ndarray]] = [[]]  # type: ignore[type-arg]
+    load = task_module.load_batch
+
+    def spy(data: ProxyData, index: np.ndarray, device: torch.device) -> object:  # type: ignore[type-arg]
+        seen[-1].append(index)
+        return load(data, index, device)
+
+    monkeypatch.setattr(task_module, "load_batch", spy)
+    task = ProxyTask(TINY, data)
+    for spec in (SPINENET_49, R0_SP53):
+        task.score(spec, seed=1)
+        seen.append([])
+    assert all(np.array_equal(a, b) for a, b in zip(seen[0], seen[1], strict=True))
+    train, held_out = seen[0][:5], seen[0][5:]  # 3 steps and 2 batches of recalibration
+    assert set(np.concatenate(train)) <= set(data.train_index)
+    assert np.concatenate(held_out).tolist() == data.held_out_index.tolist()
+
+
+def test_the_result_says_what_was_done(data: ProxyData) -> None:
+    result = ProxyTask(TINY, data).score(SPINENET_49, seed=0)
+    detector = task_module.build_detector(SPINENET_49, TINY, num_classes=5)
+    assert result.num_steps == 3
+    assert result.num_parameters == sum(p.numel() for p in detector.parameters())
+    assert result.num_multiply_adds > 10_000_000
+    assert 0 < result.train_seconds < result.seconds
+    assert result.images_per_s == pytest.approx(12 / result.train_seconds)
+    assert 0 <= result.ap <= 1
+    assert TaskResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_divergence_raises_at_once_and_releases_the_model(
+    data: ProxyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[weakref.ref[nn.Module]] = []
+    build = task_module.build_detector
+
+    def spy(*args: object, **kwargs: object) -> nn.Module:
+        model: nn.Module = build(*args, **kwargs)  # type: ignore[arg-type]
+        models.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(task_module, "build_detector", spy)
+    steps: list[int] = []
+    task = ProxyTask(replace(TINY, optimizer="sgd", lr=1e30, num_steps=50), data)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(TrainingDiverged, match=r"not finite at step (1|2)$") as caught:
+            task.score(SPINENET_49, seed=0, on_step=lambda step, loss: steps.append(step))
+        assert models[0]() is None  # although the error is still held, and without the garbage collector
+    finally:
+        gc.enable()
+    assert steps == list(range(caught.value.step))
+    assert ProxyTask(TINY, data).score(SPINENET_49, seed=0).loss < 10  # the worker lives on
+
+
+def test_data_of_another_size_are_refused(data: ProxyData) -> None:
+    with pytest.raises(ValueError, match=r"^proxy_task\.image_size: is 256 but the data were opened at 128"):
+        ProxyTask(replace(TINY, image_size=256), data)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device_is_refused(data: ProxyData) -> None:
+    with pytest.raises(ValueError, match=r"^proxy_task\.device: is cuda"):
+        ProxyTask(replace(TINY, device="cuda"), data)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_scores_on_cuda_close_to_the_cpu(data: ProxyData) -> None:
+    cpu = ProxyTask(TINY, data).score(SPINENET_49, seed=0)
+    cuda = ProxyTask(replace(TINY, device="cuda"), data).score(SPINENET_49, seed=0)
+    assert cuda.loss == pytest.approx(cpu.loss, rel=0.05)
+
+
+def test_bfloat16_is_close_to_float32(data: ProxyData) -> None:
+    settings = replace(TINY, stochastic_depth_rate=0.0)
+    full = ProxyTask(settings, data).score(SPINENET_49, seed=0)
+    half = ProxyTask(replace(settings, precision="bfloat16"), data).score(SPINENET_49, seed=0)
+    assert half.loss == pytest.approx(full.loss, rel=0.05)
+    assert half.loss != full.loss
+
+
+@pytest.mark.slow
+def test_overfits_eight_photos(shared_data: Callable[[str], tuple[str, str]], tmp_path: Path) -> None:
+    images, annotations = shared_data("coco_tiny100")
+    whole = open_data(
+        CocoDataSettings(train_images=images, train_annotations=annotations, cache_dir=str(tmp_path)),
+        image_size=128,
+    )
+    eight = with_largest_objects(whole, 8)
+    settings = replace(
+        ProxySettings(**task_settings("small")), num_steps=400, batch_size=8, flip=False, num_threads=2
+    )
+    result = ProxyTask(settings, replace(whole, train_index=eight, held_out_index=eight)).score(
+        SPINENET_49, seed=0
+    )
+    assert result.ap > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["generated", "bccd"])
+def test_the_small_task_learns(
+    name: str, shared_data: Callable[[str], tuple[str, str]], tmp_path: Path
+) -> None:
+    if name == "generated":
+        settings: GeneratedDataSettings | CocoDataSettings = GeneratedDataSettings(cache_dir=str(tmp_path))
+    else:
+        images, annotations = shared_data(name)
+        settings = CocoDataSettings(
+            train_images=images, train_annotations=annotations, cache_dir=str(tmp_path)
+        )
+    task = ProxyTask(ProxySettings(**task_settings("small")), open_data(settings, image_size=128))
+    assert task.score(SPINENET_49, seed=0).ap >= 0.10
+
+
+def with_largest_objects(data: ProxyData, count: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Positions of the images whose smallest object is largest, which 128 pixels still show."""
+    sides = (data.boxes[..., 2:] - data.boxes[..., :2]).min(axis=-1)
+    smallest = np.where(data.labels >= 0, sides, np.inf).min(axis=1)
+    smallest[(data.labels >= 0).sum(axis=1) == 0] = 0
+    return np.sort(np.argsort(-smallest)[:count])
+
+
+def task_settings(name: str) -> dict[str, object]:
+    import yaml
+
+    path = Path(__file__).parents[2] / "conf" / "proxy_task" / f"{name}.yaml"
+    values: dict[str, object] = yaml.safe_load(path.read_text())
+    return values
