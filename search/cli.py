@@ -270,3 +270,7 @@ def _is_for_people(error: Exception) -> bool:
 def _fail(message: str, *, code: int = 2) -> int:
     print(f"spinesearch: {message}", file=sys.stderr)
     return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,49 @@
+import tempfile
+from pathlib import Path
+
+import pytest
+import worker_tasks
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A Ray of our own with two processors; its workers can import the tests' support modules."""
+    import ray
+
+    support = str(Path(worker_tasks.__file__).parent)
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # Ray's sockets need a short path
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=80 * 1024**2,
+            _temp_dir=folder,
+            runtime_env={"env_vars": {"PYTHONPATH": support}},
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory) -> Path:
+    """One data cache for all tests, and not the user's."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tiny(cache_dir: Path, tmp_path: Path) -> list[str]:
+    """Overrides for a real search that takes a second per candidate: 16 images, two steps."""
+    return [
+        f"runs_dir={tmp_path / 'runs'}",
+        f"data.cache_dir={cache_dir}",
+        "data.num_images=16",
+        "data.num_val_images=0",
+        "data.held_out_share=0.4",
+        "proxy_task.num_steps=2",
+        "proxy_task.batch_size=4",
+        "proxy_task.filter_size_scale=0.0625",
+        "proxy_task.bn_recalibration_batches=1",
+        "search.generation_size=2",
+        "search.num_trials=6",
+    ]

@@ -1,0 +1,82 @@
+"""The real command line on a real Ray, stopped by Ctrl-C and by SIGKILL, and continued."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from spinesearch.results.ledger import LEDGER_NAME, read_ledger
+from spinesearch.results.run import Run, load_run
+
+CLI = [sys.executable, "-m", "spinesearch.search.cli"]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    # A group of its own, so that Ctrl-C can be sent to all of it, as a terminal does.
+    return subprocess.Popen(
+        [*CLI, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_results(process: subprocess.Popen[str], run_dir: Path, count: int) -> list[dict[str, object]]:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        assert process.poll() is None, process.stdout.read()
+        if (run_dir / LEDGER_NAME).exists():
+            events = read_ledger(run_dir / LEDGER_NAME).events
+            found = [dict(event) for event in events if event["event"] == "result"]
+            if len(found) >= count:
+                return found
+        time.sleep(0.05)
+    raise AssertionError("no result in time")
+
+
+def told(run: Run) -> str:
+    return json.dumps(
+        [(t.trial, t.tokens, t.log_prob, t.arch_id, t.status, t.reward) for t in run.trials]
+        + [(u.update, dict(u.stats), u.digest) for u in run.updates]
+    )
+
+
+def test_killed_and_interrupted_the_search_ends_as_an_undisturbed_one(tiny, tmp_path: Path):
+    command = ["search", *tiny, "search.num_workers=2", "search.num_trials=8", "name=run"]
+    run_dir = tmp_path / "runs" / "run"
+    finished: list[dict[str, object]] = []
+    for number, count in enumerate((1, 3, 5)):
+        process = start(command)
+        found = wait_for_results(process, run_dir, count)
+        assert found[: len(finished)] == finished
+        finished = found
+        if number == 1:
+            os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches Ray's processes too
+            output, _ = process.communicate(timeout=60)
+            assert process.returncode == 130, output
+            assert f"stopped; nothing finished is lost. Go on with:\n  spinesearch resume {run_dir}" in output
+            assert "Traceback" not in output
+        else:
+            process.kill()
+            process.communicate(timeout=60)
+    last = subprocess.run([*CLI, "resume", str(run_dir)], capture_output=True, text=True, timeout=200)
+    assert last.returncode == 0, last.stderr
+    run, torn = load_run(run_dir)
+    assert not torn
+    assert run.num_done == 8
+    results = [
+        dict(event) for event in read_ledger(run_dir / LEDGER_NAME).events if event["event"] == "result"
+    ]
+    assert results[: len(finished)] == finished
+    whole = subprocess.run(
+        [*CLI, *command[:-1], "name=whole", "search.engine=serial"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert whole.returncode == 0, whole.stderr
+    assert told(load_run(tmp_path / "runs" / "whole")[0]) == told(run)

@@ -1,0 +1,177 @@
+"""The Ray engine on a real Ray."""
+
+import functools
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import ray
+import worker_tasks
+from fake_search import carry_out
+
+from spinesearch.search import ray_scorer
+from spinesearch.search.ray_scorer import RayScorer
+from spinesearch.search.scorer import EngineError, Job, SerialScorer
+from spinesearch.space import SPINENET_49
+
+
+@pytest.fixture
+def build(cluster):
+    scorers = []
+
+    def build(open_score, num_workers=2, max_attempts=3, warnings=None):
+        scorer = RayScorer(
+            open_score,
+            num_workers=num_workers,
+            cpus_per_trial=1,
+            gpus_per_trial=0,
+            max_attempts=max_attempts,
+            warn=(warnings if warnings is not None else []).append,
+        )
+        scorers.append(scorer)
+        return scorer
+
+    yield build
+    for scorer in scorers:
+        scorer.close()
+
+
+def finish(scorer: RayScorer, count: int, timeout_s: float = 60):
+    outcomes = []
+    end = time.monotonic() + timeout_s
+    while len(outcomes) < count:
+        assert time.monotonic() < end
+        outcomes += scorer.wait(0.2)
+    return outcomes
+
+
+def told(outcome):
+    """What must not depend on the engine."""
+    run, digest = outcome
+    trials = [
+        (t.trial, t.tokens, t.log_prob, t.arch_id, t.status, t.reward, dict(t.metrics), t.reason)
+        for t in run.trials
+    ]
+    return trials, [(u.update, dict(u.stats), u.digest) for u in run.updates], digest
+
+
+def test_one_worker_two_workers_and_none_give_the_same_search(build, tmp_path: Path):
+    serial = told(carry_out(tmp_path / "serial", scorer=SerialScorer(worker_tasks.open_fake)))
+    for num_workers in (1, 2):
+        scorer = build(worker_tasks.open_fake, num_workers=num_workers)
+        assert told(carry_out(tmp_path / str(num_workers), scorer=scorer)) == serial
+        scorer.close()
+
+
+def test_workers_run_at_once_and_the_rest_waits(build):
+    scorer = build(functools.partial(worker_tasks.open_slow, 0.5))
+    for trial in range(5):
+        scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=0))
+    seen = set()
+    outcomes = []
+    while len(outcomes) < 5:
+        outcomes += scorer.wait(0.1)
+        seen.add(scorer.num_running)
+    assert max(seen) == 2
+    assert len({outcome.worker for outcome in outcomes}) == 2
+    assert all(outcome.worker.startswith(socket.gethostname()) for outcome in outcomes)
+
+
+def test_the_task_is_opened_once_per_worker(build, tmp_path: Path):
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    scorer = build(functools.partial(worker_tasks.open_counted, folder))
+    run, _ = carry_out(tmp_path / "run", scorer=scorer, num_trials=24)
+    openers = [path.name.split("-")[1] for path in folder.glob("open-*")]
+    assert len(openers) == len(set(openers)) in (1, 2)  # the second may come too late to be needed
+    scored = [path.name.split("-")[1] for path in folder.glob("score-*")]
+    assert sorted(scored) == sorted({trial.arch_id for trial in run.trials})  # each network once
+
+
+def test_a_worker_killed_in_the_middle_of_a_candidate(build, tmp_path: Path):
+    """The candidate is run again, and the search ends as if nothing had happened."""
+    undisturbed = told(
+        carry_out(tmp_path / "whole", scorer=SerialScorer(worker_tasks.open_fake), num_trials=16)
+    )
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    warnings: list[str] = []
+    scorer = build(functools.partial(worker_tasks.open_fragile, folder, 2), warnings=warnings)
+    outcome = carry_out(tmp_path / "run", scorer=scorer, num_trials=16)
+    assert told(outcome) == undisturbed
+    assert len(warnings) == 2
+    assert all("its worker died" in warning and "attempt " in warning for warning in warnings)
+    assert sum(trial.attempts - 1 for trial in outcome[0].trials if trial.attempts) == 2
+
+
+def test_a_candidate_that_kills_every_worker_fails_in_the_end(build, tmp_path: Path):
+    scorer = build(worker_tasks.open_deadly, max_attempts=2)
+    run, _ = carry_out(tmp_path, scorer=scorer, num_trials=16, controller="random")
+    deadly = [t for t in run.trials if int(t.arch_id, 16) % 5 == 0 and t.status == "failed"]
+    assert deadly
+    for trial in deadly:
+        assert trial.reason.startswith("its worker died 2 times, the last: ")
+        assert trial.attempts == 2
+    assert run.num_done == 16
+
+
+def test_a_candidate_that_raises_leaves_its_worker_alive(build):
+    scorer = build(worker_tasks.open_fake, num_workers=1)
+    names = set()
+    reasons = []
+    for trial, seed in enumerate(range(40)):
+        scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=seed))
+    for outcome in finish(scorer, 40):
+        names.add(outcome.worker)
+        reasons.append(outcome.reason)
+    assert len(names) == 1
+    assert any(reason.startswith("ArithmeticError: the loss of ") for reason in reasons)
+    assert "" in reasons
+
+
+def test_a_task_that_cannot_be_opened_ends_the_search_with_its_reason(build):
+    scorer = build(worker_tasks.open_nothing)
+    scorer.submit(Job(trial=0, spec=SPINENET_49, seed=0))
+    with pytest.raises(
+        EngineError, match=r"could not open the proxy task: .*no folder /nowhere on this node"
+    ):
+        finish(scorer, 1)
+
+
+def test_more_workers_than_places_still_finish(build, monkeypatch):
+    monkeypatch.setattr(ray_scorer, "_PATIENCE_S", 0.0)
+    warnings: list[str] = []
+    scorer = build(worker_tasks.open_fake, num_workers=5, warnings=warnings)
+    for trial in range(6):
+        scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=trial))
+    assert {outcome.trial for outcome in finish(scorer, 6)} == set(range(6))
+    assert "each needs 1 CPU and 0 GPU, the cluster has 2 CPU and 0 GPU" in warnings[0]
+
+
+def test_what_fits_on_the_cluster(cluster):
+    assert ray_scorer.resources_per_trial(1, None) == (1, 0.0)
+    assert ray_scorer.workers_that_fit(1, 0) == 2
+    assert ray_scorer.workers_that_fit(0.5, 0) == 4
+    assert ray_scorer.workers_that_fit(8, 0) == 1
+    with pytest.raises(EngineError, match=r"search.gpus_per_trial: 1 asked for, but this Ray has 0 GPUs"):
+        ray_scorer.resources_per_trial(1, 1)
+
+
+def test_a_connection_that_exists_is_used(cluster):
+    assert ray_scorer.connect("local", num_cpus=1) is False
+
+
+def test_an_address_where_nobody_listens_fails_at_once(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    started = time.monotonic()
+    with pytest.raises(EngineError, match=rf"no Ray at '127.0.0.1:{port}': .*refused; start one"):
+        ray_scorer.connect(f"127.0.0.1:{port}", num_cpus=1)
+    assert time.monotonic() - started < 5
+    with pytest.raises(EngineError, match="an address is local, auto or HOST:PORT"):
+        ray_scorer.connect("nonsense", num_cpus=1)
+    assert "RAY_ADDRESS" not in os.environ

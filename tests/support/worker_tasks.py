@@ -1,0 +1,67 @@
+"""Proxy tasks for tests of the Ray engine; importable by the workers."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from fake_search import fake_score
+
+from spinesearch.search.scorer import Score
+from spinesearch.space import ArchSpec
+
+
+def open_fake() -> Score:
+    return fake_score
+
+
+def open_slow(seconds: float) -> Score:
+    """Scores as the fake does, after sleeping."""
+
+    def score(spec: ArchSpec, seed: int) -> dict[str, float]:
+        time.sleep(seconds)
+        return fake_score(spec, seed)
+
+    return score
+
+
+def open_fragile(folder: Path, deaths: int) -> Score:
+    """Its process is killed in the middle of the first ``deaths`` candidates, as when memory runs out."""
+
+    def score(spec: ArchSpec, seed: int) -> dict[str, float]:
+        for i in range(deaths):
+            try:
+                (folder / f"death-{i}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            os.kill(os.getpid(), 9)
+        return fake_score(spec, seed)
+
+    return score
+
+
+def open_deadly() -> Score:
+    """Kills its process at one network in five, every time."""
+
+    def score(spec: ArchSpec, seed: int) -> dict[str, float]:
+        if int(spec.arch_id, 16) % 5 == 0:
+            os.kill(os.getpid(), 9)
+        return fake_score(spec, seed)
+
+    return score
+
+
+def open_counted(folder: Path) -> Score:
+    """Leaves a file for every opening, and one for every candidate scored."""
+    (folder / f"open-{os.getpid()}-{time.time_ns()}").touch()
+
+    def score(spec: ArchSpec, seed: int) -> dict[str, float]:
+        (folder / f"score-{spec.arch_id}-{time.time_ns()}").touch()
+        return fake_score(spec, seed)
+
+    return score
+
+
+def open_nothing() -> Score:
+    raise FileNotFoundError("data.train_images: no folder /nowhere on this node")
