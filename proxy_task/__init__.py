@@ -1,4 +1,5 @@
-"""The proxy task: ``score(spec, seed)`` trains a small RetinaNet on COCO-format data. Knows nothing of a search.
+"""The proxy task: ``score(spec, seed)`` trains a small RetinaNet on COCO-format data. No search in here.
 
-Imports nothing by itself, so that light commands stay light: import `spinesearch.proxy_task.task` and its neighbours.
+Imports nothing by itself, so that light commands stay light: import `spinesearch.proxy_task.task` and its
+neighbours.
 """

@@ -20,7 +20,7 @@ from spinesearch.proxy_task.cache import MOVE_HINT, build_lock, partial_path, pu
 from spinesearch.proxy_task.drawing import CLASS_NAMES, draw_picture
 from spinesearch.proxy_task.errors import DataError
 
-GENERATOR_VERSION = 1  # count up when the same seed would draw other images
+GENERATOR_VERSION = 2  # count up when the same seed would draw other images
 _SPLITS = ("train", "val")
 
 

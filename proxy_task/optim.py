@@ -3,57 +3,78 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from spinesearch.proxy_task.muon import Muon
 from spinesearch.proxy_task.settings import ProxySettings
+
+# What no normalisation follows: its length is the size of the logits and codes, which Muon would blow up in
+# a few steps.
+PREDICTION_KERNEL = ".predict.weight"
 
 STEP_DECAY = 0.1  # section 5.1 of the SpineNet paper: the rate falls tenfold at each milestone
 
 
 class FlatOptimizer:
-    """SGD with momentum or AdamW on a model whose parameters it moves into two vectors.
+    """SGD with momentum, AdamW or Muon on a model whose parameters it moves into a few large tensors.
 
-    The vectors are the two groups: convolution kernels, with weight decay, and all else (biases and batch
-    normalisation, which have one dimension each), without. A narrow SpineNet has some six hundred small
-    parameters; clipping and updating two vectors instead takes a tenth of the time.
+    A narrow SpineNet has some six hundred small parameters; clipping and updating them together takes a
+    tenth of the time. Kernels get weight decay; biases and batch normalisation, which have one dimension
+    each, do not. Muon takes the kernels that batch normalisation follows, a stack for each shape, and leaves
+    the rest to AdamW.
 
     Args:
-        model: on its final device; its parameters become views of the vectors.
+        model: on its final device; its parameters become views.
         settings: the recipe.
     """
 
     def __init__(self, model: nn.Module, settings: ProxySettings) -> None:
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        kernels = [p for p in parameters if p.ndim > 1]
-        others = [p for p in parameters if p.ndim <= 1]
+        is_muon = settings.optimizer == "muon"
+        stacked: dict[tuple[int, int], list[nn.Parameter]] = {}
+        kernels, others = [], []
+        for name, p in model.named_parameters():
+            if p.ndim == 1:
+                others.append(p)
+            elif is_muon and not name.endswith(PREDICTION_KERNEL):
+                stacked.setdefault((p.shape[0], p[0].numel()), []).append(p)
+            else:
+                kernels.append(p)
+        stacks = [(_join(group, (-1, *shape)), group) for shape, group in stacked.items()]
+        vectors = [(_join(group, (-1,)), group) for group in (kernels, others) if group]
+        self._joined = stacks + vectors
         self._clip_norm = settings.clip_norm
-        self._groups = [(_flatten(group), group) for group in (kernels, others) if group]
-        vectors = [
+        self._muon = Muon(
+            [stack for stack, _ in stacks], momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+        # Muon's companion has a learning rate of its own, in the schedule's proportion.
+        self._lr_ratio = settings.adam_lr / settings.lr if is_muon else 1.0
+        groups = [
             {"params": [vector], "weight_decay": settings.weight_decay if group is kernels else 0.0}
-            for vector, group in self._groups
+            for vector, group in vectors
         ]
-        self._optimizer: torch.optim.Optimizer
+        self._elementwise: torch.optim.Optimizer
         if settings.optimizer == "sgd":
-            self._optimizer = torch.optim.SGD(vectors, lr=settings.lr, momentum=settings.momentum)
+            self._elementwise = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
         else:
-            self._optimizer = torch.optim.AdamW(vectors, lr=settings.lr)
+            self._elementwise = torch.optim.AdamW(groups, lr=settings.lr)
 
     def step(self, loss: Tensor, lr: float) -> Tensor:
         """Take one step down the loss, a scalar; returns the gradient's global norm before it was clipped."""
         torch.autograd.backward(loss)
-        for vector, group in self._groups:
+        for joined, group in self._joined:
             # What no output depends on has no gradient; zeros leave it where it is, or let it decay.
             grads = (torch.zeros_like(p) if p.grad is None else p.grad for p in group)
-            vector.grad = torch.cat([grad.flatten() for grad in grads])
+            joined.grad = torch.cat([grad.flatten() for grad in grads]).view_as(joined)
             for p in group:
                 p.grad = None
-        for vectors in self._optimizer.param_groups:
-            vectors["lr"] = lr
-        norm = nn.utils.clip_grad_norm_([vector for vector, _ in self._groups], self._clip_norm)
-        self._optimizer.step()
+        norm = nn.utils.clip_grad_norm_([joined for joined, _ in self._joined], self._clip_norm)
+        self._muon.step(lr)
+        for options in self._elementwise.param_groups:
+            options["lr"] = lr * self._lr_ratio
+        self._elementwise.step()
         return norm
 
 
@@ -74,12 +95,10 @@ def learning_rate(step: int, num_steps: int, settings: ProxySettings) -> float:
     return settings.lr * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _flatten(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
-    """A vector of all these parameters, which become views of it."""
-    parameters = list(parameters)
-    vector = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
-    for p, part in zip(
-        parameters, torch.split(vector.detach(), [p.numel() for p in parameters]), strict=True
-    ):
+def _join(parameters: Sequence[nn.Parameter], shape: tuple[int, ...]) -> nn.Parameter:
+    """All these parameters as one of this shape, of which they become views."""
+    joined = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]).view(shape))
+    parts = torch.split(joined.detach().view(-1), [p.numel() for p in parameters])
+    for p, part in zip(parameters, parts, strict=True):
         p.data = part.view_as(p)
-    return vector
+    return joined

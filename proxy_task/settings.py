@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("cosine", "step")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
@@ -43,8 +43,9 @@ class ProxySettings:
         batch_size: images per step, in training and in evaluation.
         optimizer: one of `OPTIMIZERS`.
         lr: learning rate after warm-up.
-        momentum: of SGD; AdamW's two decay rates are PyTorch's own.
-        weight_decay: on convolution kernels only; coupled for SGD, decoupled for AdamW.
+        adam_lr: the same for what Muon leaves to AdamW; unused by the other optimisers.
+        momentum: of SGD and Muon; AdamW's two decay rates are PyTorch's own.
+        weight_decay: on convolution kernels only; coupled for SGD, decoupled for AdamW and Muon.
         clip_norm: the gradient's global norm is clipped to it.
         schedule: one of `SCHEDULES`: a half cosine to zero, or x 0.1 at each of `decay_at`.
         decay_at: moments of the step schedule, as rising fractions of training; the cosine ignores it.
@@ -79,6 +80,7 @@ class ProxySettings:
     batch_size: int = 16
     optimizer: str = "sgd"
     lr: float = 0.08
+    adam_lr: float = 0.006
     momentum: float = 0.9
     weight_decay: float = 4e-5
     clip_norm: float = 10.0
@@ -175,6 +177,7 @@ _RULES: dict[str, _Rule] = {
     "batch_size": _COUNT,
     "optimizer": _one_of(OPTIMIZERS),
     "lr": _POSITIVE,
+    "adam_lr": _POSITIVE,
     "momentum": _BELOW_ONE,
     "weight_decay": _NOT_NEGATIVE,
     "clip_norm": _POSITIVE,

@@ -17,14 +17,19 @@ Colour = npt.NDArray[np.float32]  # [3] or [H, W, 3], 0..1
 
 GROUND_KINDS = ("noise", "gradient", "stripes", "waves", "checks", "plain")
 PAINT_KINDS = ("plain", "gradient", "stripes", "noise", "checks")
+HUE_SPREAD = 0.05  # deviation of an object's hue from its class's, turns; five classes are 0.2 apart
 
 
 def random_colour(
-    rng: np.random.Generator, *, saturation: tuple[float, float], value: tuple[float, float]
+    rng: np.random.Generator,
+    *,
+    saturation: tuple[float, float],
+    value: tuple[float, float],
+    hue: float | None = None,
 ) -> Colour:
-    """A colour of any hue, [3]."""
-    hsv = rng.uniform(0, 1), rng.uniform(*saturation), rng.uniform(*value)
-    return np.array(colorsys.hsv_to_rgb(*hsv), np.float32)
+    """A colour, [3], of a hue near the one given (turns of the colour wheel), or of any."""
+    turn = rng.uniform(0, 1) if hue is None else (hue + rng.normal(0, HUE_SPREAD)) % 1
+    return np.array(colorsys.hsv_to_rgb(turn, rng.uniform(*saturation), rng.uniform(*value)), np.float32)
 
 
 def smooth_noise(
@@ -80,14 +85,14 @@ def random_ground(rng: np.random.Generator, height: int, width: int) -> Colour:
     scale = rng.uniform(16, 64)
     low = random_colour(rng, saturation=(0.05, 0.4), value=(0.2, 0.85))
     other = random_colour(rng, saturation=(0.05, 0.4), value=(0.2, 0.85))
-    high = low + rng.uniform(0.3, 0.7) * (other - low)
+    high = low + rng.uniform(0.2, 0.6) * (other - low)
     ground = blend(low, high, random_field(rng, kind, height, width, scale=scale))
     light = 0.8 + 0.4 * smooth_noise(rng, height, width, cell=80)
     return np.asarray(ground * light[..., None])
 
 
 def random_paint(
-    rng: np.random.Generator, height: int, width: int, *, radius: float, under: Colour
+    rng: np.random.Generator, height: int, width: int, *, radius: float, hue: float, under: Colour
 ) -> tuple[Colour, Colour]:
     """How an object looks: its fill [H, W, 3] and the colour [3] of its border.
 
@@ -96,10 +101,11 @@ def random_paint(
         height: H of the patch.
         width: W of the patch.
         radius: of the object, pixels; its texture's scale.
+        hue: what its class's colours are near, turns of the colour wheel.
         under: [3], mean colour of what it will lie on. Of three colours, the one most unlike it is taken.
     """
     kind = PAINT_KINDS[rng.integers(len(PAINT_KINDS))]
-    candidates = [random_colour(rng, saturation=(0.5, 0.95), value=(0.45, 1.0)) for _ in range(3)]
+    candidates = [random_colour(rng, saturation=(0.5, 0.95), value=(0.45, 1.0), hue=hue) for _ in range(3)]
     main = max(candidates, key=lambda colour: float(np.abs(colour - under).sum()))
     second = np.clip(main * rng.uniform(0.55, 0.8) + float(rng.choice([0.0, 0.25])), 0, 1)
     fill = blend(

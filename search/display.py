@@ -54,6 +54,7 @@ class Display(SearchObserver):
                 _Status(),
                 TimeElapsedColumn(),
                 console=self._console,
+                refresh_per_second=2,  # the workers need the processor more
                 transient=True,
             )
             self._progress.add_task("search", total=num_trials, completed=self._num_done, status="starting")
