@@ -31,10 +31,11 @@ def pairwise_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """
     x1, y1, x2, y2 = boxes.unsqueeze(-2).unbind(-1)  # each [..., N, 1]
     ox1, oy1, ox2, oy2 = others.unsqueeze(-3).unbind(-1)  # each [..., 1, M]
-    width = (torch.minimum(x2, ox2) - torch.maximum(x1, ox1)).clamp_(min=0)
-    height = (torch.minimum(y2, oy2) - torch.maximum(y1, oy1)).clamp_(min=0)
+    # In place: for the anchors of a batch each of these is several megabytes.
+    width = torch.minimum(x2, ox2).sub_(torch.maximum(x1, ox1)).clamp_(min=0)
+    height = torch.minimum(y2, oy2).sub_(torch.maximum(y1, oy1)).clamp_(min=0)
     intersection = width.mul_(height)
-    union = box_area(boxes).unsqueeze(-1) + box_area(others).unsqueeze(-2) - intersection
+    union = (box_area(boxes).unsqueeze(-1) + box_area(others).unsqueeze(-2)).sub_(intersection)
     return intersection.div_(union.clamp_(min=torch.finfo(union.dtype).tiny))
 
 

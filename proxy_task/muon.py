@@ -23,15 +23,15 @@ NUM_ITERATIONS = 5
 
 def orthogonalize(matrices: Tensor) -> Tensor:
     """The matrices `[N, R, C]` with their singular values near 1 and their singular vectors kept."""
-    if matrices.shape[-2] > matrices.shape[-1]:  # the smaller Gram matrix is the cheaper one
-        return orthogonalize(matrices.mT).mT
+    is_tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if is_tall else matrices  # the smaller Gram matrix is the cheaper one
+    norms = torch.linalg.matrix_norm(x, keepdim=True)
+    x = x / norms.clamp(min=1e-7)  # no singular value above 1; zero stays zero
     a, b, c = QUINTIC
-    norms = torch.linalg.matrix_norm(matrices, keepdim=True)
-    x = matrices / norms.clamp(min=1e-7)  # no singular value above 1; zero stays zero
     for _ in range(NUM_ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+    return x.mT if is_tall else x
 
 
 class Muon:

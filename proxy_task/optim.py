@@ -13,7 +13,7 @@ from spinesearch.proxy_task.settings import ProxySettings
 
 # What no normalisation follows: its length is the size of the logits and codes, which Muon would blow up in
 # a few steps.
-PREDICTION_KERNEL = ".predict.weight"
+PREDICTION_KERNEL = "predict.weight"
 
 STEP_DECAY = 0.1  # section 5.1 of the SpineNet paper: the rate falls tenfold at each milestone
 

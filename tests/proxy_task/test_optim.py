@@ -97,3 +97,21 @@ def test_no_warmup_and_a_warmup_longer_than_training() -> None:
     assert learning_rate(0, 4, replace(COSINE, warmup_steps=0)) == pytest.approx(0.4)
     long = replace(COSINE, warmup_steps=100)
     assert learning_rate(3, 4, long) == pytest.approx(0.4 * 4 / 100)
+
+
+def test_muon_takes_the_kernels_that_are_normalised() -> None:
+    torch.manual_seed(0)
+    model = nn.Module()
+    model.hidden = Net()
+    model.predict = nn.Conv2d(4, 2, 1)
+    before = {key: p.detach().clone() for key, p in model.named_parameters()}
+    settings = ProxySettings(num_steps=1, optimizer="muon", lr=0.1, adam_lr=0.01, weight_decay=0.0)
+    loss = loss_of(nn.Sequential(model.hidden, model.predict), 0)
+    FlatOptimizer(model, settings).step(loss, lr=0.05)
+    change = {key: (p.detach() - before[key]) for key, p in model.named_parameters()}
+    # Half of lr, so half of adam_lr: AdamW's first step is its learning rate in every entry.
+    for key in ("hidden.norm.weight", "hidden.conv.bias", "predict.weight", "predict.bias"):
+        assert_close(change[key].abs(), torch.full_like(change[key], 0.005), rtol=1e-3, atol=0)
+    conv = change["hidden.conv.weight"].flatten(1)
+    assert 0.0325 < torch.linalg.matrix_norm(conv, ord=2) < 0.0625  # lr times a singular value near 1
+    assert (change["hidden.unused.weight"] == 0).all()
