@@ -103,11 +103,9 @@ class ProxyTask:
             on_step=on_step,
         )
         train_seconds = time.perf_counter() - train_start
-        recalibrate_batch_norm(
-            model,
-            self._train_batches(self.settings.bn_recalibration_batches, seed, _RECALIBRATION),
-            self.settings,
-        )
+        if num_batches := self.settings.bn_recalibration_batches:
+            batches = self._train_batches(num_batches, seed, _RECALIBRATION)
+            recalibrate_batch_norm(model, batches, self.settings)
         metrics = self.evaluate(model)
         assert metrics.ap is not None, "open_data sees to it that there are held-out objects"
         assert metrics.ap50 is not None

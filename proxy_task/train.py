@@ -80,12 +80,13 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], settings:
     """Replace the running statistics of batch normalisation by plain averages over these uint8 batches.
 
     After a short training the running averages still remember weights long gone; with a momentum of 0.003
-    they hardly left their start. Everything but batch normalisation runs as in evaluation. No batch, no
-    change.
+    they hardly left their start. Everything but batch normalisation runs as in evaluation.
+
+    Args:
+        model: left in evaluation mode.
+        batches: at least one.
+        settings: its precision is that of the passes.
     """
-    batches = list(batches)
-    if not batches:
-        return
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     model.eval()

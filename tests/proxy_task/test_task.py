@@ -200,9 +200,7 @@ def test_overfits_eight_photos(shared_data: Callable[[str], tuple[str, str]], tm
         image_size=128,
     )
     eight = with_largest_objects(whole, 8)
-    settings = replace(
-        ProxySettings(**task_settings("small")), num_steps=400, batch_size=8, flip=False, num_threads=2
-    )
+    settings = replace(ProxySettings(**task_settings("small")), num_steps=250, flip=False, num_threads=2)
     result = ProxyTask(settings, replace(whole, train_index=eight, held_out_index=eight)).score(
         SPINENET_49, seed=0
     )
