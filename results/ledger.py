@@ -155,7 +155,10 @@ class Ledger:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._num_bytes)
-            raise LedgerError(f"{self._path}: could not be written: {error.strerror}") from error
+            raise LedgerError(
+                f"{self._path}: could not be written: {error.strerror}; "
+                "what it holds is safe: make room and resume the run"
+            ) from error
         self._num_bytes += len(data)
         self._num_events += len(lines)
 
