@@ -25,8 +25,8 @@ def leaderboard(run: Run, *, top: int) -> Table:
             str(rank),
             f"{trial.reward:.4f}",
             *("-" if ap is None else f"{100 * ap:.1f}" for ap in aps),
-            _scaled(m.get("num_parameters"), 1e6, "M"),
-            _scaled(m.get("num_multiply_adds"), 1e9, "B"),
+            _millions(m.get("num_parameters"), digits=2),
+            _millions(m.get("num_multiply_adds"), digits=0),
             str(trial.trial),
             trial.arch_id,
         )
@@ -98,5 +98,5 @@ def _mean(trials: Sequence[Trial]) -> float:
     return sum(rewards) / len(rewards) if rewards else 0.0
 
 
-def _scaled(value: float | None, unit: float, suffix: str) -> str:
-    return "-" if value is None else f"{value / unit:.2f}{suffix}"
+def _millions(value: float | None, *, digits: int) -> str:
+    return "-" if value is None else f"{value / 1e6:.{digits}f}M"

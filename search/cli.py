@@ -202,8 +202,8 @@ def _carry_out(config: RunConfig, run_dir: Path) -> int:
     console.print(leaderboard(run, top=min(max(top, 5), len(best))))
     if config.search.export_top:
         _write_exports(run, run_dir, top, None)
-    console.print(f"more: spinesearch show {run_dir}", highlight=False, soft_wrap=True)
-    console.print(f"on:   {resume} search.num_trials={2 * len(run.trials)}", highlight=False, soft_wrap=True)
+    grow = f"{resume} search.num_trials={2 * len(run.trials)}"
+    console.print(f"next:\n  spinesearch show {run_dir}\n  {grow}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -213,7 +213,7 @@ def _write_exports(run: Run, run_dir: Path, top: int, output: Path | None) -> No
     for path in export_top(
         run, top=top, run_name=run_dir.resolve().name, output_dir=output or run_dir / "export"
     ):
-        print(path)
+        print(f"exported {path}")
 
 
 def _load(options: argparse.Namespace) -> Run:

@@ -40,7 +40,7 @@ def test_search_show_export_resume(serial, tmp_path: Path, capsys):
     assert "[6/6] trial 5" in out
     assert "update 2: " in out
     assert "arch_id" in out  # the leaderboard
-    exported = [Path(line) for line in out.splitlines() if line.endswith(".json")]
+    exported = [Path(line.split()[1]) for line in out.splitlines() if line.startswith("exported ")]
     assert [path.parent for path in exported] == [runs / "first" / "export"] * 2
     assert list((runs / "first" / "tensorboard").iterdir())
 
