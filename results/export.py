@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from spinesearch.results.run import Run, Trial, ranked_trials
+from spinesearch.space import pretty_json
 
 
 def export_dict(run: Run, trial: Trial, *, rank: int, run_name: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def export_top(run: Run, *, top: int, run_name: str, output_dir: Path) -> list[P
     paths = []
     for rank, trial in enumerate(best, start=1):
         path = output_dir / f"{rank:02d}_{trial.arch_id}.json"
-        text = json.dumps(export_dict(run, trial, rank=rank, run_name=run_name), indent=2) + "\n"
+        text = pretty_json(export_dict(run, trial, rank=rank, run_name=run_name))
         temporary = path.with_suffix(".tmp")
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)

@@ -11,6 +11,7 @@ from spinesearch.space.spec import (
     BlockSpec,
     SpecError,
     load_spec,
+    pretty_json,
 )
 from spinesearch.space.spinenet import SpineNetSpace
 
@@ -30,4 +31,5 @@ __all__ = [
     "draw_spec",
     "load_spec",
     "preset",
+    "pretty_json",
 ]

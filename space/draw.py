@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spinesearch.space.identity import live_blocks
 from spinesearch.space.spec import ArchSpec
 
@@ -30,13 +32,19 @@ def draw_spec(spec: ArchSpec) -> str:
                 *(c if b.level == level else "·" for c, b in zip(cells, spec.all_blocks, strict=True)),
             ]
         )
-    for k in range(2):
-        label = "parents" if k == 0 else ""
-        rows.append([label, *(str(b.parents[k]) if b.parents else "" for b in spec.all_blocks)])
-    if any(extra):
-        rows.append(["+", *(",".join(map(str, ids)) for ids in extra)])
+    rows += _stacked("parents", [block.parents for block in spec.all_blocks])
+    rows += _stacked("+", extra)
     first = max(len(row[0]) for row in rows)
     width = max(len(cell) for row in rows for cell in row[1:])
     return "\n".join(
         "  ".join([row[0].ljust(first), *(c.center(width) for c in row[1:])]).rstrip() for row in rows
     )
+
+
+def _stacked(label: str, ids: Sequence[Sequence[int]]) -> list[list[str]]:
+    """Rows that list each column's ids one below the other."""
+    height = max(len(column) for column in ids)
+    return [
+        [label if k == 0 else "", *(str(column[k]) if k < len(column) else "" for column in ids)]
+        for k in range(height)
+    ]

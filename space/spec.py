@@ -7,6 +7,7 @@ at a resolution of 1 / 2**l of the input. See section 3 of the SpineNet paper (a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -209,8 +210,8 @@ class ArchSpec:
         return spec
 
     def to_json(self) -> str:
-        """`to_dict` as indented JSON text."""
-        return json.dumps(self.to_dict(), indent=2) + "\n"
+        """`to_dict` as JSON text, one line per block."""
+        return pretty_json(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -220,6 +221,23 @@ class ArchSpec:
         except json.JSONDecodeError as error:
             raise SpecError(f"not JSON: {error}") from error
         return cls.from_dict(data)
+
+
+def pretty_json(data: Any) -> str:
+    """Indented JSON text that keeps lists and objects of up to 100 characters on one line."""
+    text = json.dumps(data, indent=2)
+    while True:
+        # Innermost brackets first; a line break never stands inside a JSON string.
+        shorter = re.sub(r"[\[{]\n[^\[\]{}]*(?:\[[^\[\]{}\n]*\][^\[\]{}]*)*[\]}]", _on_one_line, text)
+        if shorter == text:
+            return text + "\n"
+        text = shorter
+
+
+def _on_one_line(match: re.Match[str]) -> str:
+    line = re.sub(r",\n *", ", ", match[0])
+    line = re.sub(r"\n *", "", line)
+    return line if len(line) <= 100 else match[0]
 
 
 def load_spec(path: str | Path) -> ArchSpec:
