@@ -22,6 +22,7 @@ from spinesearch.proxy_task.generate import generate_dataset
 from spinesearch.proxy_task.pack import PACK_VERSION, ImagePack, pack_images
 
 _log = logging.getLogger(__name__)
+_warned_of: set[tuple[Path, str, int]] = set()  # data sets whose dropped boxes this process has told of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +118,11 @@ class ProxyData:
 
 
 def open_data(
-    settings: DataSettings, *, image_size: int, progress: Callable[[str, int, int], None] | None = None
+    settings: DataSettings,
+    *,
+    image_size: int,
+    progress: Callable[[str, int, int], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> ProxyData:
     """The data of `settings`, generated and packed on the first call and opened from the cache on later ones.
 
@@ -125,6 +130,8 @@ def open_data(
         settings: which data.
         image_size: S, pixels; images get this long side.
         progress: called with what is done, how far and out of how many, while there is something to wait for.
+        warn: called with one line if boxes of the data set are left out; None logs it. A process says it once
+            per data set, to whoever opens it first.
 
     Raises:
         DataError: the data cannot be used as they are; see `load_coco`, `pack_images`.
@@ -143,12 +150,7 @@ def open_data(
         dataset = load_coco(root / "train", root / "annotations" / "instances_train.json")
     else:
         dataset = load_coco(settings.train_images, settings.train_annotations)
-    if dataset.num_dropped_boxes:
-        _log.warning(
-            "%s: %d boxes are empty, not finite or outside their image and are left out",
-            dataset.annotations_path,
-            dataset.num_dropped_boxes,
-        )
+    _warn_of_dropped_boxes(dataset, warn or _log.warning)
     held_out = held_out_mask([image.id for image in dataset.images], settings.held_out_share)
     _check_splits(dataset, held_out, settings.held_out_share)
     pack = pack_images(
@@ -167,6 +169,16 @@ def open_data(
         labels=labels,
         key=hashlib.blake2b(repr(facts).encode()).hexdigest()[:16],
     )
+
+
+def _warn_of_dropped_boxes(dataset: CocoDataset, warn: Callable[[str], None]) -> None:
+    count = dataset.num_dropped_boxes
+    data_set = (dataset.annotations_path.resolve(), dataset.content_key, count)
+    if not count or data_set in _warned_of:
+        return
+    _warned_of.add(data_set)
+    boxes = "1 box is" if count == 1 else f"{count} boxes are"
+    warn(f"{dataset.annotations_path}: {boxes} left out: empty, not finite or outside the image")
 
 
 def _padded_targets(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import torch
 from torch import nn
 
+from spinesearch.models.backbone import LEVEL_FILTERS
 from spinesearch.models.cost import count_multiply_adds, count_parameters
 from spinesearch.models.retinanet import RetinaNet, build_retinanet
 from spinesearch.proxy_task.anchors import anchors_per_cell, make_anchors
@@ -20,16 +19,15 @@ from spinesearch.proxy_task.batches import load_batch, one_ahead, shuffled_batch
 from spinesearch.proxy_task.data import ProxyData
 from spinesearch.proxy_task.detect import MAX_DETECTIONS, Detections, detect_objects
 from spinesearch.proxy_task.evaluate import CocoMetrics, coco_metrics
+from spinesearch.proxy_task.machine import find_device, keep_freed_memory, threads
 from spinesearch.proxy_task.result import TaskResult
-from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
 from spinesearch.proxy_task.train import TrainingDiverged, predict, recalibrate_batch_norm, train
 from spinesearch.space import ArchSpec
 
 # What one seed is split into, so that no part's draws shift another's: every candidate sees the same images
 # in the same order under the same augmentation, whatever its initialisation consumes.
 _INIT, _ORDER, _AUGMENTATION, _RECALIBRATION = range(4)
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class ProxyTask:
@@ -50,10 +48,10 @@ class ProxyTask:
                 f"proxy_task.image_size: is {settings.image_size} but the data were opened at {side}; "
                 "open them again"
             )
-        _keep_freed_memory()
+        keep_freed_memory()
         self.settings = settings
         self.data = data
-        self.device = _find_device(settings.device)
+        self.device = find_device(settings.device)
         self.num_steps = settings.training_steps(len(data.train_index))
         self._anchors = make_anchors(
             side, num_scales=settings.num_scales, base_anchor=settings.base_anchor
@@ -76,7 +74,7 @@ class ProxyTask:
             TrainingDiverged: the loss stopped being finite. The error holds on to no tensor.
         """
         cuda = [self.device] if self.device.type == "cuda" else []
-        with _threads(self.settings.num_threads), torch.random.fork_rng(devices=cuda):
+        with threads(self.settings.num_threads), torch.random.fork_rng(devices=cuda):
             try:
                 return self._score(spec, seed, on_step)
             except TrainingDiverged as error:
@@ -167,6 +165,47 @@ class ProxyTask:
         return one_ahead(batches) if self.device.type == "cuda" else batches
 
 
+def check_settings(settings: ProxySettings, levels: Collection[int], *, check_device: bool = True) -> None:
+    """Refuse settings under which some candidates fail whatever they are worth, which would bias a search.
+
+    Args:
+        settings: of the proxy task.
+        levels: every level, 1..7, that a block of a candidate can have, the stem's included.
+        check_device: False where the candidates are trained on another machine than this one.
+
+    Raises:
+        ValueError: one line that names ``proxy_task.<field>``, its value, the rule and what to do.
+    """
+    scale, alpha = settings.filter_size_scale, settings.resample_alpha
+    level = min(levels, key=LEVEL_FILTERS.__getitem__)  # the narrowest: the others have more filters
+    filters = LEVEL_FILTERS[level]
+    width = int(filters * scale)  # rounded down, as `ScalePermutedBackbone` does
+    if width < 1:
+        raise ValueError(
+            f"proxy_task.filter_size_scale: a block at level {level} must keep at least one of its "
+            f"{filters} filters, got {scale!r}; give at least {_rounded_up(1 / filters)}"
+        )
+    if int(width * alpha) < 1:
+        raise ValueError(
+            f"proxy_task.resample_alpha: resampling a block at level {level} must keep at least one of its "
+            f"{width} filters (at filter_size_scale {scale!r}), got {alpha!r}; "
+            f"give at least {_rounded_up(1 / width)}, or a larger filter_size_scale"
+        )
+    if settings.batch_size == 1 and settings.image_size == MAX_LEVEL_STRIDE:
+        raise ValueError(
+            f"proxy_task.batch_size: must be at least 2 at image_size {MAX_LEVEL_STRIDE}, got 1: the "
+            "coarsest level is one pixel then, and batch normalisation needs two values per channel; "
+            "give a larger batch_size or image_size"
+        )
+    if check_device:
+        find_device(settings.device)
+
+
+def _rounded_up(value: float) -> float:
+    """At least this value, in a few digits to type."""
+    return math.ceil(value * 1e4) / 1e4
+
+
 def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
     """The detector that the proxy task trains for a spec, initialised from torch's global generator."""
     return build_retinanet(
@@ -186,15 +225,6 @@ def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int)
     )
 
 
-def _find_device(name: str) -> torch.device:
-    has_cuda = torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise ValueError("proxy_task.device: is cuda but torch sees no CUDA device; set it to auto or cpu")
-    if name == "cpu" or not has_cuda:
-        return torch.device("cpu")
-    return torch.device("cuda", torch.cuda.current_device())
-
-
 def _stream_seed(seed: int, stream: int) -> int:
     return int(np.random.SeedSequence((seed, stream)).generate_state(1, np.uint64)[0])
 
@@ -208,28 +238,3 @@ def _seed_global(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index].manual_seed(seed)
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc to reuse the blocks it frees instead of returning them to the kernel.
-
-    A training step frees and takes the same few hundred megabytes again; faulting them in anew, page by
-    page, was measured at a tenth of the step. Other C libraries are left alone.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_M_MMAP_THRESHOLD, 2**25)  # the largest that glibc takes
-
-
-@contextmanager
-def _threads(num_threads: int) -> Iterator[None]:
-    """Within it torch uses this many threads on the CPU."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ CONF = Path(__file__).parents[2] / "conf" / "data"
 def open_tiny(tiny_coco, tmp_path):
     """Opens the tiny data set; half of its images are held out: 20 and 11, not 3 and 7."""
 
-    def open_it(*, image_size: int = 32, **settings: Any) -> ProxyData:
+    def open_it(
+        *, image_size: int = 32, warn: Callable[[str], None] | None = None, **settings: Any
+    ) -> ProxyData:
         tiny_coco.save()
         return open_data(
             CocoDataSettings(
@@ -34,6 +37,7 @@ def open_tiny(tiny_coco, tmp_path):
                 }
             ),
             image_size=image_size,
+            warn=warn,
         )
 
     return open_it
@@ -99,10 +103,29 @@ def test_a_split_without_a_box_is_an_error(tiny_coco, open_tiny) -> None:
         open_tiny()
 
 
-def test_dropped_boxes_are_logged(tiny_coco, open_tiny, caplog) -> None:
-    tiny_coco.document["annotations"].append({"image_id": 7, "category_id": 2, "bbox": [0, 0, 0, 0]})
+def test_dropped_boxes_are_told_once_per_data_set(tiny_coco, open_tiny, caplog) -> None:
+    told: list[str] = []
+    rows = tiny_coco.document["annotations"]
+    open_tiny(warn=told.append)
+    assert told == []
+    rows.append({"image_id": 7, "category_id": 2, "bbox": [0, 0, 0, 0]})
+    for image_size in (32, 64):
+        open_tiny(warn=told.append, image_size=image_size)
     open_tiny()
-    assert "1 boxes are empty, not finite or outside their image" in caplog.text
+    message = f"{tiny_coco.path}: 1 box is left out: empty, not finite or outside the image"
+    assert told == [message]
+    assert not caplog.records
+    rows.append({"image_id": 7, "category_id": 2, "bbox": [0, 0, 0, 0]})
+    open_tiny(warn=told.append)
+    assert told[1:] == [message.replace("1 box is", "2 boxes are")]
+
+
+def test_dropped_boxes_are_logged_where_nobody_listens(tiny_coco, open_tiny, caplog) -> None:
+    tiny_coco.document["annotations"].append({"image_id": 7, "category_id": 2, "bbox": [0, 0, 0, 0]})
+    for _ in range(2):
+        open_tiny()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.messages == [f"{tiny_coco.path}: 1 box is left out: empty, not finite or outside the image"]
 
 
 @pytest.mark.parametrize(
