@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LEVELS = (3, 4, 5, 6, 7)  # as in RetinaNet, arXiv 1708.02002, and the SpineNet paper
+from spinesearch.space import OUTPUT_LEVELS
+
 ASPECT_RATIOS = (1.0, 2.0, 0.5)  # width over height, in the authors' order
 
 
@@ -25,7 +26,7 @@ def make_anchors(image_size: int, *, num_scales: int, base_anchor: float) -> Ten
     the outer loop. The computation is in float64 and rounded once to float32.
     """
     levels = []
-    for level in LEVELS:
+    for level in OUTPUT_LEVELS:
         stride = 2**level
         num_cells = -(-image_size // stride)
         centers = (torch.arange(num_cells, dtype=torch.float64) + 0.5) * stride

@@ -65,7 +65,7 @@ class CocoDataset:
 def load_coco(images_dir: str | Path, annotations_path: str | Path) -> CocoDataset:
     """The data set of one annotation file, every record and the presence of every image file checked.
 
-    Masks are ignored. `iscrowd` may be missing (0) and so may `area` (the box's).
+    Masks are ignored. `iscrowd` may be missing or null (0) and so may `area` (the box's).
 
     Raises:
         DataError: a file is missing, or a record breaks COCO's format; names the first one and what to do.

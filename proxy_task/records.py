@@ -47,8 +47,13 @@ def column(
     types: Collection[type],
     default: Any = None,
 ) -> list[Any]:
-    """One field of all rows, each value of one of `types`; a field without a default must be there."""
-    values = [row.get(field, default) for row in rows]
+    """One field of all rows, each value of one of `types`.
+
+    A field without a default must be there; in one with a default, null says the same as leaving it out.
+    """
+    values = [row.get(field) for row in rows]
+    if default is not None:
+        values = [default if value is None else value for value in values]
     for i, value in enumerate(values):
         if not fits(value, types):
             names = " or ".join(kind.__name__ for kind in types)

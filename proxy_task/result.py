@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,19 +46,5 @@ class TaskResult:
     images_per_s: float = field(compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; the inverse of `from_dict`."""
+        """Plain data for JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Result from the plain data of `to_dict`.
-
-        Raises:
-            ValueError: a field is missing or unknown.
-        """
-        names = {f.name for f in fields(cls)}
-        if missing := sorted(names - data.keys()):
-            raise ValueError(f"result: missing field {missing[0]!r}")
-        if unknown := sorted(data.keys() - names):
-            raise ValueError(f"result: unknown field {unknown[0]!r}")
-        return cls(**data)

@@ -65,6 +65,18 @@ def test_missing_area_and_iscrowd_have_defaults(tiny_coco) -> None:
     assert not data.is_crowd[1][0]
 
 
+def test_null_says_the_same_as_leaving_it_out(tiny_coco) -> None:
+    for row in tiny_coco.document["annotations"]:
+        del row["area"], row["iscrowd"]
+    without = tiny_coco.load()
+    for row in tiny_coco.document["annotations"]:
+        row.update(area=None, iscrowd=None)
+    data = tiny_coco.load()
+    assert data.content_key == without.content_key
+    assert [area.tolist() for area in data.area] == [[1200], [200, 16], [600], [240]]
+    assert not np.concatenate(data.is_crowd).any()
+
+
 def test_content_key_depends_on_content_alone(tiny_coco, tmp_path) -> None:
     original = tiny_coco.load().content_key
     tiny_coco.document["images"].reverse()
@@ -125,6 +137,7 @@ BROKEN: dict[str, tuple[Callable[[Document], object], str]] = {
     "no height": (put("images", 3, height=0), "images[3].height: must be at least 1 pixel, got 0"),
     "no name": (drop("categories", 0, "name"), "categories[0].name: must be str, but it is missing"),
     "no bbox": (drop("annotations", 4, "bbox"), "annotations[4].bbox: must be list, but it is missing"),
+    "bbox null": (put("annotations", 4, bbox=None), "annotations[4].bbox: must be list, got None"),
     "short bbox": (put("annotations", 4, bbox=[1, 2, 3]), "annotations[4].bbox: must be four numbers"),
     "bbox of text": (put("annotations", 2, bbox=[1, 2, "3", 4]), "got [1, 2, '3', 4]"),
     "bbox huge": (

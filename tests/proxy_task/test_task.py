@@ -89,7 +89,7 @@ task = ProxyTask(ProxySettings(**{asdict(TINY)!r}), data)
 print(json.dumps(task.score(SPINENET_49, seed=7).to_dict()))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert TaskResult.from_dict(json.loads(run.stdout)) == here
+    assert TaskResult(**json.loads(run.stdout)) == here
 
 
 def test_global_state_is_left_as_it_was(data: ProxyData) -> None:
@@ -136,7 +136,7 @@ def test_the_result_says_what_was_done(data: ProxyData) -> None:
     assert 0 < result.train_seconds < result.seconds
     assert result.images_per_s == pytest.approx(8 / result.train_seconds)
     assert 0 <= result.ap <= 1
-    assert TaskResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    assert TaskResult(**json.loads(json.dumps(result.to_dict()))) == result
 
 
 def test_divergence_raises_at_once_and_releases_the_model(
