@@ -55,8 +55,10 @@ class Controller(Protocol):
         controller = ReinforceController(space, seed=0)
         for generation in range(10):
             suggestions = controller.suggest(8)
-            rollouts = [Rollout(tokens=s.tokens, log_prob=s.log_prob, reward=score(s.tokens)) for s in
-            suggestions] controller.update(rollouts)
+            rollouts = [
+                Rollout(tokens=s.tokens, log_prob=s.log_prob, reward=score(s.tokens)) for s in suggestions
+            ]
+            controller.update(rollouts)
     """
 
     def suggest(self, count: int) -> list[Suggestion]:

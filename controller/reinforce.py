@@ -18,6 +18,10 @@ from spinesearch.controller.policy import LstmPolicy, LstmState
 from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng
 from spinesearch.controller.settings import ReinforceSettings
 
+# Added to the deviation that advantages are divided by. Rewards are APs in 0..1: differences well below a
+# thousandth, rounding above all, stay small in the advantages too.
+_MIN_DEVIATION = 1e-3
+
 
 class ReinforceController:
     """Policy gradient with a moving-average baseline, an entropy bonus and truncated importance weights.
@@ -82,7 +86,7 @@ class ReinforceController:
             (mean weight) and ``grad_norm`` (before clipping).
         """
         settings = self._settings
-        rewards = torch.tensor([rollout.reward for rollout in rollouts])
+        rewards = torch.tensor([rollout.reward for rollout in rollouts], dtype=torch.float64)
         if not rewards.isfinite().all():
             raise ValueError(f"rollouts: rewards must be finite, got {rewards.tolist()}")
         tokens = torch.tensor([rollout.tokens for rollout in rollouts])
@@ -92,7 +96,7 @@ class ReinforceController:
         baseline = self._baseline if self._baseline is not None else float(rewards.mean())
         advantages = rewards - baseline
         self._track(rewards, baseline)
-        advantages = advantages / (math.sqrt(self._reward_variance) + 1e-8)
+        advantages = (advantages / (math.sqrt(self._reward_variance) + _MIN_DEVIATION)).float()
 
         with _single_threaded():
             log_probs = self._policy(tokens, masks)  # [N, T, C]

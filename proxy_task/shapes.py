@@ -45,7 +45,8 @@ def star(rho: Field, phi: Field) -> Field:
     return distance / math.hypot(across, along)
 
 
-# By label. A class is its outline alone: colour, texture, rotation and stretch are drawn for each object.
+# By label. A class has an outline and a hue, near which the colours of its objects are drawn (see
+# `textures.random_paint`). Texture, rotation and stretch are drawn for each object alike in all classes.
 OUTLINES: dict[str, Outline] = {
     "disk": disk,
     "ring": ring,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spinesearch.results.run import Run, Trial, ranked_trials
 from spinesearch.space import pretty_json
+
+_EXPORT_NAME = re.compile(r"[0-9]{2,}_[0-9a-f]{12}\.json")  # what `export_top` names a file: rank_arch-id
 
 
 def export_dict(run: Run, trial: Trial, *, rank: int, run_name: str) -> dict[str, Any]:
@@ -33,7 +37,10 @@ def export_dict(run: Run, trial: Trial, *, rank: int, run_name: str) -> dict[str
 
 
 def export_top(run: Run, *, top: int, run_name: str, output_dir: Path) -> list[Path]:
-    """Write the ``top`` best architectures, one file each, best first.
+    """Write the ``top`` best architectures, one file each, best first, in place of an earlier export.
+
+    Files in ``output_dir`` that are named as an export names them and are not written this time are removed:
+    they are of ranks that no longer hold. Anything else there is left alone.
 
     Args:
         run: the run.
@@ -45,20 +52,38 @@ def export_top(run: Run, *, top: int, run_name: str, output_dir: Path) -> list[P
         The files written.
 
     Raises:
-        ValueError: nothing has completed yet, or ``top`` is less than 1.
+        ValueError: nothing has completed yet, ``top`` is less than 1, or ``output_dir`` is a file.
     """
     if top < 1:
         raise ValueError(f"--top: must be at least 1, got {top}")
     best = ranked_trials(run.trials)[:top]
     if not best:
         raise ValueError(f"{run_name}: no trial has completed, so there is nothing to export yet")
-    output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"--output: must be a folder, but a file is at {output_dir} or above it") from error
     paths = []
     for rank, trial in enumerate(best, start=1):
         path = output_dir / f"{rank:02d}_{trial.arch_id}.json"
         text = pretty_json(export_dict(run, trial, rank=rank, run_name=run_name))
-        temporary = path.with_suffix(".tmp")
+        _write_whole(path, text)
+        paths.append(path)
+    _remove_earlier(output_dir, paths)
+    return paths
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    try:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
-        paths.append(path)
-    return paths
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _remove_earlier(output_dir: Path, written: Sequence[Path]) -> None:
+    for path in output_dir.iterdir():
+        if path not in written and _EXPORT_NAME.fullmatch(path.name) and path.is_file():
+            path.unlink()

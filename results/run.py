@@ -2,7 +2,8 @@
 
 Events, in the order a search writes them:
 
-``run``      a process began or continued the run: version, seed, config, time.
+``run``      a process began or continued the run: version (of spinesearch), torch, python, host, config, data
+             (key, numbers of images, class names), time.
 ``propose``  a candidate was sampled: trial, generation, tokens, log_prob, arch_id.
 ``result``   a candidate ended: trial, status, reward, metrics or reason, attempts, worker, seconds, time.
 ``update``   the controller learnt from a generation: update, stats, digest of its state.
@@ -78,8 +79,6 @@ class Run:
     """Everything a ledger says.
 
     Attributes:
-        config: the run's configuration as first recorded (later sessions may change how it is run, not what
-            it is).
         sessions: the ``run`` events: one per process that began or continued the run.
         trials: by number.
         updates: by number.
@@ -91,7 +90,7 @@ class Run:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The configuration of the newest session."""
+        """The configuration of the newest session; they differ only in how the run is carried out."""
         config: Mapping[str, Any] = self.sessions[-1]["config"]
         return config
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from spinesearch.results.run import Run, Trial, ranked_trials
 
 _MAX_PROGRESS_ROWS = 12
+_MAX_FAILURE_ROWS = 5
 _BAR_WIDTH = 24
 
 
@@ -66,6 +69,42 @@ def progress(run: Run) -> Table:
     return table
 
 
+def failures(run: Run) -> Table | None:
+    """The commonest reasons why candidates failed: how many, the first one's number, the reason.
+
+    Returns:
+        The table, commonest first, earlier first among equals; None if no candidate failed.
+    """
+    by_reason: dict[str, list[Trial]] = {}
+    for trial in run.trials:
+        if trial.status == "failed":
+            by_reason.setdefault(trial.reason, []).append(trial)
+    if not by_reason:
+        return None
+    num_failed = sum(map(len, by_reason.values()))
+    ranked = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    shown, rest = ranked[:_MAX_FAILURE_ROWS], ranked[_MAX_FAILURE_ROWS:]
+    title = f"{num_failed} of {run.num_done} failed"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table.add_column("count", justify="right", no_wrap=True)
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for reason, trials in shown:
+        # As Text: a reason may hold brackets, which a plain string would have read as markup.
+        table.add_row(str(len(trials)), str(trials[0].trial), Text(reason or "none given"))
+    if rest:
+        table.add_row(str(sum(len(trials) for _, trials in rest)), "", f"{len(rest)} rarer reasons")
+    return table
+
+
+def format_size(size: int) -> str:
+    """A number in two digits and a power of ten, as in 2.2e+34; it may be too great for a float."""
+    if abs(size) < 10**15:
+        return f"{size:.1e}"
+    mantissa, exponent = f"{Decimal(size):.1e}".split("e")
+    return f"{mantissa}e{int(exponent):+03d}"
+
+
 def status_line(run: Run) -> str:
     """How far a run is, in one line."""
     total = run.config["search"]["num_trials"]
@@ -76,7 +115,7 @@ def status_line(run: Run) -> str:
     controller = run.config["controller"]["name"]
     return (
         f"{run.num_done} of {total} candidates done ({parts or 'none yet'}), {len(run.updates)} updates; "
-        f"space {run.space.name} ({run.space.size:.1e} choices), controller {controller}, "
+        f"space {run.space.name} ({format_size(run.space.size)} choices), controller {controller}, "
         f"seed {run.config['seed']}"
     )
 

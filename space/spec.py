@@ -180,7 +180,7 @@ class ArchSpec:
         if not isinstance(data, dict):
             raise SpecError(f"spec: expected an object, got {type(data).__name__}")
         version = data.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if type(version) is not int or version != SCHEMA_VERSION:  # True == 1
             raise SpecError(f"schema_version: this release reads version {SCHEMA_VERSION}, got {version!r}")
         stem = []
         for i, row in enumerate(_list_of_objects(data, "stem")):
@@ -190,7 +190,7 @@ class ArchSpec:
         for i, row in enumerate(_list_of_objects(data, "blocks"), start=len(stem)):
             where = f"block {i}"
             _check_fields(where, row, ("level", "block_type", "parents", "is_output"))
-            if row.get("id", i) != i:
+            if type(row.get("id", i)) is not int or row.get("id", i) != i:
                 raise SpecError(
                     f"{where}: id must be {i} (ids count through stem and blocks), got {row['id']!r}"
                 )
@@ -217,10 +217,15 @@ class ArchSpec:
     def from_json(cls, text: str) -> Self:
         """Spec from JSON text; raises `SpecError` when it is not JSON or not a valid spec."""
         try:
-            data = json.loads(text)
+            return cls.from_dict(json.loads(text))
         except json.JSONDecodeError as error:
             raise SpecError(f"not JSON: {error}") from error
-        return cls.from_dict(data)
+        except RecursionError as error:  # parsing it, or printing a part of it that is wrong
+            raise SpecError("spec: lists or objects are nested too deeply") from error
+        except SpecError:
+            raise
+        except ValueError as error:  # of json.loads, for an integer of thousands of digits
+            raise SpecError("spec: a number has too many digits") from error
 
 
 def pretty_json(data: Any) -> str:

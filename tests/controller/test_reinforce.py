@@ -124,7 +124,7 @@ def test_the_loss_is_the_formula():
             entropy -= sum(lp.exp().item() * lp.item() for lp in all_log_probs[n, t] if lp > -torch.inf) / 6
     # Variance around the baseline: 0.04 of the first generation, then (0.01 + 0.09) / 2 = 0.05 at a quarter
     # weight.
-    deviation = math.sqrt(0.75 * 0.04 + 0.25 * 0.05)
+    deviation = math.sqrt(0.75 * 0.04 + 0.25 * 0.05) + 1e-3  # a thousandth of AP is noise
     terms = [1.25 * (0.5 - 0.4) / deviation * log_probs[0], 0.5 * (0.1 - 0.4) / deviation * log_probs[1]]
     stats = controller.update(rollouts)
     assert stats["loss"] == pytest.approx(-sum(terms) / 2 - 0.5 * 3 * entropy, rel=1e-4)
@@ -153,12 +153,28 @@ def test_it_learns():
         assert np.mean(shares[-80:]) > np.mean(shares[:80]) + 0.1
 
 
-def test_equal_rewards_teach_nothing_but_entropy():
+@pytest.mark.parametrize("value", [0.1, 0.3])
+@pytest.mark.parametrize("num_rollouts", [4, 7, 8])
+def test_equal_rewards_teach_nothing_but_entropy(num_rollouts: int, value: float):
+    """Also where their mean is not exactly their value: 7 x 0.1, or a baseline some generations old."""
     controller = ReinforceController(Coins(), seed=0, settings=ReinforceSettings(ent_coef=0.0))
     before = [p.clone() for p in controller._policy.parameters()]
-    controller.update(as_rollouts(controller.suggest(4), [0.3] * 4))
+    for _ in range(6):
+        suggestions = controller.suggest(num_rollouts)
+        stats = controller.update(as_rollouts(suggestions, [value] * num_rollouts))
+        # Rounding of float64, 1e-16, over a deviation of 1e-3, times a few nats.
+        assert abs(stats["loss"]) < 1e-11
+        assert stats["baseline"] == pytest.approx(value, rel=1e-12)
     for old, new in zip(before, controller._policy.parameters(), strict=True):
         torch.testing.assert_close(old, new, rtol=0, atol=1e-6)
+
+
+def test_differences_below_a_thousandth_of_ap_are_not_amplified():
+    """A deviation of 7e-7 counts as one of a thousandth: advantages of 1e-3 at most, of a few nats each."""
+    controller = ReinforceController(Coins(), seed=0, settings=ReinforceSettings(ent_coef=0.0))
+    for _ in range(3):
+        stats = controller.update(as_rollouts(controller.suggest(4), [0.3, 0.3 + 1e-6, 0.3, 0.3 - 1e-6]))
+        assert abs(stats["loss"]) < 0.01
 
 
 def test_rewards_must_be_finite():

@@ -80,6 +80,10 @@ def test_a_preset_that_does_not_exist_offers_near_names():
             {**SPINENET_49.to_dict(), "schema_version": 99},
             "schema_version: this release reads version 1, got 99",
         ),
+        (
+            {**SPINENET_49.to_dict(), "schema_version": True},
+            "schema_version: this release reads version 1, got True",
+        ),
         ({**SPINENET_49.to_dict(), "stem": [], "blocks": []}, "stem: at least one block is needed"),
         ({**SPINENET_49.to_dict(), "blocks": "none"}, "blocks: expected a list of objects"),
         ({**SPINENET_49.to_dict(), "name": 3}, "name: expected a string, got 3"),
@@ -106,6 +110,29 @@ def test_files_that_are_no_spec(tmp_path):
         load_spec(tmp_path / "binary.json")
     with pytest.raises(SpecError, match=r"block 2: expected \(level, block_fn"):
         ArchSpec.from_tuples([(2, "bottleneck", (0, 1))])
+
+
+@pytest.mark.parametrize("depth", [500, 900, 950, 970, 980, 990, 100_000])
+@pytest.mark.parametrize("form", ["%s", '{"schema_version": %s}', '{"schema_version": 1, "stem": %s}'])
+def test_deep_nesting_is_one_clear_line(depth: int, form: str, tmp_path):
+    """Too deep to parse, deep enough to parse but not to print, and neither."""
+    path = tmp_path / "deep.json"
+    path.write_text(form % ("[" * depth + "]" * depth))
+    with pytest.raises(SpecError) as caught:
+        load_spec(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    if depth == 100_000:
+        assert "lists or objects are nested too deeply" in str(caught.value)
+
+
+def test_a_number_too_long_to_read_is_one_clear_line(tmp_path):
+    path = tmp_path / "long.json"
+    path.write_text('{"schema_version": ' + "1" * 5000 + "}")
+    with pytest.raises(SpecError, match="a number has too many digits") as caught:
+        load_spec(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_field_is_named():
