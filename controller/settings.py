@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -42,13 +43,16 @@ class ReinforceSettings:
 
     def __post_init__(self) -> None:
         for field in ("hidden_size", "embedding_size", "learning_rate", "max_grad_norm"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"controller.{field}: must be positive, got {getattr(self, field)}")
-        if not self.ent_coef >= 0:
-            raise ValueError(f"controller.ent_coef: must not be negative, got {self.ent_coef}")
+            if not 0 < getattr(self, field) < math.inf:
+                raise ValueError(
+                    f"controller.{field}: must be positive and finite, got {getattr(self, field)}"
+                )
+        if not 0 <= self.ent_coef < math.inf:
+            raise ValueError(f"controller.ent_coef: must be finite and not negative, got {self.ent_coef}")
         if not 0 <= self.baseline_decay < 1:
             raise ValueError(f"controller.baseline_decay: must be in [0, 1), got {self.baseline_decay}")
-        if not self.max_importance_ratio >= 1:
+        if not 1 <= self.max_importance_ratio < math.inf:
             raise ValueError(
-                f"controller.max_importance_ratio: must be at least 1, got {self.max_importance_ratio}"
+                "controller.max_importance_ratio: must be finite and at least 1, "
+                f"got {self.max_importance_ratio}"
             )

@@ -131,6 +131,7 @@ class Ledger:
                 os.ftruncate(self._file, self.contents.num_bytes)
             os.fsync(self._file)
             _sync_folder(run_dir)
+            _sync_folder(run_dir.resolve().parent)
         except BaseException:
             self.close()
             raise

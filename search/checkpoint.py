@@ -33,16 +33,24 @@ class Checkpoints:
         self._keep = keep
 
     def save(self, update: int, state: Mapping[str, Any]) -> None:
-        """Write the state after an update; the file appears whole or not at all."""
+        """Write the state after an update; the file appears whole or not at all.
+
+        Raises:
+            OSError, RuntimeError: it could not be written.
+        """
         import torch
 
         self._folder.mkdir(exist_ok=True)
         temporary = self._folder / "writing.tmp"
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._path(update))
+        try:
+            with temporary.open("wb") as file:
+                torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self._path(update))
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         for number in self._numbers()[: -self._keep]:
             self._path(number).unlink(missing_ok=True)
 

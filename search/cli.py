@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -135,13 +136,16 @@ def _show(arguments: list[str]) -> int:
     if options.cfg:
         return 0
     from spinesearch.results.run import ranked_trials
-    from spinesearch.results.tables import leaderboard, progress, status_line
+    from spinesearch.results.tables import failures, leaderboard, progress, status_line
     from spinesearch.space import draw_spec
 
     if options.top < 1:
         raise ValueError(f"--top: must be at least 1, got {options.top}")
     console = _console()
-    console.print(status_line(run), highlight=False, soft_wrap=True)
+    console.print(status_line(run))
+    failed = failures(run)
+    if failed is not None:
+        console.print(failed)
     best = ranked_trials(run.trials)
     if not best:
         console.print("no candidate has completed yet")
@@ -149,8 +153,8 @@ def _show(arguments: list[str]) -> int:
     console.print()
     console.print(progress(run))
     console.print(leaderboard(run, top=min(options.top, len(best))))
-    console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n", highlight=False)
-    console.print(draw_spec(run.spec(best[0])), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n")
+    console.print(draw_spec(run.spec(best[0])))
     return 0
 
 
@@ -177,33 +181,28 @@ def _carry_out(config: RunConfig, run_dir: Path) -> int:
     from spinesearch.results.run import ranked_trials
     from spinesearch.results.tables import leaderboard
     from spinesearch.search.scorer import EngineError
-    from spinesearch.search.session import search
+    from spinesearch.search.session import has_run, search
 
     console = _console()
     signal.signal(signal.SIGTERM, _interrupt)
-    resume = f"spinesearch resume {run_dir}"
-    begun = run_dir.exists()
+    folder = shlex.quote(str(run_dir))
+    resume = f"spinesearch resume {folder}"
     try:
         run = search(config, run_dir, console)
     except KeyboardInterrupt:
-        if run_dir.exists():
-            console.print(
-                f"stopped; nothing finished is lost. Go on with:\n  {resume}", highlight=False, soft_wrap=True
-            )
+        if has_run(run_dir):
+            console.print(f"stopped; nothing finished is lost. Go on with:\n  {resume}")
         return 130
     except EngineError as error:
-        hint = f" (then: {resume})" if begun or run_dir.exists() else ""
-        return _fail(f"{error}{hint}", code=1 if run_dir.exists() else 2)
+        return _fail(f"{error} (then: {resume})", code=1)
     best = ranked_trials(run.trials)
     if not best:
-        return _fail(f"no candidate completed; `spinesearch show {run_dir}` and its ledger tell why", code=1)
-    top = max(1, config.search.export_top)
+        return _fail(f"no candidate completed; `spinesearch show {folder}` tells why", code=1)
     console.print()
-    console.print(leaderboard(run, top=min(max(top, 5), len(best))))
+    console.print(leaderboard(run, top=min(max(config.search.export_top, 5), len(best))))
     if config.search.export_top:
-        _write_exports(run, run_dir, top, None)
-    grow = f"{resume} search.num_trials={2 * len(run.trials)}"
-    console.print(f"next:\n  spinesearch show {run_dir}\n  {grow}", highlight=False, soft_wrap=True)
+        _write_exports(run, run_dir, config.search.export_top, None)
+    console.print(f"next:\n  spinesearch show {folder}\n  {resume} search.num_trials={2 * len(run.trials)}")
     return 0
 
 
@@ -249,8 +248,9 @@ def _parser(command: str, description: str, epilog: str) -> argparse.ArgumentPar
 def _console() -> Console:
     from rich.console import Console
 
-    # A file or pipe has no width; tables should not be cut to 80 columns there.
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    # A file or pipe has no width; tables should not be cut to 80 columns there. Paths are no markup.
+    width = None if sys.stdout.isatty() else 160
+    return Console(width=width, markup=False, highlight=False, soft_wrap=True)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

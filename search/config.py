@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import difflib
+import math
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -18,6 +20,8 @@ from spinesearch.space.build import SpineNetSettings
 
 REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
 ENGINES = ("ray", "serial")
+_MAX_LAG = 100  # generations; a policy that old teaches nothing
+_MAX_SEED = 2**63 - 1  # torch's generators take no more
 
 
 class ConfigError(ValueError):
@@ -49,10 +53,12 @@ class SearchSettings:
             raise ConfigError(f"search.export_top: must not be negative, got {self.export_top}")
         if self.num_workers is not None and self.num_workers < 1:
             raise ConfigError(f"search.num_workers: must be at least 1 or null, got {self.num_workers}")
-        if self.gpus_per_trial is not None and not self.gpus_per_trial >= 0:
+        if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial < math.inf:
             raise ConfigError(f"search.gpus_per_trial: must not be negative, got {self.gpus_per_trial}")
-        if not self.cpus_per_trial > 0:
+        if not 0 < self.cpus_per_trial < math.inf:
             raise ConfigError(f"search.cpus_per_trial: must be positive, got {self.cpus_per_trial}")
+        if self.lag > _MAX_LAG:
+            raise ConfigError(f"search.lag: must be at most {_MAX_LAG}, got {self.lag}")
         if not -1e6 < self.failed_reward < 1e6:
             raise ConfigError(f"search.failed_reward: must be a finite number, got {self.failed_reward}")
         for name, known in (("reward_metric", REWARD_METRICS), ("engine", ENGINES)):
@@ -138,9 +144,20 @@ def run_config(config: Mapping[str, Any]) -> RunConfig:
             known = ", ".join(str(name) for name in classes)
             raise ConfigError(f"{section}.name: must be one of {known}, got {kind!r}")
         values[section] = _checked(classes[kind], node, f"{section}.")
-    if values["seed"] < 0:
-        raise ConfigError(f"seed: must not be negative, got {values['seed']}")
+    if not 0 <= values["seed"] <= _MAX_SEED:
+        raise ConfigError(f"seed: must be in 0..{_MAX_SEED}, got {values['seed']}")
+    values["data"] = _with_absolute_paths(values["data"])
     return RunConfig(**values)
+
+
+def _with_absolute_paths(data: Any) -> Any:
+    """Data settings that mean the same in another working directory: a worker's, a later session's."""
+    paths = {
+        name: os.path.abspath(os.path.expanduser(value))
+        for name in ("train_images", "train_annotations", "cache_dir")
+        if (value := getattr(data, name, None)) is not None
+    }
+    return replace(data, **paths)
 
 
 def with_overrides(recorded: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
@@ -149,17 +166,22 @@ def with_overrides(recorded: Mapping[str, Any], overrides: Sequence[str]) -> Run
     Raises:
         ConfigError: as `run_config`, and for overrides that choose a group, add or delete.
     """
+    import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     for text in overrides:
-        key, equals, _ = text.partition("=")
+        key, equals, value = text.partition("=")
+        if value.strip() == "???":  # OmegaConf's mark of a missing value
+            raise ConfigError(f"{key}: must be given, got ???")
         if not equals or key.startswith(("+", "~")) or "@" in key or key in (*_SECTIONS, "experiment"):
             raise ConfigError(f"{text}: a resumed run takes overrides of the form section.key=value")
+        if key in ("name", "label", "runs_dir"):
+            raise ConfigError(f"{key}: a run stays where it is; move its folder instead")
     try:
         return run_config(_plain(OmegaConf.merge(recorded, OmegaConf.from_dotlist(list(overrides)))))
-    except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
 
 
 def _plain(node: Any) -> dict[str, Any]:
@@ -257,6 +279,9 @@ def _known_settings() -> tuple[str, ...]:
 
 
 def _unknown(key: str) -> str:
+    if key in _known_settings():
+        section = key.partition(".")[0]
+        return f"{key}: not a setting of the {section} chosen; choose it by {section}=NAME"
     near = difflib.get_close_matches(key, _known_settings(), n=3, cutoff=0.6)
     hint = f"did you mean {', '.join(near)}?" if near else "`spinesearch search --cfg` prints all settings"
     return f"{key}: there is no such setting; {hint}"

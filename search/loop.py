@@ -24,7 +24,7 @@ from spinesearch.results.ledger import Event, Ledger
 from spinesearch.results.run import Run, Trial
 from spinesearch.search.checkpoint import Checkpoints, state_digest
 from spinesearch.search.observer import SearchObserver
-from spinesearch.search.reward import reward_of
+from spinesearch.search.reward import metric_value, reward_of
 from spinesearch.search.scorer import Job, Outcome, Scorer
 from spinesearch.space import SearchSpace
 
@@ -193,7 +193,11 @@ class _Search:
         else:
             self._record([{"event": "update", "update": generation, "stats": stats, "digest": digest}])
             self._observer.updated(self._run.updates[generation])
-        self._checkpoints.save(generation, state)
+        try:
+            self._checkpoints.save(generation, state)
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+            reason = " ".join(str(error).split())[:200]
+            self._observer.warned(f"the controller's state was not saved, resuming will replay it: {reason}")
 
     def collect_until_done(self, trials: list[Trial]) -> None:
         """Take in results until all these trials have theirs."""
@@ -220,19 +224,19 @@ class _Search:
     def _finish(self, outcome: Outcome) -> None:
         """Record a result, and with it that of every trial that waited for it."""
         plan = self._plan
-        reward = reward_of(outcome, metric=plan.reward_metric, failed_reward=plan.failed_reward)
         result: dict[str, Any] = {
             "event": "result",
             "trial": outcome.trial,
             "attempts": outcome.attempts,
             "worker": outcome.worker,
             "seconds": outcome.seconds,
+            "reward": reward_of(outcome.metrics, metric=plan.reward_metric, failed_reward=plan.failed_reward),
         }
-        if outcome.metrics is not None and reward is not None:
-            result |= {"status": "completed", "reward": reward, "metrics": _finite(outcome.metrics)}
+        if outcome.metrics is not None and metric_value(outcome.metrics, plan.reward_metric) is not None:
+            result |= {"status": "completed", "metrics": _finite(outcome.metrics)}
         else:
             reason = outcome.reason or f"it has no finite {plan.reward_metric}"
-            result |= {"status": "failed", "reward": plan.failed_reward, "reason": reason}
+            result |= {"status": "failed", "reason": reason}
         waiting = self._duplicates.pop(outcome.trial, [])
         original = self._run.trials[outcome.trial]
         self._record_results([result, *(_duplicate_event(trial, original, result) for trial in waiting)])

@@ -20,7 +20,8 @@ def open_proxy_score(
     Raises:
         DataError: the data set cannot be opened here, or is not the one of ``data_key``.
     """
-    opened = open_data(data, image_size=settings.image_size)
+    # The driver has told of what is odd about the data.
+    opened = open_data(data, image_size=settings.image_size, warn=lambda message: None)
     if opened.key != data_key:
         raise DataError(
             f"data: this machine's copy (key {opened.key}) is not the one the search uses (key {data_key}); "

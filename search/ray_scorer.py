@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
 import socket
 import time
 from collections import deque
@@ -12,6 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from spinesearch.search.config import ConfigError
 from spinesearch.search.scorer import EngineError, Job, OpenScore, Outcome, Score, run_job
 
 _CONNECT_TIMEOUT_S = 5.0  # Ray itself waits 100 s for an address where nobody listens
@@ -20,32 +23,33 @@ _PATIENCE_S = 20.0  # without any worker before people are told what is missing
 _OBJECT_STORE_BYTES = 80 * 1024**2  # specs and metrics only; Ray's least
 
 
-def connect(address: str, *, num_cpus: float) -> bool:
+def connect(address: str, *, num_cpus: float | None) -> bool:
     """Connect this process to Ray.
 
     Args:
         address: ``local`` for a Ray of our own, ``auto`` for the cluster of this machine, or ``HOST:PORT``. A
             process that is connected already stays so.
-        num_cpus: processors that a Ray of our own must offer, even if the machine has fewer.
+        num_cpus: processors that a Ray of our own must offer, even if the machine has fewer; None for what
+            Ray finds.
 
     Returns:
         Whether a connection was made, so that `disconnect` should end it.
 
     Raises:
-        EngineError: nobody listens at the address, or the cluster refuses.
+        ConfigError: nobody listens at the address, or the cluster refuses.
     """
     if ray.is_initialized():
         return False
-    # Workers without a GPU of their own are told to use the CPU, so Ray need not hide the GPUs from them;
-    # unset, it warns.
+    # Workers without a GPU of their own are told to use the CPU, so Ray need not hide GPUs; unset, it warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address == "local":
             ray.init(
                 address="local",
-                num_cpus=max(os.cpu_count() or 1, round(num_cpus)),
+                num_cpus=None if num_cpus is None else max(_num_cpus_here(), math.ceil(num_cpus)),
                 object_store_memory=_OBJECT_STORE_BYTES,
                 include_dashboard=False,
                 **quiet,
@@ -56,7 +60,9 @@ def connect(address: str, *, num_cpus: float) -> bool:
     except (ConnectionError, OSError, RuntimeError, ValueError, RayError) as error:
         reason = " ".join(str(error).split())
         hint = "start one with `ray start --head`, or use search.ray_address=local"
-        raise EngineError(f"search.ray_address: no Ray at {address!r}: {reason}; {hint}") from error
+        raise ConfigError(f"search.ray_address: no Ray at {address!r}: {reason}; {hint}") from error
+    if callable(on_sigterm):  # Ray has put its own in place, which ends the process on the spot
+        signal.signal(signal.SIGTERM, on_sigterm)
     return True
 
 
@@ -73,13 +79,13 @@ def resources_per_trial(cpus: float, gpus: float | None) -> tuple[float, float]:
         gpus: GPUs per worker; None for 1 where the cluster has any, else 0.
 
     Raises:
-        EngineError: more GPUs are asked for than the cluster has.
+        ConfigError: more GPUs are asked for than the cluster has.
     """
     available = _cluster_resources().get("GPU", 0.0)
     if gpus is None:
         return cpus, 1.0 if available else 0.0
     if gpus > available:
-        raise EngineError(
+        raise ConfigError(
             f"search.gpus_per_trial: {gpus:g} asked for, but this Ray has {available:g} GPUs; "
             "use search.gpus_per_trial=0 to train on processors"
         )
@@ -101,6 +107,9 @@ class _Worker:
     def __init__(self) -> None:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._score: Score | None = None
+
+    def ping(self) -> None:
+        """Nothing; that it answers shows that the worker is alive."""
 
     def open(self, open_score: OpenScore) -> str:
         """Open the proxy task; the worker's name."""
@@ -144,8 +153,10 @@ class RayScorer:
         self._warn = warn
         self._queue: deque[Job] = deque()
         self._starting: dict[Any, Any] = {}  # ready reference -> actor
-        self._idle: deque[Any] = deque()
+        self._idle: deque[Any] = deque()  # may have died since
+        self._waking: dict[Any, Any] = {}  # ping reference -> actor that was idle
         self._running: dict[Any, tuple[Any, Job]] = {}  # outcome reference -> actor, job
+        self._fatal: EngineError | None = None
         self._failed_starts = 0
         self._waiting_since: float | None = time.monotonic()
         for _ in range(num_workers):
@@ -159,12 +170,13 @@ class RayScorer:
     def submit(self, job: Job) -> None:
         """Queue a candidate, and start it if a worker is idle."""
         self._queue.append(job)
-        self._assign()
+        self._wake()
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         """Candidates that finished, after at most ``timeout_s``."""
-        self._assign()
-        references = [*self._starting, *self._running]
+        self._raise_if_fatal()
+        self._wake()
+        references = [*self._starting, *self._waking, *self._running]
         done, _ = ray.wait(references, num_returns=1, timeout=timeout_s)
         if done:  # and whatever else is ready by now
             done, _ = ray.wait(references, num_returns=len(references), timeout=0)
@@ -172,52 +184,89 @@ class RayScorer:
         for reference in done:
             if reference in self._starting:
                 self._take_worker(reference)
+            elif reference in self._waking:
+                self._take_woken(reference)
             else:
                 outcomes += self._take_outcome(reference)
-        self._assign()
+        self._wake()
         self._tell_if_stuck()
+        if not outcomes:
+            self._raise_if_fatal()
         return outcomes
 
     def close(self) -> None:
         """Kill the workers, whatever they are doing."""
-        actors = [*self._starting.values(), *self._idle, *(actor for actor, _ in self._running.values())]
+        actors = [*self._starting.values(), *self._idle, *self._waking.values()]
+        actors += [actor for actor, _ in self._running.values()]
         self._queue.clear()
         self._starting.clear()
         self._idle.clear()
+        self._waking.clear()
         self._running.clear()
         if ray.is_initialized():
             for actor in actors:
                 ray.kill(actor)
 
+    def _raise_if_fatal(self) -> None:
+        if self._fatal is not None:
+            raise self._fatal
+
     def _start_worker(self) -> None:
         actor = self._actor_class.remote()
         self._starting[actor.open.remote(self._open_score)] = actor
 
-    def _assign(self) -> None:
-        while self._queue and self._idle:
-            actor, job = self._idle.popleft(), self._queue.popleft()
+    def _wake(self) -> None:
+        """Ask as many idle workers as there are candidates whether they live: one may have died unnoticed."""
+        while self._idle and len(self._waking) < len(self._queue):
+            actor = self._idle.popleft()
+            self._waking[actor.ping.remote()] = actor
+
+    def _give(self, actor: Any) -> None:
+        """Hand the next candidate to a worker that has just answered."""
+        if self._queue:
+            job = self._queue.popleft()
             self._running[actor.score.remote(job)] = (actor, job)
+        else:
+            self._idle.append(actor)
+
+    def _take_woken(self, reference: Any) -> None:
+        """An idle worker answered, or has died; no candidate was its own yet."""
+        actor = self._waking.pop(reference)
+        try:
+            ray.get(reference)
+        except RayError:
+            ray.kill(actor)
+            self._start_worker()
+            return
+        self._give(actor)
 
     def _take_worker(self, reference: Any) -> None:
-        """A worker is ready, or died before it was."""
+        """A worker is ready, or could not open the task, or died before it had."""
         actor = self._starting.pop(reference)
         try:
             ray.get(reference)
         except RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else error
-            raise EngineError(f"a worker could not open the proxy task: {_line(cause)}") from error
+            message = f"a worker could not open the proxy task: {_line(cause)}"
+            ray.kill(actor)
+            if self._starting or self._idle or self._waking or self._running:
+                self._warn(f"{message}; going on without it")
+            else:
+                self._fatal = EngineError(message)
+            return
         except RayError as error:
             self._failed_starts += 1
             if self._failed_starts >= _MAX_FAILED_STARTS:
-                raise EngineError(
+                self._fatal = EngineError(
                     f"{self._failed_starts} workers in a row died while starting, the last: {_line(error)}"
-                ) from error
+                )
+                return
             self._warn(f"a worker died while starting ({_line(error)}); another is started")
             self._start_worker()
             return
         self._failed_starts = 0
         self._waiting_since = None
-        self._idle.append(actor)
+        self._give(actor)
 
     def _take_outcome(self, reference: Any) -> list[Outcome]:
         """A candidate finished, or its worker died under it."""
@@ -237,7 +286,7 @@ class RayScorer:
             )
             self._queue.appendleft(job.again())
             return []
-        self._idle.append(actor)
+        self._give(actor)
         return [outcome]
 
     def _tell_if_stuck(self) -> None:
@@ -259,6 +308,11 @@ def _check_listening(address: str) -> None:
         raise ValueError("an address is local, auto or HOST:PORT")
     with socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S):
         pass
+
+
+def _num_cpus_here() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cluster_resources() -> dict[str, float]:

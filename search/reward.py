@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
-from spinesearch.search.scorer import Outcome
+
+def metric_value(metrics: Mapping[str, Any] | None, metric: str) -> float | None:
+    """The metric of a candidate that completed; None if it failed or has no finite value of it."""
+    value = None if metrics is None else metrics.get(metric)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def reward_of(outcome: Outcome, *, metric: str, failed_reward: float) -> float | None:
-    """The reward of a finished candidate; None if it completed without a finite value of the metric.
+def reward_of(metrics: Mapping[str, Any] | None, *, metric: str, failed_reward: float) -> float:
+    """The reward of a finished candidate.
 
     Args:
-        outcome: what its scoring came to.
+        metrics: by name; None if it failed.
         metric: the name of the metric that is the reward.
-        failed_reward: the reward of a candidate that failed.
+        failed_reward: the reward of a candidate that failed or has no finite value of the metric.
     """
-    if outcome.metrics is None:
-        return failed_reward
-    value = outcome.metrics.get(metric)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    value = metric_value(metrics, metric)
+    return failed_reward if value is None else value

@@ -19,8 +19,10 @@ from spinesearch import __version__
 from spinesearch.controller import Controller
 from spinesearch.controller.settings import ReinforceSettings
 from spinesearch.proxy_task.data import ProxyData, open_data
-from spinesearch.results.ledger import LEDGER_NAME, Ledger
+from spinesearch.proxy_task.task import check_settings
+from spinesearch.results.ledger import LEDGER_NAME, LOCK_NAME, Ledger
 from spinesearch.results.run import Run
+from spinesearch.results.tables import format_size
 from spinesearch.search.checkpoint import Checkpoints
 from spinesearch.search.config import ConfigError, RunConfig, check_resumable, run_config
 from spinesearch.search.display import Display
@@ -38,7 +40,9 @@ def run_dir_of(config: RunConfig) -> Path:
     Raises:
         ConfigError: the name is no plain folder name, or the folder holds something else than a run.
     """
-    runs_dir = Path(config.runs_dir)
+    runs_dir = Path(config.runs_dir).expanduser()
+    if runs_dir.exists() and not runs_dir.is_dir():
+        raise ConfigError(f"runs_dir: {runs_dir} is no folder")
     for key, text in (("name", config.name), ("label", config.label)):
         if text is not None and (text in ("", ".", "..") or "/" in text or "\0" in text):
             raise ConfigError(
@@ -49,19 +53,26 @@ def run_dir_of(config: RunConfig) -> Path:
         names = itertools.chain([stem], (f"{stem}_{i}" for i in itertools.count(2)))
         return next(runs_dir / name for name in names if not (runs_dir / name).exists())
     run_dir = runs_dir / config.name
-    if (
-        run_dir.exists()
-        and not (run_dir / LEDGER_NAME).exists()
-        and (not run_dir.is_dir() or any(run_dir.iterdir()))
-    ):
+    if run_dir.exists() and not run_dir.is_dir():
+        raise ConfigError(f"name: {run_dir} is no folder; choose another name")
+    if has_run(run_dir) or not run_dir.exists():
+        return run_dir
+    # A search killed at its very start leaves its lock and perhaps an empty ledger.
+    if any(path.name not in (LOCK_NAME, LEDGER_NAME) for path in run_dir.iterdir()):
         raise ConfigError(f"name: {run_dir} exists and is no run; choose another name")
     return run_dir
+
+
+def has_run(run_dir: Path) -> bool:
+    """Whether a search has begun in this folder."""
+    ledger = run_dir / LEDGER_NAME
+    return ledger.is_file() and ledger.stat().st_size > 0
 
 
 def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
     """Begin the run in a folder, or continue the one that is there; returns it complete.
 
-    Everything that can be wrong is checked before anything is written.
+    Everything that can be wrong is checked before anything is written (a torn last line is cut off first).
 
     Args:
         config: the configuration; of a run that is there already it may change only how it is run.
@@ -69,21 +80,23 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
         console: for progress.
 
     Raises:
-        ConfigError, DataError, LedgerError: something the user gave cannot be used; nothing was written.
+        ConfigError, DataError, LedgerError: something the user gave cannot be used.
         EngineError: the search cannot go on.
     """
     with contextlib.ExitStack() as stack:
         run, ledger = Run(), None
-        if (run_dir / LEDGER_NAME).exists():
+        if has_run(run_dir):
             ledger = stack.enter_context(Ledger(run_dir))
             run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
             if ledger.contents.torn:
-                console.print(f"warning: {ledger.contents.torn}", style="yellow", soft_wrap=True)
+                console.print(f"warning: {ledger.contents.torn}", style="yellow")
             if run.sessions:
                 check_resumable(run_config(run.config), config)
                 if _is_complete(run, config):
                     return run
         space = config.space.build()
+        # With Ray it is the workers' devices that count, which depend on their resources.
+        check_settings(config.proxy_task, space.levels, check_device=config.search.engine == "serial")
         data = _open_data(config, console)
         if run.sessions and run.sessions[0]["data"]["key"] != data.key:
             raise ConfigError(
@@ -96,10 +109,15 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
         controller = _build_controller(config, space)
         if ledger is None:
             ledger = stack.enter_context(Ledger(run_dir))
+            if ledger.contents.events:
+                raise ConfigError(
+                    f"{run_dir}: another process began this run meanwhile; "
+                    "give the command again to go on with it"
+                )
         event = _run_event(config, data)
         ledger.append([event])
         run.apply(event)
-        console.print(_headline(config, space, data, run_dir), soft_wrap=True, highlight=False)
+        console.print(_headline(config, space, data, run_dir))
         run_search(
             plan=SearchPlan(
                 seed=config.seed,
@@ -142,10 +160,15 @@ def _open_data(config: RunConfig, console: Console) -> ProxyData:
             if description not in tasks:
                 tasks[description] = progress.add_task(description, total=total)
                 if not console.is_terminal:
-                    console.print(f"{description}: {total}", highlight=False)
+                    console.print(f"{description}: {total}")
             progress.update(tasks[description], completed=done)
 
-        return open_data(config.data, image_size=config.proxy_task.image_size, progress=report)
+        return open_data(
+            config.data,
+            image_size=config.proxy_task.image_size,
+            progress=report,
+            warn=lambda message: console.print(f"warning: {message}", style="yellow"),
+        )
 
 
 @contextlib.contextmanager
@@ -168,7 +191,7 @@ def _open_scorer(config: RunConfig, data: ProxyData, display: Display) -> Iterat
         workers_that_fit,
     )
 
-    num_cpus = (settings.num_workers or 1) * settings.cpus_per_trial
+    num_cpus = settings.num_workers and settings.num_workers * settings.cpus_per_trial
     is_ours = connect(settings.ray_address, num_cpus=num_cpus)
     try:
         cpus, gpus = resources_per_trial(settings.cpus_per_trial, settings.gpus_per_trial)
@@ -225,7 +248,8 @@ def _run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
 
 def _headline(config: RunConfig, space: SearchSpace, data: ProxyData, run_dir: Path) -> str:
     return (
-        f"{run_dir}: {config.search.num_trials} candidates of {space.name} ({space.size:.1e} choices), "
-        f"controller {config.controller.name}; {len(data.train_index)} training and "
+        f"{run_dir}: {config.search.num_trials} candidates of {space.name} "
+        f"({format_size(space.size)} choices), controller {config.controller.name}; "
+        f"{len(data.train_index)} training and "
         f"{len(data.held_out_index)} held-out images, {data.num_classes} classes"
     )

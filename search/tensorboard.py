@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from spinesearch.results.run import Run, Trial, Update
 from spinesearch.search.observer import SearchObserver
 
 FOLDER = "tensorboard"
+
+_log = logging.getLogger(__name__)
 
 
 class TensorBoardObserver(SearchObserver):
@@ -63,4 +66,10 @@ class TensorBoardObserver(SearchObserver):
             self._writer.close()
 
     def _write(self, tag: str, value: float, step: int, walltime: float | None) -> None:
-        self._writer.add_scalar(tag, value, step, walltime=walltime)
+        if self._writer is None:
+            return
+        try:
+            self._writer.add_scalar(tag, value, step, walltime=walltime)
+        except OSError as error:  # a full disk; everything here can be written anew from the ledger
+            self._writer = None
+            _log.warning("TensorBoard scalars are no longer written: %s", error)

@@ -35,6 +35,10 @@ class SearchSpace(Protocol):
         """What the configuration calls it."""
 
     @property
+    def levels(self) -> frozenset[int]:
+        """Every level that a block of some spec of this space stands at, the stem's included."""
+
+    @property
     def decisions(self) -> tuple[Decision, ...]:
         """Every decision in order."""
 

@@ -102,6 +102,17 @@ class SpineNetSpace:
         return self.num_intermediate + len(OUTPUT_LEVELS)
 
     @cached_property
+    def levels(self) -> frozenset[int]:
+        """Every level that a block of some spec of this space stands at, the stem's included."""
+        intermediate = {
+            base + offset
+            for base, count in self.base_levels.items()
+            if count
+            for offset in self._offsets_at(base)
+        }
+        return frozenset(intermediate | set(OUTPUT_LEVELS) | {block.level for block in self.stem})
+
+    @cached_property
     def decisions(self) -> tuple[Decision, ...]:
         """Every decision in order; types and offsets are left out where the space has only one."""
         ids = range(len(self.stem), len(self.stem) + self.num_blocks)

@@ -42,7 +42,7 @@ def tiny(cache_dir: Path, tmp_path: Path) -> list[str]:
         "data.held_out_share=0.4",
         "proxy_task.num_steps=2",
         "proxy_task.batch_size=4",
-        "proxy_task.filter_size_scale=0.0625",
+        "proxy_task.filter_size_scale=0.125",
         "proxy_task.bn_recalibration_batches=1",
         "search.generation_size=2",
         "search.num_trials=6",

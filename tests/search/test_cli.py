@@ -143,11 +143,20 @@ def test_help_and_cfg_for_every_command(serial, tmp_path: Path, capsys):
         (["search.engine=slurm"], "search.engine: must be one of ray, serial, got 'slurm'"),
         (["search.reward_metric=fps"], "search.reward_metric: must be one of ap, ap50"),
         (["search.gpus_per_trial=-1"], "search.gpus_per_trial: must not be negative"),
-        (["controller.learning_rate=-1"], "controller.learning_rate: must be positive, got -1"),
+        (["controller.learning_rate=-1"], "controller.learning_rate: must be positive and finite, got -1"),
         (["proxy_task.image_size=100"], "proxy_task.image_size: must be a positive multiple of 128, got 100"),
         (["space.window=1"], "space.window: must be at least 2 or null, got 1"),
         (["data.held_out_share=2"], "data.held_out_share"),
-        (["seed=-1"], "seed: must not be negative"),
+        (["seed=-1"], r"seed: must be in 0\.\.9223372036854775807, got -1"),
+        (["seed=99999999999999999999"], r"seed: must be in 0\.\."),
+        (["controller.learning_rate=inf"], "controller.learning_rate: must be positive and finite, got inf"),
+        (["search.cpus_per_trial=inf"], "search.cpus_per_trial: must be positive, got inf"),
+        (["search.lag=1000"], "search.lag: must be at most 100, got 1000"),
+        (["controller.hidden_size=3", "controller=random"], "controller.hidden_size: not a setting of the"),
+        (["proxy_task.filter_size_scale=0.001"], "proxy_task.filter_size_scale: "),
+        (["proxy_task.filter_size_scale=0.0625"], "proxy_task.resample_alpha: "),
+        (["proxy_task.batch_size=1"], "proxy_task.batch_size: "),
+        (["proxy_task.device=cuda"], "proxy_task.device: is cuda but torch sees no CUDA device"),
         (["name=a/b"], "name: must be a plain folder name, got 'a/b'"),
         (["search.num_workers"], "Error parsing override 'search.num_workers'"),
         (["data=coco"], "data.train_images: must be given, add data.train_images="),
@@ -250,6 +259,14 @@ def test_runs_that_cannot_be_resumed(serial, tmp_path: Path, capsys):
     fails(
         [*resume, "controller=random"], "a resumed run takes overrides of the form section.key=value", capsys
     )
+    for text in (
+        "search.num_trials=[1",
+        "search.num_trials=*a",
+        "search.num_trials=@",
+        "search.num_trials=???",
+    ):
+        fails([*resume, text], "search.num_trials", capsys)
+    fails([*resume, "runs_dir=elsewhere"], "runs_dir: a run stays where it is", capsys)
     fails([*resume, "search.nmu_trials=3"], "search.nmu_trials: there is no such setting", capsys)
     fails(["search", *serial, "name=run", "search.lag=0"], "search.lag: this run was begun with 1", capsys)
     with Ledger(run_dir):
@@ -275,6 +292,82 @@ def test_a_name_that_is_taken_by_something_else(serial, tmp_path: Path, capsys):
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "thesis.tex").touch()
     fails(["search", *serial, "name=mine"], "mine exists and is no run; choose another name", capsys)
+
+
+def test_a_run_that_another_process_began_meanwhile_is_left_alone(
+    serial, tmp_path: Path, capsys, monkeypatch
+):
+    """B checks, A searches from beginning to end while B opens its data, B comes back."""
+    from spinesearch.search import session
+
+    open_data = session.open_data
+    command = ["search", *serial, "name=run", "search.num_trials=2"]
+
+    def slow(*arguments, **keywords):
+        monkeypatch.setattr(session, "open_data", open_data)
+        assert main(command) == 0
+        return open_data(*arguments, **keywords)
+
+    monkeypatch.setattr(session, "open_data", slow)
+    fails(command, "another process began this run meanwhile", capsys)
+    assert load_run(tmp_path / "runs" / "run")[0].num_done == 2
+
+
+def test_a_disk_too_full_for_checkpoints_does_not_stop_the_search(serial, capsys, monkeypatch):
+    import torch
+
+    def save(state, file):
+        file.write(b"half of it")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", save)
+    assert main(["search", *serial, "name=run"]) == 0
+    assert "warning: the controller's state was not saved, resuming will replay it" in capsys.readouterr().out
+
+
+def test_names_that_a_shell_or_a_terminal_would_take_apart(serial, tmp_path: Path, capsys):
+    odd = tmp_path / "runs [/b] c"
+    settings = [text for text in serial if not text.startswith("runs_dir")]
+    assert main(["search", *settings, f"runs_dir='{odd}'", "name='[red]a b'", "search.num_trials=1"]) == 0
+    assert f"spinesearch show '{odd}/[red]a b'" in capsys.readouterr().out
+    assert (odd / "[red]a b" / LEDGER_NAME).exists()
+
+
+def test_a_killed_start_leaves_the_name_free(serial, tmp_path: Path):
+    """Killed between the lock and the ledger's first line."""
+    run_dir = tmp_path / "runs" / "run"
+    run_dir.mkdir(parents=True)
+    (run_dir / "lock").touch()
+    (run_dir / LEDGER_NAME).touch()
+    assert main(["search", *serial, "name=run", "search.num_trials=1"]) == 0
+
+
+def test_data_paths_are_recorded_absolute(coco, tmp_path: Path, monkeypatch, capsys):
+    images, _, command = coco
+    monkeypatch.chdir(tmp_path)
+    relative = [
+        text.replace(f"{tmp_path}/coco/", "coco/") if text.startswith("data.train") else text
+        for text in command
+    ]
+    assert main([*relative, "search.num_trials=1"]) == 0
+    monkeypatch.chdir("/")
+    assert main(["resume", str(tmp_path / "runs" / "run"), "search.num_trials=2"]) == 0
+    assert load_run(tmp_path / "runs" / "run")[0].config["data"]["train_images"] == str(images)
+
+
+def test_why_candidates_failed_is_shown(serial, tmp_path: Path, capsys):
+    command = [
+        "search",
+        *serial,
+        "name=run",
+        "proxy_task.lr=1e30",
+        "proxy_task.num_steps=6",
+        "search.num_trials=2",
+    ]
+    assert main([*command, "proxy_task.warmup_steps=0"]) == 1
+    capsys.readouterr()
+    assert main(["show", str(tmp_path / "runs" / "run")]) == 0
+    assert "TrainingDiverged" in capsys.readouterr().out
 
 
 def test_a_diverging_candidate_fails_and_the_search_goes_on(serial, tmp_path: Path, capsys):

@@ -60,6 +60,11 @@ def test_killed_and_interrupted_the_search_ends_as_an_undisturbed_one(tiny, tmp_
             assert process.returncode == 130, output
             assert f"stopped; nothing finished is lost. Go on with:\n  spinesearch resume {run_dir}" in output
             assert "Traceback" not in output
+        elif number == 2:
+            process.terminate()  # what clusters send before they take a machine
+            output, _ = process.communicate(timeout=60)
+            assert process.returncode == 130, output
+            assert "SIGTERM" not in output
         else:
             process.kill()
             process.communicate(timeout=60)

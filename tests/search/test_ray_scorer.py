@@ -12,6 +12,7 @@ import worker_tasks
 from fake_search import carry_out
 
 from spinesearch.search import ray_scorer
+from spinesearch.search.config import ConfigError
 from spinesearch.search.ray_scorer import RayScorer
 from spinesearch.search.scorer import EngineError, Job, SerialScorer
 from spinesearch.space import SPINENET_49
@@ -155,7 +156,7 @@ def test_what_fits_on_the_cluster(cluster):
     assert ray_scorer.workers_that_fit(1, 0) == 2
     assert ray_scorer.workers_that_fit(0.5, 0) == 4
     assert ray_scorer.workers_that_fit(8, 0) == 1
-    with pytest.raises(EngineError, match=r"search.gpus_per_trial: 1 asked for, but this Ray has 0 GPUs"):
+    with pytest.raises(ConfigError, match=r"search.gpus_per_trial: 1 asked for, but this Ray has 0 GPUs"):
         ray_scorer.resources_per_trial(1, 1)
 
 
@@ -169,9 +170,42 @@ def test_an_address_where_nobody_listens_fails_at_once(monkeypatch):
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     started = time.monotonic()
-    with pytest.raises(EngineError, match=rf"no Ray at '127.0.0.1:{port}': .*refused; start one"):
+    with pytest.raises(ConfigError, match=rf"no Ray at '127.0.0.1:{port}': .*refused; start one"):
         ray_scorer.connect(f"127.0.0.1:{port}", num_cpus=1)
     assert time.monotonic() - started < 5
-    with pytest.raises(EngineError, match="an address is local, auto or HOST:PORT"):
+    with pytest.raises(ConfigError, match="an address is local, auto or HOST:PORT"):
         ray_scorer.connect("nonsense", num_cpus=1)
     assert "RAY_ADDRESS" not in os.environ
+
+
+def test_workers_that_died_idle_cost_a_candidate_nothing(build, tmp_path: Path):
+    """As when a node is lost between two generations: the candidate never began, so no attempt is counted."""
+    scorer = build(worker_tasks.open_fake, max_attempts=1)
+    for trial in range(2):  # both workers are up
+        scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=trial))
+    outcomes = finish(scorer, 2)
+    end = time.monotonic() + 30
+    while len(scorer._idle) < 2:
+        assert time.monotonic() < end
+        scorer.wait(0.2)
+    for actor in scorer._idle:
+        ray.kill(actor)
+    for trial in range(2, 5):
+        scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=trial))
+    outcomes = finish(scorer, 3)
+    assert [outcome.attempts for outcome in outcomes] == [1, 1, 1]
+    assert not any("died" in outcome.reason for outcome in outcomes)
+
+
+def test_one_worker_that_cannot_open_the_task_is_left_out(build, tmp_path: Path):
+    warnings: list[str] = []
+    scorer = build(functools.partial(worker_tasks.open_once, tmp_path), warnings=warnings)
+    for trial in range(4):
+        scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=trial))
+    assert len(finish(scorer, 4)) == 4
+    end = time.monotonic() + 30
+    while not warnings:
+        assert time.monotonic() < end
+        scorer.wait(0.2)
+    assert "could not open the proxy task" in warnings[0]
+    assert "going on without it" in warnings[0]

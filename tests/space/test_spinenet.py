@@ -143,3 +143,12 @@ def test_bad_settings(kwargs, message):
 def test_wrong_number_of_tokens():
     with pytest.raises(SpecError, match="spinenet has 70 decisions, got 3 choices"):
         SPACE.decode([0, 0, 0])
+
+
+def test_levels_are_those_that_specs_use():
+    assert SPACE.levels == {1, 2, 3, 4, 5, 6, 7}
+    assert SpineNetSpace(level_offsets=(0,)).levels == {2, 3, 4, 5, 6, 7}
+    assert SpineNetSpace(base_levels={4: 1}, level_offsets=(0,)).levels == {2, 3, 4, 5, 6, 7}
+    rng = np.random.default_rng(4)
+    seen = {block.level for _ in range(200) for block in SPACE.decode(SPACE.sample(rng)).all_blocks}
+    assert seen == SPACE.levels
