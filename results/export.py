@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ def export_top(run: Run, *, top: int, run_name: str, output_dir: Path) -> list[P
         text = pretty_json(export_dict(run, trial, rank=rank, run_name=run_name))
         _write_whole(path, text)
         paths.append(path)
-    _remove_earlier(output_dir, paths)
+    _remove_earlier(output_dir, run_name, paths)
     return paths
 
 
@@ -83,7 +84,15 @@ def _write_whole(path: Path, text: str) -> None:
         raise
 
 
-def _remove_earlier(output_dir: Path, written: Sequence[Path]) -> None:
+def _remove_earlier(output_dir: Path, run_name: str, written: Sequence[Path]) -> None:
+    """Remove what an earlier export of the same run left; ranks change as a run grows."""
     for path in output_dir.iterdir():
-        if path not in written and _EXPORT_NAME.fullmatch(path.name) and path.is_file():
+        if path in written or not _EXPORT_NAME.fullmatch(path.name) or not path.is_file():
+            continue
+        try:
+            exported = json.loads(path.read_text(encoding="utf-8"))
+            is_ours = exported["search"]["run"] == run_name
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if is_ours:
             path.unlink()

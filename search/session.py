@@ -183,13 +183,8 @@ def _open_scorer(config: RunConfig, data: ProxyData, display: Display) -> Iterat
             serial.close()
         return
 
-    from spinesearch.search.ray_scorer import (
-        RayScorer,
-        connect,
-        disconnect,
-        resources_per_trial,
-        workers_that_fit,
-    )
+    from spinesearch.search.ray_cluster import connect, disconnect, resources_per_trial, workers_that_fit
+    from spinesearch.search.ray_scorer import RayScorer
 
     num_cpus = settings.num_workers and settings.num_workers * settings.cpus_per_trial
     is_ours = connect(settings.ray_address, num_cpus=num_cpus)

@@ -3,6 +3,7 @@
 from spinesearch.space.base import Decision, SearchSpace
 from spinesearch.space.draw import draw_spec
 from spinesearch.space.presets import PRESETS, R0_SP53, SPINENET_49, preset
+from spinesearch.space.pretty import pretty_json
 from spinesearch.space.spec import (
     BLOCK_TYPES,
     OUTPUT_LEVELS,
@@ -11,7 +12,6 @@ from spinesearch.space.spec import (
     BlockSpec,
     SpecError,
     load_spec,
-    pretty_json,
 )
 from spinesearch.space.spinenet import SpineNetSpace
 

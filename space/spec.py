@@ -7,11 +7,12 @@ at a resolution of 1 / 2**l of the input. See section 3 of the SpineNet paper (a
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
+
+from spinesearch.space.pretty import pretty_json
 
 SCHEMA_VERSION = 1
 BLOCK_TYPES = ("bottleneck", "residual")
@@ -226,23 +227,6 @@ class ArchSpec:
             raise
         except ValueError as error:  # of json.loads, for an integer of thousands of digits
             raise SpecError("spec: a number has too many digits") from error
-
-
-def pretty_json(data: Any) -> str:
-    """Indented JSON text that keeps lists and objects of up to 100 characters on one line."""
-    text = json.dumps(data, indent=2)
-    while True:
-        # Innermost brackets first; a line break never stands inside a JSON string.
-        shorter = re.sub(r"[\[{]\n[^\[\]{}]*(?:\[[^\[\]{}\n]*\][^\[\]{}]*)*[\]}]", _on_one_line, text)
-        if shorter == text:
-            return text + "\n"
-        text = shorter
-
-
-def _on_one_line(match: re.Match[str]) -> str:
-    line = re.sub(r",\n *", ", ", match[0])
-    line = re.sub(r"\n *", "", line)
-    return line if len(line) <= 100 else match[0]
 
 
 def load_spec(path: str | Path) -> ArchSpec:

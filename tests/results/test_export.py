@@ -73,7 +73,7 @@ def test_nothing_else_in_the_folder_is_touched(run: Run, tmp_path: Path):
     for name in others:
         (tmp_path / name).write_text("mine")
     (tmp_path / "02_af6e18860979.json").mkdir()  # of the right name, but a folder
-    (tmp_path / "03_af6e18860979.json").write_text("an earlier export")
+    (tmp_path / "03_af6e18860979.json").write_text('{"search": {"run": "r"}}')  # an earlier export
     (written,) = export_top(run, top=1, run_name="r", output_dir=tmp_path)
     assert names(tmp_path) == sorted([*others, "02_af6e18860979.json", written.name])
 
@@ -108,3 +108,12 @@ def test_nothing_to_export(run: Run, tmp_path: Path):
         export_top(run, top=1, run_name="r", output_dir=tmp_path)
     with pytest.raises(ValueError, match="--top: must be at least 1, got 0"):
         export_top(run, top=0, run_name="r", output_dir=tmp_path)
+
+
+def test_other_runs_exports_are_left_alone(run: Run, tmp_path: Path):
+    first = add_trial(run, 0.2)
+    export_top(run, top=1, run_name="other", output_dir=tmp_path)
+    (tmp_path / "02_0123456789ab.json").write_text("not JSON")
+    best = add_trial(run, 0.3)
+    export_top(run, top=1, run_name="mine", output_dir=tmp_path)
+    assert names(tmp_path) == sorted([f"01_{first}.json", f"01_{best}.json", "02_0123456789ab.json"])

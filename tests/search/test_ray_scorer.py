@@ -11,7 +11,7 @@ import ray
 import worker_tasks
 from fake_search import carry_out
 
-from spinesearch.search import ray_scorer
+from spinesearch.search import ray_cluster, ray_scorer
 from spinesearch.search.config import ConfigError
 from spinesearch.search.ray_scorer import RayScorer
 from spinesearch.search.scorer import EngineError, Job, SerialScorer
@@ -152,16 +152,16 @@ def test_more_workers_than_places_still_finish(build, monkeypatch):
 
 
 def test_what_fits_on_the_cluster(cluster):
-    assert ray_scorer.resources_per_trial(1, None) == (1, 0.0)
-    assert ray_scorer.workers_that_fit(1, 0) == 2
-    assert ray_scorer.workers_that_fit(0.5, 0) == 4
-    assert ray_scorer.workers_that_fit(8, 0) == 1
+    assert ray_cluster.resources_per_trial(1, None) == (1, 0.0)
+    assert ray_cluster.workers_that_fit(1, 0) == 2
+    assert ray_cluster.workers_that_fit(0.5, 0) == 4
+    assert ray_cluster.workers_that_fit(8, 0) == 1
     with pytest.raises(ConfigError, match=r"search.gpus_per_trial: 1 asked for, but this Ray has 0 GPUs"):
-        ray_scorer.resources_per_trial(1, 1)
+        ray_cluster.resources_per_trial(1, 1)
 
 
 def test_a_connection_that_exists_is_used(cluster):
-    assert ray_scorer.connect("local", num_cpus=1) is False
+    assert ray_cluster.connect("local", num_cpus=1) is False
 
 
 def test_an_address_where_nobody_listens_fails_at_once(monkeypatch):
@@ -171,10 +171,10 @@ def test_an_address_where_nobody_listens_fails_at_once(monkeypatch):
         port = unused.getsockname()[1]
     started = time.monotonic()
     with pytest.raises(ConfigError, match=rf"no Ray at '127.0.0.1:{port}': .*refused; start one"):
-        ray_scorer.connect(f"127.0.0.1:{port}", num_cpus=1)
+        ray_cluster.connect(f"127.0.0.1:{port}", num_cpus=1)
     assert time.monotonic() - started < 5
     with pytest.raises(ConfigError, match="an address is local, auto or HOST:PORT"):
-        ray_scorer.connect("nonsense", num_cpus=1)
+        ray_cluster.connect("nonsense", num_cpus=1)
     assert "RAY_ADDRESS" not in os.environ
 
 
