@@ -95,6 +95,9 @@ class RayScorer:
         self._raise_if_fatal()
         self._wake()
         references = [*self._starting, *self._waking, *self._running]
+        if not references:  # everybody is idle
+            time.sleep(timeout_s)
+            return []
         done, _ = ray.wait(references, num_returns=1, timeout=timeout_s)
         if done:  # and whatever else is ready by now
             done, _ = ray.wait(references, num_returns=len(references), timeout=0)

@@ -37,7 +37,10 @@ class TensorBoardObserver(SearchObserver):
         from torch.utils.tensorboard import SummaryWriter
 
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._writer = SummaryWriter(str(self._folder), flush_secs=10)
+        try:
+            self._writer = SummaryWriter(str(self._folder), flush_secs=10)
+        except OSError as error:
+            self._give_up(error)
         for trial in sorted(run.trials, key=lambda trial: trial.time):
             if trial.is_done:
                 self.finished(trial)
@@ -70,6 +73,10 @@ class TensorBoardObserver(SearchObserver):
             return
         try:
             self._writer.add_scalar(tag, value, step, walltime=walltime)
-        except OSError as error:  # a full disk; everything here can be written anew from the ledger
-            self._writer = None
-            _log.warning("TensorBoard scalars are no longer written: %s", error)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """A full disk must not end a search; everything here can be written anew from the ledger."""
+        self._writer = None
+        _log.warning("TensorBoard scalars are no longer written: %s", error)

@@ -1,3 +1,4 @@
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -47,3 +48,30 @@ def tiny(cache_dir: Path, tmp_path: Path) -> list[str]:
         "search.generation_size=2",
         "search.num_trials=6",
     ]
+
+
+@pytest.fixture
+def serial(tiny: list[str]) -> list[str]:
+    return [*tiny, "search.engine=serial"]
+
+
+@pytest.fixture
+def coco(tmp_path: Path, serial, cache_dir: Path):
+    """A small COCO-format data set to break, and the command that searches on it."""
+    from spinesearch.proxy_task.generate import generate_dataset
+
+    source = generate_dataset(cache_dir / "generated", num_images=16, num_val_images=0, seed=0)
+    folder = tmp_path / "coco"
+    shutil.copytree(source, folder)
+    annotations = folder / "annotations" / "instances_train.json"
+    settings = [text for text in serial if not text.startswith(("data.num", "data.cache"))]
+    command = [
+        "search",
+        *settings,
+        "name=run",
+        "data=coco",
+        f"data.train_images={folder / 'train'}",
+        f"data.train_annotations={annotations}",
+        f"data.cache_dir={tmp_path / 'coco_cache'}",
+    ]
+    return folder / "train", annotations, command

@@ -10,6 +10,7 @@ import pytest
 import ray
 import worker_tasks
 from fake_search import carry_out
+from ray.exceptions import RayActorError
 
 from spinesearch.search import ray_cluster, ray_scorer
 from spinesearch.search.config import ConfigError
@@ -190,6 +191,9 @@ def test_workers_that_died_idle_cost_a_candidate_nothing(build, tmp_path: Path):
         scorer.wait(0.2)
     for actor in scorer._idle:
         ray.kill(actor)
+        with pytest.raises(RayActorError):  # the kill takes a moment to arrive
+            while time.monotonic() < end:
+                ray.get(actor.ping.remote())
     for trial in range(2, 5):
         scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=trial))
     outcomes = finish(scorer, 3)
