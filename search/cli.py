@@ -127,11 +127,15 @@ def _resume(arguments: list[str]) -> int:
 
 def _show(arguments: list[str]) -> int:
     parser = _parser(
-        "show", "Print how far a run is, its best architectures, and the best one drawn as text.", ""
+        "show",
+        "Print how far a run is, its best architectures, and the best one drawn; or draw a spec file.",
+        "examples:\n  spinesearch show runs/2026-11-23_demo\n  spinesearch show spec.json",
     )
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder, or a JSON spec")
     parser.add_argument("--top", type=int, default=10, help="rows of the leaderboard (default: 10)")
     options = parser.parse_args(arguments)
+    if options.run_dir.suffix == ".json":
+        return _show_spec(options.run_dir)
     run = _load(options)
     if options.cfg:
         return 0
@@ -155,6 +159,17 @@ def _show(arguments: list[str]) -> int:
     console.print(leaderboard(run, top=min(options.top, len(best))))
     console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n")
     console.print(draw_spec(run.spec(best[0])))
+    return 0
+
+
+def _show_spec(path: Path) -> int:
+    """Draw the architecture of a spec file."""
+    from spinesearch.space import draw_spec, load_spec
+
+    spec = load_spec(path)
+    console = _console()
+    console.print(f"{spec.name or path.stem} ({spec.arch_id})\n")
+    console.print(draw_spec(spec))
     return 0
 
 

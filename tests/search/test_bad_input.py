@@ -9,6 +9,7 @@ from cli_checks import fails
 from spinesearch.results.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.run import load_run
 from spinesearch.search.cli import main
+from spinesearch.space import SPINENET_49
 
 
 @pytest.mark.parametrize(
@@ -172,3 +173,25 @@ def test_a_run_that_another_process_began_meanwhile_is_left_alone(
     monkeypatch.setattr(session, "open_data", slow)
     fails(command, "another process began this run meanwhile", capsys)
     assert load_run(tmp_path / "runs" / "run")[0].num_done == 2
+
+
+@pytest.mark.parametrize(
+    ("block", "field", "value", "message"),
+    [
+        (5, "parents", [9, 3], r"block 7: parents must be earlier blocks, got \(9, 3\); valid ids are 0..6"),
+        (5, "block_type", "basic", "block 7: block_type must be one of bottleneck, residual, got 'basic'"),
+        (11, "is_output", False, "exactly one output block is needed at level 3, got none"),
+        (5, "level", 9, r"block 7: level must be in 1..7, got 9"),
+    ],
+)
+def test_a_bad_spec_file(block, field, value, message, tmp_path: Path, capsys):
+    data = SPINENET_49.to_dict()
+    del data["arch_id"]
+    data["blocks"][block][field] = value
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(data))
+    fails(["show", str(path)], message, capsys)
+    fails(["show", str(tmp_path / "absent.json")], "absent.json: cannot be read: No such file", capsys)
+    path.write_text(SPINENET_49.to_json())
+    assert main(["show", str(path)]) == 0
+    assert capsys.readouterr().out.startswith("spinenet49 (af6e18860979)\n\nblock     0 ")
