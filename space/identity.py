@@ -102,6 +102,7 @@ def _refine(graph: Mapping[int, _Node], colours: Mapping[int, Hashable]) -> dict
 
 
 def _ranked(colours: Mapping[int, Hashable]) -> dict[int, int]:
+    # One kind of colour at a time, all of it comparable; Hashable does not say so.
     order = {colour: rank for rank, colour in enumerate(sorted(set(colours.values())))}  # type: ignore[type-var]
     return {i: order[colour] for i, colour in colours.items()}
 

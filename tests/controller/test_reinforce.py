@@ -24,7 +24,7 @@ class Coins:
         return tuple(not (prefix and prefix[-1] == 1 and c == 0) for c in range(n))
 
     def sample(self, rng):
-        raise NotImplementedError("not needed")
+        raise AssertionError("REINFORCE samples from its policy")
 
 
 def as_rollouts(suggestions: list[Suggestion], rewards: list[float]) -> list[Rollout]:
