@@ -6,6 +6,7 @@ from spinesearch.space.presets import PRESETS, R0_SP53, SPINENET_49, preset
 from spinesearch.space.pretty import pretty_json
 from spinesearch.space.spec import (
     BLOCK_TYPES,
+    MBCONV_STEM,
     OUTPUT_LEVELS,
     SPINENET_STEM,
     ArchSpec,
@@ -17,6 +18,7 @@ from spinesearch.space.spinenet import SpineNetSpace
 
 __all__ = [
     "BLOCK_TYPES",
+    "MBCONV_STEM",
     "OUTPUT_LEVELS",
     "PRESETS",
     "R0_SP53",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from spinesearch.space.spec import ArchSpec, SpecError
+from spinesearch.space.spec import MBCONV_STEM, ArchSpec, BlockSpec, SpecError
 
 # SpineNet-49: figure 4 and the released code (block specs of SpineNet).
 SPINENET_49 = ArchSpec.from_tuples(
@@ -50,7 +50,50 @@ R0_SP53 = ArchSpec.from_tuples(
     name="r0_sp53",
 )
 
-PRESETS = {spec.name: spec for spec in (SPINENET_49, R0_SP53)}
+# R23-SP30: read off figure 4 of the paper; the stem is the one of its table of R[N]-SP[M] models.
+R23_SP30 = ArchSpec.from_tuples(
+    [
+        (4, "bottleneck", (5, 6), False),
+        (4, "bottleneck", (5, 6), False),
+        (4, "bottleneck", (7, 8), False),
+        (3, "bottleneck", (8, 9), False),
+        (2, "bottleneck", (9, 10), False),
+        (4, "bottleneck", (5, 9), True),
+        (3, "bottleneck", (9, 10), True),
+        (5, "bottleneck", (9, 10), True),
+        (7, "bottleneck", (11, 13), True),
+        (6, "bottleneck", (9, 14), True),
+    ],
+    stem=tuple(BlockSpec(level=level) for level in (2, 2, 3, 3, 4, 4, 5)),
+    name="r23_sp30",
+)
+
+# Mobile SpineNet-49: the released code (spinenet_mbconv.py of the paper's code base, spinenet_mobile.py of the
+# TensorFlow Model Garden).
+SPINENET_MOBILE_49 = ArchSpec.from_tuples(
+    [
+        (2, "mbconv", (0, 1), False),
+        (2, "mbconv", (1, 2), False),
+        (4, "mbconv", (1, 2), False),
+        (3, "mbconv", (3, 4), False),
+        (4, "mbconv", (3, 5), False),
+        (6, "mbconv", (4, 6), False),
+        (4, "mbconv", (4, 6), False),
+        (5, "mbconv", (7, 8), False),
+        (7, "mbconv", (7, 9), False),
+        (5, "mbconv", (9, 10), False),
+        (5, "mbconv", (9, 11), False),
+        (4, "mbconv", (6, 11), True),
+        (3, "mbconv", (5, 11), True),
+        (5, "mbconv", (8, 13), True),
+        (7, "mbconv", (6, 15), True),
+        (6, "mbconv", (13, 15), True),
+    ],
+    stem=MBCONV_STEM,
+    name="spinenet_mobile49",
+)
+
+PRESETS = {spec.name: spec for spec in (SPINENET_49, R0_SP53, R23_SP30, SPINENET_MOBILE_49)}
 
 
 def preset(name: str) -> ArchSpec:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from spinesearch.space.pretty import pretty_json
 
 SCHEMA_VERSION = 1
-BLOCK_TYPES = ("bottleneck", "residual")
+BLOCK_TYPES = ("bottleneck", "residual", "mbconv")
 MIN_LEVEL = 1
 MAX_LEVEL = 7
 OUTPUT_LEVELS = (3, 4, 5, 6, 7)  # RetinaNet's P3..P7
@@ -32,7 +32,8 @@ class BlockSpec:
 
     Attributes:
         level: the block's resolution is 1 / 2**level of the input, `MIN_LEVEL`..`MAX_LEVEL`.
-        block_type: one of `BLOCK_TYPES`.
+        block_type: one of `BLOCK_TYPES`; ``mbconv`` blocks do not mix with the others, because they are joined
+            by another kind of resampling.
         parents: ids of the two earlier blocks it reads, in the order they were given (a set in meaning; the
             order only names the weights). Empty for a stem block, which reads the block before it.
         is_output: whether an endpoint (P3..P7) is attached.
@@ -47,6 +48,8 @@ class BlockSpec:
 # SpineNet's stem after the 7x7 convolution and the pool: two chained L2 bottlenecks (section 3.2 of the
 # paper).
 SPINENET_STEM = (BlockSpec(level=2), BlockSpec(level=2))
+# Mobile SpineNet's after the 3x3 convolution of stride 2 (released code).
+MBCONV_STEM = (BlockSpec(level=1, block_type="mbconv"), BlockSpec(level=2, block_type="mbconv"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +84,11 @@ class ArchSpec:
     def all_blocks(self) -> tuple[BlockSpec, ...]:
         """Stem and scale-permuted blocks in id order."""
         return self.stem + self.blocks
+
+    @property
+    def is_mbconv(self) -> bool:
+        """Whether the blocks are MBConv blocks: all of them are, or none."""
+        return self.stem[0].block_type == "mbconv"
 
     @property
     def output_ids(self) -> dict[int, int]:
@@ -284,6 +292,11 @@ def _validate(spec: ArchSpec) -> None:
         if block.block_type not in BLOCK_TYPES:
             raise SpecError(
                 f"{where}: block_type must be one of {', '.join(BLOCK_TYPES)}, got {block.block_type!r}"
+            )
+        if (block.block_type == "mbconv") != spec.is_mbconv:
+            raise SpecError(
+                f"{where}: mbconv blocks do not mix with other types, got a {block.block_type} after a stem "
+                f"that begins with a {spec.stem[0].block_type}"
             )
         if i < len(spec.stem):
             if block.parents or block.is_output:

@@ -64,7 +64,7 @@ class SpineNetSpace:
     base_levels: Mapping[int, int] = field(default_factory=lambda: dict(_PAPER_BASE_LEVELS))
     window: int | None = 5
     level_offsets: tuple[int, ...] = (-1, 0, 1, 2)
-    block_types: tuple[str, ...] = BLOCK_TYPES
+    block_types: tuple[str, ...] = ("bottleneck", "residual")
     stem: tuple[BlockSpec, ...] = SPINENET_STEM
     name: str = "spinenet"
 
