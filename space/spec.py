@@ -1,7 +1,7 @@
-"""What a scale-permuted backbone is made of, as plain data: `BlockSpec` and `ArchSpec`.
+"""What a scale-permuted backbone is made of, as plain data: `ArchSpec`, a graph of `BlockSpec`.
 
-Block ids count from 0 through the stem and on through the scale-permuted blocks. A block at level ``l`` works
-at a resolution of 1 / 2**l of the input. See section 3 of the SpineNet paper (arXiv 1912.05027).
+Block ids count from 0 through the stem and on through the scale-permuted blocks. See section 3 of the
+SpineNet paper (arXiv 1912.05027).
 """
 
 from __future__ import annotations
@@ -12,44 +12,35 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from spinesearch.space.block import (
+    BLOCK_TYPES,
+    MAX_LEVEL,
+    MBCONV_STEM,
+    MIN_LEVEL,
+    NUM_PARENTS,
+    OUTPUT_LEVELS,
+    SPINENET_STEM,
+    BlockSpec,
+    SpecError,
+    block_from_fields,
+)
 from spinesearch.space.pretty import pretty_json
+from spinesearch.space.spec_json import SCHEMA_VERSION, read_fields
 
-SCHEMA_VERSION = 1
-BLOCK_TYPES = ("bottleneck", "residual", "mbconv")
-MIN_LEVEL = 1
-MAX_LEVEL = 7
-OUTPUT_LEVELS = (3, 4, 5, 6, 7)  # RetinaNet's P3..P7
-NUM_PARENTS = 2
-
-
-class SpecError(ValueError):
-    """A spec, a file that holds one, or a choice sequence breaks a rule; the message names field and rule."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlockSpec:
-    """One block of a backbone.
-
-    Attributes:
-        level: the block's resolution is 1 / 2**level of the input, `MIN_LEVEL`..`MAX_LEVEL`.
-        block_type: one of `BLOCK_TYPES`; ``mbconv`` blocks do not mix with the others, because they are joined
-            by another kind of resampling.
-        parents: ids of the two earlier blocks it reads, in the order they were given (a set in meaning; the
-            order only names the weights). Empty for a stem block, which reads the block before it.
-        is_output: whether an endpoint (P3..P7) is attached.
-    """
-
-    level: int
-    block_type: str = "bottleneck"
-    parents: tuple[int, ...] = ()
-    is_output: bool = False
-
-
-# SpineNet's stem after the 7x7 convolution and the pool: two chained L2 bottlenecks (section 3.2 of the
-# paper).
-SPINENET_STEM = (BlockSpec(level=2), BlockSpec(level=2))
-# Mobile SpineNet's after the 3x3 convolution of stride 2 (released code).
-MBCONV_STEM = (BlockSpec(level=1, block_type="mbconv"), BlockSpec(level=2, block_type="mbconv"))
+__all__ = [
+    "BLOCK_TYPES",
+    "MAX_LEVEL",
+    "MBCONV_STEM",
+    "MIN_LEVEL",
+    "NUM_PARENTS",
+    "OUTPUT_LEVELS",
+    "SCHEMA_VERSION",
+    "SPINENET_STEM",
+    "ArchSpec",
+    "BlockSpec",
+    "SpecError",
+    "load_spec",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +143,7 @@ class ArchSpec:
                     f"{where}: expected (level, block_fn, (parent, parent), is_output), got {row!r}"
                 )
             level, block_type, parents, is_output = row
-            specs.append(_block_from_fields(where, level, block_type, parents, is_output))
+            specs.append(block_from_fields(where, level, block_type, parents, is_output))
         return cls(blocks=tuple(specs), stem=stem, name=name)
 
     def to_tuples(self) -> list[tuple[int, str, tuple[int, ...], bool]]:
@@ -186,30 +177,8 @@ class ArchSpec:
             SpecError: a field is missing or wrong, or the recorded ``arch_id`` is not the one of these
                 blocks.
         """
-        if not isinstance(data, dict):
-            raise SpecError(f"spec: expected an object, got {type(data).__name__}")
-        version = data.get("schema_version")
-        if type(version) is not int or version != SCHEMA_VERSION:  # True == 1
-            raise SpecError(f"schema_version: this release reads version {SCHEMA_VERSION}, got {version!r}")
-        stem = []
-        for i, row in enumerate(_list_of_objects(data, "stem")):
-            _check_fields(f"stem block {i}", row, ("level", "block_type"))
-            stem.append(_block_from_fields(f"stem block {i}", row["level"], row["block_type"], (), False))
-        blocks = []
-        for i, row in enumerate(_list_of_objects(data, "blocks"), start=len(stem)):
-            where = f"block {i}"
-            _check_fields(where, row, ("level", "block_type", "parents", "is_output"))
-            if type(row.get("id", i)) is not int or row.get("id", i) != i:
-                raise SpecError(
-                    f"{where}: id must be {i} (ids count through stem and blocks), got {row['id']!r}"
-                )
-            blocks.append(
-                _block_from_fields(where, row["level"], row["block_type"], row["parents"], row["is_output"])
-            )
-        name = data.get("name", "")
-        if not isinstance(name, str):
-            raise SpecError(f"name: expected a string, got {name!r}")
-        spec = cls(blocks=tuple(blocks), stem=tuple(stem), name=name)
+        fields = read_fields(data)
+        spec = cls(blocks=fields.blocks, stem=fields.stem, name=fields.name)
         recorded = data.get("arch_id", spec.arch_id)
         if recorded != spec.arch_id:
             raise SpecError(
@@ -252,34 +221,6 @@ def load_spec(path: str | Path) -> ArchSpec:
         return ArchSpec.from_json(text)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
-
-
-def _list_of_objects(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    rows = data.get(key)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise SpecError(f"{key}: expected a list of objects, got {rows!r}")
-    return rows
-
-
-def _check_fields(where: str, row: dict[str, Any], names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in row]
-    if missing:
-        raise SpecError(f"{where}: missing field {missing[0]!r}; a block has {', '.join(names)}")
-
-
-def _block_from_fields(where: str, level: Any, block_type: Any, parents: Any, is_output: Any) -> BlockSpec:
-    """A block whose fields have the right types; their values are `_validate`'s business."""
-    if isinstance(level, bool) or not isinstance(level, int):
-        raise SpecError(f"{where}: level must be an integer, got {level!r}")
-    if not isinstance(block_type, str):
-        raise SpecError(f"{where}: block_type must be one of {', '.join(BLOCK_TYPES)}, got {block_type!r}")
-    if not isinstance(parents, list | tuple) or any(
-        isinstance(p, bool) or not isinstance(p, int) for p in parents
-    ):
-        raise SpecError(f"{where}: parents must be a list of block ids, got {parents!r}")
-    if not isinstance(is_output, bool):
-        raise SpecError(f"{where}: is_output must be true or false, got {is_output!r}")
-    return BlockSpec(level=level, block_type=block_type, parents=tuple(parents), is_output=is_output)
 
 
 def _validate(spec: ArchSpec) -> None:

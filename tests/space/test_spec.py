@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from spinesearch import ArchSpec, BlockSpec, SpecError, load_spec, preset
-from spinesearch.space import PRESETS, R0_SP53, SPINENET_49, draw_spec
+from spinesearch.space import MBCONV_STEM, PRESETS, R0_SP53, SPINENET_49, draw_spec
+from spinesearch.space.presets import R23_SP30, SPINENET_MOBILE_49
 
 
 def edited(block_id: int, **changes: object) -> dict[str, object]:
@@ -23,7 +24,7 @@ def test_json_round_trip(spec: ArchSpec, tmp_path):
     loaded = load_spec(path)
     assert loaded == spec
     assert (loaded.name, loaded.arch_id) == (spec.name, spec.arch_id)
-    assert ArchSpec.from_tuples(spec.to_tuples()) == spec
+    assert ArchSpec.from_tuples(spec.to_tuples(), stem=spec.stem) == spec
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 
@@ -35,13 +36,46 @@ def test_the_authors_extra_edges():
 
 
 def test_presets_have_the_papers_block_counts():
-    # "From ResNet-50 to SpineNet": permuted {L2..L7}, outputs included.
-    def counts(spec):
-        levels = [block.level for block in spec.blocks]
+    # "From ResNet-50 to SpineNet": stem {L2..L5} and permuted {L2..L7}, outputs included.
+    def counts(blocks):
+        levels = [block.level for block in blocks]
         return [levels.count(level) for level in range(2, 8)]
 
-    assert counts(SPINENET_49) == [1, 2, 4, 4, 2, 2]
-    assert counts(R0_SP53) == [1, 4, 6, 2, 1, 1]
+    assert counts(SPINENET_49.blocks) == [1, 2, 4, 4, 2, 2]
+    assert counts(R0_SP53.blocks) == [1, 4, 6, 2, 1, 1]
+    assert counts(R23_SP30.stem) == [2, 2, 2, 1, 0, 0]
+    assert counts(R23_SP30.blocks) == [1, 2, 4, 1, 1, 1]
+    for spec in (SPINENET_49, R0_SP53):
+        assert counts(spec.stem) == [2, 0, 0, 0, 0, 0]
+
+
+def test_the_mobile_stem_is_a_chain_of_l1_and_l2():
+    assert SPINENET_MOBILE_49.stem == MBCONV_STEM
+    assert [(block.level, block.block_type) for block in MBCONV_STEM] == [(1, "mbconv"), (2, "mbconv")]
+    assert SPINENET_MOBILE_49.is_mbconv
+    assert not any(spec.is_mbconv for spec in (SPINENET_49, R0_SP53, R23_SP30))
+
+
+@pytest.mark.parametrize("spec", [SPINENET_49, SPINENET_MOBILE_49], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("block_id", [0, 1, 2, 11, 15])
+def test_mbconv_is_for_all_blocks_or_none(spec: ArchSpec, block_id: int):
+    def mixed(i: int, block: BlockSpec) -> BlockSpec:
+        other = "bottleneck" if block.block_type == "mbconv" else "mbconv"
+        return replace(block, block_type=other) if i == block_id else block
+
+    blocks = tuple(mixed(i, block) for i, block in enumerate(spec.all_blocks))
+    # The stem's first block says which it is, so another one there makes block 1 the odd one.
+    with pytest.raises(SpecError, match=f"block {max(block_id, 1)}: mbconv blocks do not mix with other"):
+        ArchSpec(stem=blocks[:2], blocks=blocks[2:])
+
+
+def test_old_import_places_hold():
+    from spinesearch.space import spec
+
+    assert spec.BlockSpec is BlockSpec
+    assert spec.SpecError is SpecError
+    assert SPINENET_49.to_dict()["schema_version"] == spec.SCHEMA_VERSION
+    assert set(spec.__all__) >= {"MIN_LEVEL", "MAX_LEVEL", "NUM_PARENTS", "OUTPUT_LEVELS", "load_spec"}
 
 
 def test_a_preset_that_does_not_exist_offers_near_names():
@@ -63,9 +97,12 @@ def test_a_preset_that_does_not_exist_offers_near_names():
         (edited(7, parents="3,5"), "block 7: parents must be a list of block ids, got '3,5'"),
         (
             edited(7, block_type="basic"),
-            "block 7: block_type must be one of bottleneck, residual, got 'basic'",
+            "block 7: block_type must be one of bottleneck, residual, mbconv, got 'basic'",
         ),
-        (edited(7, block_type=None), "block 7: block_type must be one of bottleneck, residual, got None"),
+        (
+            edited(7, block_type=None),
+            "block 7: block_type must be one of bottleneck, residual, mbconv, got None",
+        ),
         (edited(7, level=8), r"block 7: level must be in 1..7, got 8"),
         (edited(7, level=0), r"block 7: level must be in 1..7, got 0"),
         (edited(7, level="4"), "block 7: level must be an integer, got '4'"),
