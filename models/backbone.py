@@ -14,18 +14,24 @@ from torch import Tensor, nn
 
 from spinesearch.models.blocks import block_out_channels, build_repeats
 from spinesearch.models.layers import BN_EPS, BN_MOMENTUM, ConvNorm, LayerStyle, max_pool_same
+from spinesearch.models.mbconv import DepthwiseResample
 from spinesearch.models.resample import Resample
 from spinesearch.space import ArchSpec, BlockSpec, preset
 
 # Width of a block's 3x3 convolution at each level (table 8 of the paper and the released code).
 LEVEL_FILTERS = {1: 32, 2: 64, 3: 128, 4: 256, 5: 256, 6: 256, 7: 256}
+# Output width of an MBConv block at each level, and of mobile SpineNet's first convolution (released code).
+MBCONV_LEVEL_FILTERS = {1: 16, 2: 24, 3: 40, 4: 80, 5: 112, 6: 112, 7: 112}
+MBCONV_STEM_CONV_FILTERS = 8
 STEM_CONV_FILTERS = 64  # never scaled in the released code
-STEM_LEVEL = 2  # of the feature that the stem's convolution and pool hand to its first block
 MIN_IMAGE_SIDE = 32  # pixels; one pixel at level 5
 
 
 class ScalePermutedBackbone(nn.Module):
     """The network of a spec: a stem, the scale-permuted blocks after it, and one endpoint per output level.
+
+    A spec of bottlenecks and residual blocks has a ResNet's 7x7 convolution and pool before its stem blocks,
+    which start from level 2; one of MBConv blocks has a 3x3 convolution alone and starts from level 1.
 
     Every block of the spec is built, because the parameter counts of published models are those of all
     blocks. `forward` skips blocks that no output depends on: their parameters get no gradient
@@ -34,11 +40,14 @@ class ScalePermutedBackbone(nn.Module):
 
     Args:
         spec: the architecture.
-        filter_size_scale: factor on every block's width, rounded down.
+        filter_size_scale: factor on every block's width, rounded down; in an MBConv network on the first
+            convolution's too.
         resample_alpha: width of a resampling's middle, as a fraction of the parent's 3x3 width, rounded down.
+            The resamplings of an MBConv network have no middle.
         endpoints_num_filters: channels of every output feature.
         block_repeats: how many blocks are chained for each block of the spec, the stem's included.
-        activation: ``relu`` or ``swish``.
+        activation: ``relu`` or ``swish``; by default what the published models have, ``swish`` for MBConv
+            blocks and ``relu`` for others.
         stochastic_depth_rate: probability of dropping a sample's branch in the last block. The n-th of N
             scale-permuted blocks has n / N of it, in each repeat; the stem has none.
         bn_momentum: weight of the newest batch in the running statistics (1 - TensorFlow's momentum).
@@ -46,7 +55,7 @@ class ScalePermutedBackbone(nn.Module):
 
     Raises:
         ValueError: an argument is out of range, a width comes out as zero, or the stem's levels do not rise
-            from level 2 by steps of 0 or 1.
+            from level 2 (level 1 for MBConv blocks) by steps of 0 or 1.
     """
 
     def __init__(
@@ -57,7 +66,7 @@ class ScalePermutedBackbone(nn.Module):
         resample_alpha: float = 0.5,
         endpoints_num_filters: int = 256,
         block_repeats: int = 1,
-        activation: str = "relu",
+        activation: str | None = None,
         stochastic_depth_rate: float = 0.0,
         bn_momentum: float = BN_MOMENTUM,
         bn_eps: float = BN_EPS,
@@ -71,18 +80,25 @@ class ScalePermutedBackbone(nn.Module):
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.spec = spec
         self.out_channels = endpoints_num_filters
+        if activation is None:
+            activation = "swish" if spec.is_mbconv else "relu"
         style = LayerStyle(activation=activation, bn_momentum=bn_momentum, bn_eps=bn_eps)
         blocks, num_stem = spec.all_blocks, len(spec.stem)
-        filters = [_scaled(LEVEL_FILTERS[b.level], filter_size_scale, "filter_size_scale") for b in blocks]
-        resample_filters = [_scaled(width, resample_alpha, "resample_alpha") for width in filters]
+        level_filters = MBCONV_LEVEL_FILTERS if spec.is_mbconv else LEVEL_FILTERS
+        filters = [_scaled(level_filters[b.level], filter_size_scale, "filter_size_scale") for b in blocks]
         channels = tuple(
             block_out_channels(block.block_type, width) for block, width in zip(blocks, filters, strict=True)
         )
         self.block_channels = channels
 
-        self.stem_conv = ConvNorm(3, STEM_CONV_FILTERS, 7, stride=2, style=style)
+        if spec.is_mbconv:
+            stem_filters = _scaled(MBCONV_STEM_CONV_FILTERS, filter_size_scale, "filter_size_scale")
+            self.stem_conv = ConvNorm(3, stem_filters, 3, stride=2, style=style)
+        else:
+            stem_filters = STEM_CONV_FILTERS
+            self.stem_conv = ConvNorm(3, stem_filters, 7, stride=2, style=style)
         # A stem block reads the one before it, any other a sum that is already of its own width.
-        in_channels = (STEM_CONV_FILTERS, *channels[: num_stem - 1], *channels[num_stem:])
+        in_channels = (stem_filters, *channels[: num_stem - 1], *channels[num_stem:])
         strides = _stem_strides(spec) + [1] * len(spec.blocks)
         self.blocks = nn.ModuleList(
             build_repeats(
@@ -96,18 +112,18 @@ class ScalePermutedBackbone(nn.Module):
             )
             for i, block in enumerate(blocks)
         )
+
+        def build_resample(parent: int, child: int) -> Resample | DepthwiseResample:
+            num_down = max(blocks[child].level - blocks[parent].level, 0)
+            ends = channels[parent], channels[child]
+            if spec.is_mbconv:
+                return DepthwiseResample(*ends, num_down=num_down, style=style)
+            middle = _scaled(filters[parent], resample_alpha, "resample_alpha")
+            return Resample(*ends, mid_channels=middle, down=num_down > 0, style=style)
+
         self.resamples = nn.ModuleList(  # of block id - len(stem): one per parent
-            nn.ModuleList(
-                Resample(
-                    channels[parent],
-                    resample_filters[parent],
-                    channels[i],
-                    down=blocks[parent].level < block.level,
-                    style=style,
-                )
-                for parent in block.parents
-            )
-            for i, block in enumerate(spec.blocks, start=num_stem)
+            nn.ModuleList(build_resample(parent, child) for parent in block.parents)
+            for child, block in enumerate(spec.blocks, start=num_stem)
         )
         self.activation = style.build_activation()
         self.endpoints = nn.ModuleDict(
@@ -149,7 +165,9 @@ class ScalePermutedBackbone(nn.Module):
     def _run(self, images: Tensor, plan: _Plan, wanted: Collection[int]) -> dict[int, Tensor]:
         """Features of the wanted blocks by id, rising; `wanted` must hold all that its blocks read."""
         features: dict[int, Tensor] = {}
-        x: Tensor = max_pool_same(self.stem_conv(images), (3, 3), (2, 2))
+        x: Tensor = self.stem_conv(images)
+        if not self.spec.is_mbconv:
+            x = max_pool_same(x, (3, 3), (2, 2))
         for i, block in enumerate(self.spec.all_blocks):
             if i not in wanted:
                 continue
@@ -200,12 +218,13 @@ def _plan_for_size(spec: ArchSpec, channels: tuple[int, ...], height: int, width
 
 
 def _stem_strides(spec: ArchSpec) -> list[int]:
-    levels = [STEM_LEVEL, *(block.level for block in spec.stem)]
+    start = 1 if spec.is_mbconv else 2  # the level that the stem's first block reads
+    levels = [start, *(block.level for block in spec.stem)]
     for i, (before, level) in enumerate(pairwise(levels)):
         if level - before not in (0, 1):
             raise ValueError(
                 f"stem block {i}: level must be {before} or {before + 1} (a stem starts from level "
-                f"{STEM_LEVEL} and rises by at most 1 per block), got {level}"
+                f"{start} and rises by at most 1 per block), got {level}"
             )
     return [2 ** (level - before) for before, level in pairwise(levels)]
 

@@ -1,6 +1,7 @@
 """The building blocks of a scale-permuted network, and the chain of repeats that stands for a spec's block.
 
-Shapes: B images, H x W pixels. `filters` is the width of a block's 3x3 convolution; its output width follows.
+Shapes: B images, H x W pixels. `filters` is the width of a block's 3x3 convolution (of an MBConv block's
+output); its output width follows.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from spinesearch.models.layers import ConvNorm, LayerStyle, StochasticDepth
+from spinesearch.models.mbconv import MBConv
 
 
 class Bottleneck(nn.Module):
@@ -87,7 +89,11 @@ class Residual(nn.Module):
 
 
 # One entry per name in `spinesearch.space.BLOCK_TYPES`.
-BLOCKS: dict[str, type[Bottleneck] | type[Residual]] = {"bottleneck": Bottleneck, "residual": Residual}
+BLOCKS: dict[str, type[Bottleneck] | type[Residual] | type[MBConv]] = {
+    "bottleneck": Bottleneck,
+    "residual": Residual,
+    "mbconv": MBConv,
+}
 
 
 def block_out_channels(block_type: str, filters: int) -> int:

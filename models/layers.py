@@ -67,6 +67,7 @@ class ConvNorm(nn.Module):
         kernel_size: odd side of the kernel.
         style: activation and normalisation.
         stride: step of the kernel, in pixels.
+        depthwise: whether every channel has a kernel of its own and sees no other channel.
         activate: whether the activation follows.
     """
 
@@ -78,15 +79,25 @@ class ConvNorm(nn.Module):
         *,
         style: LayerStyle,
         stride: int = 1,
+        depthwise: bool = False,
         activate: bool = True,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            groups=in_channels if depthwise else 1,
+            bias=False,
         )
         self.norm = style.build_norm(out_channels)
         self.activation = style.build_activation() if activate else nn.Identity()
-        variance_scaling_(self.conv.weight)
+        if depthwise:
+            depthwise_glorot_(self.conv.weight)
+        else:
+            variance_scaling_(self.conv.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] to [B, out_channels, ceil(H / stride), ceil(W / stride)]."""
@@ -124,6 +135,19 @@ def variance_scaling_(weight: Tensor) -> None:
     fan_in = weight[0].numel()
     std = math.sqrt(1.0 / fan_in) / _TRUNCATED_STD
     nn.init.trunc_normal_(weight, std=std, a=-2.0 * std, b=2.0 * std)
+
+
+def depthwise_glorot_(weight: Tensor) -> None:
+    """Fills a depthwise kernel [channels, 1, h, w] as the released code's layers do: Glorot's uniform.
+
+    TensorFlow's kernel is [h, w, channels, 1] and the rule takes all channels for inputs of each output, so
+    that the values come out sqrt((channels + 1) / 2) times smaller than for channels on their own. Kept as it
+    is: batch normalisation takes the scale out of the function, but steps of one learning rate turn smaller
+    kernels further, and so training starts as the authors' does.
+    """
+    channels, _, height, width = weight.shape
+    limit = math.sqrt(6.0 / (height * width * (channels + 1)))
+    nn.init.uniform_(weight, -limit, limit)
 
 
 def max_pool_same(x: Tensor, kernel_size: tuple[int, int], stride: tuple[int, int]) -> Tensor:

@@ -17,14 +17,14 @@ class Resample(nn.Module):
 
     Args:
         in_channels: channels of the parent's feature.
-        mid_channels: channels between the two 1x1 convolutions.
         out_channels: channels that the reading block takes in.
+        mid_channels: channels between the two 1x1 convolutions.
         down: whether the reading block stands at a higher level (a lower resolution) than the parent.
         style: activation and normalisation.
     """
 
     def __init__(
-        self, in_channels: int, mid_channels: int, out_channels: int, *, down: bool, style: LayerStyle
+        self, in_channels: int, out_channels: int, *, mid_channels: int, down: bool, style: LayerStyle
     ) -> None:
         super().__init__()
         self.squeeze = ConvNorm(in_channels, mid_channels, 1, style=style)

@@ -9,37 +9,19 @@ from torch import nn
 from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
 from spinesearch.models.layers import ConvNorm, StochasticDepth
 from spinesearch.space import (
-    BLOCK_TYPES,
+    MBCONV_STEM,
     OUTPUT_LEVELS,
     R0_SP53,
     SPINENET_49,
+    SPINENET_STEM,
     ArchSpec,
     BlockSpec,
     SpecError,
 )
 from spinesearch.space.identity import live_blocks
+from spinesearch.space.presets import R23_SP30, SPINENET_MOBILE_49
 
 NARROW = {"filter_size_scale": 0.125, "resample_alpha": 0.5, "endpoints_num_filters": 8}
-
-# The fixed stem of R23-SP30, read off the paper's figure, which falls to level 5 by itself.
-R23_SP30 = ArchSpec(
-    stem=tuple(BlockSpec(level=level) for level in (2, 2, 3, 3, 4, 4, 5)),
-    blocks=tuple(
-        BlockSpec(level=level, parents=parents, is_output=is_output)
-        for level, parents, is_output in [
-            (4, (5, 6), False),
-            (4, (5, 6), False),
-            (4, (7, 8), False),
-            (3, (8, 9), False),
-            (2, (9, 10), False),
-            (4, (5, 9), True),
-            (3, (9, 10), True),
-            (5, (9, 10), True),
-            (7, (11, 13), True),
-            (6, (9, 14), True),
-        ]
-    ),
-)
 
 # No block has block 3 (L6, residual) as a parent; an output of its size and channels takes it unresampled.
 UNREAD_L6 = ArchSpec.from_tuples(
@@ -74,13 +56,15 @@ def narrow(spec: ArchSpec | str, **kwargs: object) -> ScalePermutedBackbone:
 
 def random_spec(rng: random.Random) -> ArchSpec:
     """Any valid spec: 0 to 12 intermediate blocks at levels 1 to 7, outputs in any order, any parents."""
+    stem, types = rng.choice([(SPINENET_STEM, ("bottleneck", "residual")), (MBCONV_STEM, ("mbconv",))])
     levels = [(rng.randint(1, 7), False) for _ in range(rng.randint(0, 12))]
     levels += [(level, True) for level in rng.sample(OUTPUT_LEVELS, len(OUTPUT_LEVELS))]
     return ArchSpec.from_tuples(
         [
-            (level, rng.choice(BLOCK_TYPES), tuple(rng.sample(range(i), 2)), is_output)
+            (level, rng.choice(types), tuple(rng.sample(range(i), 2)), is_output)
             for i, (level, is_output) in enumerate(levels, start=2)
-        ]
+        ],
+        stem=stem,
     )
 
 
@@ -89,7 +73,7 @@ def size_at(level: int, height: int, width: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("size", [(128, 128), (64, 160), (97, 131), (33, 32), (32, 200)])
-@pytest.mark.parametrize("spec", [SPINENET_49, R0_SP53, R23_SP30, UNREAD_L6])
+@pytest.mark.parametrize("spec", [SPINENET_49, R0_SP53, R23_SP30, UNREAD_L6, SPINENET_MOBILE_49])
 @torch.no_grad()
 def test_features_have_ceil_sizes(spec: ArchSpec, size: tuple[int, int]) -> None:
     backbone = narrow(spec)
@@ -107,7 +91,7 @@ def test_features_have_ceil_sizes(spec: ArchSpec, size: tuple[int, int]) -> None
 @torch.no_grad()
 def test_random_specs_build_and_have_the_right_shapes() -> None:
     rng = random.Random(0)
-    for _ in range(30):
+    for _ in range(60):
         spec = random_spec(rng)
         size = rng.randint(32, 150), rng.randint(32, 150)
         backbone = narrow(spec, block_repeats=rng.choice((1, 2)), activation=rng.choice(("relu", "swish")))
@@ -191,7 +175,7 @@ def test_batched_equals_single() -> None:
             torch.testing.assert_close(together[level][i : i + 1], alone[level], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("spec", [SPINENET_49, R23_SP30, UNREAD_L6, UNREAD_STEM])
+@pytest.mark.parametrize("spec", [SPINENET_49, R23_SP30, UNREAD_L6, UNREAD_STEM, SPINENET_MOBILE_49])
 def test_gradients_reach_every_live_parameter_and_no_other(spec: ArchSpec) -> None:
     # Batch norm over two values has hardly a gradient, and level 7 is one pixel: so three images, in float64.
     backbone = narrow(spec, activation="swish").double().train()
