@@ -1,9 +1,19 @@
 """What can be built: specs and search spaces. Pure data: no torch, no ray, no I/O beyond JSON."""
 
 from spinesearch.space.base import Decision, SearchSpace
+from spinesearch.space.cost import Cost, backbone_cost, detector_cost
 from spinesearch.space.draw import draw_spec
-from spinesearch.space.presets import PRESETS, R0_SP53, SPINENET_49, preset
+from spinesearch.space.presets import (
+    PRESETS,
+    R0_SP53,
+    R23_SP30,
+    SPINENET_49,
+    SPINENET_MOBILE_49,
+    preset,
+)
 from spinesearch.space.pretty import pretty_json
+from spinesearch.space.published import PUBLISHED, PublishedModel
+from spinesearch.space.resnet import ResNetSpec
 from spinesearch.space.spec import (
     BLOCK_TYPES,
     MBCONV_STEM,
@@ -21,15 +31,23 @@ __all__ = [
     "MBCONV_STEM",
     "OUTPUT_LEVELS",
     "PRESETS",
+    "PUBLISHED",
     "R0_SP53",
+    "R23_SP30",
     "SPINENET_49",
+    "SPINENET_MOBILE_49",
     "SPINENET_STEM",
     "ArchSpec",
     "BlockSpec",
+    "Cost",
     "Decision",
+    "PublishedModel",
+    "ResNetSpec",
     "SearchSpace",
     "SpecError",
     "SpineNetSpace",
+    "backbone_cost",
+    "detector_cost",
     "draw_spec",
     "load_spec",
     "preset",

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Mapping
+from typing import TypeVar
 
 from spinesearch.space.spec import MBCONV_STEM, ArchSpec, BlockSpec, SpecError
+
+T = TypeVar("T")
 
 # SpineNet-49: figure 4 and the released code (block specs of SpineNet).
 SPINENET_49 = ArchSpec.from_tuples(
@@ -68,8 +73,8 @@ R23_SP30 = ArchSpec.from_tuples(
     name="r23_sp30",
 )
 
-# Mobile SpineNet-49: the released code (spinenet_mbconv.py of the paper's code base, spinenet_mobile.py of the
-# TensorFlow Model Garden).
+# Mobile SpineNet-49: the released code (spinenet_mbconv.py of the paper's code base, spinenet_mobile.py of
+# the TensorFlow Model Garden).
 SPINENET_MOBILE_49 = ArchSpec.from_tuples(
     [
         (2, "mbconv", (0, 1), False),
@@ -97,12 +102,33 @@ PRESETS = {spec.name: spec for spec in (SPINENET_49, R0_SP53, R23_SP30, SPINENET
 
 
 def preset(name: str) -> ArchSpec:
-    """The published spec of this name.
+    """The published spec of this name, which may be written as in ``SpineNet-49`` or ``R0 SP53``.
 
     Raises:
         SpecError: there is none; the message offers the nearest names.
     """
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=3, cutoff=0.3) or sorted(PRESETS)
-        raise SpecError(f"preset: no architecture is called {name!r}; did you mean {', '.join(near)}?")
-    return PRESETS[name]
+    return find_by_name(name, PRESETS, "preset: no architecture")
+
+
+def find_by_name(name: str, table: Mapping[str, T], complaint: str) -> T:
+    """The entry of this name; case, hyphens, underscores and blanks do not matter.
+
+    Args:
+        name: what a user wrote.
+        table: entries by name, no two of which differ in those alone.
+        complaint: how the message begins, as in ``preset: no architecture``.
+
+    Raises:
+        SpecError: there is none; the message offers the nearest names.
+    """
+    names = {_plain(key): key for key in table}
+    assert len(names) == len(table)
+    if _plain(name) not in names:
+        near = [names[match] for match in difflib.get_close_matches(_plain(name), names, n=3, cutoff=0.3)]
+        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(sorted(table))}"
+        raise SpecError(f"{complaint} is called {name!r}; {hint}")
+    return table[names[_plain(name)]]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).casefold()
