@@ -6,25 +6,25 @@ Shapes: B images of H x W pixels; a feature of level l is [B, C, ceil(H / 2**l),
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import asdict
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
-from spinesearch.models.blocks import block_out_channels, build_repeats
-from spinesearch.models.layers import BN_EPS, BN_MOMENTUM, ConvNorm, LayerStyle, max_pool_same
+from spinesearch.models.blocks import build_repeats
+from spinesearch.models.feature_info import FeatureInfo, endpoint_info
+from spinesearch.models.layers import ConvNorm, build_style, check_images, max_pool_same
 from spinesearch.models.mbconv import DepthwiseResample
 from spinesearch.models.resample import Resample
-from spinesearch.space import ArchSpec, BlockSpec, preset
+from spinesearch.models.resnet_fpn import ResNetFPN
+from spinesearch.space import OUTPUT_LEVELS, ArchSpec, BlockSpec, ResNetSpec, load_spec
+from spinesearch.space.plan import SizePlan, plan_for_size, stem_strides
+from spinesearch.space.published import BackboneScaling, HeadScaling, published
+from spinesearch.space.widths import network_widths
 
-# Width of a block's 3x3 convolution at each level (table 8 of the paper and the released code).
-LEVEL_FILTERS = {1: 32, 2: 64, 3: 128, 4: 256, 5: 256, 6: 256, 7: 256}
-# Output width of an MBConv block at each level, and of mobile SpineNet's first convolution (released code).
-MBCONV_LEVEL_FILTERS = {1: 16, 2: 24, 3: 40, 4: 80, 5: 112, 6: 112, 7: 112}
-MBCONV_STEM_CONV_FILTERS = 8
-STEM_CONV_FILTERS = 64  # never scaled in the released code
-MIN_IMAGE_SIDE = 32  # pixels; one pixel at level 5
+_cached_plan = lru_cache(maxsize=1024)(plan_for_size)
 
 
 class ScalePermutedBackbone(nn.Module):
@@ -50,8 +50,14 @@ class ScalePermutedBackbone(nn.Module):
             blocks and ``relu`` for others.
         stochastic_depth_rate: probability of dropping a sample's branch in the last block. The n-th of N
             scale-permuted blocks has n / N of it, in each repeat; the stem has none.
-        bn_momentum: weight of the newest batch in the running statistics (1 - TensorFlow's momentum).
-        bn_eps: added to the variance by batch normalisation.
+        bn_momentum: weight of the newest batch in the running statistics (1 - TensorFlow's momentum); by
+            default 0.003 in v1 and 0.01 in v2.
+        bn_eps: added to the variance by batch normalisation; by default 1e-4 in v1 and 1e-3 in v2.
+        compat: ``v1`` is the network of the paper's code; ``v2`` is that of the TensorFlow Model Garden, for
+            its checkpoints: TensorFlow's SAME padding throughout, repeated pools in the resamplings, relu and
+            a hard sigmoid in squeeze-and-excitation. Both have the same parameters and give other outputs.
+            (In the Model Garden's mobile code every repeat of a block reads the same input, so that only the
+            last one counts. No published model has repeats there, and here they are chained.)
 
     Raises:
         ValueError: an argument is out of range, a width comes out as zero, or the stem's levels do not rise
@@ -68,8 +74,9 @@ class ScalePermutedBackbone(nn.Module):
         block_repeats: int = 1,
         activation: str | None = None,
         stochastic_depth_rate: float = 0.0,
-        bn_momentum: float = BN_MOMENTUM,
-        bn_eps: float = BN_EPS,
+        bn_momentum: float | None = None,
+        bn_eps: float | None = None,
+        compat: str = "v1",
     ) -> None:
         super().__init__()
         for name, value in (
@@ -81,30 +88,21 @@ class ScalePermutedBackbone(nn.Module):
         self.spec = spec
         self.out_channels = endpoints_num_filters
         if activation is None:
-            activation = "swish" if spec.is_mbconv else "relu"
-        style = LayerStyle(activation=activation, bn_momentum=bn_momentum, bn_eps=bn_eps)
+            activation = default_activation(spec)
+        style = build_style(activation, compat, bn_momentum=bn_momentum, bn_eps=bn_eps)
         blocks, num_stem = spec.all_blocks, len(spec.stem)
-        level_filters = MBCONV_LEVEL_FILTERS if spec.is_mbconv else LEVEL_FILTERS
-        filters = [_scaled(level_filters[b.level], filter_size_scale, "filter_size_scale") for b in blocks]
-        channels = tuple(
-            block_out_channels(block.block_type, width) for block, width in zip(blocks, filters, strict=True)
-        )
-        self.block_channels = channels
+        widths = network_widths(spec, filter_size_scale=filter_size_scale, resample_alpha=resample_alpha)
+        channels = self.block_channels = widths.channels
 
-        if spec.is_mbconv:
-            stem_filters = _scaled(MBCONV_STEM_CONV_FILTERS, filter_size_scale, "filter_size_scale")
-            self.stem_conv = ConvNorm(3, stem_filters, 3, stride=2, style=style)
-        else:
-            stem_filters = STEM_CONV_FILTERS
-            self.stem_conv = ConvNorm(3, stem_filters, 7, stride=2, style=style)
+        self.stem_conv = ConvNorm(3, widths.stem_conv, 3 if spec.is_mbconv else 7, stride=2, style=style)
         # A stem block reads the one before it, any other a sum that is already of its own width.
-        in_channels = (stem_filters, *channels[: num_stem - 1], *channels[num_stem:])
-        strides = _stem_strides(spec) + [1] * len(spec.blocks)
+        in_channels = (widths.stem_conv, *channels[: num_stem - 1], *channels[num_stem:])
+        strides = (*stem_strides(spec), *[1] * len(spec.blocks))
         self.blocks = nn.ModuleList(
             build_repeats(
                 block.block_type,
                 in_channels[i],
-                filters[i],
+                widths.filters[i],
                 repeats=block_repeats,
                 stride=strides[i],
                 stochastic_depth_rate=stochastic_depth_rate * max(i + 1 - num_stem, 0) / len(spec.blocks),
@@ -115,11 +113,10 @@ class ScalePermutedBackbone(nn.Module):
 
         def build_resample(parent: int, child: int) -> Resample | DepthwiseResample:
             num_down = max(blocks[child].level - blocks[parent].level, 0)
-            ends = channels[parent], channels[child]
             if spec.is_mbconv:
-                return DepthwiseResample(*ends, num_down=num_down, style=style)
-            middle = _scaled(filters[parent], resample_alpha, "resample_alpha")
-            return Resample(*ends, mid_channels=middle, down=num_down > 0, style=style)
+                return DepthwiseResample(channels[parent], channels[child], num_down=num_down, style=style)
+            middle = widths.resample[parent]
+            return Resample(channels[parent], middle, channels[child], down=num_down > 0, style=style)
 
         self.resamples = nn.ModuleList(  # of block id - len(stem): one per parent
             nn.ModuleList(build_resample(parent, child) for parent in block.parents)
@@ -132,6 +129,7 @@ class ScalePermutedBackbone(nn.Module):
                 for level, i in spec.output_ids.items()
             }
         )
+        self.feature_info: FeatureInfo = endpoint_info(OUTPUT_LEVELS, endpoints_num_filters)
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Output features of a batch.
@@ -154,15 +152,10 @@ class ScalePermutedBackbone(nn.Module):
         features = self._run(images, self._plan(images), range(len(self.spec)))
         return list(features.values())
 
-    def _plan(self, images: Tensor) -> _Plan:
-        shape = tuple(images.shape)
-        if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < MIN_IMAGE_SIDE:
-            raise ValueError(
-                f"images: expected [B, 3, H, W], H and W at least {MIN_IMAGE_SIDE} pixels, got {list(shape)}"
-            )
-        return _plan_for_size(self.spec, self.block_channels, shape[2], shape[3])
+    def _plan(self, images: Tensor) -> SizePlan:
+        return _cached_plan(self.spec, self.block_channels, *check_images(images))
 
-    def _run(self, images: Tensor, plan: _Plan, wanted: Collection[int]) -> dict[int, Tensor]:
+    def _run(self, images: Tensor, plan: SizePlan, wanted: Collection[int]) -> dict[int, Tensor]:
         """Features of the wanted blocks by id, rising; `wanted` must hold all that its blocks read."""
         features: dict[int, Tensor] = {}
         x: Tensor = self.stem_conv(images)
@@ -176,7 +169,7 @@ class ScalePermutedBackbone(nn.Module):
             x = features[i] = self.blocks[i](x)
         return features
 
-    def _fuse(self, i: int, block: BlockSpec, features: dict[int, Tensor], plan: _Plan) -> Tensor:
+    def _fuse(self, i: int, block: BlockSpec, features: dict[int, Tensor], plan: SizePlan) -> Tensor:
         """What block i takes in: the activated sum of its resampled parents and of its unresampled inputs."""
         resamples = self.resamples[i - len(self.spec.stem)]
         assert isinstance(resamples, nn.ModuleList)
@@ -191,49 +184,43 @@ class ScalePermutedBackbone(nn.Module):
         return activated
 
 
-def build_backbone(spec: ArchSpec | str, **kwargs: Any) -> ScalePermutedBackbone:
-    """Backbone of a spec, or of the published one of this name, with `ScalePermutedBackbone`'s arguments."""
-    return ScalePermutedBackbone(preset(spec) if isinstance(spec, str) else spec, **kwargs)
+def build_backbone(
+    spec: ArchSpec | ResNetSpec | str | Path, **kwargs: Any
+) -> ScalePermutedBackbone | ResNetFPN:
+    """Backbone of a spec, of a published model, or of a spec in a JSON file.
+
+    Args:
+        spec: the architecture, the name of a published one, which then also gives the defaults of all that is
+            left out, or the path of a file that ends in ``.json``.
+        **kwargs: the arguments of `ScalePermutedBackbone`. A ResNet takes the same, but its widths cannot be
+            scaled, nor its blocks be repeated.
+
+    Raises:
+        ValueError: an argument is out of range, or nothing is published under this name.
+    """
+    arch, scaling, _ = resolve_spec(spec)
+    kwargs = asdict(scaling) | kwargs
+    if isinstance(arch, ArchSpec):
+        return ScalePermutedBackbone(arch, **kwargs)
+    for name in ("filter_size_scale", "block_repeats"):
+        if (value := kwargs.pop(name)) != 1:
+            raise ValueError(f"{name}: the widths and depths of {arch.name} are fixed, got {value}")
+    del kwargs["resample_alpha"]  # a ResNet has no resamplings
+    return ResNetFPN(arch, **kwargs)
 
 
-class _Plan(NamedTuple):
-    """What the size of the images decides, by block id; `live` are the blocks that some output depends on."""
-
-    sizes: tuple[tuple[int, int], ...]
-    unresampled: tuple[tuple[int, ...], ...]
-    live: frozenset[int]
-
-
-@lru_cache(maxsize=1024)
-def _plan_for_size(spec: ArchSpec, channels: tuple[int, ...], height: int, width: int) -> _Plan:
-    blocks, num_stem = spec.all_blocks, len(spec.stem)
-    sizes = tuple((-(-height >> block.level), -(-width >> block.level)) for block in blocks)
-    unresampled = spec.unresampled_inputs(lambda i: (*sizes[i], channels[i]))
-    # Small images give levels equal sizes and so more unresampled inputs: what lives depends on the size too.
-    live = set(spec.output_ids.values())
-    for i in reversed(range(1, len(blocks))):
-        if i in live:
-            live.update((*blocks[i].parents, *unresampled[i]) if i >= num_stem else (i - 1,))
-    return _Plan(sizes, unresampled, frozenset(live))
+def resolve_spec(
+    spec: ArchSpec | ResNetSpec | str | Path,
+) -> tuple[ArchSpec | ResNetSpec, BackboneScaling, HeadScaling]:
+    """Architecture and default scaling of whatever `build_backbone` takes for a spec."""
+    if isinstance(spec, str) and not spec.endswith(".json"):
+        model = published(spec)
+        return model.arch, model.backbone, model.head
+    arch = load_spec(spec) if isinstance(spec, str | Path) else spec
+    is_separable = isinstance(arch, ArchSpec) and arch.is_mbconv
+    return arch, BackboneScaling(), HeadScaling(is_separable=is_separable)
 
 
-def _stem_strides(spec: ArchSpec) -> list[int]:
-    start = 1 if spec.is_mbconv else 2  # the level that the stem's first block reads
-    levels = [start, *(block.level for block in spec.stem)]
-    for i, (before, level) in enumerate(pairwise(levels)):
-        if level - before not in (0, 1):
-            raise ValueError(
-                f"stem block {i}: level must be {before} or {before + 1} (a stem starts from level "
-                f"{start} and rises by at most 1 per block), got {level}"
-            )
-    return [2 ** (level - before) for before, level in pairwise(levels)]
-
-
-def _scaled(filters: int, factor: float, name: str) -> int:
-    """Truncated product, as the released code scales widths."""
-    scaled = int(filters * factor)
-    if scaled < 1:
-        raise ValueError(
-            f"{name}: {factor} leaves none of {filters} filters, at least {1 / filters} is needed"
-        )
-    return scaled
+def default_activation(arch: ArchSpec | ResNetSpec) -> str:
+    """The activation of the published models of this kind: swish for MBConv networks, relu for others."""
+    return "swish" if isinstance(arch, ArchSpec) and arch.is_mbconv else "relu"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spinesearch.models.layers import ConvNorm, LayerStyle, StochasticDepth
 from spinesearch.models.mbconv import MBConv
+from spinesearch.space.widths import block_out_channels
 
 
 class Bottleneck(nn.Module):
@@ -23,8 +24,6 @@ class Bottleneck(nn.Module):
         stochastic_depth_rate: probability of dropping a sample's branch in training.
     """
 
-    expansion = 4
-
     def __init__(
         self,
         in_channels: int,
@@ -35,7 +34,7 @@ class Bottleneck(nn.Module):
         stochastic_depth_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        out_channels = self.expansion * filters
+        out_channels = block_out_channels("bottleneck", filters)
         self.shortcut = _shortcut(in_channels, out_channels, stride, style)
         self.branch = nn.Sequential(
             ConvNorm(in_channels, filters, 1, style=style),
@@ -61,8 +60,6 @@ class Residual(nn.Module):
         stride: step of the first convolution, in pixels.
         stochastic_depth_rate: probability of dropping a sample's branch in training.
     """
-
-    expansion = 1
 
     def __init__(
         self,
@@ -94,11 +91,6 @@ BLOCKS: dict[str, type[Bottleneck] | type[Residual] | type[MBConv]] = {
     "residual": Residual,
     "mbconv": MBConv,
 }
-
-
-def block_out_channels(block_type: str, filters: int) -> int:
-    """Channels that a block of this type and width puts out."""
-    return BLOCKS[block_type].expansion * filters
 
 
 def build_repeats(

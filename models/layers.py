@@ -1,7 +1,8 @@
 """The layers that every part of a detector is made of.
 
 Shapes: B images, C channels, H x W pixels; a feature is [B, C, H, W]. "The released code", here and in the
-other modules of this package, is the authors': github.com/tensorflow/tpu, models/official/detection.
+other modules of this package, is the authors': github.com/tensorflow/tpu, models/official/detection. "The
+Model Garden" is their later one: github.com/tensorflow/models, official/vision.
 """
 
 from __future__ import annotations
@@ -13,9 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spinesearch.space.plan import MIN_IMAGE_SIDE
+
 ACTIVATIONS = ("relu", "swish")
+# Whose padding, pooling and normalisation a network has: v1 the paper's code, v2 the Model Garden's.
+COMPAT = ("v1", "v2")
 BN_MOMENTUM = 0.003  # PyTorch's convention; 0.997 in the released RetinaNet configs
 BN_EPS = 1e-4  # the released RetinaNet configs
+BN_MOMENTUM_V2 = 0.01  # PyTorch's convention; 0.99 in the Model Garden
+BN_EPS_V2 = 1e-3  # the Model Garden
 _TRUNCATED_STD = 0.87962566103423978  # std of a unit normal cut off at 2 std, which TF divides by
 
 
@@ -27,11 +34,14 @@ class LayerStyle:
         activation: one of `ACTIVATIONS`.
         bn_momentum: weight of the newest batch in the running statistics (1 - TensorFlow's momentum).
         bn_eps: added to the variance.
+        compat: one of `COMPAT`. In v1 convolutions of stride 2 pad both sides alike, in v2 as TensorFlow's
+            SAME does, nothing before and one pixel after where a 3x3 kernel meets an even side.
     """
 
     activation: str = "relu"
     bn_momentum: float = BN_MOMENTUM
     bn_eps: float = BN_EPS
+    compat: str = "v1"
 
     def build_activation(self) -> nn.Module:
         """The activation of this style."""
@@ -40,6 +50,35 @@ class LayerStyle:
     def build_norm(self, channels: int) -> nn.BatchNorm2d:
         """Batch normalisation over this many channels; its gammas start at 1."""
         return nn.BatchNorm2d(channels, eps=self.bn_eps, momentum=self.bn_momentum)
+
+
+def build_style(
+    activation: str, compat: str, *, bn_momentum: float | None = None, bn_eps: float | None = None
+) -> LayerStyle:
+    """Style of the released code's networks (v1) or the Model Garden's (v2).
+
+    Args:
+        activation: one of `ACTIVATIONS`.
+        compat: one of `COMPAT`.
+        bn_momentum: another weight of the newest batch than theirs.
+        bn_eps: another addition to the variance than theirs.
+
+    Raises:
+        ValueError: compat is neither.
+    """
+    match compat:
+        case "v1":
+            momentum, eps = BN_MOMENTUM, BN_EPS
+        case "v2":
+            momentum, eps = BN_MOMENTUM_V2, BN_EPS_V2
+        case _:
+            raise ValueError(f"compat: expected one of {', '.join(COMPAT)}, got {compat!r}")
+    return LayerStyle(
+        activation=activation,
+        bn_momentum=momentum if bn_momentum is None else bn_momentum,
+        bn_eps=eps if bn_eps is None else bn_eps,
+        compat=compat,
+    )
 
 
 def build_activation(name: str) -> nn.Module:
@@ -59,7 +98,8 @@ def build_activation(name: str) -> nn.Module:
 class ConvNorm(nn.Module):
     """Convolution without bias, batch normalisation and, unless told otherwise, the activation.
 
-    The padding is symmetric and depends on the kernel alone, so that the output side is ceil(side / stride).
+    The padding is such that the output side is ceil(side / stride): symmetric, or in v2 TensorFlow's SAME,
+    which is another one where the stride is 2.
 
     Args:
         in_channels: channels of the input.
@@ -83,12 +123,13 @@ class ConvNorm(nn.Module):
         activate: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
+        is_same = style.compat == "v2" and stride > 1
+        self.conv = (SameConv2d if is_same else nn.Conv2d)(
             in_channels,
             out_channels,
             kernel_size,
             stride=stride,
-            padding=kernel_size // 2,
+            padding=0 if is_same else kernel_size // 2,
             groups=in_channels if depthwise else 1,
             bias=False,
         )
@@ -103,6 +144,18 @@ class ConvNorm(nn.Module):
         """[B, in_channels, H, W] to [B, out_channels, ceil(H / stride), ceil(W / stride)]."""
         out: Tensor = self.activation(self.norm(self.conv(x)))
         return out
+
+
+class SameConv2d(nn.Conv2d):
+    """Convolution with TensorFlow's SAME padding, to sides ceil(side / stride); built with padding 0."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (nn.Conv2d's name for it)
+        """[B, C, H, W] to [B, out_channels, ceil(H / stride), ceil(W / stride)]."""
+        (top, bottom), (left, right) = (
+            _same_padding(side, k, s)
+            for side, k, s in zip(input.shape[-2:], self.kernel_size, self.stride, strict=True)
+        )
+        return super().forward(F.pad(input, (left, right, top, bottom)))
 
 
 class StochasticDepth(nn.Module):
@@ -150,6 +203,20 @@ def depthwise_glorot_(weight: Tensor) -> None:
     nn.init.uniform_(weight, -limit, limit)
 
 
+def check_images(images: Tensor) -> tuple[int, int]:
+    """Height and width of a batch of images.
+
+    Raises:
+        ValueError: it is not [B, 3, H, W], or a side is less than 32 pixels.
+    """
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < MIN_IMAGE_SIDE:
+        raise ValueError(
+            f"images: expected [B, 3, H, W], H and W at least {MIN_IMAGE_SIDE} pixels, got {list(shape)}"
+        )
+    return shape[2], shape[3]
+
+
 def max_pool_same(x: Tensor, kernel_size: tuple[int, int], stride: tuple[int, int]) -> Tensor:
     """Max-pool of [B, C, H, W] with TensorFlow's SAME padding, to sides ceil(side / stride).
 
@@ -158,13 +225,15 @@ def max_pool_same(x: Tensor, kernel_size: tuple[int, int], stride: tuple[int, in
     window run over the edge. ``MaxPool2d(3, 2, 1)`` pads both sides and reads other windows on an even side.
     """
     before = [
-        _same_padding(side, k, s) // 2 for side, k, s in zip(x.shape[-2:], kernel_size, stride, strict=True)
+        _same_padding(side, k, s)[0] for side, k, s in zip(x.shape[-2:], kernel_size, stride, strict=True)
     ]
     return F.max_pool2d(x, kernel_size, stride, padding=before, ceil_mode=True)
 
 
-def _same_padding(side: int, kernel_size: int, stride: int) -> int:
-    return max((-(-side // stride) - 1) * stride + kernel_size - side, 0)
+def _same_padding(side: int, kernel_size: int, stride: int) -> tuple[int, int]:
+    """Pixels that SAME adds before and after."""
+    total = max((-(-side // stride) - 1) * stride + kernel_size - side, 0)
+    return total // 2, total - total // 2
 
 
 def resize_nearest(x: Tensor, size: tuple[int, int]) -> Tensor:

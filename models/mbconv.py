@@ -7,12 +7,11 @@ arXiv 1709.01507, as in EfficientNet. Numbers and order are those of the release
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spinesearch.models.layers import ConvNorm, LayerStyle, StochasticDepth, resize_nearest, variance_scaling_
-
-EXPAND_RATIO = 6
-SE_RATIO = 0.2  # of the block's input channels, before they are expanded
+from spinesearch.space.widths import MBCONV_EXPANSION, se_filters
 
 
 class SqueezeExcitation(nn.Module):
@@ -21,9 +20,11 @@ class SqueezeExcitation(nn.Module):
     Args:
         channels: of input and output.
         squeezed_channels: between the two 1x1 convolutions.
+        compat: v1 has swish and a sigmoid gate, v2 relu and the Model Garden's hard sigmoid, both of them
+            whatever the network's activation is.
     """
 
-    def __init__(self, channels: int, squeezed_channels: int) -> None:
+    def __init__(self, channels: int, squeezed_channels: int, *, compat: str) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(channels, squeezed_channels, 1)
         self.expand = nn.Conv2d(squeezed_channels, channels, 1)
@@ -31,15 +32,22 @@ class SqueezeExcitation(nn.Module):
             variance_scaling_(conv.weight)
             assert conv.bias is not None
             nn.init.zeros_(conv.bias)
-        # Swish and sigmoid whatever the network's activation is.
-        self.activation = nn.SiLU()
-        self.gate = nn.Sigmoid()
+        self.activation: nn.Module = nn.ReLU() if compat == "v2" else nn.SiLU()
+        self.gate: nn.Module = HardSigmoid() if compat == "v2" else nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, H, W] to the same shape."""
         squeezed = self.activation(self.reduce(x.mean((2, 3), keepdim=True)))
         gate: Tensor = self.gate(self.expand(squeezed))
         return gate * x
+
+
+class HardSigmoid(nn.Module):
+    """The Model Garden's sigmoid of straight lines; its slope is 0.16667, where `nn.Hardsigmoid`'s is 1/6."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, 0 up to -3 and 1.00002 from 3 on."""
+        return F.relu6(x + 3.0) * 0.16667
 
 
 class MBConv(nn.Module):
@@ -56,8 +64,6 @@ class MBConv(nn.Module):
         stochastic_depth_rate: probability of dropping a sample's branch in training.
     """
 
-    expansion = 1  # output channels per filter, as in the other blocks; not `EXPAND_RATIO`
-
     def __init__(
         self,
         in_channels: int,
@@ -68,12 +74,12 @@ class MBConv(nn.Module):
         stochastic_depth_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        expanded = EXPAND_RATIO * in_channels
+        expanded = MBCONV_EXPANSION * in_channels
         self.has_shortcut = in_channels == filters and stride == 1
         self.branch = nn.Sequential(
             ConvNorm(in_channels, expanded, 1, style=style),
             ConvNorm(expanded, expanded, 3, stride=stride, depthwise=True, style=style),
-            SqueezeExcitation(expanded, max(1, int(in_channels * SE_RATIO))),
+            SqueezeExcitation(expanded, se_filters(in_channels), compat=style.compat),
             ConvNorm(expanded, filters, 1, activate=False, style=style),
             StochasticDepth(stochastic_depth_rate if self.has_shortcut else 0.0),
         )

@@ -11,25 +11,29 @@ class Resample(nn.Module):
     """Squeeze by a 1x1 convolution, change of resolution, expansion by a 1x1 convolution without activation.
 
     The levels decide which weights exist: going down (to a higher level) has one 3x3 convolution of stride 2.
-    The sizes at run time decide the rest, for each axis by itself: a max-pool where the input is more than
+    The sizes at run time decide the rest, for each axis by itself: max-pooling where the input is more than
     twice the target, and a nearest resize for whatever is left. The released code looks at the width alone,
     which is the same for square images.
 
+    The paper's code has one pool whose stride takes all the rest of the way, the Model Garden's one of stride
+    2 for every further level.
+
     Args:
         in_channels: channels of the parent's feature.
-        out_channels: channels that the reading block takes in.
         mid_channels: channels between the two 1x1 convolutions.
+        out_channels: channels that the reading block takes in.
         down: whether the reading block stands at a higher level (a lower resolution) than the parent.
         style: activation and normalisation.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, mid_channels: int, down: bool, style: LayerStyle
+        self, in_channels: int, mid_channels: int, out_channels: int, *, down: bool, style: LayerStyle
     ) -> None:
         super().__init__()
         self.squeeze = ConvNorm(in_channels, mid_channels, 1, style=style)
         self.down = ConvNorm(mid_channels, mid_channels, 3, stride=2, style=style) if down else None
         self.expand = ConvNorm(mid_channels, out_channels, 1, activate=False, style=style)
+        self.compat = style.compat
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """[B, in_channels, h, w] to [B, out_channels, *size]."""
@@ -37,12 +41,33 @@ class Resample(nn.Module):
         x = self.squeeze(x)
         if self.down is not None:
             x = self.down(x)
-            kernel_h, stride_h = pool_window(height, size[0])
-            kernel_w, stride_w = pool_window(width, size[1])
-            if (kernel_h, kernel_w) != (1, 1):
-                x = max_pool_same(x, (kernel_h, kernel_w), (stride_h, stride_w))
+            x = halving_pools(x, size) if self.compat == "v2" else single_pool(x, (height, width), size)
         out: Tensor = self.expand(resize_nearest(x, size))
         return out
+
+
+def single_pool(x: Tensor, before: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """[B, C, h, w] pooled once as the paper's code does, towards `size`, which the sides may miss.
+
+    Args:
+        x: what the stride-2 convolution put out.
+        before: height and width that it took in.
+        size: height and width that the reading block takes in.
+    """
+    kernel_h, stride_h = pool_window(before[0], size[0])
+    kernel_w, stride_w = pool_window(before[1], size[1])
+    if (kernel_h, kernel_w) == (1, 1):
+        return x
+    return max_pool_same(x, (kernel_h, kernel_w), (stride_h, stride_w))
+
+
+def halving_pools(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B, C, h, w] halved by 3x3 pools of stride 2 as in the Model Garden, until no side exceeds `size`."""
+    while x.shape[-2] > size[0] or x.shape[-1] > size[1]:
+        kernel_h, stride_h = (3, 2) if x.shape[-2] > size[0] else (1, 1)
+        kernel_w, stride_w = (3, 2) if x.shape[-1] > size[1] else (1, 1)
+        x = max_pool_same(x, (kernel_h, kernel_w), (stride_h, stride_w))
+    return x
 
 
 def pool_window(side: int, target: int) -> tuple[int, int]:

@@ -42,7 +42,7 @@ def test_the_input_is_added_only_where_the_shape_stays(in_channels: int, stride:
 
 
 def test_squeeze_excitation_by_hand() -> None:
-    layer = SqueezeExcitation(2, 1)
+    layer = SqueezeExcitation(2, 1, compat="v1")
     with torch.no_grad():
         layer.reduce.weight.copy_(torch.tensor([1.0, -2.0]).view(1, 2, 1, 1))
         layer.reduce.bias.fill_(0.5)

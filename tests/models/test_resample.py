@@ -33,7 +33,7 @@ def test_pool_window(side: int, target: int, window: tuple[int, int]) -> None:
 @pytest.mark.parametrize("levels", [(2, 2), (2, 3), (2, 7), (3, 5), (5, 3), (7, 2), (4, 4), (1, 6)])
 def test_output_has_the_target_size(levels: tuple[int, int]) -> None:
     before, after = levels
-    resample = Resample(8, 12, mid_channels=2, down=before < after, style=STYLE).eval()
+    resample = Resample(8, 2, 12, down=before < after, style=STYLE).eval()
     for height, width in [(64, 64), (128, 96), (33, 200), (77, 32)]:
         x = torch.rand(1, 8, math.ceil(height / 2**before), math.ceil(width / 2**before))
         size = (math.ceil(height / 2**after), math.ceil(width / 2**after))
@@ -41,13 +41,13 @@ def test_output_has_the_target_size(levels: tuple[int, int]) -> None:
 
 
 def test_levels_decide_which_weights_exist() -> None:
-    names = [name for name, _ in Resample(8, 12, mid_channels=2, down=True, style=STYLE).named_children()]
+    names = [name for name, _ in Resample(8, 2, 12, down=True, style=STYLE).named_children()]
     assert names == ["squeeze", "down", "expand"]
-    assert Resample(8, 12, mid_channels=2, down=False, style=STYLE).down is None
+    assert Resample(8, 2, 12, down=False, style=STYLE).down is None
 
 
 def test_equal_levels_keep_both_convolutions_and_end_without_activation() -> None:
-    resample = Resample(8, 12, mid_channels=2, down=False, style=STYLE).eval()
+    resample = Resample(8, 2, 12, down=False, style=STYLE).eval()
     x = torch.randn(2, 8, 5, 6)
     torch.testing.assert_close(resample(x, (5, 6)), resample.expand(resample.squeeze(x)))
     assert bool((resample(x, (5, 6)) < 0).any())
@@ -80,7 +80,7 @@ def one_row(x: Tensor) -> list[float]:
     ],
 )
 def test_going_down_against_a_table(row: list[int], target: int, want: list[float]) -> None:
-    resample = Resample(1, 1, mid_channels=1, down=True, style=STYLE).eval()
+    resample = Resample(1, 1, 1, down=True, style=STYLE).eval()
     pass_through(resample)
     x = torch.tensor(row, dtype=torch.float32)
     assert one_row(resample(x.view(1, 1, 1, -1), (1, target))) == want
@@ -88,7 +88,7 @@ def test_going_down_against_a_table(row: list[int], target: int, want: list[floa
 
 
 def test_going_up_repeats_pixels() -> None:
-    resample = Resample(1, 1, mid_channels=1, down=False, style=STYLE).eval()
+    resample = Resample(1, 1, 1, down=False, style=STYLE).eval()
     pass_through(resample)
     row = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 1, 3)
     assert one_row(resample(row, (1, 6))) == [1, 1, 2, 2, 3, 3]
