@@ -1,4 +1,4 @@
-"""RetinaNet on a scale-permuted backbone: class and box predictions for every anchor.
+"""RetinaNet on a backbone: class and box predictions for every anchor.
 
 Shapes: B images, A anchors per pixel, K classes. A level's prediction is [B, A * K, H, W] or [B, A * 4, H, W]
 and its channel ``a * K + k`` or ``a * 4 + c`` is anchor a's. RetinaNet is arXiv 1708.02002; batch norm and
@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
-from spinesearch.models.layers import BN_EPS, BN_MOMENTUM, LayerStyle
-from spinesearch.space import OUTPUT_LEVELS, ArchSpec
+from spinesearch.models.backbone import ScalePermutedBackbone
+from spinesearch.models.layers import BN_EPS, BN_MOMENTUM, LayerStyle, depthwise_glorot_
+from spinesearch.models.resnet_fpn import ResNetFPN
+from spinesearch.space import OUTPUT_LEVELS
 
 # Standard deviations and class prior of the released code.
 CONV_STD = 0.01
@@ -34,6 +34,7 @@ class RetinaNetHead(nn.Module):
         num_anchors: A.
         num_convs: convolutions before the prediction.
         num_filters: their channels.
+        is_separable: whether all convolutions are depthwise separable, the predictions' included.
         levels: levels that are predicted from.
         activation: ``relu`` or ``swish``.
         bn_momentum: weight of the newest batch in the running statistics.
@@ -48,23 +49,38 @@ class RetinaNetHead(nn.Module):
         num_anchors: int,
         num_convs: int = 4,
         num_filters: int = 256,
+        is_separable: bool = False,
         levels: tuple[int, ...] = OUTPUT_LEVELS,
         activation: str = "relu",
         bn_momentum: float = BN_MOMENTUM,
         bn_eps: float = BN_EPS,
     ) -> None:
         super().__init__()
-        for name, value in (("num_classes", num_classes), ("num_anchors", num_anchors)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name, value, least in (
+            ("num_classes", num_classes, 1),
+            ("num_anchors", num_anchors, 1),
+            ("num_convs", num_convs, 0),
+            ("num_filters", num_filters, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
         self.num_classes = num_classes
         self.num_anchors = num_anchors
         self.levels = levels
         style = LayerStyle(activation=activation, bn_momentum=bn_momentum, bn_eps=bn_eps)
         widths = [in_channels] + [num_filters] * num_convs
         prior_logit = -math.log((1.0 - CLASS_PRIOR) / CLASS_PRIOR)
-        self.cls_net = _Subnet(widths, num_anchors * num_classes, levels, style, predict_bias=prior_logit)
-        self.box_net = _Subnet(widths, num_anchors * 4, levels, style, predict_bias=0.0)
+        self.cls_net = _Subnet(
+            widths,
+            num_anchors * num_classes,
+            levels,
+            style,
+            is_separable=is_separable,
+            predict_bias=prior_logit,
+        )
+        self.box_net = _Subnet(
+            widths, num_anchors * 4, levels, style, is_separable=is_separable, predict_bias=0.0
+        )
 
     def forward(self, features: Mapping[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         """Predictions per level.
@@ -89,7 +105,7 @@ class RetinaNet(nn.Module):
         head: predicts from them.
     """
 
-    def __init__(self, backbone: ScalePermutedBackbone, head: RetinaNetHead) -> None:
+    def __init__(self, backbone: ScalePermutedBackbone | ResNetFPN, head: RetinaNetHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -111,44 +127,6 @@ class RetinaNet(nn.Module):
         )
 
 
-def build_retinanet(
-    spec: ArchSpec | str,
-    *,
-    num_classes: int,
-    num_anchors: int = 9,
-    head_num_convs: int = 4,
-    head_num_filters: int = 256,
-    activation: str = "relu",
-    bn_momentum: float = BN_MOMENTUM,
-    bn_eps: float = BN_EPS,
-    **backbone_kwargs: Any,
-) -> RetinaNet:
-    """Detector of a spec, or of the published one of this name.
-
-    Args:
-        spec: the backbone's architecture.
-        num_classes: classes predicted for each anchor.
-        num_anchors: anchors per pixel; 3 scales x 3 ratios in the paper.
-        head_num_convs: convolutions of each subnet before its prediction.
-        head_num_filters: their channels.
-        activation: of backbone and head, ``relu`` or ``swish``.
-        bn_momentum: of backbone and head.
-        bn_eps: of backbone and head.
-        **backbone_kwargs: the other arguments of `ScalePermutedBackbone`.
-    """
-    shared: dict[str, Any] = {"activation": activation, "bn_momentum": bn_momentum, "bn_eps": bn_eps}
-    backbone = build_backbone(spec, **shared, **backbone_kwargs)
-    head = RetinaNetHead(
-        backbone.out_channels,
-        num_classes=num_classes,
-        num_anchors=num_anchors,
-        num_convs=head_num_convs,
-        num_filters=head_num_filters,
-        **shared,
-    )
-    return RetinaNet(backbone, head)
-
-
 class _Subnet(nn.Module):
     """3x3 convolutions with bias, each with batch norm of its level and activation, then a 3x3 prediction.
 
@@ -157,6 +135,7 @@ class _Subnet(nn.Module):
         out_channels: channels of the prediction.
         levels: levels that get batch norms of their own.
         style: activation and normalisation.
+        is_separable: whether the convolutions are depthwise separable.
         predict_bias: initial bias of the prediction.
     """
 
@@ -167,15 +146,22 @@ class _Subnet(nn.Module):
         levels: Sequence[int],
         style: LayerStyle,
         *,
+        is_separable: bool,
         predict_bias: float,
     ) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(_conv3x3(*pair, std=CONV_STD) for pair in pairwise(widths))
+
+        def conv3x3(in_channels: int, out_channels: int, std: float, bias: float = 0.0) -> nn.Module:
+            if is_separable:
+                return SeparableConv2d(in_channels, out_channels, initial_bias=bias)
+            return _conv3x3(in_channels, out_channels, std=std, initial_bias=bias)
+
+        self.convs = nn.ModuleList(conv3x3(*pair, CONV_STD) for pair in pairwise(widths))
         self.norms = nn.ModuleDict(
             {str(level): nn.ModuleList(style.build_norm(width) for width in widths[1:]) for level in levels}
         )
         self.activation = style.build_activation()
-        self.predict = _conv3x3(widths[-1], out_channels, std=PREDICT_STD, bias=predict_bias)
+        self.predict = conv3x3(widths[-1], out_channels, PREDICT_STD, predict_bias)
 
     def forward(self, x: Tensor, level: int) -> Tensor:
         """[B, in_channels, H, W] to [B, out_channels, H, W]."""
@@ -187,11 +173,38 @@ class _Subnet(nn.Module):
         return out
 
 
-def _conv3x3(in_channels: int, out_channels: int, *, std: float, bias: float = 0.0) -> nn.Conv2d:
+class SeparableConv2d(nn.Module):
+    """A depthwise 3x3 convolution without bias, then a 1x1 convolution with bias and nothing in between.
+
+    Both kernels start as TensorFlow's default, Glorot's uniform, which the released code leaves here for the
+    predictions too.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        initial_bias: of every output channel.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, initial_bias: float) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1)
+        depthwise_glorot_(self.depthwise.weight)
+        nn.init.xavier_uniform_(self.pointwise.weight)
+        assert self.pointwise.bias is not None
+        nn.init.constant_(self.pointwise.bias, initial_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in_channels, H, W] to [B, out_channels, H, W]."""
+        out: Tensor = self.pointwise(self.depthwise(x))
+        return out
+
+
+def _conv3x3(in_channels: int, out_channels: int, *, std: float, initial_bias: float) -> nn.Conv2d:
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
     nn.init.normal_(conv.weight, std=std)
     assert conv.bias is not None
-    nn.init.constant_(conv.bias, bias)
+    nn.init.constant_(conv.bias, initial_bias)
     return conv
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from spinesearch.models.backbone import LEVEL_FILTERS
+from spinesearch.models import detector
 from spinesearch.models.cost import count_multiply_adds, count_parameters
-from spinesearch.models.retinanet import RetinaNet, build_retinanet
+from spinesearch.models.retinanet import RetinaNet
 from spinesearch.proxy_task.anchors import anchors_per_cell, make_anchors
 from spinesearch.proxy_task.augment import Batch, normalize
 from spinesearch.proxy_task.batches import load_batch, one_ahead, shuffled_batches
@@ -24,6 +24,7 @@ from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
 from spinesearch.proxy_task.train import TrainingDiverged, predict, recalibrate_batch_norm, train
 from spinesearch.space import ArchSpec
+from spinesearch.space.widths import LEVEL_FILTERS
 
 # What one seed is split into, so that no part's draws shift another's: every candidate sees the same images
 # in the same order under the same augmentation, whatever its initialisation consumes.
@@ -208,7 +209,7 @@ def _rounded_up(value: float) -> float:
 
 def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
     """The detector that the proxy task trains for a spec, initialised from torch's global generator."""
-    return build_retinanet(
+    return detector.build_detector(
         spec,
         num_classes=num_classes,
         num_anchors=anchors_per_cell(settings.num_scales),

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from spinesearch.models.cost import count_multiply_adds, count_parameters
-from spinesearch.models.retinanet import RetinaNet, build_retinanet
+from spinesearch.models.detector import build_detector
+from spinesearch.models.retinanet import RetinaNet
 
 WIDTH_65 = {"filter_size_scale": 0.65, "head_num_filters": 128}
 WIDTH_130 = {
@@ -53,7 +54,7 @@ PUBLISHED = {
 
 def on_meta(spec: str, options: dict[str, object]) -> RetinaNet:
     with torch.device("meta"):
-        return build_retinanet(spec, num_classes=91, num_anchors=9, **options)
+        return build_detector(spec, num_classes=91, num_anchors=9, **options)
 
 
 @pytest.mark.parametrize("model", PUBLISHED)
@@ -88,7 +89,7 @@ def test_multiply_adds_by_hand() -> None:
 
 
 def test_counting_leaves_the_module_as_it_was() -> None:
-    detector = build_retinanet("spinenet49", num_classes=2, **PROXY).train()
+    detector = build_detector("spinenet49", num_classes=2, **PROXY).train()
     detector.head.cls_net.eval()
     state = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
     modes = [module.training for module in detector.modules()]

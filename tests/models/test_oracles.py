@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
-from spinesearch.models.retinanet import RetinaNetHead, build_retinanet
+from spinesearch.models.detector import build_detector
+from spinesearch.models.retinanet import RetinaNetHead
 
 ORACLES = Path(__file__).parents[2].parent / "shared" / "reference" / "oracles"
 pytestmark = pytest.mark.skipif(
@@ -92,7 +93,7 @@ def test_variables_of_full_width_match_the_authors() -> None:
 @pytest.mark.parametrize("activation", ["relu", "swish"])
 def test_outputs_match_the_authors(activation: str) -> None:
     seeded = runpy.run_path(str(ORACLES / "seeded.py"))
-    detector = build_retinanet(
+    detector = build_detector(
         "spinenet49",
         num_classes=91,
         filter_size_scale=0.25,

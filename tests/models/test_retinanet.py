@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spinesearch.models.retinanet import RetinaNet, RetinaNetHead, build_retinanet
+from spinesearch.models.detector import build_detector
+from spinesearch.models.retinanet import RetinaNet, RetinaNetHead
 
 NUM_CLASSES = 5
 NUM_ANCHORS = 3
@@ -20,7 +21,7 @@ def narrow(**kwargs: object) -> RetinaNet:
         "filter_size_scale": 0.125,
         "endpoints_num_filters": 16,
     }
-    return build_retinanet("spinenet49", **{**options, **kwargs}).eval()
+    return build_detector("spinenet49", **{**options, **kwargs}).eval()
 
 
 def features(channels: int, sizes: dict[int, tuple[int, int]]) -> dict[int, Tensor]:
