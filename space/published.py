@@ -98,14 +98,12 @@ class PublishedModel:
     source: str
 
 
-def _ap(**figures: float | tuple[float, float]) -> Mapping[str, Reported]:
+def _ap(**figures: float | tuple[float, float]) -> dict[str, Reported]:
     """Figures by protocol, a pair where the sources differ; ``B_896`` becomes ``B @896``."""
-    return MappingProxyType(
-        {
-            protocol.replace("_", " @"): Reported(*(value if isinstance(value, tuple) else (value, value)))
-            for protocol, value in figures.items()
-        }
-    )
+    return {
+        protocol.replace("_", " @"): Reported(*(value if isinstance(value, tuple) else (value, value)))
+        for protocol, value in figures.items()
+    }
 
 
 _MODELS = (
@@ -245,4 +243,4 @@ def published(name: str) -> PublishedModel:
     Raises:
         SpecError: there is none; the message offers the nearest names.
     """
-    return find_by_name(name, PUBLISHED, "published: no model")
+    return find_by_name(name, PUBLISHED, "model: nothing published")
