@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from spinesearch.controller.settings import RandomSettings, ReinforceSettings
 from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.search.config_errors import reason, unknown_setting, wrong_type
 from spinesearch.space.build import SpineNetSettings
 
 REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
@@ -89,7 +89,7 @@ class RunConfig:
 
 # The classes behind the choices of each group, by the `name` that its yaml files set.
 _SECTIONS: Mapping[str, Mapping[str | None, type[Any]]] = {
-    "space": {"spinenet": SpineNetSettings},
+    "space": {None: SpineNetSettings},
     "proxy_task": {None: ProxySettings},
     "controller": {"random": RandomSettings, "reinforce": ReinforceSettings},
     "data": {"generated": GeneratedDataSettings, "coco": CocoDataSettings},
@@ -118,13 +118,17 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key.lstrip("+") == "space.name" and value:  # would only rename the space that was chosen
+            raise ConfigError(f"space.name: chooses no space; give space={value}")
     # `experiment` is no part of the defaults list, so that naming one always adds it.
     prepared = [f"+{text}" if text.startswith("experiment=") else text for text in overrides]
     try:
         with initialize_config_module("spinesearch.conf", version_base="1.3"):
             return _plain(hydra_compose("config", prepared))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(_reason(error, overrides)) from error
+        raise ConfigError(reason(error, overrides, _known_settings())) from error
 
 
 def run_config(config: Mapping[str, Any]) -> RunConfig:
@@ -260,9 +264,9 @@ def _checked(cls: type[Any], node: Mapping[Any, Any], prefix: str) -> Any:
         key = f"{prefix}{error.full_key}"
         raise ConfigError(f"{key}: must be given, add {key}=...") from error
     except ConfigKeyError as error:
-        raise ConfigError(_unknown(f"{prefix}{error.full_key}")) from error
+        raise ConfigError(unknown_setting(f"{prefix}{error.full_key}", _known_settings())) from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{prefix}{error.full_key}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{prefix}{error.full_key}: {wrong_type(error, node)}") from error
     except ConfigError:
         raise
     except ValueError as error:  # the settings classes name section and field themselves
@@ -276,29 +280,3 @@ def _known_settings() -> tuple[str, ...]:
         for cls in classes.values():
             keys += [f"{section}.{name}" for name in cls.__dataclass_fields__]
     return tuple(dict.fromkeys(keys))
-
-
-def _unknown(key: str) -> str:
-    if key in _known_settings():
-        section = key.partition(".")[0]
-        return f"{key}: not a setting of the {section} chosen; choose it by {section}=NAME"
-    near = difflib.get_close_matches(key, _known_settings(), n=3, cutoff=0.6)
-    hint = f"did you mean {', '.join(near)}?" if near else "`spinesearch search --cfg` prints all settings"
-    return f"{key}: there is no such setting; {hint}"
-
-
-def _reason(error: Exception, overrides: Sequence[str]) -> str:
-    """Hydra's message on one line, with the cause that it hides and what is meant by it."""
-    from hydra.errors import MissingConfigException
-    from omegaconf.errors import ConfigAttributeError, ConfigKeyError
-
-    cause = error.__cause__
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        return _unknown(str(cause.full_key))
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}: must be one of {', '.join(error.options)}, got {name!r}"
-    text = " ".join(str(error).split())
-    if cause is not None and str(cause) not in text:
-        text = f"{text.rstrip('.')}: {' '.join(str(cause).split())}"
-    return f"{text} (in: {' '.join(overrides)})"

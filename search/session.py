@@ -22,7 +22,6 @@ from spinesearch.proxy_task.data import ProxyData, open_data
 from spinesearch.proxy_task.task import check_settings
 from spinesearch.results.ledger import LEDGER_NAME, LOCK_NAME, Ledger
 from spinesearch.results.run import Run
-from spinesearch.results.tables import format_size
 from spinesearch.search.checkpoint import Checkpoints
 from spinesearch.search.config import ConfigError, RunConfig, check_resumable, run_config
 from spinesearch.search.display import Display
@@ -244,7 +243,7 @@ def _run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
 def _headline(config: RunConfig, space: SearchSpace, data: ProxyData, run_dir: Path) -> str:
     return (
         f"{run_dir}: {config.search.num_trials} candidates of {space.name} "
-        f"({format_size(space.size)} choices), controller {config.controller.name}; "
+        f"({space.size:,} choices), controller {config.controller.name}; "
         f"{len(data.train_index)} training and "
         f"{len(data.held_out_index)} held-out images, {data.num_classes} classes"
     )

@@ -1,32 +1,31 @@
-"""The SpineNet paper's search space: scale permutations, connections, level offsets and block types.
+"""The SpineNet paper's search space and its relatives: `SpineNetSpace`.
 
 A candidate is a sequence of choices ("tokens"), decided in this order (sections 3.2 and 5.1 of the paper):
 
 1. the order of the intermediate blocks, as the base level of each position; then the level of each output
-   position,
+   position (left out where the order is fixed),
 2. two parents per block, each as its distance back from the block: choice 0 is the block just before,
-3. an offset to each intermediate block's base level,
-4. a type per block.
+3. an offset to each intermediate block's base level (left out where there is one offset only),
+4. a type per block (left out where there is one type only).
 
-Blocks of one base level are interchangeable, so an order is a permutation of levels, not of labelled blocks,
-and the two parents are chosen nearer first. Every sequence the masks allow is therefore a different
-combination of choices, and `size` counts them exactly. (Different combinations may still give one network:
-level 3 offset by 1 is level 4. `ArchSpec.arch_id` tells.)
+An order is one of levels, not of labelled blocks, and the two parents are chosen nearer first. Every sequence
+the masks allow is therefore a different combination of choices, and `size` counts them exactly. (Different
+combinations may still give one network: level 3 offset by 1 is level 4. `ArchSpec.arch_id` tells.)
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from spinesearch.space.base import Decision
+from spinesearch.space.orders import BlockOrder, FixedOrder, PermutedOrder
+from spinesearch.space.space_rules import check_space
 from spinesearch.space.spec import (
-    BLOCK_TYPES,
     MAX_LEVEL,
     MIN_LEVEL,
     NUM_PARENTS,
@@ -48,6 +47,8 @@ _PAPER_BASE_LEVELS = ((2, 1), (3, 3), (4, 5), (5, 1))
 class SpineNetSpace:
     """The space around a base allocation of intermediate blocks, and one output block at each of P3..P7.
 
+    Without arguments it is the paper's. MBConv blocks go with no other type, in the stem as after it.
+
     Attributes:
         base_levels: number of intermediate blocks at each base level.
         window: how many of the last built blocks an intermediate block chooses its parents among (an output
@@ -55,6 +56,8 @@ class SpineNetSpace:
         level_offsets: what may be added to the base level of an intermediate block.
         block_types: the types a block may have.
         stem: the blocks before the permuted ones.
+        fixed_order: base levels of the intermediate blocks and then levels of the outputs, in the order in
+            which they stand in every candidate; None to search the order.
         name: what `conf/space` calls it.
 
     Raises:
@@ -66,28 +69,11 @@ class SpineNetSpace:
     level_offsets: tuple[int, ...] = (-1, 0, 1, 2)
     block_types: tuple[str, ...] = ("bottleneck", "residual")
     stem: tuple[BlockSpec, ...] = SPINENET_STEM
+    fixed_order: tuple[int, ...] | None = None
     name: str = "spinenet"
 
     def __post_init__(self) -> None:
-        for level, count in self.base_levels.items():
-            if count < 0:
-                raise SpecError(
-                    f"space.base_levels: the count at level {level} must not be negative, got {count}"
-                )
-            if count and not self._offsets_at(level):
-                raise SpecError(
-                    f"space.level_offsets: one must keep level {level} in {MIN_LEVEL}..{MAX_LEVEL}, "
-                    f"got {self.level_offsets}"
-                )
-        if len(set(self.level_offsets)) != len(self.level_offsets):
-            raise SpecError(f"space.level_offsets: must all differ, got {self.level_offsets}")
-        if self.window is not None and self.window < NUM_PARENTS:
-            raise SpecError(f"space.window: must be at least {NUM_PARENTS} or null, got {self.window}")
-        unknown = [t for t in self.block_types if t not in BLOCK_TYPES]
-        if unknown or not self.block_types or len(set(self.block_types)) != len(self.block_types):
-            raise SpecError(
-                f"space.block_types: needs different ones of {BLOCK_TYPES}, got {self.block_types}"
-            )
+        check_space(self)
 
     # What there is to decide ----------
 
@@ -98,7 +84,7 @@ class SpineNetSpace:
 
     @cached_property
     def num_blocks(self) -> int:
-        """Number of scale-permuted blocks, outputs included."""
+        """Number of blocks after the stem, outputs included."""
         return self.num_intermediate + len(OUTPUT_LEVELS)
 
     @cached_property
@@ -114,12 +100,12 @@ class SpineNetSpace:
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
-        """Every decision in order; types and offsets are left out where the space has only one."""
+        """Every decision in order; a fixed order, a single offset and a single type leave theirs out."""
         ids = range(len(self.stem), len(self.stem) + self.num_blocks)
         intermediate_ids = ids[: self.num_intermediate]
-        decisions = [Decision(f"block {i} base level", len(self._levels)) for i in intermediate_ids]
-        decisions += [
-            Decision(f"block {i} output level", len(OUTPUT_LEVELS)) for i in ids[self.num_intermediate :]
+        decisions = [
+            Decision(f"block {i} {'base' if i in intermediate_ids else 'output'} level", num_choices)
+            for i, num_choices in zip(ids, self._order.num_choices, strict=False)  # a fixed order has none
         ]
         for i in ids:
             # The nearer parent leaves room for a farther one.
@@ -145,16 +131,10 @@ class SpineNetSpace:
         The paper counts the permutations of labelled blocks, which is ``prod(count!)`` over `base_levels`
         times more.
         """
-        orders = math.factorial(self.num_intermediate)
-        offsets = 1
-        for level, count in self.base_levels.items():
-            orders //= math.factorial(count)
-            offsets *= len(self._offsets_at(level)) ** count
-        orders *= math.factorial(len(OUTPUT_LEVELS))
-        parents = math.prod(
-            math.comb(self._reach(len(self.stem) + k), NUM_PARENTS) for k in range(self.num_blocks)
-        )
-        return int(orders * parents * offsets * len(self.block_types) ** self.num_blocks)
+        ids = range(len(self.stem), len(self.stem) + self.num_blocks)
+        parents = math.prod(math.comb(self._reach(i), NUM_PARENTS) for i in ids)
+        offsets = math.prod(len(self._offsets_at(base)) ** n for base, n in self.base_levels.items())
+        return int(self._order.size * parents * offsets * len(self.block_types) ** self.num_blocks)
 
     def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
         """Which choices the decision after ``prefix`` has, given the allowed choices made so far.
@@ -163,20 +143,15 @@ class SpineNetSpace:
             One flag per choice of decision ``len(prefix)``; at least one is True.
         """
         position = len(prefix)
-        n, m = self.num_intermediate, len(OUTPUT_LEVELS)
-        if position < n:
-            used = Counter(prefix)
-            return tuple(used[c] < self.base_levels[level] for c, level in enumerate(self._levels))
-        if position < n + m:
-            taken = prefix[n:position]
-            return tuple(c not in taken for c in range(m))
+        if position < self._parents_start:
+            return self._order.choice_mask(prefix)
         if position < self._offsets_start:
-            farther = (position - n - m) % NUM_PARENTS == 1
-            nearest = prefix[-1] + 1 if farther else 0
+            is_farther = (position - self._parents_start) % NUM_PARENTS == 1
+            nearest = int(prefix[-1]) + 1 if is_farther else 0
             return tuple(c >= nearest for c in range(self.num_choices[position]))
         if position < self._types_start:
-            level = self._levels[prefix[position - self._offsets_start]]
-            return tuple(MIN_LEVEL <= level + offset <= MAX_LEVEL for offset in self.level_offsets)
+            base = self._order.decode(prefix)[position - self._offsets_start]
+            return tuple(MIN_LEVEL <= base + offset <= MAX_LEVEL for offset in self.level_offsets)
         return (True,) * self.num_choices[position]
 
     # Choices to spec and back ----------
@@ -198,23 +173,22 @@ class SpineNetSpace:
                 allowed = [c for c, is_allowed in enumerate(mask) if is_allowed]
                 name = self.decisions[position].name
                 raise SpecError(f"tokens: decision {position} ({name}) allows {allowed}, got {token!r}")
-        n, m = self.num_intermediate, len(OUTPUT_LEVELS)
-        levels = [self._levels[c] for c in tokens[:n]]
-        if len(self.level_offsets) > 1:
-            chosen = tokens[self._offsets_start : self._offsets_start + n]
-            levels = [level + self.level_offsets[c] for level, c in zip(levels, chosen, strict=True)]
-        else:
-            levels = [level + self.level_offsets[0] for level in levels]
-        levels += [OUTPUT_LEVELS[c] for c in tokens[n : n + m]]
-        types = [self.block_types[c] for c in tokens[self._types_start :]] or [
-            self.block_types[0]
-        ] * self.num_blocks
+        n = self.num_intermediate
+        offset_tokens = tokens[self._offsets_start : self._types_start] or [0] * n
+        type_tokens = tokens[self._types_start :] or [0] * self.num_blocks
+        levels = self._order.decode(tokens)
+        for k, c in enumerate(offset_tokens):
+            levels[k] += self.level_offsets[c]
         blocks = []
-        for k in range(self.num_blocks):
-            start = n + m + NUM_PARENTS * k
-            block_id = len(self.stem) + k
-            parents = tuple(sorted(block_id - 1 - c for c in tokens[start : start + NUM_PARENTS]))
-            blocks.append(BlockSpec(level=levels[k], block_type=types[k], parents=parents, is_output=k >= n))
+        for k, (level, c) in enumerate(zip(levels, type_tokens, strict=True)):
+            start = self._parents_start + NUM_PARENTS * k
+            distances = tokens[start : start + NUM_PARENTS]
+            parents = sorted(len(self.stem) + k - 1 - distance for distance in distances)
+            blocks.append(
+                BlockSpec(
+                    level=level, block_type=self.block_types[c], parents=tuple(parents), is_output=k >= n
+                )
+            )
         return ArchSpec(blocks=tuple(blocks), stem=self.stem)
 
     def encode(self, spec: ArchSpec) -> tuple[int, ...]:
@@ -233,11 +207,10 @@ class SpineNetSpace:
             raise SpecError(
                 f"{where}: it needs {n} intermediate blocks followed by {len(OUTPUT_LEVELS)} outputs"
             )
-        bases = self._assign_base_levels(tuple(b.level for b in spec.blocks[:n]))
-        if bases is None:
-            raise SpecError(
-                f"{where}: no assignment of base levels and offsets gives its intermediate levels"
-            )
+        try:
+            order, bases = self._order.encode([block.level for block in spec.blocks], self.level_offsets)
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from error
         parents = []
         for block_id, block in enumerate(spec.blocks, start=len(self.stem)):
             distances = sorted(block_id - 1 - parent for parent in block.parents)
@@ -248,24 +221,18 @@ class SpineNetSpace:
             if block.block_type not in self.block_types:
                 raise SpecError(f"{where}: block {block_id} is a {block.block_type}")
             parents += distances
-        tokens = [self._levels.index(base) for base in bases]
-        tokens += [OUTPUT_LEVELS.index(b.level) for b in spec.blocks[n:]]
-        tokens += parents
+        tokens = [*order, *parents]
         if len(self.level_offsets) > 1:
-            offsets = [b.level - base for b, base in zip(spec.blocks, bases, strict=False)]
+            offsets = [block.level - base for block, base in zip(spec.blocks[:n], bases, strict=True)]
             tokens += [self.level_offsets.index(offset) for offset in offsets]
         if len(self.block_types) > 1:
-            tokens += [self.block_types.index(b.block_type) for b in spec.blocks]
+            tokens += [self.block_types.index(block.block_type) for block in spec.blocks]
         return tuple(tokens)
 
     def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
         """A choice sequence drawn uniformly from all that the masks allow."""
-        tokens = [c for c, level in enumerate(self._levels) for _ in range(self.base_levels[level])]
-        _shuffle(tokens, rng)
-        outputs = list(range(len(OUTPUT_LEVELS)))
-        _shuffle(outputs, rng)
-        bases = [self._levels[c] for c in tokens]
-        tokens += outputs
+        tokens = list(self._order.sample(rng))
+        bases = self._order.decode(tokens)[: self.num_intermediate]
         for k in range(self.num_blocks):
             reach = self._reach(len(self.stem) + k)
             first = int(rng.integers(reach))
@@ -283,12 +250,18 @@ class SpineNetSpace:
     # Layout ----------
 
     @cached_property
-    def _levels(self) -> tuple[int, ...]:
-        return tuple(sorted(level for level, count in self.base_levels.items() if count))
+    def _order(self) -> BlockOrder:
+        if self.fixed_order is None:
+            return PermutedOrder(base_levels=self.base_levels)
+        return FixedOrder(order=self.fixed_order, first_id=len(self.stem))
+
+    @cached_property
+    def _parents_start(self) -> int:
+        return len(self._order.num_choices)
 
     @cached_property
     def _offsets_start(self) -> int:
-        return self.num_blocks * (1 + NUM_PARENTS)
+        return self._parents_start + NUM_PARENTS * self.num_blocks
 
     @cached_property
     def _types_start(self) -> int:
@@ -301,29 +274,3 @@ class SpineNetSpace:
 
     def _offsets_at(self, level: int) -> list[int]:
         return [offset for offset in self.level_offsets if MIN_LEVEL <= level + offset <= MAX_LEVEL]
-
-    def _assign_base_levels(self, levels: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Base level per position with the smallest sum of absolute offsets; None if none fits."""
-
-        @cache
-        def best(position: int, left: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
-            if position == len(levels):
-                return 0, ()
-            found: tuple[int, tuple[int, ...]] | None = None
-            for c, base in enumerate(self._levels):
-                offset = levels[position] - base
-                if left[c] and offset in self.level_offsets:
-                    rest = best(position + 1, (*left[:c], left[c] - 1, *left[c + 1 :]))
-                    if rest is not None and (found is None or rest[0] + abs(offset) < found[0]):
-                        found = rest[0] + abs(offset), (base, *rest[1])
-            return found
-
-        result = best(0, tuple(self.base_levels[level] for level in self._levels))
-        return result[1] if result else None
-
-
-def _shuffle(items: list[int], rng: np.random.Generator) -> None:
-    """Fisher-Yates on bounded integers alone, whose stream numpy keeps stable."""
-    for i in range(len(items) - 1, 0, -1):
-        j = int(rng.integers(i + 1))
-        items[i], items[j] = items[j], items[i]

@@ -1,0 +1,171 @@
+"""The order of the blocks in a candidate: searched (`PermutedOrder`) or given (`FixedOrder`).
+
+An order is the base level of every intermediate block by position, and then the level of every output. Blocks
+of one base level are interchangeable, so a searched order is a permutation of levels, not of labelled blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from spinesearch.space.spec import OUTPUT_LEVELS, SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class BlockOrder(Protocol):
+    """What decides the order: the first decisions of a space, or none."""
+
+    @property
+    def num_choices(self) -> tuple[int, ...]:
+        """Number of choices of each of its decisions, before masking: one per block, or none."""
+
+    @property
+    def size(self) -> int:
+        """Number of different orders."""
+
+    def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
+        """Which choices the decision after ``prefix`` has; called for its own decisions only."""
+
+    def decode(self, tokens: Sequence[int]) -> list[int]:
+        """The order that a choice sequence, or its beginning, stands for."""
+
+    def encode(
+        self, levels: Sequence[int], level_offsets: Collection[int]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The choices behind the levels of a spec, and the base levels of its intermediate blocks.
+
+        Raises:
+            SpecError: no order and offsets give these levels.
+        """
+
+    def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """Choices drawn uniformly from all allowed ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedOrder:
+    """One order for every candidate; decides nothing.
+
+    Attributes:
+        order: base levels of the intermediate blocks, then levels of the outputs.
+        first_id: id of the first of them, for messages.
+    """
+
+    order: tuple[int, ...]
+    first_id: int
+    num_choices: tuple[int, ...] = field(default=(), init=False)
+    size: int = field(default=1, init=False)
+
+    def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
+        """Never called."""
+        raise AssertionError("a fixed order has no decisions")
+
+    def decode(self, tokens: Sequence[int]) -> list[int]:
+        """The order."""
+        return list(self.order)
+
+    def encode(
+        self, levels: Sequence[int], level_offsets: Collection[int]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """No choices, and the base levels, if the levels fit."""
+        num_intermediate = len(self.order) - len(OUTPUT_LEVELS)
+        for k, (level, base) in enumerate(zip(levels, self.order, strict=True)):
+            if level - base not in (level_offsets if k < num_intermediate else (0,)):
+                raise SpecError(
+                    f"block {self.first_id + k} is at level {level}, in the fixed order at {base}"
+                )
+        return (), self.order[:num_intermediate]
+
+    def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """No choices."""
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PermutedOrder:
+    """Every order of the intermediate blocks, then every order of the outputs.
+
+    Attributes:
+        base_levels: number of intermediate blocks at each base level.
+    """
+
+    base_levels: Mapping[int, int]
+
+    @cached_property
+    def _bases(self) -> tuple[int, ...]:
+        """The base levels that blocks have, rising: choice c of a base level is the c-th."""
+        return tuple(sorted(level for level, count in self.base_levels.items() if count))
+
+    @cached_property
+    def _num_intermediate(self) -> int:
+        return sum(self.base_levels.values())
+
+    @cached_property
+    def num_choices(self) -> tuple[int, ...]:
+        """As many choices as there are base levels, then as there are outputs."""
+        return (len(self._bases),) * self._num_intermediate + (len(OUTPUT_LEVELS),) * len(OUTPUT_LEVELS)
+
+    @cached_property
+    def size(self) -> int:
+        """The multinomial coefficient of the intermediate blocks times the permutations of the outputs."""
+        alike = math.prod(math.factorial(count) for count in self.base_levels.values())
+        return math.factorial(self._num_intermediate) // alike * math.factorial(len(OUTPUT_LEVELS))
+
+    def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
+        """Base levels, or outputs, that still have blocks to place."""
+        if len(prefix) < self._num_intermediate:
+            used = Counter(prefix)
+            return tuple(used[c] < self.base_levels[level] for c, level in enumerate(self._bases))
+        taken = set(prefix[self._num_intermediate :])
+        return tuple(c not in taken for c in range(len(OUTPUT_LEVELS)))
+
+    def decode(self, tokens: Sequence[int]) -> list[int]:
+        """The order that a choice sequence stands for."""
+        n = self._num_intermediate
+        outputs = tokens[n : n + len(OUTPUT_LEVELS)]
+        return [self._bases[c] for c in tokens[:n]] + [OUTPUT_LEVELS[c] for c in outputs]
+
+    def encode(
+        self, levels: Sequence[int], level_offsets: Collection[int]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The choices with the smallest sum of absolute offsets, lower base levels first."""
+
+        @cache
+        def best(position: int, left: tuple[int, ...]) -> tuple[int, tuple[int, ...]] | None:
+            if position == self._num_intermediate:
+                return 0, ()
+            found: tuple[int, tuple[int, ...]] | None = None
+            for c, base in enumerate(self._bases):
+                offset = levels[position] - base
+                if left[c] and offset in level_offsets:
+                    rest = best(position + 1, (*left[:c], left[c] - 1, *left[c + 1 :]))
+                    if rest is not None and (found is None or rest[0] + abs(offset) < found[0]):
+                        found = rest[0] + abs(offset), (c, *rest[1])
+            return found
+
+        assigned = best(0, tuple(self.base_levels[base] for base in self._bases))
+        if assigned is None:
+            raise SpecError("no assignment of base levels and offsets gives its intermediate levels")
+        outputs = (OUTPUT_LEVELS.index(level) for level in levels[self._num_intermediate :])
+        return (*assigned[1], *outputs), tuple(self._bases[c] for c in assigned[1])
+
+    def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """A shuffle of the intermediate blocks, then one of the outputs."""
+        bases = [c for c, level in enumerate(self._bases) for _ in range(self.base_levels[level])]
+        return (*_shuffled(bases, rng), *_shuffled(range(len(OUTPUT_LEVELS)), rng))
+
+
+def _shuffled(items: Iterable[int], rng: np.random.Generator) -> list[int]:
+    """Fisher-Yates on bounded integers alone, whose stream numpy keeps stable."""
+    items = list(items)
+    for i in range(len(items) - 1, 0, -1):
+        j = int(rng.integers(i + 1))
+        items[i], items[j] = items[j], items[i]
+    return items
