@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from spinesearch.space.identity import live_blocks
 from spinesearch.space.spec import ArchSpec
 
-_SYMBOLS = {"bottleneck": "B", "residual": "R"}
+_SYMBOLS = {"bottleneck": "B", "residual": "R", "mbconv": "M"}
 
 
-def draw_spec(spec: ArchSpec) -> str:
+def draw_spec(spec: ArchSpec, *, max_width: int | None = None) -> str:
     """Text picture of a spec: one row per level, one column per block, parents in the rows below.
 
-    ``B`` is a bottleneck, ``R`` a residual block, ``[B]`` an output, ``(B)`` a stem block, ``b`` or ``r`` one
-    that no output depends on. ``+`` names the features an output adds unresampled.
+    ``B`` is a bottleneck, ``R`` a residual block, ``M`` an MBConv block; ``[B]`` an output, ``(B)`` a stem
+    block, which reads the one before it; ``b``, ``r`` or ``m`` one that no output depends on. ``+`` names the
+    features an output adds unresampled.
+
+    Args:
+        spec: the architecture.
+        max_width: characters in a line, above which the columns move together; None for no limit.
     """
     extra = spec.unresampled_inputs()
     live = live_blocks(spec)
@@ -36,8 +41,10 @@ def draw_spec(spec: ArchSpec) -> str:
     rows += _stacked("+", extra)
     first = max(len(row[0]) for row in rows)
     width = max(len(cell) for row in rows for cell in row[1:])
+    is_wide = max_width is not None and first + (2 + width) * len(spec) > max_width
+    gap = " " if is_wide else "  "
     return "\n".join(
-        "  ".join([row[0].ljust(first), *(c.center(width) for c in row[1:])]).rstrip() for row in rows
+        gap.join([row[0].ljust(first), *(c.center(width) for c in row[1:])]).rstrip() for row in rows
     )
 
 

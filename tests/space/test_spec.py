@@ -197,3 +197,28 @@ def test_drawing_names_every_block_and_edge():
         "                    1    1    3    4    5    5    7    8    9    10   10   10   12   14   14",
         "+                                                                               11",
     ]
+
+
+def test_drawing_of_mbconv_blocks_and_of_a_long_stem():
+    lines = draw_spec(SPINENET_MOBILE_49).splitlines()
+    assert lines[1] == "L1       (M)" + "   ·" + "    ·" * 16
+    assert lines[2] == "L2        ·   (M)   M    M" + "    ·" * 14
+    assert lines[-1].split() == ["+", "12"]
+
+    # A stem block that only the rest of the chain reads is dead when nothing reads that.
+    outputs = tuple(BlockSpec(level=level, parents=(0, 1), is_output=True) for level in (3, 4, 5, 6, 7))
+    rising = ArchSpec(stem=(BlockSpec(level=2), BlockSpec(level=3)), blocks=outputs)
+    assert draw_spec(rising).splitlines()[1:3] == [
+        "L2       (B)   ·    ·    ·    ·    ·    ·",
+        "L3        ·   (B)  [B]   ·    ·    ·    ·",
+    ]
+    longer = ArchSpec(stem=(BlockSpec(level=2),) * 4, blocks=outputs)
+    assert draw_spec(longer).splitlines()[1] == "L2       (B)  (B)  (b)  (b)" + "   ·" + "    ·" * 4
+
+
+def test_a_drawing_moves_together_when_the_line_is_short():
+    wide = draw_spec(SPINENET_49).splitlines()
+    assert draw_spec(SPINENET_49, max_width=92).splitlines() == wide
+    narrow = draw_spec(SPINENET_49, max_width=80).splitlines()
+    assert max(map(len, wide)) > 80 >= max(map(len, narrow))
+    assert [line.split() for line in narrow] == [line.split() for line in wide]
