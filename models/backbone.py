@@ -90,6 +90,14 @@ class ScalePermutedBackbone(nn.Module):
         if activation is None:
             activation = default_activation(spec)
         style = build_style(activation, compat, bn_momentum=bn_momentum, bn_eps=bn_eps)
+        self.arguments: dict[str, Any] = {  # that build the same network again; weight files record them
+            "filter_size_scale": filter_size_scale,
+            "resample_alpha": resample_alpha,
+            "endpoints_num_filters": endpoints_num_filters,
+            "block_repeats": block_repeats,
+            "stochastic_depth_rate": stochastic_depth_rate,
+            **asdict(style),
+        }
         blocks, num_stem = spec.all_blocks, len(spec.stem)
         widths = network_widths(spec, filter_size_scale=filter_size_scale, resample_alpha=resample_alpha)
         channels = self.block_channels = widths.channels

@@ -7,6 +7,9 @@ details are the released code's (resnet.py, fpn.py). Shapes: B images of H x W p
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from torch import Tensor, nn
 
 from spinesearch.models.blocks import build_repeats
@@ -60,6 +63,11 @@ class ResNetFPN(nn.Module):
         self.spec = spec
         self.out_channels = endpoints_num_filters
         style = build_style(activation, compat, bn_momentum=bn_momentum, bn_eps=bn_eps)
+        self.arguments: dict[str, Any] = {  # that build the same network again; weight files record them
+            "endpoints_num_filters": endpoints_num_filters,
+            "stochastic_depth_rate": stochastic_depth_rate,
+            **asdict(style),
+        }
         self.stem_conv = ConvNorm(3, STEM_CONV_FILTERS, 7, stride=2, style=style)
         self.groups = nn.ModuleDict()
         channels = {1: STEM_CONV_FILTERS}

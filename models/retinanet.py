@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,13 @@ class RetinaNetHead(nn.Module):
         ):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        self.arguments: dict[str, Any] = {  # of `build_detector`; weight files record them
+            "num_classes": num_classes,
+            "num_anchors": num_anchors,
+            "head_num_convs": num_convs,
+            "head_num_filters": num_filters,
+            "head_is_separable": is_separable,
+        }
         self.num_classes = num_classes
         self.num_anchors = num_anchors
         self.levels = levels
