@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from spinesearch.models.backbone import ScalePermutedBackbone
 from spinesearch.models.fit import check_fit
-from spinesearch.models.retinanet import RetinaNet, RetinaNetHead
+from spinesearch.models.resnet_fpn import ResNetFPN
+from spinesearch.models.retinanet import RetinaNet, RetinaNetHead, SeparableConv2d
 
 HEAD_SCOPE = "retinanet/"
 
@@ -103,10 +104,12 @@ def tf_units(backbone: nn.Module) -> Iterator[TfUnit]:
             counters[scope, layer.kind] += 1
             layers[f"{scope}/{layer.kind}_{count}" if count else f"{scope}/{layer.kind}"] = layer
         yield TfUnit(block_type, layers)
+    if isinstance(backbone, ResNetFPN):
+        yield _pyramid_unit(backbone)
 
 
 def _parts(backbone: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
-    """Scope, block type and module of every part in the order of creation."""
+    """Scope, block type and module of every part whose layers the released code leaves unnamed."""
     match backbone:
         case ScalePermutedBackbone(spec=spec):
             top, resample_name = ("spinenet_mbconv", "sepconv") if spec.is_mbconv else ("spinenet", "alpha")
@@ -123,8 +126,26 @@ def _parts(backbone: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
                     yield scope, block.block_type, repeat
             for level in spec.output_ids:
                 yield top, "", backbone.endpoints[str(level)]
+        case ResNetFPN(spec=resnet):
+            scope = f"resnet{resnet.depth}"
+            yield scope, "", backbone.stem_conv
+            for group in backbone.groups.values():
+                for bottleneck in _children(group):
+                    yield scope, "bottleneck", bottleneck
         case _:
             raise TypeError(f"module: expected a backbone or a RetinaNet, got {type(backbone).__name__}")
+
+
+def _pyramid_unit(backbone: ResNetFPN) -> TfUnit:
+    """The feature pyramid's layers, which the released code names (fpn.py)."""
+    laterals = {f"fpn/l{level}": conv for level, conv in backbone.laterals.items()}
+    smooths = {
+        f"fpn/post_hoc_d{level}" if level in backbone.laterals else f"fpn/p{level}": conv
+        for level, conv in backbone.smooths.items()
+    }
+    norms = {f"fpn/p{level}-bn": norm for level, norm in backbone.endpoints.items()}
+    named = {**laterals, **smooths, **norms}
+    return TfUnit("", {name: layer for name, module in named.items() for layer in _layers(module)})
 
 
 def _children(module: nn.Module) -> Iterator[nn.Module]:
@@ -176,18 +197,29 @@ def _depthwise_kernel(weight: Tensor) -> Tensor:
 def _head_unit(head: RetinaNetHead) -> TfUnit:
     layers = {}
     for name, net in (("class", head.cls_net), ("box", head.box_net)):
-        scope = f"{HEAD_SCOPE}{name}_net"
+        scope = f"{HEAD_SCOPE}{name}_net/{name}"
         for n, conv in enumerate(net.convs):
-            assert isinstance(conv, nn.Conv2d)
-            layers[f"{scope}/{name}-{n}"] = _conv(conv)
+            layers[f"{scope}-{n}"] = _head_conv(conv)
             for level in head.levels:
-                norms = net.norms[str(level)]
-                assert isinstance(norms, nn.ModuleList)
-                norm = norms[n]
+                norm = net.norms.get_submodule(f"{level}.{n}")
                 assert isinstance(norm, nn.BatchNorm2d)
-                layers[f"{scope}/{name}-{n}-{level}"] = _norm(norm)
-        layers[f"{scope}/{name}-predict"] = _conv(net.predict)
+                layers[f"{scope}-{n}-{level}"] = _norm(norm)
+        layers[f"{scope}-predict"] = _head_conv(net.predict)
     return TfUnit("", layers)
+
+
+def _head_conv(conv: nn.Module) -> TfLayer:
+    """A convolution of the head; a separable one is a single layer in TensorFlow."""
+    if isinstance(conv, SeparableConv2d):
+        assert conv.pointwise.bias is not None
+        variables = {
+            "depthwise_kernel": _depthwise_kernel(conv.depthwise.weight),
+            "pointwise_kernel": _kernel(conv.pointwise.weight),
+            "bias": conv.pointwise.bias.detach(),
+        }
+        return TfLayer("separable_conv2d", variables)
+    assert isinstance(conv, nn.Conv2d)
+    return _conv(conv)
 
 
 def _converted(name: str, array: np.ndarray[Any, Any], variable: Tensor) -> Tensor:
