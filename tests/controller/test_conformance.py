@@ -11,15 +11,32 @@ import torch
 from spinesearch.controller import Controller, Rollout, Suggestion
 from spinesearch.controller.random import RandomController
 from spinesearch.controller.reinforce import ReinforceController
-from spinesearch.space import SpineNetSpace
+from spinesearch.space import MBCONV_STEM, SpineNetSpace
 
 SPACE = SpineNetSpace()
+SPACES = {
+    "spinenet": SPACE,
+    # Connections only: no decision on order, offsets or types.
+    "fixed order": SpineNetSpace(
+        base_levels={2: 1, 4: 2},
+        fixed_order=(4, 2, 4, 7, 6, 5, 4, 3),
+        level_offsets=(0,),
+        block_types=("residual",),
+    ),
+    # A decision with one choice (the base level), and no types.
+    "one block": SpineNetSpace(base_levels={5: 1}, window=2, stem=MBCONV_STEM, block_types=("mbconv",)),
+}
 CONTROLLERS = {"random": RandomController, "reinforce": ReinforceController}
 
 
 @pytest.fixture(params=CONTROLLERS)
 def build(request):
     return CONTROLLERS[request.param]
+
+
+@pytest.fixture(params=SPACES)
+def space(request) -> SpineNetSpace:
+    return SPACES[request.param]
 
 
 def reward(suggestion: Suggestion) -> float:
@@ -38,9 +55,9 @@ def rounds(controller: Controller, count: int, size: int = 5) -> list[Suggestion
     return suggestions
 
 
-def test_same_seed_equal_other_seed_different(build):
-    assert rounds(build(SPACE, seed=1), 4) == rounds(build(SPACE, seed=1), 4)
-    assert rounds(build(SPACE, seed=1), 4) != rounds(build(SPACE, seed=2), 4)
+def test_same_seed_equal_other_seed_different(build, space):
+    assert rounds(build(space, seed=1), 4) == rounds(build(space, seed=1), 4)
+    assert rounds(build(space, seed=1), 4) != rounds(build(space, seed=2), 4)
 
 
 def test_a_fresh_process_agrees(build):
@@ -82,26 +99,26 @@ def test_suggestions_do_not_depend_on_threads_or_global_generators(build):
 
 
 @pytest.mark.parametrize("rounds_before", [0, 1, 3])
-def test_a_restored_controller_goes_on_as_the_first_would(build, rounds_before: int):
-    first = build(SPACE, seed=4)
+def test_a_restored_controller_goes_on_as_the_first_would(build, space, rounds_before: int):
+    first = build(space, seed=4)
     rounds(first, rounds_before)
     first.suggest(2)  # between an update and the next, too
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
-    second = build(SPACE, seed=4)
+    second = build(space, seed=4)
     second.load_state_dict(torch.load(file, weights_only=True))
     assert rounds(second, 3) == rounds(first, 3)
 
 
-def test_every_suggestion_is_allowed(build):
-    controller = build(SPACE, seed=6)
+def test_every_suggestion_is_allowed(build, space):
+    controller = build(space, seed=6)
     for suggestion in rounds(controller, 20, size=20):
-        SPACE.decode(suggestion.tokens)
+        space.decode(suggestion.tokens)
         assert suggestion.log_prob < 0
 
 
-def test_two_generations_are_different_candidates(build):
-    controller = build(SPACE, seed=0)
+def test_two_generations_are_different_candidates(build, space):
+    controller = build(space, seed=0)
     first, second = controller.suggest(8), controller.suggest(8)
     assert len({s.tokens for s in first + second}) == 16
