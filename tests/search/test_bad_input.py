@@ -179,7 +179,12 @@ def test_a_run_that_another_process_began_meanwhile_is_left_alone(
     ("block", "field", "value", "message"),
     [
         (5, "parents", [9, 3], r"block 7: parents must be earlier blocks, got \(9, 3\); valid ids are 0..6"),
-        (5, "block_type", "basic", "block 7: block_type must be one of bottleneck, residual, got 'basic'"),
+        (
+            5,
+            "block_type",
+            "basic",
+            "block 7: block_type must be one of bottleneck, residual, mbconv, got 'basic'",
+        ),
         (11, "is_output", False, "exactly one output block is needed at level 3, got none"),
         (5, "level", 9, r"block 7: level must be in 1..7, got 9"),
     ],
