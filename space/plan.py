@@ -80,10 +80,11 @@ def image_size(input_size: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
         SpecError: a side is no whole number of at least 32 pixels.
     """
-    sides = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+    sides: tuple[int, ...] = input_size if isinstance(input_size, tuple) else (input_size, input_size)
     if len(sides) != 2 or any(type(side) is not int or side < MIN_IMAGE_SIDE for side in sides):
         raise SpecError(
             f"input_size: needs one side or (height, width) of at least {MIN_IMAGE_SIDE} whole pixels, "
             f"got {input_size}"
         )
-    return sides
+    height, width = sides
+    return height, width
