@@ -1,4 +1,4 @@
-"""The command line: ``spinesearch search | resume | show | export``.
+"""The command line: ``spinesearch search | resume | show | export | models``.
 
 Dispatch is on the first word. Everything heavy is imported by the command that needs it, so that ``--help``
 answers at once.
@@ -16,9 +16,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from spinesearch.search.cli_parser import build_console, command_parser, fail
 
+if TYPE_CHECKING:
     from spinesearch.results.run import Run
     from spinesearch.search.config import RunConfig
 
@@ -33,6 +33,7 @@ commands:
   resume   go on with a search that stopped
   show     leaderboard, progress and the best architecture of a run
   export   write the best architectures of a run as JSON specs
+  models   the published models: parameters, multiply-adds, AP
 
 spinesearch COMMAND --help says more. spinesearch --version prints the release.
 """
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "resume": _resume,
         "show": _show,
         "export": _export,
+        "models": _models,
     }
     word = arguments[0] if arguments else "--help"
     if word in ("--help", "-h", "help"):
@@ -61,11 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         near = difflib.get_close_matches(word, commands, n=1)
         hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(commands)}"
-        return _fail(f"{word}: there is no such command; {hint}")
+        return fail(f"{word}: there is no such command; {hint}")
     try:
         return commands[word](arguments[1:])
     except KeyboardInterrupt:
-        return _fail("interrupted", code=130)
+        return fail("interrupted", code=130)
     except BrokenPipeError:  # the reader of our output has gone, as in `spinesearch show RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -73,19 +75,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Bad input: every package raises a ValueError of its own for it, with a message meant for people.
         if os.environ.get(_DEBUG_VARIABLE) or not _is_for_people(error):
             raise
-        return _fail(" ".join(str(error).split()))
+        return fail(" ".join(str(error).split()))
 
 
 def _search(arguments: list[str]) -> int:
-    parser = _parser(
+    parser = command_parser(
         "search",
         "Start a search. With name=NAME it goes to runs/NAME, and the same command continues it.",
         "examples:\n"
         "  spinesearch search experiment=demo\n"
         "  spinesearch search data=coco data.train_images=DIR data.train_annotations=FILE\n"
         "  spinesearch search controller=random search.num_workers=8 name=baseline\n\n"
-        "groups: space=spinenet  proxy_task=small|paper  controller=reinforce|random\n"
-        "        data=generated|coco  experiment=demo|paper. --cfg prints every setting with its value.",
+        "groups: space=spinenet|spinenet_cloud|spinenet_v2|spinenet_mbconv\n"
+        "              |r0_sp53|r14_sp39|r23_sp30|r35_sp18|hourglass|fish\n"
+        "        proxy_task=small|paper  controller=reinforce|random  data=generated|coco\n"
+        "        experiment=demo|paper. --cfg prints every setting with its value.",
     )
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="settings to change, in hydra's grammar"
@@ -104,7 +108,7 @@ def _search(arguments: list[str]) -> int:
 
 
 def _resume(arguments: list[str]) -> int:
-    parser = _parser(
+    parser = command_parser(
         "resume",
         "Go on with a run, if need be on other workers or with more trials. Nothing finished is repeated.",
         "examples:\n"
@@ -126,7 +130,7 @@ def _resume(arguments: list[str]) -> int:
 
 
 def _show(arguments: list[str]) -> int:
-    parser = _parser(
+    parser = command_parser(
         "show",
         "Print how far a run is, its best architectures, and the best one drawn; or draw a spec file.",
         "examples:\n  spinesearch show runs/2026-11-23_demo\n  spinesearch show spec.json",
@@ -145,7 +149,7 @@ def _show(arguments: list[str]) -> int:
 
     if options.top < 1:
         raise ValueError(f"--top: must be at least 1, got {options.top}")
-    console = _console()
+    console = build_console()
     console.print(status_line(run))
     failed = failures(run)
     if failed is not None:
@@ -158,7 +162,7 @@ def _show(arguments: list[str]) -> int:
     console.print(progress(run))
     console.print(leaderboard(run, top=min(options.top, len(best))))
     console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n")
-    console.print(draw_spec(run.spec(best[0])))
+    console.print(draw_spec(run.spec(best[0]), max_width=console.width))
     return 0
 
 
@@ -167,14 +171,14 @@ def _show_spec(path: Path) -> int:
     from spinesearch.space import draw_spec, load_spec
 
     spec = load_spec(path)
-    console = _console()
+    console = build_console()
     console.print(f"{spec.name or path.stem} ({spec.arch_id})\n")
-    console.print(draw_spec(spec))
+    console.print(draw_spec(spec, max_width=console.width))
     return 0
 
 
 def _export(arguments: list[str]) -> int:
-    parser = _parser(
+    parser = command_parser(
         "export",
         "Write the best architectures of a run as JSON block specs.",
         'then:\n  python -c "from spinesearch import load_spec, build_backbone; '
@@ -191,6 +195,12 @@ def _export(arguments: list[str]) -> int:
     return 0
 
 
+def _models(arguments: list[str]) -> int:
+    from spinesearch.search.cli_models import models
+
+    return models(arguments)
+
+
 def _carry_out(config: RunConfig, run_dir: Path) -> int:
     """Search to the end and show what was found."""
     from spinesearch.results.run import ranked_trials
@@ -198,7 +208,7 @@ def _carry_out(config: RunConfig, run_dir: Path) -> int:
     from spinesearch.search.scorer import EngineError
     from spinesearch.search.session import has_run, search
 
-    console = _console()
+    console = build_console()
     signal.signal(signal.SIGTERM, _interrupt)
     folder = shlex.quote(str(run_dir))
     resume = f"spinesearch resume {folder}"
@@ -209,10 +219,10 @@ def _carry_out(config: RunConfig, run_dir: Path) -> int:
             console.print(f"stopped; nothing finished is lost. Go on with:\n  {resume}")
         return 130
     except EngineError as error:
-        return _fail(f"{error} (then: {resume})", code=1)
+        return fail(f"{error} (then: {resume})", code=1)
     best = ranked_trials(run.trials)
     if not best:
-        return _fail(f"no candidate completed; `spinesearch show {folder}` tells why", code=1)
+        return fail(f"no candidate completed; `spinesearch show {folder}` tells why", code=1)
     console.print()
     console.print(leaderboard(run, top=min(max(config.search.export_top, 5), len(best))))
     if config.search.export_top:
@@ -244,30 +254,6 @@ def _load(options: argparse.Namespace) -> Run:
     return run
 
 
-def _parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise SystemExit(_fail(f"{message}; see spinesearch {command} --help"))
-
-    parser = Parser(
-        prog=f"spinesearch {command}",
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--cfg", action="store_true", help="print the configuration and stop")
-    return parser
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # A file or pipe has no width; tables should not be cut to 80 columns there. Paths are no markup.
-    width = None if sys.stdout.isatty() else 160
-    return Console(width=width, markup=False, highlight=False, soft_wrap=True)
-
-
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     """SIGTERM, which clusters send before they take a machine, ends a search as Ctrl-C does."""
     raise KeyboardInterrupt
@@ -280,11 +266,6 @@ def _is_for_people(error: Exception) -> bool:
         or type(error).__module__.startswith("spinesearch.")
         or type(error) is ValueError
     )
-
-
-def _fail(message: str, *, code: int = 2) -> int:
-    print(f"spinesearch: {message}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -10,15 +10,6 @@ from spinesearch.models.cost import count_multiply_adds, count_parameters
 from spinesearch.models.detector import build_detector
 from spinesearch.models.retinanet import RetinaNet
 
-WIDTH_65 = {"filter_size_scale": 0.65, "head_num_filters": 128}
-WIDTH_130 = {
-    "filter_size_scale": 1.3,
-    "resample_alpha": 1.0,
-    "block_repeats": 4,
-    "endpoints_num_filters": 512,
-    "head_num_convs": 7,
-    "head_num_filters": 512,
-}
 PROXY = {
     "filter_size_scale": 0.25,
     "resample_alpha": 0.25,
@@ -26,28 +17,26 @@ PROXY = {
     "head_num_filters": 64,
 }
 
-# Spec, arguments, input side, parameters (backbone, detector) in millions, multiply-adds so in billions.
+# Name, arguments, input side, parameters (backbone, detector) in millions, multiply-adds so in billions.
 PUBLISHED = {
-    "49S": ("spinenet49", WIDTH_65, 640, (9.473, 11.945), (12.81, 33.79)),
+    "49S": ("spinenet49s", {}, 640, (9.473, 11.945), (12.81, 33.79)),
     "49S, 128 endpoints": (
-        "spinenet49",
-        WIDTH_65 | {"endpoints_num_filters": 128},
+        "spinenet49s",
+        {"endpoints_num_filters": 128},
         640,
         (9.089, 11.266),
         (12.36, 30.82),
     ),
     "49": ("spinenet49", {}, 640, (21.831, 28.543), (28.32, 85.36)),
     "49 @896": ("spinenet49", {}, 896, (21.831, 28.543), (55.48, 167.27)),
-    "96": ("spinenet49", {"block_repeats": 2}, 1024, (36.263, 42.975), (119.22, 265.23)),
-    "143": (
-        "spinenet49",
-        {"block_repeats": 3, "resample_alpha": 1.0},
-        1280,
-        (60.248, 66.960),
-        (295.60, 523.73),
-    ),
-    "190": ("spinenet49", WIDTH_130, 1280, (126.588, 163.637), (621.54, 1882.4)),
+    "96": ("spinenet96", {}, 1024, (36.263, 42.975), (119.22, 265.23)),
+    "143": ("spinenet143", {}, 1280, (60.248, 66.960), (295.60, 523.73)),
+    "190": ("spinenet190", {}, 1280, (126.588, 163.637), (621.54, 1882.4)),
     "R0-SP53": ("r0_sp53", {}, 640, (19.344, 26.056), (37.82, 94.85)),
+    "mobile 49": ("spinenet_mobile49", {}, 384, (2.269, 2.338), (0.817, 1.016)),
+    "mobile 49S": ("spinenet_mobile49s", {}, 384, (0.976, 1.031), (0.360, 0.518)),
+    # 842,456 in the Model Garden's own SpineNetMobile too, where the reference prints 0.843.
+    "mobile 49XS": ("spinenet_mobile49xs", {}, 256, (0.842, 0.873), (0.137, 0.175)),
     "proxy 49": ("spinenet49", PROXY, 512, (1.170, 1.964), (1.56, 5.86)),
 }
 
@@ -69,8 +58,8 @@ def test_published_parameters(model: str) -> None:
 def test_published_multiply_adds(model: str) -> None:
     spec, options, input_size, _, (backbone, with_head) = PUBLISHED[model]
     detector = on_meta(spec, options)
-    # The authors' count has norms and activations too, which weigh more the narrower the network is.
-    rel = 0.01 if model == "proxy 49" else 0.005
+    # The authors' count has sums, pools and swish too, which weigh more the narrower the network is.
+    rel = 0.07 if model.startswith("mobile") else 0.01 if model == "proxy 49" else 0.005
     assert count_multiply_adds(detector.backbone, input_size) / 1e9 == pytest.approx(backbone, rel=rel)
     assert count_multiply_adds(detector, input_size) / 1e9 == pytest.approx(with_head, rel=rel)
 
