@@ -1,0 +1,102 @@
+"""What a network is built from, as plain data for JSON: beside a weight file it answers every question.
+
+A description is the spec as `spinesearch.space.load_spec` reads it (for a ResNet its depth) and, under
+``model``, the arguments of `build_backbone` or `build_detector`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
+from spinesearch.models.detector import build_detector
+from spinesearch.models.resnet_fpn import ResNetFPN
+from spinesearch.models.retinanet import RetinaNet
+from spinesearch.space import ArchSpec, ResNetSpec
+
+_BACKBONE_ARGUMENTS: Mapping[str, type] = {
+    "filter_size_scale": float,
+    "resample_alpha": float,
+    "endpoints_num_filters": int,
+    "block_repeats": int,
+    "stochastic_depth_rate": float,
+    "activation": str,
+    "bn_momentum": float,
+    "bn_eps": float,
+    "compat": str,
+}
+_DETECTOR_ARGUMENTS: Mapping[str, type] = {
+    "num_classes": int,
+    "num_anchors": int,
+    "head_num_convs": int,
+    "head_num_filters": int,
+    "head_is_separable": bool,
+}
+_RESNET_LACKS = ("filter_size_scale", "resample_alpha", "block_repeats")
+Backbone = ScalePermutedBackbone | ResNetFPN
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """The description of a backbone or a RetinaNet.
+
+    Raises:
+        TypeError: the module is neither.
+    """
+    backbone = module.backbone if isinstance(module, RetinaNet) else module
+    if not isinstance(backbone, Backbone):
+        raise TypeError(f"module: expected a backbone or a RetinaNet, got {type(module).__name__}")
+    head = module.head.arguments if isinstance(module, RetinaNet) else {}
+    spec = backbone.spec
+    architecture = (
+        spec.to_dict() if isinstance(spec, ArchSpec) else {"name": spec.name, "resnet_depth": spec.depth}
+    )
+    return {
+        **architecture,
+        "model": {"kind": "detector" if head else "backbone", **backbone.arguments, **head},
+    }
+
+
+def build_described(description: Any) -> Backbone | RetinaNet:
+    """A new network of a description, with initial weights.
+
+    Raises:
+        ValueError: a field is missing, unknown or of a wrong type, or its value is out of range.
+    """
+    if not isinstance(description, dict) or not isinstance(description.get("model"), dict):
+        raise ValueError("model: the file has no object of this name; `save_weights` writes one")
+    arguments = dict(description["model"])
+    kind = arguments.pop("kind", None)
+    if kind not in ("backbone", "detector"):
+        raise ValueError(f"model: kind must be backbone or detector, got {kind!r}")
+    spec: ArchSpec | ResNetSpec
+    if "resnet_depth" in description:
+        _check_type("resnet_depth", description["resnet_depth"], int)
+        spec = ResNetSpec(depth=description["resnet_depth"])
+    else:
+        spec = ArchSpec.from_dict(description)
+    needed = {
+        name: wanted
+        for name, wanted in _BACKBONE_ARGUMENTS.items()
+        if isinstance(spec, ArchSpec) or name not in _RESNET_LACKS
+    }
+    if kind == "detector":
+        needed |= _DETECTOR_ARGUMENTS
+    if different := sorted(arguments.keys() ^ needed.keys()):
+        has = "an unknown" if different[0] in arguments else "no"
+        raise ValueError(f"model: there is {has} field {different[0]!r}; a {kind} has {', '.join(needed)}")
+    for name, wanted in needed.items():
+        _check_type(f"model: {name}", arguments[name], wanted)
+    return build_detector(spec, **arguments) if kind == "detector" else build_backbone(spec, **arguments)
+
+
+def _check_type(name: str, value: Any, wanted: type) -> None:
+    if wanted is float:
+        is_right = type(value) in (int, float) and math.isfinite(value)  # JSON of Python's may hold NaN
+    else:
+        is_right = type(value) is wanted  # True is an int to isinstance
+    if not is_right:
+        raise ValueError(f"{name} must be of type {wanted.__name__}, got {value!r}")
