@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup search test test-slow bench-proxy lint type format clean
+.PHONY: setup search test test-slow bench-proxy bench-cost lint type format clean
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,10 @@ test-slow: setup
 # SpineNet-49 on the proxy task, six seeds: about four minutes. ARGS="data=coco data.train_images=... ..." for other data.
 bench-proxy: setup
 	$(BIN)/python benchmarks/proxy_seeds.py 6 $(ARGS)
+
+# Time of a cost from the spec alone, without torch: some seconds.
+bench-cost: setup
+	$(BIN)/python benchmarks/cost_speed.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,11 +2,21 @@
 
 import dataclasses
 import pickle
+from pathlib import Path
 
 import pytest
 
 from spinesearch import SpecError, preset
-from spinesearch.space import PUBLISHED, R0_SP53, R23_SP30, SPINENET_49, SPINENET_MOBILE_49, ResNetSpec
+from spinesearch.space import (
+    PUBLISHED,
+    R0_SP53,
+    R23_SP30,
+    SPINENET_49,
+    SPINENET_MOBILE_49,
+    ResNetSpec,
+    backbone_cost,
+    detector_cost,
+)
 from spinesearch.space.published import PROTOCOLS, BackboneScaling, HeadScaling, Reported, published
 
 NAMES = [
@@ -161,3 +171,29 @@ def test_resnets():
         assert pickle.loads(pickle.dumps(spec)) == spec
     with pytest.raises(SpecError, match="depth: must be one of 50, 101, 152, got 34"):
         ResNetSpec(depth=34)
+
+
+def test_the_documented_table_is_what_is_computed():
+    """Every row of docs/models.md, digit by digit."""
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    assert list(dict.fromkeys(row[0].strip("`") for row in rows)) == NAMES
+    for name, input_size, backbone, detector, metric, printed, *aps in rows:
+        model = published(name.strip("`"))
+        scaling, head = dataclasses.asdict(model.backbone), dataclasses.asdict(model.head)
+        of_head = {f"head_{key}": value for key, value in head.items()}
+        costs = (
+            backbone_cost(model.arch, int(input_size), **scaling),
+            detector_cost(model.arch, int(input_size), num_classes=91, **scaling, **of_head),
+        )
+        for cost, shown in zip(costs, (backbone, detector), strict=True):
+            assert shown == f"{cost.parameters / 1e6:.3f} / {three_digits(cost.multiply_adds / 1e9)}"
+        assert metric == three_digits(costs[1].profiler_multiply_adds / 1e9)
+        at = "" if int(input_size) == model.input_size else f" @{input_size}"
+        assert aps == [str(model.ap.get(f"{protocol}{at}", "-")) for protocol in "ABC"]
+        if not at:
+            assert printed == (f"{model.parameters} / {model.multiply_adds}" if model.parameters else "-")
+
+
+def three_digits(number: float) -> str:
+    return f"{number:.3f}" if number < 10 else f"{number:.2f}"
