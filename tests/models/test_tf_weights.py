@@ -1,4 +1,4 @@
-"""Weights by TensorFlow names: there and back, strict, all or nothing. That the names are right, oracles show."""
+"""Weights by TensorFlow names: there and back, strict, all or nothing. The oracles show the names themselves."""
 
 import re
 
