@@ -57,6 +57,8 @@ def backbone_cost(
     Raises:
         SpecError: an argument is out of range, or a width comes out as zero.
     """
+    if not isinstance(spec, ArchSpec | ResNetSpec):  # a name, most likely
+        raise SpecError(f"spec: expected an ArchSpec or a ResNetSpec, got {spec!r}; try published(name).arch")
     _check_at_least(1, endpoints_num_filters=endpoints_num_filters, block_repeats=block_repeats)
     tally = _tally(spec, input_size)
     if isinstance(spec, ResNetSpec):

@@ -249,6 +249,7 @@ def test_no_cost_asks_for_an_identity(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"spec": "spinenet49"}, "spec: expected an ArchSpec or a ResNetSpec, got 'spinenet49'; try "),
         ({"input_size": 31}, "input_size: .* at least 32 whole pixels, got 31"),
         ({"input_size": (64, 16)}, r"input_size: .* got \(64, 16\)"),
         ({"input_size": (64, 64, 3)}, r"input_size: .* got \(64, 64, 3\)"),
