@@ -1,4 +1,4 @@
-"""Weights by TensorFlow names: there and back, strict, all or nothing. The oracles show the names themselves."""
+"""Weights by TensorFlow names: there and back, strict, all or nothing. The names are shown by the oracles."""
 
 import re
 
