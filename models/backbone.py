@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from spinesearch.models.blocks import build_repeats
@@ -37,6 +38,10 @@ class ScalePermutedBackbone(nn.Module):
     blocks. `forward` skips blocks that no output depends on: their parameters get no gradient
     (``DistributedDataParallel`` then needs ``find_unused_parameters``). In training batch norm needs two
     values per channel, so PyTorch refuses a single image of 128 pixels or less, whose level 7 is one pixel.
+
+    `feature_info` describes the output in the manner of timm. ``torch.export`` takes the network with a fixed
+    height and width, and any batch: the sizes decide which pools run and which features are summed, so every
+    size is a program of its own (and ``torch.compile`` wants ``dynamic=False`` where sizes vary).
 
     Args:
         spec: the architecture.
@@ -161,7 +166,9 @@ class ScalePermutedBackbone(nn.Module):
         return list(features.values())
 
     def _plan(self, images: Tensor) -> SizePlan:
-        return _cached_plan(self.spec, self.block_channels, *check_images(images))
+        # torch.compile traces through a cache, and warns that it does.
+        plan = plan_for_size if torch.compiler.is_compiling() else _cached_plan
+        return plan(self.spec, self.block_channels, *check_images(images))
 
     def _run(self, images: Tensor, plan: SizePlan, wanted: Collection[int]) -> dict[int, Tensor]:
         """Features of the wanted blocks by id, rising; `wanted` must hold all that its blocks read."""

@@ -207,9 +207,14 @@ def check_images(images: Tensor) -> tuple[int, int]:
     """Height and width of a batch of images.
 
     Raises:
-        ValueError: it is not [B, 3, H, W], or a side is less than 32 pixels.
+        ValueError: it is not [B, 3, H, W], or a side is less than 32 pixels, or not fixed in an export.
     """
     shape = tuple(images.shape)
+    if torch.compiler.is_exporting() and any(isinstance(side, torch.SymInt) for side in shape[1:]):
+        raise ValueError(
+            "images: only the batch can be dynamic, because height and width decide how features are pooled "
+            "and summed; export one program for each size"
+        )
     if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < MIN_IMAGE_SIDE:
         raise ValueError(
             f"images: expected [B, 3, H, W], H and W at least {MIN_IMAGE_SIDE} pixels, got {list(shape)}"
