@@ -1,4 +1,4 @@
-"""The command line: ``spinesearch search | resume | show | export | models``.
+"""The command line: ``spinesearch search | resume | show | export | models | import-checkpoint``.
 
 Dispatch is on the first word. Everything heavy is imported by the command that needs it, so that ``--help``
 answers at once.
@@ -29,11 +29,12 @@ _USAGE = """usage: spinesearch COMMAND ...
 Architecture search for scale-permuted detection backbones.
 
 commands:
-  search   start a search, or go on with the one of the same name
-  resume   go on with a search that stopped
-  show     leaderboard, progress and the best architecture of a run
-  export   write the best architectures of a run as JSON specs
-  models   the published models: parameters, multiply-adds, AP
+  search             start a search, or go on with the one of the same name
+  resume             go on with a search that stopped
+  show               leaderboard, progress and the best architecture of a run
+  export             write the best architectures of a run as JSON specs
+  models             the published models: parameters, multiply-adds, AP
+  import-checkpoint  a released TensorFlow checkpoint as safetensors
 
 spinesearch COMMAND --help says more. spinesearch --version prints the release.
 """
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "show": _show,
         "export": _export,
         "models": _models,
+        "import-checkpoint": _import_checkpoint,
     }
     word = arguments[0] if arguments else "--help"
     if word in ("--help", "-h", "help"):
@@ -199,6 +201,12 @@ def _models(arguments: list[str]) -> int:
     from spinesearch.search.cli_models import models
 
     return models(arguments)
+
+
+def _import_checkpoint(arguments: list[str]) -> int:
+    from spinesearch.search.cli_weights import import_checkpoint
+
+    return import_checkpoint(arguments)
 
 
 def _carry_out(config: RunConfig, run_dir: Path) -> int:
