@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,9 +78,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     prefix = _prefix(path)
     try:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else a page of notes on the processor
-        import tensorflow as tf
-        from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
+        with _without_stderr():  # a page of notes on the processor
+            import tensorflow as tf
+            from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
     except ImportError as error:
         raise ValueError(
             f"{path}: reading it needs TensorFlow: pip install 'spinesearch[tensorflow]' ({error})"
@@ -156,6 +157,21 @@ def _newest(folder: Path) -> Path:
         if match and (folder / f"{match[1]}.index") in indices:
             return folder / match[1]
     return indices[-1].with_suffix("")
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drops what is written to standard error, by C++ too; TensorFlow's own switches leave some of it."""
+    sys.stderr.flush()
+    stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nothing)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
+from spinesearch.models.fit import NUM_SHOWN
 from spinesearch.models.tf_weights import HEAD_SCOPE, TfLayer, TfUnit
 from spinesearch.space import OUTPUT_LEVELS
 
@@ -65,7 +66,7 @@ def v1_names(variables: Iterable[Variable], units: Iterable[TfUnit]) -> dict[str
         units: of the backbone that they are meant for (`tf_units`).
 
     Raises:
-        ValueError: the checkpoint's backbone has other layers, by number or kind.
+        ValueError: the checkpoint's backbone has another number of layers or blocks.
     """
     named: dict[str, Variable] = {}
     models: dict[str, dict[str, _Place]] = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
@@ -98,19 +99,21 @@ def _matched(found: Mapping[str, Sequence[list[_Layer]]], units: Iterable[TfUnit
             for name, layer in unit.layers.items():
                 wanted[layer.kind].append({name: layer})
     counts = [(what, len(found.get(what, ())), len(wanted[what])) for what in sorted({*found, *wanted})]
-    if any(has != needs for _, has, needs in counts):
-        listed = "; ".join(
-            f"{has} of {what} where it has {needs}" for what, has, needs in counts if has != needs
-        )
-        raise ValueError(f"does not fit the model: {listed}")
+    different = [
+        f"{has} {what}{' blocks' if what in _BLOCK_TYPES.values() else ''} where it has {needs}"
+        for what, has, needs in counts
+        if has != needs
+    ]
+    if different:
+        raise ValueError(f"does not fit the model: {'; '.join(different[:NUM_SHOWN])}")
     named: dict[str, Variable] = {}
     for what, rows in wanted.items():
         for needed, layers in zip(rows, found[what], strict=True):
-            if [layer.kind for layer in needed.values()] != [_kind(layer) for layer in layers]:
-                place = next(iter(layers[0].values())).full_name.rpartition("/")[0]
-                raise ValueError(f"does not fit the model: {what} at {place} is made of other layers")
-            for name, variables in zip(needed, layers, strict=True):
-                named |= {f"{name}/{leaf}": variable for leaf, variable in variables.items()}
+            is_alike = [layer.kind for layer in needed.values()] == [_kind(layer) for layer in layers]
+            for i, variables in enumerate(layers):
+                # A block of another width can be of other layers: those keep their names and fit nothing.
+                for leaf, variable in variables.items():
+                    named[f"{list(needed)[i]}/{leaf}" if is_alike else variable.full_name] = variable
     return named
 
 

@@ -148,8 +148,8 @@ def _num_classes(named: Mapping[str, Variable], num_anchors: int) -> int:
     num_logits = named[_CLASS_BIAS].shape[0]
     if num_anchors < 1 or num_logits % num_anchors:
         raise ValueError(
-            f"--num-anchors: must be a divisor of the {num_logits} class scores per pixel that the checkpoint "
-            f"has, got {num_anchors}"
+            f"--num-anchors: must divide the {num_logits} class scores per pixel that the checkpoint has, "
+            f"got {num_anchors}"
         )
     return num_logits // num_anchors
 
