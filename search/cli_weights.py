@@ -48,7 +48,7 @@ def import_checkpoint(arguments: list[str]) -> int:
     compat = checkpoint.compat if options.compat == "auto" else options.compat
     if compat != checkpoint.compat:
         print(f"note: {compat} was asked for, where weights of {checkpoint.compat} give other outputs")
-    activation = options.activation or _usual_activation(options.model, compat)
+    activation = options.activation or usual_activation(options.model, compat)
     if options.activation is None:
         print(f"note: a checkpoint does not say its activation; taken is {activation} (--activation)")
     module = _build(options, checkpoint, compat=compat, activation=activation)
@@ -91,7 +91,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _usual_activation(model: str, compat: str) -> str:
+def usual_activation(model: str, compat: str) -> str:
     """The activation of most released checkpoints of this kind.
 
     The Model Garden's SpineNets have swish; the paper's code has it in mobile ones, and in those trained for
