@@ -55,7 +55,7 @@ def import_checkpoint(arguments: list[str]) -> int:
     save_weights(module, options.output, overwrite=options.force)
     num_parameters = sum(parameter.numel() for parameter in module.parameters())
     print(
-        f"wrote {options.output} and {description_file(options.output)}: {_what(module)}, "
+        f"wrote {options.output} and {description_file(options.output)}: {options.model} {_what(module)}, "
         f"{num_parameters / 1e6:.3f} M parameters, {compat}, {activation}"
     )
     return 0
@@ -65,7 +65,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = command_parser(
         "import-checkpoint",
         "Turn a TensorFlow checkpoint of the authors' into weights.safetensors and weights.json, which\n"
-        "load_detector or load_backbone (spinesearch.models.weights) read without TensorFlow.",
+        "spinesearch.load_detector or load_backbone read without TensorFlow.",
         "examples:\n"
         "  spinesearch import-checkpoint spinenet-49/ --model spinenet49 -o weights.safetensors\n"
         "  spinesearch import-checkpoint imagenet/model.ckpt-1 --model spinenet49 -o b.safetensors \\\n"
@@ -158,5 +158,5 @@ def _what(module: Backbone | RetinaNet) -> str:
     from spinesearch.models.retinanet import RetinaNet
 
     if isinstance(module, RetinaNet):
-        return f"detector {module.backbone.spec.name}, {module.head.num_classes} classes"
-    return f"backbone {module.spec.name}"
+        return f"detector with {module.head.num_classes} classes"
+    return "backbone"

@@ -84,7 +84,7 @@ def test_a_v1_checkpoint_becomes_a_detector(detector_arrays, tiny_spec, tmp_path
     detector = load_detector(output)
     assert_holds(detector, detector_arrays)
     num_parameters = sum(parameter.numel() for parameter in detector.parameters())
-    assert f"detector tiny, 3 classes, {num_parameters / 1e6:.3f} M parameters, v1, relu" in out
+    assert f"{tiny_spec} detector with 3 classes, {num_parameters / 1e6:.3f} M parameters, v1, relu" in out
     model = json.loads((tmp_path / "weights.json").read_text())["model"]
     assert (model["num_classes"], model["compat"], model["activation"]) == (3, "v1", "relu")
 
@@ -136,7 +136,7 @@ def test_a_checkpoint_without_a_head_becomes_a_backbone(stored, tiny_spec, tmp_p
     stored(arrays)
     output = tmp_path / "w.safetensors"
     assert main(command(tiny_spec, output)) == 0
-    assert "backbone tiny, " in capsys.readouterr().out
+    assert f"{tiny_spec} backbone, " in capsys.readouterr().out
     assert_holds(load_backbone(output), arrays)
     fails(
         command(tiny_spec, tmp_path / "x.safetensors", "--num-classes=3"),
