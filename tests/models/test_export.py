@@ -1,0 +1,82 @@
+"""torch.export: the exported program gives the network's own outputs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import NARROW, TINY, tiny_detector
+from torch import Tensor, nn
+
+from spinesearch.models.backbone import build_backbone
+from spinesearch.models.detector import build_detector
+
+MODELS = {
+    "v1": (TINY, NARROW),
+    "v2": (TINY, NARROW | {"compat": "v2"}),
+    "mobile": ("spinenet_mobile49xs", {}),
+    "resnet": ("resnet50_fpn", {"endpoints_num_filters": 8}),
+}
+BATCH = {0: torch.export.Dim("batch", max=16)}
+
+
+def build(model: str) -> nn.Module:
+    spec, kwargs = MODELS[model]
+    return build_backbone(spec, **kwargs).eval()
+
+
+def assert_equal_but_for_rounding(got: Tensor, want: Tensor) -> None:
+    """Float32 sums in another order: 1e-5 of the maximum, as for the authors' outputs."""
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-5 * float(want.abs().max()))
+
+
+def exported(module: nn.Module, images: Tensor, **kwargs: object) -> nn.Module:
+    return torch.export.export(module, (images,), **kwargs).module()
+
+
+@pytest.mark.parametrize("model", MODELS)
+@torch.no_grad()
+def test_a_backbone_with_any_batch(model: str) -> None:
+    backbone = build(model)
+    program = exported(backbone, torch.rand(2, 3, 97, 128), dynamic_shapes=(BATCH,))
+    for batch in (1, 2, 3):
+        images = torch.rand(batch, 3, 97, 128)
+        want, got = backbone(images), program(images)
+        assert list(got) == list(want) == [3, 4, 5, 6, 7]
+        for level, feature in want.items():
+            assert_equal_but_for_rounding(got[level], feature)
+
+
+@torch.no_grad()
+def test_a_backbone_of_fixed_shape_through_a_file(tmp_path: Path) -> None:
+    backbone = build("v1")
+    images = torch.rand(1, 3, 64, 64)
+    torch.export.save(torch.export.export(backbone, (images,)), tmp_path / "backbone.pt2")
+    got = torch.export.load(tmp_path / "backbone.pt2").module()(images)
+    for level, feature in backbone(images).items():
+        assert_equal_but_for_rounding(got[level], feature)
+
+
+@pytest.mark.parametrize("model", ["v1", "mobile"])
+@torch.no_grad()
+def test_a_detector_with_any_batch(model: str) -> None:
+    detector = tiny_detector() if model == "v1" else build_detector(MODELS[model][0], num_classes=3)
+    program = exported(detector.eval(), torch.rand(2, 3, 64, 96), dynamic_shapes=(BATCH,))
+    images = torch.rand(3, 3, 64, 96)
+    for got, want in zip(program(images), detector(images), strict=True):
+        assert_equal_but_for_rounding(got, want)
+
+
+@pytest.mark.parametrize("model", ["v1", "resnet"])
+def test_a_dynamic_height_is_refused_with_the_reason(model: str) -> None:
+    height = {2: torch.export.Dim("height", max=512)}
+    with pytest.raises(ValueError, match="only the batch can be dynamic"):
+        exported(build(model), torch.rand(1, 3, 64, 64), dynamic_shapes=(height,))
+
+
+@torch.no_grad()
+def test_a_traced_export_needs_no_graph_break() -> None:
+    backbone = build("v1")
+    images = torch.rand(1, 3, 64, 64)
+    got = exported(backbone, images, strict=True)(images)
+    for level, feature in backbone(images).items():
+        assert_equal_but_for_rounding(got[level], feature)
