@@ -57,6 +57,7 @@ def load_tf_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a variable is missing, left over, of another shape, or holds no finite floating-point
             numbers of the module's range; the message names it.
+        TypeError: the module is of another kind.
     """
     variables = tf_variables(module)
     arrays: dict[str, np.ndarray[Any, Any]] = {}
