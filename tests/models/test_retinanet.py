@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.models.detector import build_detector
-from spinesearch.models.retinanet import RetinaNet, RetinaNetHead
+from spinesearch.models.retinanet import RetinaNet, RetinaNetHead, SeparableConv2d
 
 NUM_CLASSES = 5
 NUM_ANCHORS = 3
@@ -77,6 +77,47 @@ def test_initial_values() -> None:
     assert bool((head.box_net.predict.bias == 0).all())
 
 
+def test_a_separable_head_is_depthwise_and_pointwise_throughout() -> None:
+    head = RetinaNetHead(8, num_classes=5, num_anchors=3, num_convs=2, num_filters=6, is_separable=True)
+    for net, num_outputs in ((head.cls_net, 15), (head.box_net, 12)):
+        shapes = [
+            (tuple(c.depthwise.weight.shape), tuple(c.pointwise.weight.shape))
+            for c in [*net.convs, net.predict]
+        ]
+        assert shapes == [
+            ((8, 1, 3, 3), (6, 8, 1, 1)),
+            ((6, 1, 3, 3), (6, 6, 1, 1)),
+            ((6, 1, 3, 3), (num_outputs, 6, 1, 1)),
+        ]
+        assert all(
+            c.depthwise.bias is None and c.pointwise.bias is not None for c in [*net.convs, net.predict]
+        )
+        assert {len(norms) for norms in net.norms.values()} == {2}
+
+
+@torch.no_grad()
+def test_a_separable_convolution_is_the_product_of_its_kernels() -> None:
+    layer = SeparableConv2d(4, 6, initial_bias=0.5)
+    x = torch.randn(2, 4, 5, 7)
+    kernel = layer.pointwise.weight * layer.depthwise.weight[None, :, 0]  # [6, 4, 1, 1] by [1, 4, 3, 3]
+    want = torch.nn.functional.conv2d(x, kernel, torch.full((6,), 0.5), padding=1)
+    torch.testing.assert_close(layer(x), want)
+
+
+def test_initial_values_of_a_separable_head() -> None:
+    torch.manual_seed(0)
+    head = RetinaNetHead(400, num_classes=20, num_anchors=9, num_filters=400, is_separable=True)
+    for net in (head.cls_net, head.box_net):
+        for conv in [*net.convs, net.predict]:
+            # Glorot's uniform, variance 2 / (fan-in + fan-out), as TensorFlow counts [3, 3, 400, 1].
+            depthwise, pointwise = conv.depthwise.weight.detach(), conv.pointwise.weight.detach()
+            assert float(depthwise.std()) == pytest.approx(math.sqrt(2 / (9 * 401)), rel=0.05)
+            assert float(pointwise.std()) == pytest.approx(math.sqrt(2 / (len(pointwise) + 400)), rel=0.05)
+        assert all(bool((conv.pointwise.bias == 0).all()) for conv in net.convs)
+    torch.testing.assert_close(head.cls_net.predict.pointwise.bias, torch.full((180,), -math.log(99.0)))
+    assert bool((head.box_net.predict.pointwise.bias == 0).all())
+
+
 @torch.no_grad()
 def test_predictions_come_by_level_row_column_anchor() -> None:
     detector = narrow()
@@ -117,8 +158,9 @@ def test_untrained_scores_are_the_prior() -> None:
     torch.testing.assert_close(cls_logits.sigmoid(), torch.full_like(cls_logits, 0.01), rtol=0, atol=1e-4)
 
 
-def test_gradients_reach_every_parameter() -> None:
-    detector = narrow(activation="swish").double().train()
+@pytest.mark.parametrize("is_separable", [False, True])
+def test_gradients_reach_every_parameter(is_separable: bool) -> None:
+    detector = narrow(activation="swish", head_is_separable=is_separable).double().train()
     cls_logits, box_deltas = detector(torch.randn(3, 3, 128, 128, dtype=torch.float64))
     loss = (cls_logits * torch.randn_like(cls_logits)).sum() + (
         box_deltas * torch.randn_like(box_deltas)
@@ -139,7 +181,7 @@ def test_style_reaches_backbone_and_head() -> None:
     assert not any(isinstance(module, nn.ReLU) for module in detector.modules())
 
 
-@pytest.mark.parametrize("name", ["num_classes", "num_anchors"])
+@pytest.mark.parametrize("name", ["num_classes", "num_anchors", "num_filters"])
 def test_counts_below_one_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         RetinaNetHead(8, **{"num_classes": 2, "num_anchors": 2, name: 0})
