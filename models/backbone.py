@@ -5,7 +5,7 @@ Shapes: B images of H x W pixels; a feature of level l is [B, C, ceil(H / 2**l),
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +18,10 @@ from spinesearch.models.blocks import build_repeats
 from spinesearch.models.feature_info import FeatureInfo, endpoint_info
 from spinesearch.models.layers import ConvNorm, build_style, check_images, max_pool_same
 from spinesearch.models.mbconv import DepthwiseResample
+from spinesearch.models.pointwise import can_rewrite, conv_norms
 from spinesearch.models.resample import Resample
 from spinesearch.models.resnet_fpn import ResNetFPN
-from spinesearch.space import OUTPUT_LEVELS, ArchSpec, BlockSpec, ResNetSpec, load_spec
+from spinesearch.space import OUTPUT_LEVELS, ArchSpec, ResNetSpec, load_spec
 from spinesearch.space.plan import SizePlan, plan_for_size, stem_strides
 from spinesearch.space.published import BackboneScaling, HeadScaling, published
 from spinesearch.space.widths import network_widths
@@ -143,6 +144,7 @@ class ScalePermutedBackbone(nn.Module):
             }
         )
         self.feature_info: FeatureInfo = endpoint_info(OUTPUT_LEVELS, endpoints_num_filters)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Output features of a batch.
@@ -173,30 +175,71 @@ class ScalePermutedBackbone(nn.Module):
     def _run(self, images: Tensor, plan: SizePlan, wanted: Collection[int]) -> dict[int, Tensor]:
         """Features of the wanted blocks by id, rising; `wanted` must hold all that its blocks read."""
         features: dict[int, Tensor] = {}
-        x: Tensor = self.stem_conv(images)
-        if not self.spec.is_mbconv:
-            x = max_pool_same(x, (3, 3), (2, 2))
-        for i, block in enumerate(self.spec.all_blocks):
+        squeezed: dict[nn.Module, Tensor] = {}
+        readers = self._readers(wanted)
+        x = self._stem(images)
+        for i in range(len(self.spec)):
             if i not in wanted:
                 continue
             if i >= len(self.spec.stem):
-                x = self._fuse(i, block, features, plan)
+                x = self._fuse(i, features, squeezed, plan)
             x = features[i] = self.blocks[i](x)
+            squeezed |= _squeeze(x, readers[i])
         return features
 
-    def _fuse(self, i: int, block: BlockSpec, features: dict[int, Tensor], plan: SizePlan) -> Tensor:
+    def _stem(self, images: Tensor) -> Tensor:
+        """What the first block takes in."""
+        stem = self.stem_conv
+        images = images.contiguous(memory_format=torch.channels_last)
+        x: Tensor
+        if self.spec.is_mbconv:
+            x = stem(images)
+        elif isinstance(
+            stem.activation, nn.ReLU
+        ):  # it commutes with the pool, after which there is less to do
+            x = stem.activation(max_pool_same(stem.norm(stem.conv(images)), (3, 3), (2, 2)))
+        else:
+            x = max_pool_same(stem(images), (3, 3), (2, 2))
+        return x
+
+    def _fuse(
+        self, i: int, features: dict[int, Tensor], squeezed: dict[nn.Module, Tensor], plan: SizePlan
+    ) -> Tensor:
         """What block i takes in: the activated sum of its resampled parents and of its unresampled inputs."""
-        resamples = self.resamples[i - len(self.spec.stem)]
-        assert isinstance(resamples, nn.ModuleList)
         first, second = (
-            resample(features[parent], plan.sizes[i])
-            for resample, parent in zip(resamples, block.parents, strict=True)
+            resample.rescale(squeezed.pop(resample), plan.sizes[i])
+            if isinstance(resample, Resample)
+            else resample(features[parent], plan.sizes[i])
+            for resample, parent in zip(self._resamples_of(i), self.spec.block(i).parents, strict=True)
         )
-        fused: Tensor = first + second
+        fused: Tensor = first.add_(second)
         for j in plan.unresampled[i]:
-            fused = fused + features[j]
+            fused = fused.add_(features[j])
         activated: Tensor = self.activation(fused)
         return activated
+
+    def _readers(self, wanted: Collection[int]) -> list[list[Resample]]:
+        """By block id: the resamplings that squeeze its feature for the wanted blocks that read it."""
+        readers: list[list[Resample]] = [[] for _ in self.spec.all_blocks]
+        for i, block in enumerate(self.spec.blocks, start=len(self.spec.stem)):
+            if i in wanted:
+                for parent, resample in zip(block.parents, self._resamples_of(i), strict=True):
+                    if isinstance(resample, Resample):
+                        readers[parent].append(resample)
+        return readers
+
+    def _resamples_of(self, i: int) -> nn.ModuleList:
+        resamples = self.resamples[i - len(self.spec.stem)]
+        assert isinstance(resamples, nn.ModuleList)
+        return resamples
+
+
+def _squeeze(x: Tensor, resamples: Sequence[Resample]) -> dict[nn.Module, Tensor]:
+    """A feature squeezed for each of the resamplings that read it."""
+    layers = [resample.squeeze for resample in resamples]
+    if len(layers) > 1 and can_rewrite(x, layers):
+        return dict(zip(resamples, conv_norms(x, layers), strict=True))
+    return {resample: resample.squeeze(x) for resample in resamples}
 
 
 def build_backbone(

@@ -46,7 +46,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] to [B, 4 * filters, ceil(H / stride), ceil(W / stride)]."""
-        out: Tensor = self.activation(self.branch(x) + self.shortcut(x))
+        out: Tensor = self.activation(self.branch(x).add_(self.shortcut(x)))
         return out
 
 
@@ -81,7 +81,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] to [B, filters, ceil(H / stride), ceil(W / stride)]."""
-        out: Tensor = self.activation(self.branch(x) + self.shortcut(x))
+        out: Tensor = self.activation(self.branch(x).add_(self.shortcut(x)))
         return out
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spinesearch.models.pointwise import can_rewrite, conv_norms
 from spinesearch.space.plan import MIN_IMAGE_SIDE
 
 ACTIVATIONS = ("relu", "swish")
@@ -133,6 +134,7 @@ class ConvNorm(nn.Module):
             groups=in_channels if depthwise else 1,
             bias=False,
         )
+        self.is_pointwise = kernel_size == 1 and stride == 1 and not depthwise
         self.norm = style.build_norm(out_channels)
         self.activation = style.build_activation() if activate else nn.Identity()
         if depthwise:
@@ -142,6 +144,8 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] to [B, out_channels, ceil(H / stride), ceil(W / stride)]."""
+        if self.is_pointwise and can_rewrite(x, (self,)):
+            return conv_norms(x, (self,))[0]
         out: Tensor = self.activation(self.norm(self.conv(x)))
         return out
 

@@ -87,7 +87,7 @@ class MBConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] to [B, filters, ceil(H / stride), ceil(W / stride)]."""
         out: Tensor = self.branch(x)
-        return out + x if self.has_shortcut else out
+        return out.add_(x) if self.has_shortcut else out
 
 
 class DepthwiseResample(nn.Module):

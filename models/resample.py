@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from spinesearch.models.layers import ConvNorm, LayerStyle, max_pool_same, resize_nearest
+from spinesearch.models.pointwise import can_rewrite, expand_norm
 
 
 class Resample(nn.Module):
@@ -37,13 +38,23 @@ class Resample(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """[B, in_channels, h, w] to [B, out_channels, *size]."""
+        return self.rescale(self.squeeze(x), size)
+
+    def rescale(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """What follows the squeeze: [B, mid_channels, h, w] to [B, out_channels, *size]."""
         height, width = x.shape[-2:]
-        x = self.squeeze(x)
         if self.down is not None:
             x = self.down(x)
             x = halving_pools(x, size) if self.compat == "v2" else single_pool(x, (height, width), size)
+        if self.training and _grows_by_whole_factors(x, size) and can_rewrite(x, (self.expand,)):
+            return resize_nearest(expand_norm(x, self.expand, size=size), size)
         out: Tensor = self.expand(resize_nearest(x, size))
         return out
+
+
+def _grows_by_whole_factors(x: Tensor, size: tuple[int, int]) -> bool:
+    height, width = x.shape[-2:]
+    return (height, width) != size and size[0] % height == 0 and size[1] % width == 0
 
 
 def single_pool(x: Tensor, before: tuple[int, int], size: tuple[int, int]) -> Tensor:

@@ -1,0 +1,238 @@
+"""1x1 convolutions with batch normalisation on the CPU, rewritten to touch memory less often.
+
+A 1x1 convolution is one matrix product over all pixels, and on a CPU the passes that batch normalisation
+makes over its output cost as much time as the product. These rewrites save most of them; none changes what
+is computed, only the order of float sums. `docs/model-speed.md` has what each of them gains.
+
+- Layers that read one feature run as one (`conv_norms`).
+- In training, the batch statistics of a wide output come from the covariance of the narrow input, so that the
+  normalisation can go into the kernel before the product is taken (`ExpandNorm`), and the product before
+  upsampling (`expand_norm`).
+- In evaluation, batch normalisation is a factor on the kernel and a bias.
+
+Shapes: B images, n and m channels before and after, H x W pixels, N = B * H * W rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+if TYPE_CHECKING:
+    from spinesearch.models.layers import ConvNorm
+
+# From here on the passes saved outweigh the covariance and its gradient (docs/model-speed.md).
+MIN_FOLD_ROWS = 2048
+MIN_FOLD_EXPANSION = 2
+
+
+def can_rewrite(x: Tensor, layers: Iterable[ConvNorm]) -> bool:
+    """Whether `conv_norms` may take the place of these layers, all of them 1x1 and of stride 1.
+
+    It may on the CPU, in full precision, outside of autocast and of graph capture, as long as nobody has
+    replaced a part of the layers or listens to one.
+    """
+    return (
+        x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and all(_is_plain(layer) for layer in layers)
+    )
+
+
+def conv_norms(x: Tensor, layers: Sequence[ConvNorm]) -> list[Tensor]:
+    """What 1x1 layers of one style and mode put out that all read the same feature, as one layer.
+
+    Args:
+        x: [B, n, H, W], best in channels-last order.
+        layers: each a 1x1 convolution of stride 1; `can_rewrite` allows them.
+
+    Returns:
+        One tensor [B, m, H, W] per layer, channels last; those of several layers are parts of one.
+    """
+    first = layers[0]
+    if first.norm.training and len(layers) == 1 and _fold_pays(x, first.conv):
+        out = expand_norm(x, first, size=(x.shape[2], x.shape[3]))
+    else:
+        norms = [layer.norm for layer in layers]
+        kernel = _joined([layer.conv.weight for layer in layers]).flatten(1)
+        gamma, beta = _joined([norm.weight for norm in norms]), _joined([norm.bias for norm in norms])
+        means, variances = [_mean(norm) for norm in norms], [_variance(norm) for norm in norms]
+        mean, variance = _joined(means), _joined(variances)
+        if first.norm.training:
+            momentum = first.norm.momentum
+            assert momentum is not None
+            out = _images(F.linear(_rows(x), kernel), x)
+            out = F.batch_norm(out, mean, variance, gamma, beta, True, momentum, first.norm.eps)
+            if len(layers) > 1:
+                torch._foreach_copy_(means, torch.split(mean, [len(part) for part in means]))
+                torch._foreach_copy_(variances, torch.split(variance, [len(part) for part in variances]))
+            _count_batch(norms)
+        else:
+            factor = gamma * torch.rsqrt(variance + first.norm.eps)
+            out = _images(F.linear(_rows(x), kernel * factor[:, None], beta - mean * factor), x)
+    out = first.activation(out)
+    if len(layers) == 1:
+        return [out]
+    return list(torch.split(out, [layer.conv.out_channels for layer in layers], dim=1))
+
+
+def expand_norm(x: Tensor, layer: ConvNorm, *, size: tuple[int, int]) -> Tensor:
+    """What a 1x1 layer puts out in training, before its activation, by `ExpandNorm`.
+
+    Repeating every pixel equally often changes neither mean nor variance of a batch, so a feature may be
+    upsampled after this instead of before. Only the running variance tells the two apart: it estimates the
+    variance from N numbers as N / (N - 1) times the batch's, N those of the size after upsampling.
+
+    Args:
+        x: [B, n, h, w].
+        layer: `can_rewrite` allows it.
+        size: that the output has, or is going to be upsampled to by whole factors.
+
+    Returns:
+        [B, m, h, w].
+    """
+    conv, norm = layer.conv, layer.norm
+    out: Tensor
+    out, mean, variance = ExpandNorm.apply(x, conv.weight.flatten(1), norm.weight, norm.bias, norm.eps)  # type: ignore[no-untyped-call]
+    num_rows = x.shape[0] * size[0] * size[1]
+    assert norm.momentum is not None
+    with torch.no_grad():
+        _mean(norm).lerp_(mean, norm.momentum)
+        _variance(norm).lerp_(variance * (num_rows / (num_rows - 1)), norm.momentum)
+    _count_batch([norm])
+    return out
+
+
+class ExpandNorm(torch.autograd.Function):
+    """Training-mode batch normalisation of a 1x1 convolution to more channels, in one pass over the output.
+
+    With rows c_i of the input centred on its mean, C = sum_i c_i c_i' / N and w a row of the kernel, the
+    output's batch variance is w' C w, so that the normalised output is one product with the kernel
+    gamma / sqrt(w' C w + eps) * w, and beta is added by a column of ones. Input and output are the only
+    tensors of N rows.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, kernel: Tensor, gamma: Tensor, beta: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The normalised output [B, m, H, W], and the batch's mean and variance [m] (divided by N).
+
+        Args:
+            ctx: of autograd.
+            x: [B, n, H, W].
+            kernel: [m, n].
+            gamma: [m].
+            beta: [m].
+            eps: added to the variance.
+        """
+        rows = _rows(x)
+        num_rows, n = rows.shape
+        ones = rows.new_ones(1, num_rows)
+        row_mean = (ones @ rows).div_(num_rows)[0]
+        centred = rows.new_empty(num_rows, n + 1)
+        torch.sub(rows, row_mean, out=centred[:, :n])
+        centred[:, n] = 1.0
+        covariance = (centred[:, :n].t() @ centred[:, :n]).div_(num_rows)
+        spread = kernel @ covariance
+        variance = (spread * kernel).sum(1).clamp_min_(0.0)
+        inv_std = torch.rsqrt(variance + eps)
+        factor = gamma * inv_std
+        out = _empty(x, len(kernel))
+        torch.mm(centred, torch.cat([kernel * factor[:, None], beta[:, None]], dim=1).t(), out=_row_view(out))
+        mean = kernel @ row_mean
+        ctx.save_for_backward(centred, kernel, gamma, spread, inv_std)
+        ctx.mark_non_differentiable(mean, variance)
+        return out, mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        """Gradients of x [B, n, H, W], kernel [m, n], gamma [m] and beta [m]."""
+        centred, kernel, gamma, spread, inv_std = ctx.saved_tensors
+        num_rows, n = centred.shape[0], kernel.shape[1]
+        grad_rows = _rows(grad)
+        grad_affine = (centred.t() @ grad_rows).t()  # of the factored kernel, and of beta in the last column
+        grad_kernel, grad_beta = grad_affine[:, :n], grad_affine[:, n]
+        factor = gamma * inv_std
+        grad_factor = (grad_kernel * kernel).sum(1)
+        grad_variance = -0.5 * inv_std**3 * gamma * grad_factor
+        # w' C w has the gradient 2 C w in w, and w w' in C, which has 2 c / N in each row.
+        grad_covariance = (kernel.t() * grad_variance) @ kernel
+        factored = kernel * factor[:, None]
+        from_rows = torch.cat(
+            [grad_covariance.mul_(2.0 / num_rows), (grad_beta @ factored)[None] / -num_rows]
+        )
+        grad_x = _empty(grad, n)
+        torch.mm(centred, from_rows, out=_row_view(grad_x))
+        _row_view(grad_x).addmm_(grad_rows, factored)
+        grad_kernel = (grad_kernel * factor[:, None]).addcmul_(spread, grad_variance[:, None], value=2.0)
+        return grad_x, grad_kernel, grad_factor * inv_std, grad_beta, None
+
+
+def _fold_pays(x: Tensor, conv: nn.Conv2d) -> bool:
+    num_rows = x.shape[0] * x.shape[2] * x.shape[3]
+    return num_rows >= MIN_FOLD_ROWS and conv.out_channels >= MIN_FOLD_EXPANSION * conv.in_channels
+
+
+def _is_plain(layer: ConvNorm) -> bool:
+    """Whether a layer is made of PyTorch's own parts, keeps running statistics, and no hook is set on one."""
+    conv, norm = layer.conv, layer.norm
+    return (
+        type(conv) is nn.Conv2d
+        and type(norm) is nn.BatchNorm2d
+        and norm.affine
+        and norm.track_running_stats
+        and norm.momentum is not None
+        and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks)
+        and not (norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks)
+    )
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
+
+
+def _mean(norm: nn.BatchNorm2d) -> Tensor:
+    assert norm.running_mean is not None
+    return norm.running_mean
+
+
+def _variance(norm: nn.BatchNorm2d) -> Tensor:
+    assert norm.running_var is not None
+    return norm.running_var
+
+
+def _count_batch(norms: Iterable[nn.BatchNorm2d]) -> None:
+    for norm in norms:
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked.add_(1)
+
+
+def _empty(like: Tensor, channels: int) -> Tensor:
+    """Uninitialised [B, channels, H, W] in channels-last order, the rest as in another tensor."""
+    batch, _, height, width = like.shape
+    return torch.empty((batch, channels, height, width), dtype=like.dtype, memory_format=torch.channels_last)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[B, C, H, W] as [B * H * W, C]; a view where x is in channels-last order."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def _row_view(x: Tensor) -> Tensor:
+    """[B, C, H, W] in channels-last order as [B * H * W, C], to write into."""
+    return x.permute(0, 2, 3, 1).view(-1, x.shape[1])
+
+
+def _images(rows: Tensor, like: Tensor) -> Tensor:
+    """[B * H * W, C] as [B, C, H, W] in channels-last order, with the sides of another tensor."""
+    batch, _, height, width = like.shape
+    return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
