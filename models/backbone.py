@@ -144,7 +144,6 @@ class ScalePermutedBackbone(nn.Module):
             }
         )
         self.feature_info: FeatureInfo = endpoint_info(OUTPUT_LEVELS, endpoints_num_filters)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Output features of a batch.
