@@ -95,7 +95,12 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
                     return run
         space = config.space.build()
         # With Ray it is the workers' devices that count, which depend on their resources.
-        check_settings(config.proxy_task, space.levels, check_device=config.search.engine == "serial")
+        check_settings(
+            config.proxy_task,
+            space.levels,
+            is_mbconv=space.is_mbconv,
+            check_device=config.search.engine == "serial",
+        )
         data = _open_data(config, console)
         if run.sessions and run.sessions[0]["data"]["key"] != data.key:
             raise ConfigError(

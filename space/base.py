@@ -39,6 +39,10 @@ class SearchSpace(Protocol):
         """Every level that a block of some spec of this space stands at, the stem's included."""
 
     @property
+    def is_mbconv(self) -> bool:
+        """Whether its specs are made of MBConv blocks."""
+
+    @property
     def decisions(self) -> tuple[Decision, ...]:
         """Every decision in order."""
 

@@ -98,6 +98,11 @@ class SpineNetSpace:
         }
         return frozenset(intermediate | set(OUTPUT_LEVELS) | {block.level for block in self.stem})
 
+    @property
+    def is_mbconv(self) -> bool:
+        """Whether its specs are made of MBConv blocks."""
+        return self.stem[0].block_type == "mbconv"
+
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
         """Every decision in order; a fixed order, a single offset and a single type leave theirs out."""

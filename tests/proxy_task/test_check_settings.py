@@ -7,7 +7,7 @@ import torch
 from spinesearch.models.backbone import build_backbone
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import build_detector, check_settings
-from spinesearch.space import SPINENET_49
+from spinesearch.space import SPINENET_49, SPINENET_MOBILE_49
 
 SETTINGS = ProxySettings(num_steps=1, endpoints_num_filters=8, head_num_convs=0, device="cpu")
 LEVELS = range(1, 8)
@@ -88,3 +88,19 @@ def test_the_device_is_checked_unless_told_otherwise() -> None:
     check_settings(settings, LEVELS, check_device=False)
     with pytest.raises(ValueError, match=r"^proxy_task\.device: is cuda but torch sees no CUDA device; set"):
         check_settings(settings, LEVELS)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.125, 0.5])
+def test_mbconv_widths_are_refused_exactly_where_a_network_cannot_be_built(scale: float) -> None:
+    levels = {block.level for block in SPINENET_MOBILE_49.all_blocks}
+    settings = replace(SETTINGS, filter_size_scale=scale, resample_alpha=0.01)  # which they have no use for
+    if scale >= 0.125:
+        check_settings(settings, levels, is_mbconv=True)
+        build_detector(SPINENET_MOBILE_49, settings, num_classes=2)
+        return
+    with pytest.raises(ValueError, match="leaves none of 8 filters"):
+        build_detector(SPINENET_MOBILE_49, settings, num_classes=2)
+    with pytest.raises(
+        ValueError, match=r"^proxy_task.filter_size_scale: the stem's first convolution .* 0.125$"
+    ):
+        check_settings(settings, levels, is_mbconv=True)
