@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn.modules.module import _has_any_global_hook
 
 if TYPE_CHECKING:
     from spinesearch.models.layers import ConvNorm
@@ -31,18 +32,32 @@ MIN_FOLD_ROWS = 2048
 MIN_FOLD_EXPANSION = 2
 
 
-def can_rewrite(x: Tensor, layers: Iterable[ConvNorm]) -> bool:
+def can_rewrite(x: Tensor, layers: Sequence[ConvNorm]) -> bool:
     """Whether `conv_norms` may take the place of these layers, all of them 1x1 and of stride 1.
 
     It may on the CPU, in full precision, outside of autocast and of graph capture, as long as nobody has
-    replaced a part of the layers or listens to one.
+    replaced a part of the layers or listens to one. Several layers must normalise alike, in one mode: a part
+    of a network may be frozen.
     """
     return (
-        x.device.type == "cpu"
+        type(x) is Tensor
+        and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and not _has_any_global_hook()  # type: ignore[no-untyped-call]
         and all(_is_plain(layer) for layer in layers)
+        and (len(layers) == 1 or len({_manner(layer) for layer in layers}) == 1)
+    )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody wants to hear when this module runs, or to change what it takes in or puts out."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
     )
 
 
@@ -184,16 +199,23 @@ def _fold_pays(x: Tensor, conv: nn.Conv2d) -> bool:
 
 def _is_plain(layer: ConvNorm) -> bool:
     """Whether a layer is made of PyTorch's own parts, keeps running statistics, and no hook is set on one."""
-    conv, norm = layer.conv, layer.norm
+    conv, norm, activation = layer.conv, layer.norm, layer.activation
     return (
         type(conv) is nn.Conv2d
+        and conv.bias is None
         and type(norm) is nn.BatchNorm2d
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None
-        and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks)
-        and not (norm._forward_hooks or norm._forward_pre_hooks or norm._backward_hooks)
+        and type(activation) in (nn.ReLU, nn.SiLU, nn.Identity)
+        and not any(has_hooks(module) for module in (layer, conv, norm, activation))
     )
+
+
+def _manner(layer: ConvNorm) -> tuple[bool, float, float | None, type[nn.Module]]:
+    """All that decides how a layer normalises and activates, its weights and statistics apart."""
+    norm = layer.norm
+    return norm.training, norm.eps, norm.momentum, type(layer.activation)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
@@ -219,7 +241,8 @@ def _count_batch(norms: Iterable[nn.BatchNorm2d]) -> None:
 def _empty(like: Tensor, channels: int) -> Tensor:
     """Uninitialised [B, channels, H, W] in channels-last order, the rest as in another tensor."""
     batch, _, height, width = like.shape
-    return torch.empty((batch, channels, height, width), dtype=like.dtype, memory_format=torch.channels_last)
+    shape = (batch, channels, height, width)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ class Resample(nn.Module):
         if self.down is not None:
             x = self.down(x)
             x = halving_pools(x, size) if self.compat == "v2" else single_pool(x, (height, width), size)
-        if self.training and _grows_by_whole_factors(x, size) and can_rewrite(x, (self.expand,)):
+        is_training = self.expand.norm.training
+        if is_training and _grows_by_whole_factors(x, size) and can_rewrite(x, (self.expand,)):
             return resize_nearest(expand_norm(x, self.expand, size=size), size)
         out: Tensor = self.expand(resize_nearest(x, size))
         return out
