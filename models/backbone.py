@@ -18,7 +18,7 @@ from spinesearch.models.blocks import build_repeats
 from spinesearch.models.feature_info import FeatureInfo, endpoint_info
 from spinesearch.models.layers import ConvNorm, build_style, check_images, max_pool_same
 from spinesearch.models.mbconv import DepthwiseResample
-from spinesearch.models.pointwise import can_rewrite, conv_norms
+from spinesearch.models.pointwise import can_rewrite, conv_norms, has_hooks
 from spinesearch.models.resample import Resample
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import OUTPUT_LEVELS, ArchSpec, ResNetSpec, load_spec
@@ -193,9 +193,8 @@ class ScalePermutedBackbone(nn.Module):
         x: Tensor
         if self.spec.is_mbconv:
             x = stem(images)
-        elif isinstance(
-            stem.activation, nn.ReLU
-        ):  # it commutes with the pool, after which there is less to do
+        elif isinstance(stem.activation, nn.ReLU) and not has_hooks(stem):
+            # It commutes with the pool, after which there is less to do.
             x = stem.activation(max_pool_same(stem.norm(stem.conv(images)), (3, 3), (2, 2)))
         else:
             x = max_pool_same(stem(images), (3, 3), (2, 2))
@@ -207,7 +206,7 @@ class ScalePermutedBackbone(nn.Module):
         """What block i takes in: the activated sum of its resampled parents and of its unresampled inputs."""
         first, second = (
             resample.rescale(squeezed.pop(resample), plan.sizes[i])
-            if isinstance(resample, Resample)
+            if isinstance(resample, Resample) and resample in squeezed
             else resample(features[parent], plan.sizes[i])
             for resample, parent in zip(self._resamples_of(i), self.spec.block(i).parents, strict=True)
         )
@@ -234,11 +233,11 @@ class ScalePermutedBackbone(nn.Module):
 
 
 def _squeeze(x: Tensor, resamples: Sequence[Resample]) -> dict[nn.Module, Tensor]:
-    """A feature squeezed for each of the resamplings that read it."""
+    """A feature squeezed for all resamplings that read it; empty where each has to do it by itself."""
     layers = [resample.squeeze for resample in resamples]
-    if len(layers) > 1 and can_rewrite(x, layers):
+    if len(layers) > 1 and not any(map(has_hooks, resamples)) and can_rewrite(x, layers):
         return dict(zip(resamples, conv_norms(x, layers), strict=True))
-    return {resample: resample.squeeze(x) for resample in resamples}
+    return {}
 
 
 def build_backbone(
