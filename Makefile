@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup search test test-slow bench-proxy bench-cost lint type format clean
+.PHONY: setup search test test-slow bench-proxy bench-cost bench-models lint type format clean
 
 setup: $(VENV)/.installed
 
@@ -30,6 +30,11 @@ bench-proxy: setup
 # Time of a cost from the spec alone, without torch: some seconds.
 bench-cost: setup
 	$(BIN)/python benchmarks/cost_speed.py
+
+# Speed of the backbones against a plain PyTorch port, each rewrite on and off: about 12 minutes on two cores that
+# do nothing else; the tables are those of docs/model-speed.md. ARGS=--quick for SpineNet-49 alone.
+bench-models: setup
+	$(BIN)/python benchmarks/model_speed.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
