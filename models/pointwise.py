@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd import forward_ad
+from torch.autograd.function import FunctionCtx
 from torch.nn.modules.module import _has_any_global_hook
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def can_rewrite(x: Tensor, layers: Sequence[ConvNorm]) -> bool:
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and forward_ad._current_level < 0  # no forward-mode differentiation is under way
         and not _has_any_global_hook()  # type: ignore[no-untyped-call]
         and all(_is_plain(layer) for layer in layers)
         and (len(layers) == 1 or len({_manner(layer) for layer in layers}) == 1)
@@ -163,15 +165,17 @@ class ExpandNorm(torch.autograd.Function):
         out = _empty(x, len(kernel))
         torch.mm(centred, torch.cat([kernel * factor[:, None], beta[:, None]], dim=1).t(), out=_row_view(out))
         mean = kernel @ row_mean
-        ctx.save_for_backward(centred, kernel, gamma, spread, inv_std)
+        ctx.save_for_backward(x, kernel, gamma, beta, centred, spread, inv_std)
+        ctx.eps = eps  # type: ignore[attr-defined]
         ctx.mark_non_differentiable(mean, variance)
         return out, mean, variance
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """Gradients of x [B, n, H, W], kernel [m, n], gamma [m] and beta [m]."""
-        centred, kernel, gamma, spread, inv_std = ctx.saved_tensors
+        x, kernel, gamma, beta, centred, spread, inv_std = ctx.saved_tensors
+        if torch.is_grad_enabled():  # asked for with create_graph: to be differentiated once more
+            return _differentiable_gradients(x, kernel, gamma, beta, ctx.eps, grad)
         num_rows, n = centred.shape[0], kernel.shape[1]
         grad_rows = _rows(grad)
         grad_affine = (centred.t() @ grad_rows).t()  # of the factored kernel, and of beta in the last column
@@ -190,6 +194,16 @@ class ExpandNorm(torch.autograd.Function):
         _row_view(grad_x).addmm_(grad_rows, factored)
         grad_kernel = (grad_kernel * factor[:, None]).addcmul_(spread, grad_variance[:, None], value=2.0)
         return grad_x, grad_kernel, grad_factor * inv_std, grad_beta, None
+
+
+def _differentiable_gradients(
+    x: Tensor, kernel: Tensor, gamma: Tensor, beta: Tensor, eps: float, grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Gradients of `ExpandNorm`'s arguments by PyTorch's own operations, which can be differentiated again."""
+    out = F.batch_norm(_images(F.linear(_rows(x), kernel), x), None, None, gamma, beta, True, 0.0, eps)
+    inputs = [tensor for tensor in (x, kernel, gamma, beta) if tensor.requires_grad]
+    found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
+    return (*(next(found) if t.requires_grad else None for t in (x, kernel, gamma, beta)), None)
 
 
 def _fold_pays(x: Tensor, conv: nn.Conv2d) -> bool:
@@ -258,4 +272,4 @@ def _row_view(x: Tensor) -> Tensor:
 def _images(rows: Tensor, like: Tensor) -> Tensor:
     """[B * H * W, C] as [B, C, H, W] in channels-last order, with the sides of another tensor."""
     batch, _, height, width = like.shape
-    return rows.view(batch, height, width, -1).permute(0, 3, 1, 2)
+    return rows.view(batch, height, width, rows.shape[1]).permute(0, 3, 1, 2)
