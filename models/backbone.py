@@ -89,8 +89,8 @@ class ScalePermutedBackbone(nn.Module):
             ("block_repeats", block_repeats),
             ("endpoints_num_filters", endpoints_num_filters),
         ):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
         self.spec = spec
         self.out_channels = endpoints_num_filters
         if activation is None:
@@ -249,20 +249,19 @@ def build_backbone(
         spec: the architecture, the name of a published one, which then also gives the defaults of all that is
             left out, or the path of a file that ends in ``.json``.
         **kwargs: the arguments of `ScalePermutedBackbone`. A ResNet takes the same, but its widths cannot be
-            scaled, nor its blocks be repeated.
+            scaled, nor its blocks be repeated, and nothing is resampled.
 
     Raises:
         ValueError: an argument is out of range, or nothing is published under this name.
     """
     arch, scaling, _ = resolve_spec(spec)
-    kwargs = asdict(scaling) | kwargs
     if isinstance(arch, ArchSpec):
-        return ScalePermutedBackbone(arch, **kwargs)
-    for name in ("filter_size_scale", "block_repeats"):
-        if (value := kwargs.pop(name)) != 1:
+        return ScalePermutedBackbone(arch, **asdict(scaling) | kwargs)
+    neutral = asdict(BackboneScaling())
+    for name in ("filter_size_scale", "block_repeats", "resample_alpha"):
+        if (value := kwargs.pop(name, neutral[name])) != neutral[name]:
             raise ValueError(f"{name}: the widths and depths of {arch.name} are fixed, got {value}")
-    del kwargs["resample_alpha"]  # a ResNet has no resamplings
-    return ResNetFPN(arch, **kwargs)
+    return ResNetFPN(arch, **{"endpoints_num_filters": scaling.endpoints_num_filters, **kwargs})
 
 
 def resolve_spec(
@@ -273,6 +272,10 @@ def resolve_spec(
         model = published(spec)
         return model.arch, model.backbone, model.head
     arch = load_spec(spec) if isinstance(spec, str | Path) else spec
+    if not isinstance(arch, ArchSpec | ResNetSpec):
+        raise TypeError(
+            f"spec: expected an ArchSpec, a published name or the path of a spec file, got {arch!r}"
+        )
     is_separable = isinstance(arch, ArchSpec) and arch.is_mbconv
     return arch, BackboneScaling(), HeadScaling(is_separable=is_separable)
 

@@ -6,6 +6,7 @@ A description is the spec as `spinesearch.space.load_spec` reads it (for a ResNe
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,8 @@ from spinesearch.models.detector import build_detector
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.models.retinanet import RetinaNet
 from spinesearch.space import ArchSpec, ResNetSpec
+from spinesearch.space.cost import backbone_cost, detector_cost
+from spinesearch.space.plan import MIN_IMAGE_SIDE
 
 _BACKBONE_ARGUMENTS: Mapping[str, type] = {
     "filter_size_scale": float,
@@ -54,10 +57,9 @@ def describe(module: nn.Module) -> dict[str, Any]:
     architecture = (
         spec.to_dict() if isinstance(spec, ArchSpec) else {"name": spec.name, "resnet_depth": spec.depth}
     )
-    return {
-        **architecture,
-        "model": {"kind": "detector" if head else "backbone", **backbone.arguments, **head},
-    }
+    types = {**_BACKBONE_ARGUMENTS, **_DETECTOR_ARGUMENTS}
+    arguments = {name: types[name](value) for name, value in {**backbone.arguments, **head}.items()}
+    return {**architecture, "model": {"kind": "detector" if head else "backbone", **arguments}}
 
 
 def build_described(description: Any) -> Backbone | RetinaNet:
@@ -66,6 +68,33 @@ def build_described(description: Any) -> Backbone | RetinaNet:
     Raises:
         ValueError: a field is missing, unknown or of a wrong type, or its value is out of range.
     """
+    kind, spec, arguments = _checked(description)
+    return build_detector(spec, **arguments) if kind == "detector" else build_backbone(spec, **arguments)
+
+
+def check_size(description: Any, *, num_numbers: int) -> None:
+    """Refuse a description of a network that is larger than its weight file, before it is built.
+
+    Args:
+        description: of a network.
+        num_numbers: that the file can hold.
+
+    Raises:
+        ValueError: as for `build_described`, or the network has more parameters than that.
+    """
+    kind, spec, arguments = _checked(description)
+    cost = detector_cost if kind == "detector" else backbone_cost
+    known = inspect.signature(cost).parameters
+    counted = cost(spec, MIN_IMAGE_SIDE, **{name: arguments[name] for name in arguments if name in known})
+    if counted.parameters > num_numbers:
+        raise ValueError(
+            f"model: a network of {counted.parameters} parameters is described, where the weight file has "
+            f"room for {num_numbers}"
+        )
+
+
+def _checked(description: Any) -> tuple[str, ArchSpec | ResNetSpec, dict[str, Any]]:
+    """Kind, architecture and arguments of a description whose fields have the right types."""
     if not isinstance(description, dict) or not isinstance(description.get("model"), dict):
         raise ValueError("model: the file has no object of this name; `save_weights` writes one")
     arguments = dict(description["model"])
@@ -90,7 +119,7 @@ def build_described(description: Any) -> Backbone | RetinaNet:
         raise ValueError(f"model: there is {has} field {different[0]!r}; a {kind} has {', '.join(needed)}")
     for name, wanted in needed.items():
         _check_type(f"model: {name}", arguments[name], wanted)
-    return build_detector(spec, **arguments) if kind == "detector" else build_backbone(spec, **arguments)
+    return kind, spec, arguments
 
 
 def _check_type(name: str, value: Any, wanted: type) -> None:

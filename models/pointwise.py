@@ -199,7 +199,7 @@ class ExpandNorm(torch.autograd.Function):
 def _differentiable_gradients(
     x: Tensor, kernel: Tensor, gamma: Tensor, beta: Tensor, eps: float, grad: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of `ExpandNorm`'s arguments by PyTorch's own operations, which can be differentiated again."""
+    """Gradients of `ExpandNorm`'s arguments by PyTorch's own operations, to be differentiated again."""
     out = F.batch_norm(_images(F.linear(_rows(x), kernel), x), None, None, gamma, beta, True, 0.0, eps)
     inputs = [tensor for tensor in (x, kernel, gamma, beta) if tensor.requires_grad]
     found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))

@@ -58,8 +58,10 @@ class ResNetFPN(nn.Module):
         compat: str = "v1",
     ) -> None:
         super().__init__()
-        if endpoints_num_filters < 1:
-            raise ValueError(f"endpoints_num_filters must be at least 1, got {endpoints_num_filters}")
+        if type(endpoints_num_filters) is not int or endpoints_num_filters < 1:
+            raise ValueError(
+                f"endpoints_num_filters must be a whole number of at least 1, got {endpoints_num_filters!r}"
+            )
         self.spec = spec
         self.out_channels = endpoints_num_filters
         style = build_style(activation, compat, bn_momentum=bn_momentum, bn_eps=bn_eps)

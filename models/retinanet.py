@@ -63,8 +63,8 @@ class RetinaNetHead(nn.Module):
             ("num_convs", num_convs, 0),
             ("num_filters", num_filters, 1),
         ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+            if type(value) is not int or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
         self.arguments: dict[str, Any] = {  # of `build_detector`; weight files record them
             "num_classes": num_classes,
             "num_anchors": num_anchors,
@@ -220,4 +220,4 @@ def _by_anchor(prediction: Tensor, size: int) -> Tensor:
     """[B, A * size, H, W] to [B, H * W * A, size]."""
     batch, channels, height, width = prediction.shape
     split = prediction.reshape(batch, channels // size, size, height, width)
-    return split.permute(0, 3, 4, 1, 2).reshape(batch, -1, size)
+    return split.permute(0, 3, 4, 1, 2).reshape(batch, height * width * (channels // size), size)

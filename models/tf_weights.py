@@ -66,7 +66,10 @@ def load_tf_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
         if name in arrays:
             raise ValueError(f"weights: {name} is given twice, with and without :0")
         if isinstance(module, RetinaNet) or not name.startswith(HEAD_SCOPE):
-            arrays[name] = np.asarray(weights[full_name])
+            try:
+                arrays[name] = np.asarray(weights[full_name])
+            except ValueError as error:  # of rows of different lengths
+                raise ValueError(f"weights: {name} is no array: {error}") from error
     check_fit(
         {name: variable.shape for name, variable in variables.items()},
         {name: array.shape for name, array in arrays.items()},

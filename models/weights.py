@@ -7,6 +7,7 @@ holds what `describe` says. Neither can carry code: nothing here unpickles.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -18,12 +19,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from spinesearch.models.description import Backbone, build_described, describe
+from spinesearch.models.description import Backbone, build_described, check_size, describe
 from spinesearch.models.fit import check_fit
 from spinesearch.models.retinanet import RetinaNet
 from spinesearch.space import pretty_json
 
 SUFFIX = ".safetensors"
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that weights may be stored in
 FORMAT_VERSION = "1"
 
 
@@ -138,7 +140,14 @@ def _header(description: dict[str, Any]) -> dict[str, str]:
         "arch_id": description.get("arch_id", description["name"]),
         "architecture": json.dumps(architecture),
         "compat": description["model"]["compat"],
+        "activation": description["model"]["activation"],
+        "description": _digest(description),
     }
+
+
+def _digest(description: dict[str, Any]) -> str:
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> dict[str, Tensor]:
@@ -157,18 +166,33 @@ def _read(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> dict[
                 {name: file.get_slice(name).get_shape() for name in names},
                 source=str(path),
             )
-            for key in ("arch_id", "architecture", "compat"):
+            for key in ("arch_id", "architecture", "compat", "activation"):
                 if stored.get(key, header[key]) != header[key]:
                     raise ValueError(f"{path}: {_difference(key, stored[key], header[key])}")
             tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ValueError(f"{path}: is damaged or no safetensors file: {error}") from error
-    for name, tensor in state.items():
-        if tensor.is_meta:
-            raise ValueError(f"module: {name} is on the meta device and has no memory to load into")
-        if tensors[name].is_floating_point() != tensor.is_floating_point():
-            raise ValueError(f"{path}: {name} holds {tensors[name].dtype} where the model has {tensor.dtype}")
-    return tensors
+    return {name: _converted(path, name, tensors[name], tensor) for name, tensor in state.items()}
+
+
+def _converted(path: Path, name: str, stored: Tensor, needed: Tensor) -> Tensor:
+    """A stored tensor's values in the dtype and on the device of the model's."""
+    if needed.is_meta:
+        raise ValueError(f"module: {name} is on the meta device and has no memory to load into")
+    is_counter = not needed.is_floating_point()
+    if stored.dtype not in ((torch.int64,) if is_counter else FLOATING):
+        raise ValueError(f"{path}: {name} holds {stored.dtype} where the model has {needed.dtype}")
+    value = stored.to(needed.device, needed.dtype)
+    if (is_counter or name.endswith("running_var")) and bool((value < 0).any()):
+        raise ValueError(f"{path}: {name} holds negative numbers")
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{path}: {name} holds numbers that are not finite in {needed.dtype}")
+    return value
+
+
+def _num_numbers(path: Path) -> int:
+    """How many numbers a weight file holds at most, by its size."""
+    return path.stat().st_size // min(dtype.itemsize for dtype in FLOATING)
 
 
 def _difference(key: str, stored: str, needed: str) -> str:
@@ -180,13 +204,23 @@ def _difference(key: str, stored: str, needed: str) -> str:
 def _load_described(path: Path) -> Backbone | RetinaNet:
     file = description_file(path)
     try:
-        module = build_described(json.loads(file.read_text(encoding="utf-8")))
+        description = json.loads(file.read_text(encoding="utf-8"))
+        if path.is_file():
+            check_size(description, num_numbers=_num_numbers(path))
+        module = build_described(description)
     except FileNotFoundError as error:
         missing = f"{file}, which belongs beside it" if path.is_file() else "such file"
         raise ValueError(f"{path}: there is no {missing}") from error
     except (ValueError, RecursionError) as error:  # also of JSON and of its encoding
         raise ValueError(f"{file}: {error}") from error
     load_weights(module, path)
+    with safe_open(path, framework="pt") as weights:
+        recorded = (weights.metadata() or {}).get("description")
+    if recorded is not None and recorded != _digest(describe(module)):
+        raise ValueError(
+            f"{file}: does not describe the network that {path.name} was saved from; "
+            "`load_weights` fills a network of your own making"
+        )
     return module.eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
@@ -55,8 +56,8 @@ def models(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = command_parser(
         "models",
-        "List the published models with parameters, multiply-adds and AP; or show one of them, or a spec\n"
-        "file, with its scaling, cost and drawing.",
+        "List the published models with parameters, multiply-adds and AP; or show one of\n"
+        "them, or a spec file, with its scaling, cost and drawing.",
         "examples:\n"
         "  spinesearch models\n"
         "  spinesearch models SpineNet-49S --input-size 512\n"
@@ -76,13 +77,15 @@ def models(arguments: list[str]) -> int:
         console.print(_all_models(options.input_size, options.num_classes))
         console.print(_notes())
         return 0
-    source = None if options.model.endswith(".json") else published(options.model)
+    is_path = options.model.endswith(".json") or os.sep in options.model
+    source = None if is_path else published(options.model)
     model = _from_file(Path(options.model)) if source is None else _from_published(source)
     if options.input_size is not None:
         model = model._replace(input_size=options.input_size)
     width = min(console.width, _MAX_LINE)
+    table = _one_model(model, source, options.num_classes)
     console.print(_heading(model, width))
-    console.print(_one_model(model, source, options.num_classes))
+    console.print(table)
     if source is not None:
         console.print(_reports(source, width))
     console.print(_drawing(model.arch, console.width))

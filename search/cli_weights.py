@@ -35,10 +35,12 @@ _HEAD_OPTIONS = {
 def import_checkpoint(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     options = _parse(arguments)
+    from spinesearch.models.backbone import resolve_spec
     from spinesearch.models.tf_checkpoint import open_checkpoint
     from spinesearch.models.weights import check_target, description_file, save_weights
 
     check_target(options.output, overwrite=options.force)
+    resolve_spec(options.model)
     checkpoint = open_checkpoint(options.checkpoint)
     origin = {"v1": "the paper's code", "v2": "the Model Garden"}
     print(

@@ -148,5 +148,5 @@ def _is_mbconv(spec: ArchSpec | ResNetSpec) -> bool:
 
 def _check_at_least(minimum: int, **arguments: int) -> None:
     for name, value in arguments.items():
-        if value < minimum:
-            raise SpecError(f"{name}: must be at least {minimum}, got {value}")
+        if type(value) is not int or value < minimum:
+            raise SpecError(f"{name}: must be a whole number of at least {minimum}, got {value!r}")

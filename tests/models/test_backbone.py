@@ -244,8 +244,8 @@ def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     [
         ({"filter_size_scale": 0.01}, r"filter_size_scale: 0.01 leaves none of 64 filters"),
         ({"resample_alpha": 0.001}, r"resample_alpha: 0.001 leaves none of 64 filters"),
-        ({"block_repeats": 0}, r"block_repeats must be at least 1, got 0"),
-        ({"endpoints_num_filters": 0}, r"endpoints_num_filters must be at least 1, got 0"),
+        ({"block_repeats": 0}, r"block_repeats must be a whole number of at least 1, got 0"),
+        ({"endpoints_num_filters": 0}, r"endpoints_num_filters must be a whole number of at least 1, got 0"),
         ({"activation": "gelu"}, r"activation: expected one of relu, swish"),
         ({"stochastic_depth_rate": 1.0}, r"below 1, got 1.0"),
     ],

@@ -107,9 +107,9 @@ def test_an_unknown_name_offers_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
-        ({"head_num_convs": -1}, "num_convs must be at least 0, got -1"),
-        ({"head_num_filters": 0}, "num_filters must be at least 1, got 0"),
+        ({"num_classes": 0}, "num_classes must be a whole number of at least 1, got 0"),
+        ({"head_num_convs": -1}, "num_convs must be a whole number of at least 0, got -1"),
+        ({"head_num_filters": 0}, "num_filters must be a whole number of at least 1, got 0"),
         ({"activation": "gelu"}, "activation: expected one of relu, swish, got 'gelu'"),
         ({"activation": ""}, "activation: expected one of relu, swish, got ''"),
     ],
@@ -126,3 +126,25 @@ def test_a_mobile_detector_runs() -> None:
     num_anchors = 2 * sum(-(-96 // 2**level) * -(-64 // 2**level) for level in (3, 4, 5, 6, 7))
     assert cls_logits.shape == (2, num_anchors, 3)
     assert box_deltas.shape == (2, num_anchors, 4)
+
+
+@pytest.mark.parametrize("spec", [49, None, ("spinenet49",)])
+def test_a_spec_of_another_type_is_told(spec) -> None:
+    with pytest.raises(TypeError, match="spec: expected an ArchSpec, a published name or the path"):
+        build_detector(spec, num_classes=2)
+
+
+def test_a_resnet_has_nothing_to_resample() -> None:
+    with torch.device("meta"):
+        build_detector("resnet50_fpn", num_classes=2, resample_alpha=0.5)  # everybody's default
+        with pytest.raises(
+            ValueError, match="resample_alpha: the widths and depths of resnet50_fpn are fixed"
+        ):
+            build_detector("resnet50_fpn", num_classes=2, resample_alpha=1.0)
+
+
+def test_an_empty_batch_gives_empty_predictions() -> None:
+    detector = build_detector("spinenet49", num_classes=2, filter_size_scale=0.125, head_num_filters=8).eval()
+    cls_logits, box_deltas = detector(torch.zeros(0, 3, 64, 64))
+    assert cls_logits.shape[0] == box_deltas.shape[0] == 0
+    assert cls_logits.shape[2] == 2

@@ -133,5 +133,5 @@ def test_what_a_resnet_does_not_have_is_refused() -> None:
     for name, value in (("filter_size_scale", 0.5), ("block_repeats", 2)):
         with pytest.raises(ValueError, match=f"{name}: .* resnet50_fpn are fixed, got {value}"):
             build_backbone("resnet50_fpn", **{name: value})
-    with pytest.raises(ValueError, match="endpoints_num_filters must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="endpoints_num_filters must be a whole number of at least 1, got 0"):
         build_backbone("resnet50_fpn", endpoints_num_filters=0)

@@ -183,5 +183,5 @@ def test_style_reaches_backbone_and_head() -> None:
 
 @pytest.mark.parametrize("name", ["num_classes", "num_anchors", "num_filters"])
 def test_counts_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, got 0"):
         RetinaNetHead(8, **{"num_classes": 2, "num_anchors": 2, name: 0})

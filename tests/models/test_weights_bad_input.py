@@ -238,3 +238,53 @@ def test_nothing_is_overwritten_unasked(saved, tmp_path):
     assert not path.exists()
     save_weights(tiny_detector(), path, overwrite=True)
     assert_same_state(load_detector(path), tiny_detector())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "head.cls_net.predict.bias",
+            float("nan"),
+            "head.cls_net.predict.bias holds numbers that are not finite",
+        ),
+        ("backbone.stem_conv.norm.running_var", -1.0, "stem_conv.norm.running_var holds negative numbers"),
+    ],
+)
+def test_numbers_that_no_network_has_are_refused(saved, tmp_path, name, value, message):
+    tensors = load_file(saved)
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, tmp_path / "w.safetensors")
+    assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", message)
+
+
+def test_numbers_too_large_for_the_networks_dtype_are_refused(saved, tmp_path):
+    tensors = load_file(saved)
+    tensors["head.cls_net.predict.bias"].fill_(1e6)
+    save_file(tensors, tmp_path / "w.safetensors")
+    assert_unchanged_by(tiny_detector(1).half(), tmp_path / "w.safetensors", "not finite in torch.float16")
+
+
+def test_weights_of_another_activation_are_refused(saved):
+    assert_unchanged_by(tiny_detector(1, activation="swish"), saved, "holds weights of activation relu")
+
+
+@pytest.mark.parametrize(("field", "value"), [("num_classes", 10**9), ("block_repeats", 10**7)])
+def test_a_description_of_a_network_larger_than_its_file_is_refused_unbuilt(saved, tmp_path, field, value):
+    description = json.loads(saved.with_suffix(".json").read_text())
+    description["model"][field] = value
+    (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
+    (tmp_path / "w.json").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match=r"w.json: model: a network of \d+ parameters is described"):
+        load_detector(tmp_path / "w.safetensors")
+
+
+def test_a_description_of_another_saving_is_refused(saved, tmp_path):
+    description = json.loads(saved.with_suffix(".json").read_text())
+    description["model"]["bn_eps"] = 0.5  # nothing in the weights tells it
+    (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
+    (tmp_path / "w.json").write_text(json.dumps(description))
+    with pytest.raises(
+        ValueError, match=r"w.json: does not describe the network that w.safetensors was saved"
+    ):
+        load_detector(tmp_path / "w.safetensors")

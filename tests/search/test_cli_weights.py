@@ -176,8 +176,8 @@ def test_what_does_not_fit_is_named_in_one_line(detector_arrays, stored, tiny_sp
         (["--block-repeats=2"], r"conv2d_8/kernel has shape .*; .*; .*; and \d+ more$"),
         (["--num-anchors=4"], "--num-anchors: must divide the 6 class scores per pixel .* got 4$"),
         (["--num-anchors=0"], "--num-anchors: must divide"),
-        (["--num-classes=0"], "num_classes must be at least 1, got 0"),
-        (["--endpoints-num-filters=0"], "endpoints_num_filters must be at least 1"),
+        (["--num-classes=0"], "num_classes must be a whole number of at least 1, got 0"),
+        (["--endpoints-num-filters=0"], "endpoints_num_filters must be a whole number of at least 1"),
     ):
         fails(command(tiny_spec, output, *HEADS, *options), f"^spinesearch: .*{message}", capsys)
     detector_arrays["retinanet/box_net/box-predict/bias"][2] = np.nan
