@@ -48,7 +48,13 @@ def test_no_rewrite_in_half_precision(training: bool, no_rewrite: None) -> None:
     network = tiny().train(training)
     with torch.autocast("cpu", torch.bfloat16):
         network(IMAGES)
+        network.endpoints["3"](torch.rand(2, network.block_channels[2], 8, 8))
     network.bfloat16()(IMAGES.bfloat16())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_no_rewrite_off_the_cpu(training: bool, no_rewrite: None) -> None:
+    tiny().train(training).to("meta")(IMAGES.to("meta"))
 
 
 def test_no_rewrite_in_an_exported_or_compiled_network(no_rewrite: None) -> None:
@@ -120,8 +126,10 @@ def hook_into(module: nn.Module, kind: str, calls: list[str]) -> None:
     ],
 )
 def test_hooks_are_called_as_in_the_plain_form(name: str, kind: str) -> None:
-    counts = []  # with swish, since full backward hooks refuse ReLU in place in either form
-    for network in (tiny(activation="swish"), PlainBackbone(tiny(activation="swish"))):
+    counts = []
+    # Full backward hooks refuse ReLU in place, in either form.
+    activation = "swish" if "backward" in kind else "relu"
+    for network in (tiny(activation=activation), PlainBackbone(tiny(activation=activation))):
         calls: list[str] = []
         hook_into(network.get_submodule(name), kind, calls)
         torch.stack([x.sum() for x in network(IMAGES).values()]).sum().backward()
