@@ -141,6 +141,7 @@ class ConvNorm(nn.Module):
             depthwise_glorot_(self.conv.weight)
         else:
             variance_scaling_(self.conv.weight)
+        use_channels_last(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] to [B, out_channels, ceil(H / stride), ceil(W / stride)]."""
@@ -160,6 +161,11 @@ class SameConv2d(nn.Conv2d):
             for side, k, s in zip(input.shape[-2:], self.kernel_size, self.stride, strict=True)
         )
         return super().forward(F.pad(input, (left, right, top, bottom)))
+
+
+def use_channels_last(conv: nn.Conv2d) -> None:
+    """Store a kernel in the order in which features run and gradients come, which saves turning them."""
+    conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 
 
 class StochasticDepth(nn.Module):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import ScalePermutedBackbone
-from spinesearch.models.layers import BN_EPS, BN_MOMENTUM, LayerStyle, depthwise_glorot_
+from spinesearch.models.layers import BN_EPS, BN_MOMENTUM, LayerStyle, depthwise_glorot_, use_channels_last
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import OUTPUT_LEVELS
 
@@ -213,6 +213,7 @@ def _conv3x3(in_channels: int, out_channels: int, *, std: float, initial_bias: f
     nn.init.normal_(conv.weight, std=std)
     assert conv.bias is not None
     nn.init.constant_(conv.bias, initial_bias)
+    use_channels_last(conv)
     return conv
 
 
