@@ -76,6 +76,17 @@ def test_first_and_second_derivatives_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradgradcheck(lambda *args: ExpandNorm.apply(*args, EPS)[0], tensors)
 
 
+def test_second_derivatives_are_those_of_the_two_operations() -> None:
+    results = []
+    for function in (lambda *args: ExpandNorm.apply(*args, EPS)[0], plain):
+        leaves = [tensor.requires_grad_() for tensor in inputs(2, 3, 7, 4, 5)]
+        gradients = torch.autograd.grad(function(*leaves).pow(3).sum(), leaves, create_graph=True)
+        penalty = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
+        results.append([*gradients, *torch.autograd.grad(penalty, leaves)])
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-9 * float(want.detach().abs().max()))
+
+
 def test_statistics_are_those_of_the_batch() -> None:
     x, kernel, gamma, beta = inputs(3, 4, 9, 5, 7)
     _, mean, variance = ExpandNorm.apply(x, kernel, gamma, beta, EPS)
