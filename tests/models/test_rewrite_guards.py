@@ -143,7 +143,10 @@ class Negative(nn.Module):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("part", ["norm", "conv", "activation", "bias", "parametrized"])
+@pytest.mark.parametrize(
+    "part",
+    ["norm", "not affine", "no statistics", "cumulative", "conv", "activation", "bias", "parametrized"],
+)
 def test_replaced_parts_do_their_work(part: str, training: bool) -> None:
     ours = tiny().double().train(training)
     plain_network = PlainBackbone(ours)
@@ -160,6 +163,12 @@ def replace(layer: nn.Module, part: str) -> None:
     match part:
         case "norm":
             layer.norm = nn.GroupNorm(1, channels).double()
+        case "not affine":
+            layer.norm = nn.BatchNorm2d(channels, affine=False).double()
+        case "no statistics":
+            layer.norm = nn.BatchNorm2d(channels, track_running_stats=False).double()
+        case "cumulative":
+            layer.norm.momentum = None
         case "conv":
             layer.conv = nn.Sequential(layer.conv, Negative())
         case "activation":
