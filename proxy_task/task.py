@@ -19,6 +19,7 @@ from spinesearch.proxy_task.batches import load_batch, one_ahead, shuffled_batch
 from spinesearch.proxy_task.data import ProxyData
 from spinesearch.proxy_task.detect import MAX_DETECTIONS, Detections, detect_objects
 from spinesearch.proxy_task.evaluate import CocoMetrics, coco_metrics
+from spinesearch.proxy_task.evaluators import find_evaluator
 from spinesearch.proxy_task.machine import find_device, keep_freed_memory, threads
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
@@ -53,6 +54,7 @@ class ProxyTask:
         self.settings = settings
         self.data = data
         self.device = find_device(settings.device)
+        find_evaluator(settings.evaluator)
         self.num_steps = settings.training_steps(len(data.train_index))
         self._anchors = make_anchors(
             side, num_scales=settings.num_scales, base_anchor=settings.base_anchor
@@ -133,7 +135,15 @@ class ProxyTask:
         batches = np.split(index, range(self.settings.batch_size, len(index), self.settings.batch_size))
         found = [self._detect(model, batch) for batch in batches]
         boxes, scores, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
-        return coco_metrics(self.data.dataset, index, boxes, scores, labels)
+        return coco_metrics(
+            self.data.dataset,
+            index,
+            boxes,
+            scores,
+            labels,
+            evaluator=self.settings.evaluator,
+            num_threads=self.settings.num_threads,
+        )
 
     def _detect(self, model: nn.Module, index: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Detections:
         """Detections in the images at these positions, padded to `MAX_DETECTIONS` rows."""
@@ -187,6 +197,7 @@ def check_settings(
             "coarsest level is one pixel then, and batch normalisation needs two values per channel; "
             "give a larger batch_size or image_size"
         )
+    find_evaluator(settings.evaluator)
     if check_device:
         find_device(settings.device)
 
