@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from spinesearch.controller.settings import RandomSettings, ReinforceSettings
-from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings
+from spinesearch.proxy_task.data_settings import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config_errors import reason, unknown_setting, wrong_type
 from spinesearch.space.build import SpineNetSettings
