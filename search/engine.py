@@ -9,7 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from spinesearch.proxy_task.data import ProxyData, open_data
 from spinesearch.search.config import RunConfig
@@ -23,6 +32,7 @@ def open_run_data(config: RunConfig, console: Console) -> ProxyData:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
@@ -41,8 +51,17 @@ def open_run_data(config: RunConfig, console: Console) -> ProxyData:
             config.data,
             image_size=config.proxy_task.image_size,
             progress=report,
-            warn=lambda message: console.print(f"warning: {message}", style="yellow"),
+            warn=lambda message: console.print(f"warning: {message}", style="yellow", soft_wrap=True),
+            tell=lambda line: console.print(line, soft_wrap=True, highlight=False),
         )
+
+
+class _Rate(ProgressColumn):
+    """Images a second."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing before it is known."""
+        return Text("" if task.speed is None else f"{task.speed:.0f} images/s")
 
 
 @contextlib.contextmanager
