@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from spinesearch.models.retinanet import RetinaNetHead
 from spinesearch.proxy_task.losses import detection_loss, focal_loss
 from spinesearch.proxy_task.matching import BACKGROUND
 
@@ -54,6 +55,45 @@ def test_extreme_logits_stay_finite() -> None:
     loss.backward()
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
+
+
+def test_huber_typed_out_in_value_and_gradient() -> None:
+    """Delta 0.1: half the square up to it, then 0.1 * (|error| - 0.05); weight 50, over 4 and (1 + 1)."""
+    table = {  # error: (value, slope)
+        0.0: (0.0, 0.0),
+        0.02: (0.0002, 0.02),
+        -0.05: (0.00125, -0.05),
+        0.1: (0.005, 0.1),
+        0.3: (0.025, 0.1),
+        -0.3: (0.025, -0.1),
+        10.0: (0.995, 0.1),
+    }
+    classes = torch.tensor([[0]])
+    present = torch.full((1, 1, 1), 100.0, dtype=torch.float64)  # sure and right: costs nothing
+    code = torch.tensor([[[0.3, -0.2, 0.1, 0.7]]])
+    for place in range(4):
+        for error, (value, slope) in table.items():
+            deltas = code.clone()
+            deltas[..., place] += error
+            deltas.requires_grad_()
+            loss = detection_loss(present, deltas, classes, code)
+            assert float(loss.detach()) == pytest.approx(50 * value / (4 * 2), abs=2e-6)
+            (gradient,) = torch.autograd.grad(loss, deltas)
+            expected = torch.zeros(4)
+            expected[place] = 50 * slope / (4 * 2)
+            assert_close(gradient[0, 0], expected, rtol=0, atol=5e-6)
+
+
+def test_a_new_head_is_sure_of_nothing() -> None:
+    """The class bias is -log(99): every score is one in a hundred, and every logit costs what that costs."""
+    head = RetinaNetHead(8, num_classes=2, num_anchors=3, num_convs=0, num_filters=8)
+    bias = head.cls_net.predict.bias
+    assert_close(bias, torch.full_like(bias, -4.59511985))
+    loss = detection_loss(
+        bias.view(1, 3, 2), torch.zeros(1, 3, 4), torch.full((1, 3), BACKGROUND), torch.zeros(1, 3, 4)
+    )
+    # 6 absent classes: 0.75 * 0.01 ** 1.5 * -log(0.99) each, over 0 + 1.
+    assert_close(loss.detach(), torch.tensor(6 * 0.75 * 0.001 * 0.01005034))
 
 
 def test_detection_loss_normalises_over_the_batch() -> None:
