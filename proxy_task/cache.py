@@ -12,7 +12,6 @@ from pathlib import Path
 from spinesearch.proxy_task.errors import DataError
 
 MOVE_HINT = "set data.cache_dir or $SPINESEARCH_CACHE to a folder elsewhere"
-_GB = 1e9
 
 
 def default_cache_dir() -> Path:
@@ -95,8 +94,8 @@ def check_free_space(folder: Path, num_bytes: int, what: str, hint: str = "") ->
     free = free_space(folder)
     if free < num_bytes:
         raise DataError(
-            f"cache folder {folder}: {what} needs {gigabytes(num_bytes)}, {gigabytes(free)} are free; "
-            f"free some space, {hint}or {MOVE_HINT}"
+            f"cache folder {folder}: {what} needs {readable_bytes(num_bytes)}, {readable_bytes(free)} are "
+            f"free; free some space, {hint}or {MOVE_HINT}"
         )
 
 
@@ -105,9 +104,9 @@ def free_space(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def gigabytes(num_bytes: float) -> str:
-    """A number of bytes for people: ``93.03 GB``."""
-    return f"{num_bytes / _GB:.2f} GB"
+def readable_bytes(num_bytes: float) -> str:
+    """A number of bytes for people: ``93.03 GB``, ``7.9 MB``."""
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,9 +20,9 @@ from spinesearch.proxy_task.cache import (
     MOVE_HINT,
     check_free_space,
     free_space,
-    gigabytes,
     partial_path,
     publish,
+    readable_bytes,
     remove,
 )
 from spinesearch.proxy_task.coco import check_none_missing, file_stats, read_coco
@@ -115,7 +115,7 @@ def build_pack(
     num_bytes = sum(file.stat().st_size for file in path.iterdir())
     tell(
         f"packed {len(stats)} images in {seconds:.0f} s ({len(stats) / seconds:.0f} images/s): "
-        f"{gigabytes(num_bytes)} in {path}"
+        f"{readable_bytes(num_bytes)} in {path}"
     )
 
 
@@ -139,20 +139,19 @@ class _Build:
         side, storage, num_images = self.source.image_size, self.source.storage, len(self.sizes)
         raw, free = num_images * side * side * 3, free_space(folder)
         what = f"packing {num_images} images at {side} x {side} pixels"
-        where = f"into {folder.parent}, {gigabytes(free)} are free"
+        where = f"into {folder.parent}, {readable_bytes(free)} are free"
         records = self._records_bytes()
         if isinstance(storage, JpegStorage):
-            jpegs = self._estimated_bytes(storage)
-            tell(f"{what}: about {gigabytes(jpegs + records)} of JPEGs (raw: {gigabytes(raw)}) {where}")
-            check_free_space(folder.parent, round(_ESTIMATE_MARGIN * jpegs) + records, what)
+            jpegs = self._estimated_bytes(storage) + records
+            tell(f"{what}: about {readable_bytes(jpegs)} of JPEGs {where} (raw: {readable_bytes(raw)})")
+            check_free_space(folder.parent, round(_ESTIMATE_MARGIN * jpegs), what)
             return
         hint = ""
         if raw > min(free, _WORTH_A_HINT):
-            jpegs = self._estimated_bytes(JpegStorage(DEFAULT_JPEG_QUALITY))
-            hint = f"set data.storage=jpeg (about {gigabytes(jpegs + records)}), "
-        advice = f" ({hint.removesuffix(', ')} for less)" if hint else ""
-        tell(f"{what}: {gigabytes(raw + records)} of raw pixels{advice} {where}")
-        check_free_space(folder.parent, raw + records, what, hint)
+            jpegs = self._estimated_bytes(JpegStorage(DEFAULT_JPEG_QUALITY)) + records
+            hint = f"set data.storage=jpeg (about {readable_bytes(jpegs)})"
+        tell(f"{what}: {readable_bytes(raw + records)} of raw pixels {where}{hint and f'; {hint} for less'}")
+        check_free_space(folder.parent, raw + records, what, hint and f"{hint}, ")
 
     def write_images(self, folder: Path, progress: Callable[[int, int], None]) -> dict[int, str]:
         """Writes what is stored of every image that can be used; why others cannot, by their position.
