@@ -23,6 +23,7 @@ from spinesearch.proxy_task.evaluators import find_evaluator
 from spinesearch.proxy_task.machine import find_device, keep_freed_memory, threads
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
+from spinesearch.proxy_task.stopwatch import Lap, no_lap
 from spinesearch.proxy_task.train import TrainingDiverged, predict, recalibrate_batch_norm, train
 from spinesearch.space import ArchSpec
 from spinesearch.space.widths import LEVEL_FILTERS, MBCONV_LEVEL_FILTERS
@@ -30,6 +31,8 @@ from spinesearch.space.widths import LEVEL_FILTERS, MBCONV_LEVEL_FILTERS
 # What one seed is split into, so that no part's draws shift another's: every candidate sees the same images
 # in the same order under the same augmentation, whatever its initialisation consumes.
 _INIT, _ORDER, _AUGMENTATION, _RECALIBRATION = range(4)
+
+PHASES = ("build", "recalibration", "evaluation")  # of a candidate's time, besides the steps of its training
 
 
 class ProxyTask:
@@ -61,7 +64,12 @@ class ProxyTask:
         ).to(self.device)
 
     def score(
-        self, spec: ArchSpec, seed: int, *, on_step: Callable[[int, float], None] | None = None
+        self,
+        spec: ArchSpec,
+        seed: int,
+        *,
+        on_step: Callable[[int, float], None] | None = None,
+        lap: Lap = no_lap,
     ) -> TaskResult:
         """Result of this candidate: built, trained, evaluated.
 
@@ -72,6 +80,7 @@ class ProxyTask:
             spec: the backbone.
             seed: decides initialisation, order of the images and augmentation; at least 0.
             on_step: called with (step, loss), on the CPU after every step.
+            lap: called at the end of each of `PHASES`; in their midst those of every training step.
 
         Raises:
             TrainingDiverged: the loss stopped being finite. The error holds on to no tensor.
@@ -79,12 +88,14 @@ class ProxyTask:
         cuda = [self.device] if self.device.type == "cuda" else []
         with threads(self.settings.num_threads), torch.random.fork_rng(devices=cuda):
             try:
-                return self._score(spec, seed, on_step)
+                return self._score(spec, seed, on_step, lap)
             except TrainingDiverged as error:
                 # The frames below hold the model; without them its memory is free as soon as this returns.
                 raise error.with_traceback(None) from None
 
-    def _score(self, spec: ArchSpec, seed: int, on_step: Callable[[int, float], None] | None) -> TaskResult:
+    def _score(
+        self, spec: ArchSpec, seed: int, on_step: Callable[[int, float], None] | None, lap: Lap
+    ) -> TaskResult:
         start = time.perf_counter()
         _seed_global(
             _stream_seed(seed, _INIT), self.device
@@ -92,6 +103,7 @@ class ProxyTask:
         model = build_detector(spec, self.settings, num_classes=self.data.num_classes)
         num_multiply_adds = count_multiply_adds(model, self.settings.image_size)
         model.to(self.device)
+        lap("build")
 
         train_start = time.perf_counter()
         loss = train(
@@ -102,12 +114,15 @@ class ProxyTask:
             num_steps=self.num_steps,
             generator=_generator(seed, _AUGMENTATION),
             on_step=on_step,
+            lap=lap,
         )
         train_seconds = time.perf_counter() - train_start
         if num_batches := self.settings.bn_recalibration_batches:
             batches = self._train_batches(num_batches, seed, _RECALIBRATION)
             recalibrate_batch_norm(model, batches, self.settings)
+        lap("recalibration")
         metrics = self.evaluate(model)
+        lap("evaluation")
         assert metrics.ap is not None, "open_data sees to it that there are held-out objects"
         assert metrics.ap50 is not None
         assert metrics.ap75 is not None

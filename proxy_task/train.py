@@ -12,9 +12,14 @@ from spinesearch.proxy_task.losses import detection_loss
 from spinesearch.proxy_task.matching import make_targets
 from spinesearch.proxy_task.optim import FlatOptimizer, learning_rate
 from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.proxy_task.stopwatch import Lap, no_lap
 
 # Reading the loss waits for the device. On the CPU that costs nothing; on CUDA it would stall every step.
 CUDA_CHECK_EVERY = 50
+
+# Of a training step, in order: waiting for the batch, and what is done with it. The last one ends when its
+# loss and gradient are known to be finite.
+STEP_PHASES = ("data", "augmentation", "targets", "forward", "loss", "backward", "optimizer")
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818 - it says what happened
@@ -42,6 +47,7 @@ def train(
     num_steps: int,
     generator: torch.Generator,
     on_step: Callable[[int, float], None] | None = None,
+    lap: Lap = no_lap,
 ) -> float:
     """Mean loss over the last tenth of training; the model is trained in place and left in training mode.
 
@@ -53,6 +59,7 @@ def train(
         num_steps: length of training.
         generator: decides the augmentation; on the CPU.
         on_step: called with (step, loss) after each step whose loss was read.
+        lap: called at the end of each of `STEP_PHASES`, in that order, in every step.
 
     Raises:
         TrainingDiverged: at once on the CPU, within `CUDA_CHECK_EVERY` steps on CUDA.
@@ -63,16 +70,24 @@ def train(
     check_every = CUDA_CHECK_EVERY if anchors.is_cuda else 1
     model.train()
     for step, raw in enumerate(batches):
+        lap("data")
         batch = _augment(raw, settings, generator)
+        lap("augmentation")
         classes, codes = make_targets(anchors, batch.boxes, batch.labels)
+        lap("targets")
         cls_logits, box_deltas = predict(model, batch.images, settings)
+        lap("forward")
         loss = detection_loss(cls_logits, box_deltas, classes, codes)
-        norms[step] = optimizer.step(loss, learning_rate(step, num_steps, settings))
+        lap("loss")
+        torch.autograd.backward(loss)
+        lap("backward")
+        norms[step] = optimizer.step(learning_rate(step, num_steps, settings))
         losses[step] = loss.detach()
         if (step + 1) % check_every == 0 or step + 1 == num_steps:
             _check_finite(losses + norms, first_step=step + 1 - check_every)
             if on_step is not None:
                 on_step(step, float(losses[step]))
+        lap("optimizer")
     return float(losses[-max(1, num_steps // 10) :].mean())
 
 
