@@ -61,6 +61,6 @@ class Stopwatch:
         if not self._is_cuda:
             self._times.append(time.perf_counter())
             return
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         self._events.append(event)

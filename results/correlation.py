@@ -61,7 +61,8 @@ class CorrelationReport:
         rates: by side, how long its trainings took; None before the first.
         reliability: by side, the intraclass correlation of the means over its seeds; None for one seed.
         rows: each metric against itself, the reward first; then the others against the reward of side b.
-        best_rank: place on side b, from 1, of the architecture that side a puts first; None before any.
+        best_rank: place on side b, from 1, of the architecture that side a puts first; None if it puts
+            none first.
     """
 
     num_archs: int
@@ -89,7 +90,8 @@ def correlation_report(study: Study) -> CorrelationReport:
     pairs = [(metric, metric) for metric in study.metrics]
     pairs += [(metric, reward) for metric in study.metrics if metric != reward]
     a, b = both_sides(study, reward, reward)
-    best_rank = None if not len(a) else int((b > b[np.argmax(a)]).sum()) + 1
+    # Where side a scores all alike, none is its best.
+    best_rank = int((b > b[np.argmax(a)]).sum()) + 1 if len(a) and np.ptp(a) > 0 else None
     rows = (_correlation(study, metric_a, metric_b) for metric_a, metric_b in pairs)
     return CorrelationReport(
         num_archs=study.num_archs,
@@ -147,7 +149,8 @@ def _reliability(study: Study, side: str) -> float | None:
 
 def correlation_table(report: CorrelationReport) -> Table:
     """The report's rows; 80 columns wide at most."""
-    title = f"{report.num_archs} architectures, {report.num_seeds} seeds a side"
+    seeds = "1 seed" if report.num_seeds == 1 else f"{report.num_seeds} seeds"
+    title = f"{report.num_archs} architectures, {seeds} a side"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for name in ("a", "b"):
         table.add_column(name, no_wrap=True)
