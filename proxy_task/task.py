@@ -20,11 +20,12 @@ from spinesearch.proxy_task.data import ProxyData
 from spinesearch.proxy_task.detect import MAX_DETECTIONS, Detections, detect_objects
 from spinesearch.proxy_task.evaluate import CocoMetrics, coco_metrics
 from spinesearch.proxy_task.evaluators import find_evaluator
+from spinesearch.proxy_task.failures import released
 from spinesearch.proxy_task.machine import find_device, keep_freed_memory, threads
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
 from spinesearch.proxy_task.stopwatch import Lap, no_lap
-from spinesearch.proxy_task.train import TrainingDiverged, predict, recalibrate_batch_norm, train
+from spinesearch.proxy_task.train import predict, recalibrate_batch_norm, train
 from spinesearch.space import ArchSpec
 from spinesearch.space.widths import LEVEL_FILTERS, MBCONV_LEVEL_FILTERS
 
@@ -83,15 +84,16 @@ class ProxyTask:
             lap: called at the end of each of `PHASES`; in their midst those of every training step.
 
         Raises:
-            TrainingDiverged: the loss stopped being finite. The error holds on to no tensor.
+            TrainingDiverged: the loss stopped being finite.
+            OutOfMemory: the candidate needs more memory than there is.
+            Exception: whatever else went wrong. No error holds on to a tensor, and this task stays usable.
         """
         cuda = [self.device] if self.device.type == "cuda" else []
         with threads(self.settings.num_threads), torch.random.fork_rng(devices=cuda):
             try:
                 return self._score(spec, seed, on_step, lap)
-            except TrainingDiverged as error:
-                # The frames below hold the model; without them its memory is free as soon as this returns.
-                raise error.with_traceback(None) from None
+            except Exception as error:
+                raise released(error, self.device) from None
 
     def _score(
         self, spec: ArchSpec, seed: int, on_step: Callable[[int, float], None] | None, lap: Lap
