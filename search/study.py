@@ -22,7 +22,7 @@ from spinesearch.search.scorer import Job, Scorer
 from spinesearch.space import SearchSpace
 
 _TICK_S = 0.5  # how often observers hear that time passes
-_MAX_DRAWS_PER_ARCH = 1000  # until a space is taken to have no further architectures
+_MAX_DRAWS_PER_ARCH = 200  # until a space is taken to have no further architectures
 
 Arch = tuple[tuple[int, ...], str]
 """Tokens and arch_id of an architecture."""
