@@ -23,7 +23,15 @@ class OutOfMemory(RuntimeError):  # noqa: N818 - it says what happened
     """The candidate needs more memory than there is; the text is one line."""
 
 
-def released(error: Exception, device: torch.device) -> Exception:
+class DeviceLost(SystemExit):
+    """The device answers nothing more in this process, as after an illegal access or a failed assertion.
+
+    Not the candidate's own failure, and none of its successors would fare better, so it ends the process: a
+    worker's is replaced and the candidate tried again.
+    """
+
+
+def released(error: Exception, device: torch.device) -> Exception | DeviceLost:
     """The error to raise instead, which holds nothing of the candidate; memory is free when this returns.
 
     An error's traceback holds every frame that it came through, and these the model, its gradients and its
@@ -36,9 +44,10 @@ def released(error: Exception, device: torch.device) -> Exception:
         device: what the candidate ran on.
 
     Returns:
-        The same error, or an `OutOfMemory` for any of the errors that the end of memory is told by.
+        The same error, or an `OutOfMemory` for any of the errors that the end of memory is told by, or a
+        `DeviceLost`.
     """
-    outcome: Exception = error
+    outcome: Exception | DeviceLost = error
     if is_out_of_memory(error):
         text = " ".join(str(error).split()) or type(error).__name__
         outcome = OutOfMemory(f"out of memory: {text}"[:_MAX_REASON])
@@ -47,7 +56,12 @@ def released(error: Exception, device: torch.device) -> Exception:
     _forget_frames(error)
     gc.collect()  # cycles, as between a hook and its module
     if device.type == "cuda":
-        torch.cuda.empty_cache()
+        try:
+            torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()
+        except RuntimeError:
+            text = " ".join(str(error).split())
+            return DeviceLost(f"device {device} is lost: {type(error).__name__}: {text}"[:_MAX_REASON])
     return outcome
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from spinesearch.proxy_task.failures import OutOfMemory, is_out_of_memory, released
+from spinesearch.proxy_task.failures import DeviceLost, OutOfMemory, is_out_of_memory, released
 
 CPU = torch.device("cpu")
 ABSURD = 2**60  # bytes, an exabyte
@@ -130,3 +130,18 @@ def test_without_it_the_error_holds_the_model() -> None:
     del caught
     gc.collect()
     assert models[0]() is None
+
+
+def test_a_device_that_is_lost_ends_the_process(monkeypatch) -> None:
+    def synchronize(device: torch.device) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    outcome = released(ValueError("bad\nindex"), torch.device("cuda", 0))
+    assert isinstance(outcome, DeviceLost)
+    assert not isinstance(outcome, Exception)  # or it would be taken for the candidate's failure
+    assert str(outcome) == "device cuda:0 is lost: ValueError: bad index"
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    error = ValueError("bad index")
+    assert released(error, torch.device("cuda", 0)) is error
