@@ -5,6 +5,8 @@ Shapes: B images, A anchors, K classes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,7 +28,8 @@ def focal_loss(
 
     With p the probability given to what is true (present or absent), each entry costs
     ``-weight * (1 - p) ** gamma * log(p)``, where weight is alpha for the present and 1 - alpha for the
-    absent.
+    absent. All entries are counted as absent, and then one entry of each matched anchor is put right: next to
+    nothing is present, and no other tensor of the logits' size is made.
 
     Args:
         logits: `[..., A, K]`.
@@ -34,12 +37,37 @@ def focal_loss(
         alpha: weight of the present class.
         gamma: how much the easy is discounted; 0 gives the weighted binary cross-entropy.
     """
-    is_present = classes.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)
-    wrong = torch.where(is_present, -logits, logits)  # logit of being wrong: 1 - p = sigmoid(wrong)
-    cost = F.softplus(wrong)  # -log(p)
-    discount = ((wrong - cost) * gamma).exp()  # (1 - p) ** gamma, with log(sigmoid(x)) = x - softplus(x)
-    weight = torch.where(is_present, alpha, 1 - alpha)
-    return (weight * cost * discount).sum()
+    own = logits.gather(-1, classes.clamp(min=0).unsqueeze(-1)).squeeze(-1)  # [..., A], the present one's
+    correction = alpha * _absent_cost(-own, gamma) - (1 - alpha) * _absent_cost(own, gamma)
+    absent: Tensor = _SumOfAbsentCost.apply(logits, gamma)  # type: ignore[no-untyped-call]
+    return (1 - alpha) * absent + torch.where(classes != BACKGROUND, correction, 0.0).sum()
+
+
+def _absent_cost(logits: Tensor, gamma: float) -> Tensor:
+    """What each logit costs, unweighted, where its class is absent; with -logits, where it is present."""
+    cost = F.softplus(logits)  # -log(p)
+    return cost * ((logits - cost) * gamma).exp()  # (1 - p) ** gamma, with log(sigmoid(x)) = x - softplus(x)
+
+
+class _SumOfAbsentCost(torch.autograd.Function):
+    """The sum of `_absent_cost`, with its gradient made in the same pass and nothing else kept for later."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, gamma: float) -> Tensor:
+        cost = F.softplus(logits)
+        log_score = logits - cost
+        discount = (log_score * gamma).exp_()
+        score = log_score.exp_()
+        total = (cost * discount).sum()
+        # d/dx of softplus(x) * sigmoid(x) ** gamma
+        gradient = (1 - score).mul_(cost).mul_(gamma).add_(score).mul_(discount)
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_output, None
 
 
 def detection_loss(cls_logits: Tensor, box_deltas: Tensor, classes: Tensor, codes: Tensor) -> Tensor:

@@ -42,6 +42,22 @@ def test_is_the_formula_of_the_paper() -> None:
     assert torch.autograd.gradcheck(lambda x: focal_loss(x, classes), logits)
 
 
+def test_is_the_plain_form_in_value_and_gradient() -> None:
+    """In float32, from sure and wrong to sure and right, matched anchors few or all."""
+    generator = torch.Generator().manual_seed(2)
+    for share in (0.0, 0.02, 1.0):
+        logits = (6 * torch.randn(4, 300, 20, generator=generator)).requires_grad_()
+        classes = torch.randint(20, (4, 300), generator=generator)
+        classes = torch.where(torch.rand(4, 300, generator=generator) < share, classes, BACKGROUND)
+        truth = F.one_hot(classes + 1, 21)[..., 1:].bool()
+        log_p = F.logsigmoid(torch.where(truth, logits, -logits))
+        plain = -(torch.where(truth, 0.25, 0.75) * (1 - log_p.exp()) ** 1.5 * log_p).sum()
+        lean = focal_loss(logits, classes)
+        assert_close(lean, plain, rtol=1e-5, atol=0)
+        found, expected = (torch.autograd.grad(loss, logits)[0] for loss in (lean, plain))
+        assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_typed_out_values() -> None:
     # One anchor of class 1 of 2 at logit 0: (1 - p_t) ** 1.5 = 0.353553 and -log(p_t) = 0.693147 throughout.
     value = focal_loss(torch.zeros(1, 2), torch.tensor([1]))
