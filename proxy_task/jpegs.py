@@ -49,30 +49,38 @@ class JpegImages:
             DataError: a JPEG is damaged.
         """
         positions = np.atleast_1d(index)
-        out = np.zeros((len(positions), *self.shape[1:]), np.uint8)
-        parts = np.array_split(np.arange(len(positions)), min(len(positions), num_threads()) or 1)
-        if len(parts) == 1:
-            self._decode(positions, out, parts[0])
-        else:
-            list(_pool().map(lambda part: self._decode(positions, out, part), parts))
+        out = np.empty((len(positions), *self.shape[1:]), np.uint8)
+        self.read(positions, out)
         return out if np.ndim(index) else out[0]
 
-    def _decode(
-        self, positions: npt.NDArray[np.int64], out: npt.NDArray[np.uint8], part: npt.NDArray[np.int64]
-    ) -> None:
-        """Decodes the images of these rows of a batch into it."""
+    def read(self, index: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> None:
+        """Decodes the images at these positions `[B]` into `out`, `[B, S, S, 3]`.
+
+        Raises:
+            DataError: a JPEG is damaged.
+        """
+        num_parts = min(len(index), num_threads())
+        if num_parts <= 1:
+            self._decode(index, out)
+            return
+        parts = zip(np.array_split(index, num_parts), np.array_split(out, num_parts), strict=True)
+        list(_pool().map(lambda part: self._decode(*part), parts))
+
+    def _decode(self, index: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> None:
         decode = _decoder()
-        for row in part.tolist():
-            i = int(positions[row])
+        for i, square in zip(index.tolist(), out, strict=True):
             try:
                 pixels = decode(self._jpegs[i])
-                out[row, : pixels.shape[0], : pixels.shape[1]] = pixels
+                height, width, _ = pixels.shape
+                square[:height, :width] = pixels
             except (OSError, ValueError) as error:
                 folder = getattr(self._jpegs.flat, "filename", "the pack")
                 raise DataError(
                     f"{folder}: image {i} is damaged ({' '.join(str(error).split())}); delete the folder it "
                     "is in, and the next search packs the images again"
                 ) from error
+            square[height:] = 0
+            square[:height, width:] = 0
 
 
 def num_threads() -> int:

@@ -126,7 +126,7 @@ def _entry_name(source: PackSource) -> str:
             f"annotation file {path}: cannot be read ({error.strerror}); "
             "expected a COCO detection file such as instances_train2017.json"
         ) from error
-    facts = [PACK_VERSION, annotations, os.path.abspath(source.images_dir), source.skip_broken]
+    facts = [PACK_VERSION, annotations, os.path.realpath(source.images_dir), source.skip_broken]
     digest = hashlib.blake2b(json.dumps(facts).encode()).hexdigest()[:24]
     return f"{_kind(source.image_size, source.storage)}-{digest}"
 
