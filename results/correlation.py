@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from spinesearch.results.statistics import (
@@ -19,6 +18,7 @@ from spinesearch.results.statistics import (
     variance_components,
 )
 from spinesearch.results.study import Rate, Study
+from spinesearch.results.tables import narrow_table
 
 _TOO_LONG = 60  # characters of a side's settings in a line
 
@@ -151,7 +151,7 @@ def correlation_table(report: CorrelationReport) -> Table:
     """The report's rows; 80 columns wide at most."""
     seeds = "1 seed" if report.num_seeds == 1 else f"{report.num_seeds} seeds"
     title = f"{report.num_archs} architectures, {seeds} a side"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table = narrow_table(title)
     for name in ("a", "b"):
         table.add_column(name, no_wrap=True)
     for name in ("archs", "tau-b", "95 % interval", "rho", "95 % interval"):

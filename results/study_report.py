@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +21,7 @@ from spinesearch.results.correlation import (
 from spinesearch.results.plots import scatter_plot
 from spinesearch.results.statistics import Floats
 from spinesearch.results.study import Study
-from spinesearch.results.tables import failures
+from spinesearch.results.tables import failures, narrow_table
 from spinesearch.results.variance import variance_notes, variance_report, variance_table, verdict
 from spinesearch.space import pretty_json
 
@@ -47,7 +46,7 @@ def arch_table(study: Study, *, top: int) -> Table:
     means = study.mean_scores(sides[-1], metric)
     order = [i for i in np.argsort(-means, kind="stable") if np.isfinite(means[i])][:top]
     title = f"best {len(order)} of {len(study.arch_ids)}"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table = narrow_table(title)
     for name in ("rank", "arch_id"):
         table.add_column(name, justify="right" if name == "rank" else "left", no_wrap=True)
     for side in sides:

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from spinesearch.results.statistics import (
@@ -17,6 +16,7 @@ from spinesearch.results.statistics import (
     variance_components,
 )
 from spinesearch.results.study import Rate, Study
+from spinesearch.results.tables import narrow_table
 
 TARGET_ICC = (
     0.9  # what the default proxy task is held to: nine tenths of the variance are worth learning from
@@ -100,7 +100,7 @@ def variance_report(study: Study) -> VarianceReport:
 def variance_table(report: VarianceReport) -> Table:
     """The report's rows; 80 columns wide at most."""
     title = f"{report.num_archs} architectures x {report.num_seeds} seeds"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table = narrow_table(title)
     table.add_column("metric", no_wrap=True)
     for name in ("mean", "sd within", "sd between", "ICC", "95 % interval", "one seed"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -100,11 +100,10 @@ def _candidate(path: Path | None) -> ArchSpec:
 
 def bench_table(result: BenchResult) -> Table:
     """Milliseconds of a step by phase, and of what is done once; 80 columns wide at most."""
-    from rich import box
-    from rich.table import Table
+    from spinesearch.results.tables import narrow_table
 
     title = f"a step of {result.batch_size} images: {result.num_steps} steps on {result.device}"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table = narrow_table(title)
     table.add_column("phase", no_wrap=True)
     for name in ("median ms", "5th to 95th percentile", "share"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -123,14 +122,15 @@ def bench_lines(result: BenchResult) -> list[str]:
         for name, seconds in result.overhead.items()
     )
     where = "tensors on the device" if result.device == "cuda" else "the process"
-    share = 100 * result.flops_per_s / result.matmul_flops_per_s
+    rate, madds = result.flops_per_s, result.multiply_adds / 1e6
+    share = 100 * rate / result.matmul_flops_per_s
     return [
         f"{result.images_per_s:.0f} training images/s",
         f"a candidate of {result.full_steps} steps: {result.candidate_seconds:.1f} s, of which",
         f"  {once}",
         f"peak memory of {where}: {result.peak_memory / 2**30:.2f} GiB",
-        f"{result.multiply_adds / 1e6:.0f} M multiply-adds an image: {_rate(result.flops_per_s)} in training,",
-        f"  {share:.1f} % of the {_rate(result.matmul_flops_per_s)} of a large {result.dtype} matrix product",
+        f"{madds:.0f} M multiply-adds an image: {_rate(rate)} in training, {share:.1f} % of",
+        f"  the {_rate(result.matmul_flops_per_s)} of a large {result.dtype} matrix product",
     ]
 
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from fake_search import SPACE, FakeScorer
 
 from spinesearch.results.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.run import Run
+from spinesearch.results.study import Study
 from spinesearch.search.observer import SearchObserver
 from spinesearch.search.scorer import Scorer
 from spinesearch.search.study import Known, StudyPlan, run_study, sample_architectures
@@ -32,7 +33,12 @@ def plan(kind: str = "variance", *, archs: int = 6, seeds: int = 3) -> StudyPlan
 
 def run_event(wanted: StudyPlan, **fields: Any) -> dict[str, Any]:
     """The first event of a study, with what reports need."""
-    config = {"search": {"reward_metric": "ap"}, "seed": wanted.seed, "proxy_task": {}, "data": {}}
+    config: dict[str, Any] = {
+        "search": {"reward_metric": "ap"},
+        "seed": wanted.seed,
+        "proxy_task": {},
+        "data": {},
+    }
     study: dict[str, Any] = {
         "kind": wanted.kind,
         "num_archs": wanted.num_archs,
@@ -74,6 +80,34 @@ def carry_out(
             known=known,
         )
         return run
+
+
+def made(kind: str, scores: Mapping[str, Sequence[Sequence[Mapping[str, float] | None]]]) -> Study:
+    """A finished study with these metrics, by side, architecture and seed; None where a training failed.
+
+    A training took 10 s on side b and 2 s elsewhere, one after the other.
+    """
+    first = next(iter(scores.values()))
+    wanted = plan(kind, archs=len(first), seeds=len(first[0]))
+    places = {"machine": "a machine", "version": "1", "torch": "2", "python": "3", "command": "spinesearch x"}
+    run = Run()
+    run.apply(run_event(wanted, **places, time=0.0))
+    now, results = 0.0, []
+    for side, rows in scores.items():
+        for arch, row in enumerate(rows):
+            for seed, metrics in zip(wanted.seeds(side), row, strict=True):
+                trial = len(run.trials)
+                proposed = {"side": side, "seed": seed, "tokens": [], "arch_id": f"{arch:012x}"}
+                run.apply({"event": "propose", "trial": trial, **proposed})
+                now += (seconds := 10.0 if side == "b" else 2.0)
+                result = {"event": "result", "trial": trial, "seconds": seconds, "time": now}
+                ended = {"status": "failed", "reason": "it broke", "reward": 0.0}
+                if metrics is not None:
+                    ended = {"status": "completed", "metrics": dict(metrics), "reward": metrics["ap"]}
+                results.append(result | ended)
+    for result in results:
+        run.apply(result)
+    return Study(run)
 
 
 def serve() -> None:
