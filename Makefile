@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup search test test-slow bench-proxy bench-cost bench-eval lint type format clean
+.PHONY: setup search test test-slow bench-proxy bench-cost bench-eval bench-data lint type format clean
 
 setup: $(VENV)/.installed
 
@@ -34,6 +34,10 @@ bench-cost: setup
 # Time of COCO AP by each evaluator, 5,000 images of 100 detections: six minutes, nearly all of them pycocotools'.
 bench-eval: setup
 	$(BIN)/python benchmarks/evaluators_speed.py $(ARGS)
+
+# What data cost: packing, JPEGs, batches. ARGS="IMAGES_FOLDER ANNOTATION_FILE [IMAGE_SIZE ...]".
+bench-data: setup
+	$(BIN)/python benchmarks/data_speed.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

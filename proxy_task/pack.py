@@ -142,13 +142,14 @@ def _open_current(path: Path, source: PackSource) -> Pack | None:
         DataError: there is no folder of images.
     """
     pack = _open(path, source)
-    names = ragged_texts([image.file_name for image in pack.skipped]) if pack else None
-    if pack is None or names is None:
+    if pack is None:
         return None
-    used = file_stats(source.images_dir, pack.dataset.images.names)
-    skipped = file_stats(source.images_dir, names)
-    is_current = np.array_equal(used, open_array(path, "file_stats")) and np.array_equal(
-        skipped, np.array([image[2:] for image in pack.skipped], np.int64).reshape(-1, 2)
+    skipped_names = ragged_texts([image.file_name for image in pack.skipped])
+    skipped_stats = [(image.num_bytes, image.changed_ns) for image in pack.skipped]
+    is_current = np.array_equal(
+        file_stats(source.images_dir, pack.dataset.images.names), open_array(path, "file_stats")
+    ) and np.array_equal(
+        file_stats(source.images_dir, skipped_names), np.array(skipped_stats, np.int64).reshape(-1, 2)
     )
     return pack if is_current else None
 
