@@ -39,30 +39,28 @@ def focal_loss(
     """
     own = logits.gather(-1, classes.clamp(min=0).unsqueeze(-1)).squeeze(-1)  # [..., A], the present one's
     correction = alpha * _absent_cost(-own, gamma) - (1 - alpha) * _absent_cost(own, gamma)
-    absent: Tensor = _SumOfAbsentCost.apply(logits, gamma)  # type: ignore[no-untyped-call]
-    return (1 - alpha) * absent + torch.where(classes != BACKGROUND, correction, 0.0).sum()
+    is_matched = classes != BACKGROUND
+    return (1 - alpha) * _absent_cost(logits, gamma).sum() + torch.where(is_matched, correction, 0.0).sum()
 
 
 def _absent_cost(logits: Tensor, gamma: float) -> Tensor:
     """What each logit costs, unweighted, where its class is absent; with -logits, where it is present."""
-    cost = F.softplus(logits)  # -log(p)
-    return cost * ((logits - cost) * gamma).exp()  # (1 - p) ** gamma, with log(sigmoid(x)) = x - softplus(x)
+    cost: Tensor = _AbsentCost.apply(logits, gamma)  # type: ignore[no-untyped-call]
+    return cost
 
 
-class _SumOfAbsentCost(torch.autograd.Function):
-    """The sum of `_absent_cost`, with its gradient made in the same pass and nothing else kept for later."""
+class _AbsentCost(torch.autograd.Function):
+    """``softplus(x) * sigmoid(x) ** gamma``; its gradient is made in the same pass, and all that is kept."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, gamma: float) -> Tensor:
-        cost = F.softplus(logits)
-        log_score = logits - cost
-        discount = (log_score * gamma).exp_()
-        score = log_score.exp_()
-        total = (cost * discount).sum()
-        # d/dx of softplus(x) * sigmoid(x) ** gamma
-        gradient = (1 - score).mul_(cost).mul_(gamma).add_(score).mul_(discount)
+        cost = F.softplus(logits)  # -log(p), p the probability of being absent
+        log_score = logits - cost  # log(sigmoid(x)) = x - softplus(x)
+        discount = (log_score * gamma).exp_()  # (1 - p) ** gamma
+        gradient = cost.neg().exp_().mul_(cost).mul_(gamma)  # p as such: 1 - score would lose its digits
+        gradient.add_(log_score.exp_()).mul_(discount)
         ctx.save_for_backward(gradient)
-        return total
+        return cost.mul_(discount)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
