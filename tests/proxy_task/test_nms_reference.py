@@ -181,6 +181,18 @@ def test_batched_equals_single(bfloat16: bool) -> None:
         check_equal(rows_of(together, b), rows_of(alone, 0))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_cuda_finds_the_same(bfloat16: bool) -> None:
+    logits, deltas, anchors = random_output(16, 5, seed=8, bfloat16=bfloat16)
+    inputs = (logits, deltas, anchors, torch.ones(16), torch.full((16, 2), 128.0))
+    expected = detect_objects(*inputs)
+    found = Detections(*(part.cpu() for part in detect_objects(*(part.cuda() for part in inputs))))
+    for b in range(16):
+        check_equal(rows_of(found, b), rows_of(expected, b))
+
+
 def test_five_thousand_of_a_class_enter() -> None:
     """One class: its best 5000 lie on one box, the rest apart. Another: a few apart, with lower scores."""
     anchors = make_anchors(256, num_scales=2, base_anchor=3.0)
