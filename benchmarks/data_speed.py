@@ -5,6 +5,7 @@ python benchmarks/data_speed.py IMAGES_FOLDER ANNOTATION_FILE [IMAGE_SIZE ...]
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import platform
@@ -29,6 +30,7 @@ from spinesearch.proxy_task.images import read_image, shrunk
 from spinesearch.proxy_task.jpegs import decode_by_pillow
 from spinesearch.proxy_task.pack import open_pack
 from spinesearch.proxy_task.pack_build import PackSource
+from spinesearch.proxy_task.parallel import in_order
 from spinesearch.proxy_task.storage import JpegStorage, RawStorage, Storage
 
 Item = TypeVar("Item")
@@ -53,28 +55,35 @@ def main() -> None:
 
 
 def _packing(images: Path, annotations: Path, side: int) -> None:
-    """Images packed a second on one processor, on all by threads, and on all by processes."""
-    everyone = os.sched_getaffinity(0)
-    for count in sorted({1, len(everyone)}):
-        os.sched_setaffinity(0, sorted(everyone)[:count])
-        rates = []
-        for _ in range(3):
-            with tempfile.TemporaryDirectory() as folder:
-                start = time.perf_counter()
-                open_pack(_source(images, annotations, side, RawStorage()), Path(folder))
-                rates.append(len(load_coco(images, annotations).images) / (time.perf_counter() - start))
-        print(f"packing, {count} threads on {count} processors: {max(rates):.0f} images/s")
-    os.sched_setaffinity(0, everyone)
+    """Images decoded and resized a second, by threads and by processes, and packed in all."""
     dataset = load_coco(images, annotations)
-    with ProcessPoolExecutor(len(everyone), initializer=_remember, initargs=(dataset, side)) as pool:
-        list(pool.map(_square, range(len(everyone))))
+    count = len(dataset.images)
+    num_processors = len(os.sched_getaffinity(0))
+    for num_threads in sorted({1, num_processors}):
+        rates, used = [], []
+        for _ in range(3):
+            start, cpu = time.perf_counter(), time.process_time()
+            encode = functools.partial(_encoded_square, dataset, side)
+            for _ in in_order(encode, range(count), num_threads=num_threads):
+                pass
+            seconds = time.perf_counter() - start
+            rates.append(count / seconds)
+            used.append((time.process_time() - cpu) / seconds)
+        print(
+            f"decoding, {num_threads} threads: {max(rates):.0f} images/s, {max(used):.2f} processors busy, "
+            f"{1e3 * min(u / r for u, r in zip(used, rates, strict=True)):.1f} ms of one per image"
+        )
+    with ProcessPoolExecutor(num_processors, initializer=_remember, initargs=(dataset, side)) as pool:
+        list(pool.map(_square, range(num_processors)))
         rates = []
         for _ in range(3):
             start = time.perf_counter()
-            for _ in pool.map(_square, range(len(dataset.images)), chunksize=8):
+            for _ in pool.map(_square, range(count), chunksize=8):
                 pass
-            rates.append(len(dataset.images) / (time.perf_counter() - start))
-    print(f"decoding alone, {len(everyone)} processes that send pixels back: {max(rates):.0f} images/s")
+            rates.append(count / (time.perf_counter() - start))
+    print(f"decoding, {num_processors} processes that send pixels back: {max(rates):.0f} images/s")
+    with tempfile.TemporaryDirectory() as folder:
+        open_pack(_source(images, annotations, side, RawStorage()), Path(folder), tell=print)
 
 
 def _jpegs(pictures: list[Image.Image], side: int) -> None:
@@ -161,7 +170,10 @@ def _remember(dataset: CocoDataset, side: int) -> None:
 
 
 def _square(i: int) -> bytes:
-    dataset, side = _known[0]
+    return _encoded_square(*_known[0], i)
+
+
+def _encoded_square(dataset: CocoDataset, side: int, i: int) -> bytes:
     return RawStorage().encode(_picture(dataset, i, side), side)
 
 
