@@ -12,9 +12,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from spinesearch.proxy_task.augment import Batch
 from spinesearch.proxy_task.data import ProxyData
+from spinesearch.proxy_task.jpegs import JpegImages
+from spinesearch.proxy_task.storage import PackedImages
 
 T = TypeVar("T")
 
@@ -40,16 +43,32 @@ def load_batch(data: ProxyData, index: npt.NDArray[np.int64], device: torch.devi
     labels = data.labels[index]
     num_boxes = int((labels >= 0).sum(axis=1).max(initial=0))  # objects stand before the padding
     arrays = (
-        data.pack.images[index],
         data.pack.sizes[index].astype(np.float32),
         data.boxes[index, :num_boxes],
         labels[:, :num_boxes],
     )
-    tensors = [torch.from_numpy(array) for array in arrays]
+    tensors = [read_images(data.pack.images, index, pinned=device.type == "cuda")]
+    tensors += [torch.from_numpy(array) for array in arrays]
     if device.type == "cuda":
         tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
     images, *rest = tensors
     return Batch(images.permute(0, 3, 1, 2), *rest)
+
+
+def read_images(images: PackedImages, index: npt.NDArray[np.int64], *, pinned: bool) -> Tensor:
+    """The uint8 images `[B, S, S, 3]` at these positions, copied or decoded once, to where they go on from.
+
+    Args:
+        images: of a pack.
+        index: `[B]`, each in 0..N-1.
+        pinned: whether to put them into memory that a GPU fetches by itself.
+    """
+    out = torch.empty((len(index), *images.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
+    if isinstance(images, JpegImages):
+        images.read(index, out.numpy())
+    else:
+        np.take(np.asarray(images), index, axis=0, out=out.numpy(), mode="clip")  # "raise" would buffer
+    return out
 
 
 def one_ahead(items: Iterable[T]) -> Iterator[T]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from spinesearch.proxy_task.errors import DataError
 
 MOVE_HINT = "set data.cache_dir or $SPINESEARCH_CACHE to a folder elsewhere"
-_GB = 1e9
 
 
 def default_cache_dir() -> Path:
@@ -24,11 +23,15 @@ def default_cache_dir() -> Path:
 
 
 @contextmanager
-def build_lock(entry: Path) -> Iterator[None]:
+def build_lock(entry: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Holds the lock on building one cache entry; other processes wait here until it is released.
 
     The kernel drops the lock when its holder dies, however that happens. The (empty) lock file stays:
     removing it would let a waiting process and a newcomer each lock a file of their own.
+
+    Args:
+        entry: what is built.
+        waiting: called if another process holds the lock.
 
     Raises:
         DataError: the folder cannot be written, or its file system has no locks.
@@ -42,7 +45,12 @@ def build_lock(entry: Path) -> Iterator[None]:
         ) from error
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting is not None:
+                    waiting()
+                fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
             raise DataError(
                 f"cache folder {entry.parent}: no file locks there ({error.strerror}); {MOVE_HINT}"
@@ -58,18 +66,52 @@ def partial_path(entry: Path) -> Path:
 def publish(entry: Path) -> None:
     """Renames a finished build into place; from here on every process sees the whole entry."""
     partial_path(entry).rename(entry)
-    folder = os.open(entry.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    _sync_folder(entry.parent)
 
 
-def check_free_space(folder: Path, num_bytes: int, what: str) -> None:
-    """Raises `DataError` unless `folder`'s file system has room for `num_bytes` more."""
-    free = shutil.disk_usage(folder).free
+def remove(entry: Path) -> None:
+    """Removes an entry, or what a killed process left of one; who has it open keeps what it has mapped.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    doomed = entry.with_name(f".{entry.name.strip('.')}.doomed")
+    shutil.rmtree(doomed, ignore_errors=True)  # of a process that was killed
+    if entry.exists():
+        entry.rename(doomed)  # so that no process finds half of it
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def check_free_space(folder: Path, num_bytes: int, what: str, hint: str = "") -> None:
+    """Raises `DataError` unless `folder`'s file system has room for `num_bytes` more.
+
+    Args:
+        folder: it exists.
+        num_bytes: what is needed.
+        what: needs them.
+        hint: a further thing that helps, to stand between others.
+    """
+    free = free_space(folder)
     if free < num_bytes:
         raise DataError(
-            f"cache folder {folder}: {what} needs {num_bytes / _GB:.2f} GB, {free / _GB:.2f} GB are free; "
-            f"free some space, or {MOVE_HINT}"
+            f"cache folder {folder}: {what} needs {readable_bytes(num_bytes)}, {readable_bytes(free)} are "
+            f"free; free some space, {hint}or {MOVE_HINT}"
         )
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that this user can still write where the folder is."""
+    return shutil.disk_usage(folder).free
+
+
+def readable_bytes(num_bytes: float) -> str:
+    """A number of bytes for people: ``93.03 GB``, ``7.9 MB``."""
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

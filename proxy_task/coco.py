@@ -1,86 +1,57 @@
-"""COCO detection annotations as arrays, checked once so that nothing after has to.
+"""COCO detection annotations, read from JSON and checked once so that nothing after has to.
 
-Shape letters: N images, n objects of one image, T objects of all images. Boxes are (x1, y1, x2, y2) in
-pixels of the original image; (0, 0) is the outer corner of its first pixel.
+Shape letters: N images, T objects of all images. Boxes are (x1, y1, x2, y2) in pixels of the original image.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from spinesearch.proxy_task.dataset import CocoDataset, CocoImage, ImageList
 from spinesearch.proxy_task.errors import DataError
+from spinesearch.proxy_task.ragged import Ragged, offsets_of, ragged_texts
 from spinesearch.proxy_task.records import NUMBER, check_unique, column, fits, read_document, short
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CocoImage:
-    """One image of a data set: its COCO id, its file inside the images folder, its size in pixels."""
-
-    id: int
-    file_name: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CocoDataset:
-    """Images and objects of one COCO annotation file. Entry i of a per-image field belongs to `images[i]`.
-
-    Attributes:
-        images_dir: the folder that `file_name` is relative to.
-        annotations_path: the file all this came from.
-        images: by rising id.
-        categories: (COCO id, name) by rising id; label k is ``categories[k]``.
-        boxes_xyxy: per image float32 [n, 4], clipped to the image, none empty, in the file's order.
-        labels: per image int64 [n], 0..K-1.
-        is_crowd: per image bool [n]; a crowd box stands for several objects and is no training target.
-        area: per image float32 [n], square pixels as the file has it (a mask's area in COCO), else the box's.
-        file_stats: int64 [N, 2], each image file's bytes and time of last change in whole seconds.
-        num_dropped_boxes: boxes left out as empty, inverted, not finite or outside their image.
-        content_key: hash of all of the above that training depends on; not of where the files lie or when
-            they were written.
-    """
-
-    images_dir: Path
-    annotations_path: Path
-    images: tuple[CocoImage, ...]
-    categories: tuple[tuple[int, str], ...]
-    boxes_xyxy: tuple[npt.NDArray[np.float32], ...]
-    labels: tuple[npt.NDArray[np.int64], ...]
-    is_crowd: tuple[npt.NDArray[np.bool_], ...]
-    area: tuple[npt.NDArray[np.float32], ...]
-    file_stats: npt.NDArray[np.int64]
-    num_dropped_boxes: int
-    content_key: str
+__all__ = ["CocoDataset", "CocoImage", "file_stats", "held_out_mask", "load_coco", "read_coco"]
 
 
 def load_coco(images_dir: str | Path, annotations_path: str | Path) -> CocoDataset:
     """The data set of one annotation file, every record and the presence of every image file checked.
 
-    Masks are ignored. `iscrowd` may be missing or null (0) and so may `area` (the box's).
+    Raises:
+        DataError: as `read_coco`, or an image file is missing.
+    """
+    dataset = read_coco(images_dir, annotations_path)
+    check_none_missing(dataset, file_stats(dataset.images_dir, dataset.images.names))
+    return dataset
+
+
+def read_coco(images_dir: str | Path, annotations_path: str | Path) -> CocoDataset:
+    """The data set of one annotation file, every record checked; no image file is looked at.
+
+    Masks, polygons and RLE alike, are ignored. `iscrowd` may be missing or null (0) and so may `area` (the
+    box's). Ids may have gaps; ids of annotations are ignored.
 
     Raises:
-        DataError: a file is missing, or a record breaks COCO's format; names the first one and what to do.
+        DataError: the file cannot be read, or a record breaks COCO's format; names the first one and what
+            to do.
     """
     images_dir, path = Path(images_dir).expanduser(), Path(annotations_path).expanduser()
     document = read_document(path)
     images = _images(path, document["images"])
     categories = _categories(path, document["categories"])
-    file_stats = _file_stats(images_dir, path, images)
 
     rows = document["annotations"]
-    image_index = _lookup(path, rows, "image_id", np.array([image.id for image in images]))
+    image_index = _lookup(path, rows, "image_id", images.ids)
     label = _lookup(path, rows, "category_id", np.array([category_id for category_id, _ in categories]))
-    sizes = np.array([(image.width, image.height) for image in images], np.float64)
-    boxes = _clipped_boxes(path, rows, sizes[image_index])
+    boxes = _clipped_boxes(path, rows, images.sizes[image_index].astype(np.float64))
     area = _areas(path, rows, boxes)
     crowd = np.array(column(path, "annotations", rows, "iscrowd", (int, bool), default=0), np.int64) != 0
 
@@ -92,24 +63,50 @@ def load_coco(images_dir: str | Path, annotations_path: str | Path) -> CocoDatas
         )
     order = np.argsort(image_index, kind="stable")
     order = order[usable[order]]
-    splits = np.searchsorted(image_index[order], np.arange(1, len(images)))
-    digest = hashlib.blake2b(json.dumps([[i.id, i.file_name, i.width, i.height] for i in images]).encode())
-    digest.update(json.dumps(categories).encode())
-    for array in (splits, boxes[order], label[order], crowd[order], area[order], file_stats[:, 0]):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    offsets = offsets_of(np.bincount(image_index[order], minlength=len(images)))
     return CocoDataset(
         images_dir=images_dir,
         annotations_path=path,
         images=images,
         categories=categories,
-        boxes_xyxy=tuple(np.split(boxes[order], splits)),
-        labels=tuple(np.split(label[order], splits)),
-        is_crowd=tuple(np.split(crowd[order], splits)),
-        area=tuple(np.split(area[order], splits)),
-        file_stats=file_stats,
+        boxes_xyxy=Ragged(boxes[order], offsets),
+        labels=Ragged(label[order], offsets),
+        is_crowd=Ragged(crowd[order], offsets),
+        area=Ragged(area[order], offsets),
         num_dropped_boxes=int(np.count_nonzero(~usable)),
-        content_key=digest.hexdigest()[:32],
     )
+
+
+def file_stats(images_dir: Path, names: Ragged[np.uint8]) -> npt.NDArray[np.int64]:
+    """Bytes and time of last change (ns) of every image file, int64 `[N, 2]`; -1 where there is none.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if not images_dir.is_dir():
+        raise DataError(
+            f"images folder {images_dir}: is no folder; give the one that holds the images of the annotations"
+        )
+    stats = np.full((len(names), 2), -1, np.int64)
+    folder = os.fsencode(images_dir)
+    for i, name in enumerate(names):
+        try:
+            stat = os.stat(os.path.join(folder, name.tobytes()))
+        except (OSError, ValueError):  # ValueError: a name no file can have
+            continue
+        stats[i] = stat.st_size, stat.st_mtime_ns
+    return stats
+
+
+def check_none_missing(dataset: CocoDataset, stats: npt.NDArray[np.int64]) -> None:
+    """Raises `DataError` if an image of the data set has no file, by its `file_stats`."""
+    missing = np.flatnonzero(stats[:, 0] < 0)
+    if len(missing):
+        raise DataError(
+            f"images folder {dataset.images_dir}: {dataset.images[missing[0]].file_name!r} is missing "
+            f"({len(missing)} of {len(stats)} images of {dataset.annotations_path} are); fetch the files, "
+            "give the folder they are in, or set data.skip_broken=true to go on without them"
+        )
 
 
 def held_out_mask(image_ids: Sequence[int], share: float) -> npt.NDArray[np.bool_]:
@@ -126,12 +123,14 @@ def held_out_mask(image_ids: Sequence[int], share: float) -> npt.NDArray[np.bool
     return np.array([int.from_bytes(value, "big") < share * 2**64 for value in hashes], np.bool_)
 
 
-def _images(path: Path, rows: list[dict[str, Any]]) -> tuple[CocoImage, ...]:
+def _images(path: Path, rows: list[dict[str, Any]]) -> ImageList:
     if not rows:
         raise DataError(f"{path}: images: the list is empty; give a file with training images")
     ids = column(path, "images", rows, "id", (int,))
-    check_unique(path, "images", ids)
+    check_unique(path, "images", "id", ids)
     names = column(path, "images", rows, "file_name", (str,))
+    # One file under two ids could be trained on under the one and scored on under the other.
+    check_unique(path, "images", "file_name", names)
     widths = column(path, "images", rows, "width", (int,))
     heights = column(path, "images", rows, "height", (int,))
     for field, values in (("width", widths), ("height", heights)):
@@ -140,39 +139,17 @@ def _images(path: Path, rows: list[dict[str, Any]]) -> tuple[CocoImage, ...]:
             raise DataError(
                 f"{path}: images[{i}].{field}: must be at least 1 pixel, got {values[i]}; correct the file"
             )
-    columns = sorted(zip(ids, names, widths, heights, strict=True))
-    return tuple(CocoImage(id=i, file_name=name, width=w, height=h) for i, name, w, h in columns)
+    order = np.argsort(np.array(ids, np.int64))
+    sizes = np.stack((np.array(widths, np.int64), np.array(heights, np.int64)), axis=1)
+    return ImageList(np.array(ids, np.int64)[order], sizes[order], ragged_texts([names[i] for i in order]))
 
 
 def _categories(path: Path, rows: list[dict[str, Any]]) -> tuple[tuple[int, str], ...]:
     if not rows:
         raise DataError(f"{path}: categories: the list is empty; name at least one class")
     ids = column(path, "categories", rows, "id", (int,))
-    check_unique(path, "categories", ids)
+    check_unique(path, "categories", "id", ids)
     return tuple(sorted(zip(ids, column(path, "categories", rows, "name", (str,)), strict=True)))
-
-
-def _file_stats(images_dir: Path, path: Path, images: Sequence[CocoImage]) -> npt.NDArray[np.int64]:
-    """Bytes and whole seconds of last change of every image file, int64 [N, 2]."""
-    if not images_dir.is_dir():
-        raise DataError(
-            f"images folder {images_dir}: is no folder; give the one that holds the images of {path}"
-        )
-    stats: list[tuple[int, int]] = []
-    missing: list[str] = []
-    for image in images:
-        try:
-            stat = (images_dir / image.file_name).stat()
-        except (OSError, ValueError):  # ValueError: a name no file can have
-            missing.append(image.file_name)
-        else:
-            stats.append((stat.st_size, int(stat.st_mtime)))
-    if missing:
-        raise DataError(
-            f"images folder {images_dir}: {missing[0]!r} is missing ({len(missing)} of {len(images)} images "
-            f"of {path} are); fetch the files, or give the folder they are in"
-        )
-    return np.array(stats, np.int64)
 
 
 def _clipped_boxes(

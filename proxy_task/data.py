@@ -16,78 +16,39 @@ import numpy as np
 import numpy.typing as npt
 
 from spinesearch.proxy_task.cache import default_cache_dir
-from spinesearch.proxy_task.coco import CocoDataset, held_out_mask, load_coco
+from spinesearch.proxy_task.coco import held_out_mask
+from spinesearch.proxy_task.data_settings import (
+    CocoDataSettings,
+    DataSettings,
+    GeneratedDataSettings,
+    check_integer,
+)
+from spinesearch.proxy_task.dataset import CocoDataset
 from spinesearch.proxy_task.errors import DataError
-from spinesearch.proxy_task.generate import generate_dataset
-from spinesearch.proxy_task.pack import PACK_VERSION, ImagePack, pack_images
+from spinesearch.proxy_task.generate import generate_dataset, generated_folder
+from spinesearch.proxy_task.pack import ImagePack, Pack, open_pack, packs_in
+from spinesearch.proxy_task.pack_build import PACK_VERSION, PackSource
+from spinesearch.proxy_task.storage import storage_of
+
+__all__ = [
+    "CocoDataSettings",
+    "DataSettings",
+    "GeneratedDataSettings",
+    "ProxyData",
+    "open_data",
+    "reopen_data",
+]
 
 _log = logging.getLogger(__name__)
-_warned_of: set[tuple[Path, str, int]] = set()  # data sets whose dropped boxes this process has told of
+_told: set[str] = set()  # what this process has been warned of already
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GeneratedDataSettings:
-    """A data set the tool draws itself, see `generate`; needs no download.
-
-    Attributes:
-        name: what logs and reports call it.
-        num_images: training images, at least 2; held-out images come from these.
-        num_val_images: images of the val split; no search reads them, they are for training its result.
-        seed: two seeds give two data sets of one kind.
-        held_out_share: expected share of the training images that scores are measured on, in (0, 1).
-        cache_dir: holds the images and their pack; None is `default_cache_dir`.
-
-    Raises:
-        DataError: a value breaks its rule.
-    """
-
-    name: str = "generated"
-    num_images: int = 400
-    num_val_images: int = 100
-    seed: int = 0
-    held_out_share: float = 0.2
-    cache_dir: str | None = None
-
-    def __post_init__(self) -> None:
-        _check_integer("num_images", self.num_images, minimum=2)
-        _check_integer("num_val_images", self.num_val_images, minimum=0)
-        _check_integer("seed", self.seed, minimum=0)
-        _check_common(self.name, self.held_out_share, self.cache_dir)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CocoDataSettings:
-    """Training images and annotations in COCO's format; a data set's validation files have no place here.
-
-    Attributes:
-        name: what logs and reports call it.
-        train_images: folder of the images.
-        train_annotations: its annotation file, as instances_train2017.json.
-        held_out_share: expected share of the images that scores are measured on, above 0 and below 1.
-        cache_dir: holds the packed images; None is `default_cache_dir`.
-
-    Raises:
-        DataError: a value breaks its rule.
-    """
-
-    name: str = "coco"
-    train_images: str
-    train_annotations: str
-    held_out_share: float = 0.2
-    cache_dir: str | None = None
-
-    def __post_init__(self) -> None:
-        _check_path("train_images", self.train_images, "the folder with the training images")
-        _check_path("train_annotations", self.train_annotations, "the annotation file of the training images")
-        _check_common(self.name, self.held_out_share, self.cache_dir)
-
-
-DataSettings = GeneratedDataSettings | CocoDataSettings
+Progress = Callable[[str, int, int], None]
+"""Called with what is done, how far and out of how many, while there is something to wait for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProxyData:
-    """Images and ground truth of a proxy task, at one image size.
+    """Images and ground truth of a proxy task, at one image size. All large arrays are mapped from disk.
 
     Attributes:
         name: as the settings have it.
@@ -121,83 +82,149 @@ def open_data(
     settings: DataSettings,
     *,
     image_size: int,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> ProxyData:
     """The data of `settings`, generated and packed on the first call and opened from the cache on later ones.
 
     Args:
         settings: which data.
         image_size: S, pixels; images get this long side.
-        progress: called with what is done, how far and out of how many, while there is something to wait for.
-        warn: called with one line if boxes of the data set are left out; None logs it. A process says it once
-            per data set, to whoever opens it first.
+        progress: see `Progress`.
+        warn: called with one line if boxes or images of the data set are left out; None logs it. A process
+            says it once per data set, to whoever opens it first.
+        tell: called with a line before and after something is written: how much, how fast.
 
     Raises:
-        DataError: the data cannot be used as they are; see `load_coco`, `pack_images`.
+        DataError: the data cannot be used as they are; see `open_pack`.
     """
-    _check_integer("image_size", image_size, minimum=1, group="proxy_task")
+    check_integer("proxy_task.image_size", image_size, minimum=1)
     report = progress or (lambda description, done, total: None)
-    cache_dir = Path(settings.cache_dir).expanduser() if settings.cache_dir else default_cache_dir()
+    cache_dir = _cache_dir(settings)
     if isinstance(settings, GeneratedDataSettings):
-        root = generate_dataset(
+        generate_dataset(
             cache_dir / "generated",
             num_images=settings.num_images,
             num_val_images=settings.num_val_images,
             seed=settings.seed,
             progress=lambda done, total: report("drawing images", done, total),
         )
-        dataset = load_coco(root / "train", root / "annotations" / "instances_train.json")
-    else:
-        dataset = load_coco(settings.train_images, settings.train_annotations)
-    _warn_of_dropped_boxes(dataset, warn or _log.warning)
-    held_out = held_out_mask([image.id for image in dataset.images], settings.held_out_share)
-    _check_splits(dataset, held_out, settings.held_out_share)
-    pack = pack_images(
-        dataset, image_size, cache_dir, progress=lambda done, total: report("packing images", done, total)
+    pack = open_pack(
+        _source(settings, image_size),
+        cache_dir,
+        check=lambda dataset: _check_splits(dataset, settings.held_out_share),
+        progress=lambda done, total: report("packing images", done, total),
+        tell=tell,
     )
-    boxes, labels = _padded_targets(dataset, pack.scales)
-    facts = (PACK_VERSION, dataset.content_key, image_size, float(settings.held_out_share))
+    _warn_of_what_is_left_out(pack, warn or _log.warning)
+    _check_splits(pack.dataset, settings.held_out_share)
+    return _proxy_data(settings, pack, image_size)
+
+
+def reopen_data(settings: DataSettings, *, image_size: int, key: str) -> ProxyData:
+    """The data that another process has opened with these settings, as a worker of a search does.
+
+    Where the pack is in this machine's cache, it is all that is read: neither the annotations nor the images
+    need be here. Elsewhere the data are opened as by `open_data`.
+
+    Args:
+        settings: which data.
+        image_size: S, pixels.
+        key: of the other process's data.
+
+    Raises:
+        DataError: the data cannot be opened here, or they are not the other process's.
+    """
+    for pack in packs_in(_cache_dir(settings), _source(settings, image_size)):
+        if _key(settings, pack, image_size) == key:
+            return _proxy_data(settings, pack, image_size)
+    # The other process has warned of what is odd about the data.
+    data = open_data(settings, image_size=image_size, warn=lambda line: None)
+    if data.key != key:
+        raise DataError(
+            f"data: this machine's copy (key {data.key}) is not the one the search uses (key {key}); "
+            "copy the same images and annotations here"
+        )
+    return data
+
+
+def _cache_dir(settings: DataSettings) -> Path:
+    return Path(settings.cache_dir).expanduser() if settings.cache_dir else default_cache_dir()
+
+
+def _source(settings: DataSettings, image_size: int) -> PackSource:
+    if isinstance(settings, GeneratedDataSettings):
+        root = generated_folder(
+            _cache_dir(settings) / "generated",
+            num_images=settings.num_images,
+            num_val_images=settings.num_val_images,
+            seed=settings.seed,
+        )
+        images, annotations = root / "train", root / "annotations" / "instances_train.json"
+        skip_broken = False
+    else:
+        images, annotations = (
+            Path(path).expanduser() for path in (settings.train_images, settings.train_annotations)
+        )
+        skip_broken = settings.skip_broken
+    return PackSource(
+        images_dir=images,
+        annotations_path=annotations,
+        image_size=image_size,
+        storage=storage_of(settings),
+        skip_broken=skip_broken,
+    )
+
+
+def _proxy_data(settings: DataSettings, pack: Pack, image_size: int) -> ProxyData:
+    held_out = held_out_mask(pack.dataset.images.ids.tolist(), settings.held_out_share)
     return ProxyData(
         name=settings.name,
-        dataset=dataset,
-        pack=pack,
-        class_names=tuple(name for _, name in dataset.categories),
+        dataset=pack.dataset,
+        pack=pack.images,
+        class_names=tuple(name for _, name in pack.dataset.categories),
         train_index=np.flatnonzero(~held_out),
         held_out_index=np.flatnonzero(held_out),
-        boxes=boxes,
-        labels=labels,
-        key=hashlib.blake2b(repr(facts).encode()).hexdigest()[:16],
+        boxes=pack.boxes,
+        labels=pack.labels,
+        key=_key(settings, pack, image_size),
     )
 
 
-def _warn_of_dropped_boxes(dataset: CocoDataset, warn: Callable[[str], None]) -> None:
-    count = dataset.num_dropped_boxes
-    data_set = (dataset.annotations_path.resolve(), dataset.content_key, count)
-    if not count or data_set in _warned_of:
-        return
-    _warned_of.add(data_set)
-    boxes = "1 box is" if count == 1 else f"{count} boxes are"
-    warn(f"{dataset.annotations_path}: {boxes} left out: empty, not finite or outside the image")
+def _key(settings: DataSettings, pack: Pack, image_size: int) -> str:
+    storage = storage_of(settings).label
+    facts = (PACK_VERSION, pack.content_key, image_size, storage, float(settings.held_out_share))
+    return hashlib.blake2b(repr(facts).encode()).hexdigest()[:16]
 
 
-def _padded_targets(
-    dataset: CocoDataset, scales: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Boxes [N, M, 4] in packed pixels and labels [N, M] of all objects that are no crowd."""
-    wanted = [~crowd for crowd in dataset.is_crowd]
-    most = max(int(np.count_nonzero(mask)) for mask in wanted)
-    boxes = np.zeros((len(wanted), most, 4), np.float32)
-    labels = np.full((len(wanted), most), -1, np.int64)
-    for i, mask in enumerate(wanted):
-        count = np.count_nonzero(mask)
-        boxes[i, :count] = dataset.boxes_xyxy[i][mask] * scales[i]
-        labels[i, :count] = dataset.labels[i][mask]
-    return boxes, labels
+def _warn_of_what_is_left_out(pack: Pack, warn: Callable[[str], None]) -> None:
+    path = pack.dataset.annotations_path
+    if count := pack.dataset.num_dropped_boxes:
+        boxes = "1 box is" if count == 1 else f"{count} boxes are"
+        _once(f"{path}: {boxes} left out: empty, not finite or outside the image", path, pack, warn)
+    if pack.skipped:
+        first, count = pack.skipped[0], len(pack.skipped)
+        images = "1 image is" if count == 1 else f"{count} images are"
+        more = f"; and {count - 1} more" if count > 1 else ""
+        reason = first.reason.partition(";")[0]
+        line = f"{path}: {images} left out (data.skip_broken): {first.file_name} {reason}{more}"
+        _once(line, path, pack, warn)
 
 
-def _check_splits(dataset: CocoDataset, held_out: npt.NDArray[np.bool_], share: float) -> None:
-    has_object = np.array([not crowd.all() for crowd in dataset.is_crowd])
+def _once(line: str, path: Path, pack: Pack, warn: Callable[[str], None]) -> None:
+    mark = f"{path.resolve()} {pack.content_key} {line}"
+    if mark not in _told:
+        _told.add(mark)
+        warn(line)
+
+
+def _check_splits(dataset: CocoDataset, share: float) -> None:
+    """Raises `DataError` unless both splits have an object."""
+    held_out = held_out_mask(dataset.images.ids.tolist(), share)
+    image_index = np.repeat(np.arange(len(held_out)), np.diff(dataset.labels.offsets))
+    has_object = np.zeros(len(held_out), np.bool_)
+    has_object[image_index[~dataset.is_crowd.flat]] = True
     for split, mask in (("training", ~held_out), ("held-out", held_out)):
         if not np.any(has_object & mask):
             raise DataError(
@@ -205,24 +232,3 @@ def _check_splits(dataset: CocoDataset, held_out: npt.NDArray[np.bool_], share: 
                 f"({np.count_nonzero(mask)} of {len(mask)} images are in it); change data.held_out_share, or "
                 "give more images"
             )
-
-
-def _check_common(name: object, held_out_share: object, cache_dir: object) -> None:
-    if not isinstance(name, str) or not name:
-        raise DataError(f"data.name: must be a name, got {name!r}")
-    if not isinstance(held_out_share, int | float) or not 0 < held_out_share < 1:
-        raise DataError(
-            f"data.held_out_share: must be above 0 and below 1, got {held_out_share!r}; the paper has 0.0625"
-        )
-    if cache_dir is not None and (not isinstance(cache_dir, str) or not cache_dir):
-        raise DataError(f"data.cache_dir: must be a folder, or null for the default one, got {cache_dir!r}")
-
-
-def _check_integer(field: str, value: object, *, minimum: int, group: str = "data") -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise DataError(f"{group}.{field}: must be an integer of at least {minimum}, got {value!r}")
-
-
-def _check_path(field: str, value: object, what: str) -> None:
-    if not isinstance(value, str) or not value:
-        raise DataError(f"data.{field}: must be {what}, got {value!r}")

@@ -1,22 +1,19 @@
-"""COCO average precision of detections on some images of a data set, by pycocotools.
+"""COCO average precision of detections on some images of a data set.
 
 Shapes: N images, D detections per image (score 0 in padded rows).
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from spinesearch.proxy_task.coco import CocoDataset
+from spinesearch.proxy_task.evaluators import BoxColumns, EvaluationCase, summary_numbers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,77 +39,60 @@ def coco_metrics(
     boxes: npt.NDArray[np.floating[Any]],
     scores: npt.NDArray[np.floating[Any]],
     labels: npt.NDArray[np.integer[Any]],
+    *,
+    evaluator: str = "auto",
+    num_threads: int = 1,
 ) -> CocoMetrics:
     """Metrics of the detections on these images of the data set.
 
     A class without any object in these images does not count, as always with COCO. Without a single
-    detection every defined number is 0.
+    detection every defined number is 0. A detection whose box is not finite is none.
 
     Args:
         dataset: where the true objects come from; crowd regions count as COCO has it.
-        image_index: `[N]`, positions in ``dataset.images``.
+        image_index: `[N]`, positions in ``dataset.images``, rising.
         boxes: `[N, D, 4]`, xyxy in original pixels.
         scores: `[N, D]`; 0 is no detection.
         labels: `[N, D]`, positions in ``dataset.categories``.
+        evaluator: the library that counts, a `ProxySettings.evaluator`; all agree to 1e-12.
+        num_threads: as for `summary_numbers`.
+
+    Raises:
+        ValueError: the library asked for cannot be imported here.
     """
-    images = [{"id": dataset.images[i].id} for i in image_index]
-    categories = [{"id": category_id, "name": name} for category_id, name in dataset.categories]
-    truth = [row for i in image_index for row in _true_objects(dataset, int(i))]
-    found = _detections(dataset, image_index, boxes, scores, labels)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        evaluation = COCOeval(
-            _coco(images, categories, truth), _coco(images, categories, found), iouType="bbox"
-        )
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    stats = [float(value) for value in evaluation.stats]
+    rows, columns = np.nonzero((scores > 0) & np.isfinite(boxes).all(axis=-1))
+    found = BoxColumns(
+        images=rows, labels=labels[rows, columns].astype(np.int64), xywh=_xywh(boxes[rows, columns])
+    )
+    truth, areas, is_crowd = _true_objects(dataset, image_index)
+    case = EvaluationCase(
+        num_images=len(image_index),
+        num_classes=len(dataset.categories),
+        truth=truth,
+        areas=areas,
+        is_crowd=is_crowd,
+        found=found,
+        scores=scores[rows, columns].astype(np.float64),
+    )
+    stats = summary_numbers(evaluator, case, num_threads=num_threads).tolist()
     return CocoMetrics(**{name: None if stats[i] < 0 else stats[i] for name, i in _STATS.items()})
 
 
-def _true_objects(dataset: CocoDataset, i: int) -> list[dict[str, Any]]:
-    return [
-        _annotation(dataset, i, box, label, area=float(area), iscrowd=int(is_crowd))
-        for box, label, area, is_crowd in zip(
-            dataset.boxes_xyxy[i], dataset.labels[i], dataset.area[i], dataset.is_crowd[i], strict=True
-        )
-    ]
+def _true_objects(
+    dataset: CocoDataset, image_index: Sequence[int] | npt.NDArray[np.integer[Any]]
+) -> tuple[BoxColumns, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Boxes of all objects of these images, their areas and whether they are crowds."""
+    labels = [dataset.labels[i] for i in image_index]
+    truth = BoxColumns(
+        images=np.repeat(np.arange(len(labels)), [len(rows) for rows in labels]),
+        labels=np.concatenate(labels),
+        xywh=_xywh(np.concatenate([dataset.boxes_xyxy[i] for i in image_index])),
+    )
+    areas = np.concatenate([dataset.area[i] for i in image_index]).astype(np.float64)
+    return truth, areas, np.concatenate([dataset.is_crowd[i] for i in image_index])
 
 
-def _detections(
-    dataset: CocoDataset,
-    image_index: Sequence[int] | npt.NDArray[np.integer[Any]],
-    boxes: npt.NDArray[np.floating[Any]],
-    scores: npt.NDArray[np.floating[Any]],
-    labels: npt.NDArray[np.integer[Any]],
-) -> list[dict[str, Any]]:
-    rows = []
-    for n, k in np.argwhere(scores > 0):
-        x1, y1, x2, y2 = boxes[n, k].tolist()
-        area = (x2 - x1) * (y2 - y1)
-        row = _annotation(dataset, int(image_index[n]), boxes[n, k], labels[n, k], area=area, iscrowd=0)
-        rows.append({**row, "score": float(scores[n, k])})
-    return rows
-
-
-def _annotation(
-    dataset: CocoDataset, i: int, box: npt.NDArray[Any], label: int, *, area: float, iscrowd: int
-) -> dict[str, Any]:
-    x1, y1, x2, y2 = box.tolist()
-    return {
-        "image_id": dataset.images[i].id,
-        "category_id": dataset.categories[label][0],
-        "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": area,
-        "iscrowd": iscrowd,
-    }
-
-
-def _coco(images: list[Any], categories: list[Any], annotations: list[dict[str, Any]]) -> Any:
-    """The index of pycocotools over these records."""
-    coco = COCO()
-    # COCOeval takes a detection matched with id 0 for unmatched, so ids count from 1 whatever the file has.
-    rows = [{**row, "id": i} for i, row in enumerate(annotations, start=1)]
-    coco.dataset = {"images": images, "categories": categories, "annotations": rows}
-    coco.createIndex()
-    return coco
+def _xywh(boxes: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """Corners `[..., 4]` as x, y, width, height, subtracted in float64 as they would be read from JSON."""
+    corners = boxes.astype(np.float64)
+    return np.concatenate((corners[..., :2], corners[..., 2:] - corners[..., :2]), axis=-1)

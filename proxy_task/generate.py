@@ -46,7 +46,7 @@ def generate_dataset(
     Raises:
         DataError: `root` cannot be written.
     """
-    folder = root / f"shapes-v{GENERATOR_VERSION}-seed{seed}-{num_images}-{num_val_images}"
+    folder = generated_folder(root, num_images=num_images, num_val_images=num_val_images, seed=seed)
     if folder.is_dir():
         return folder
     with build_lock(folder):
@@ -66,6 +66,11 @@ def generate_dataset(
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def generated_folder(root: Path, *, num_images: int, num_val_images: int, seed: int) -> Path:
+    """Where `generate_dataset` puts the data set of these arguments."""
+    return root / f"shapes-v{GENERATOR_VERSION}-seed{seed}-{num_images}-{num_val_images}"
 
 
 def _write_dataset(

@@ -5,6 +5,8 @@ Shapes: B images, A anchors, K classes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,7 +28,8 @@ def focal_loss(
 
     With p the probability given to what is true (present or absent), each entry costs
     ``-weight * (1 - p) ** gamma * log(p)``, where weight is alpha for the present and 1 - alpha for the
-    absent.
+    absent. All entries are counted as absent, and then one entry of each matched anchor is put right: next to
+    nothing is present, and no other tensor of the logits' size is made.
 
     Args:
         logits: `[..., A, K]`.
@@ -34,12 +37,35 @@ def focal_loss(
         alpha: weight of the present class.
         gamma: how much the easy is discounted; 0 gives the weighted binary cross-entropy.
     """
-    is_present = classes.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)
-    wrong = torch.where(is_present, -logits, logits)  # logit of being wrong: 1 - p = sigmoid(wrong)
-    cost = F.softplus(wrong)  # -log(p)
-    discount = ((wrong - cost) * gamma).exp()  # (1 - p) ** gamma, with log(sigmoid(x)) = x - softplus(x)
-    weight = torch.where(is_present, alpha, 1 - alpha)
-    return (weight * cost * discount).sum()
+    own = logits.gather(-1, classes.clamp(min=0).unsqueeze(-1)).squeeze(-1)  # [..., A], the present one's
+    correction = alpha * _absent_cost(-own, gamma) - (1 - alpha) * _absent_cost(own, gamma)
+    is_matched = classes != BACKGROUND
+    return (1 - alpha) * _absent_cost(logits, gamma).sum() + torch.where(is_matched, correction, 0.0).sum()
+
+
+def _absent_cost(logits: Tensor, gamma: float) -> Tensor:
+    """What each logit costs, unweighted, where its class is absent; with -logits, where it is present."""
+    cost: Tensor = _AbsentCost.apply(logits, gamma)  # type: ignore[no-untyped-call]
+    return cost
+
+
+class _AbsentCost(torch.autograd.Function):
+    """``softplus(x) * sigmoid(x) ** gamma``; its gradient is made in the same pass, and all that is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, gamma: float) -> Tensor:
+        cost = F.softplus(logits)  # -log(p), p the probability of being absent
+        log_score = logits - cost  # log(sigmoid(x)) = x - softplus(x)
+        discount = (log_score * gamma).exp_()  # (1 - p) ** gamma
+        gradient = cost.neg().exp_().mul_(cost).mul_(gamma)  # p as such: 1 - score would lose its digits
+        gradient.add_(log_score.exp_()).mul_(discount)
+        ctx.save_for_backward(gradient)
+        return cost.mul_(discount)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_output, None
 
 
 def detection_loss(cls_logits: Tensor, box_deltas: Tensor, classes: Tensor, codes: Tensor) -> Tensor:

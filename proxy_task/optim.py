@@ -61,9 +61,8 @@ class FlatOptimizer:
         else:
             self._elementwise = torch.optim.AdamW(groups, lr=settings.lr)
 
-    def step(self, loss: Tensor, lr: float) -> Tensor:
-        """Take one step down the loss, a scalar; returns the gradient's global norm before it was clipped."""
-        torch.autograd.backward(loss)
+    def step(self, lr: float) -> Tensor:
+        """Take one step down the gradients, which are gone then; returns their global norm unclipped."""
         for joined, group in self._joined:
             # What no output depends on has no gradient; zeros leave it where it is, or let it decay.
             grads = (torch.zeros_like(p) if p.grad is None else p.grad for p in group)

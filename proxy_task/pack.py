@@ -1,6 +1,7 @@
-"""Images decoded once, resized and padded, in one memory-mapped file that every worker of a machine shares.
+"""A data set decoded once, resized and padded, in memory-mapped files that every worker of a machine shares.
 
-Shape letters: N images, S side of the packed square in pixels.
+Shape letters: N images, M objects of the image that has most, S side of the packed square in pixels. Boxes
+are (x1, y1, x2, y2).
 """
 
 from __future__ import annotations
@@ -8,22 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from spinesearch.proxy_task.cache import MOVE_HINT, build_lock, check_free_space, partial_path, publish
-from spinesearch.proxy_task.coco import CocoDataset, CocoImage
+from spinesearch.proxy_task.array_folder import open_array, read_facts
+from spinesearch.proxy_task.cache import MOVE_HINT, build_lock
+from spinesearch.proxy_task.coco import file_stats
+from spinesearch.proxy_task.dataset import CocoDataset
 from spinesearch.proxy_task.errors import DataError
-
-PACK_VERSION = 1  # count up when the same image files would give other pixels
-_BATCH = 64  # images in memory at once while packing
-_MAX_THREADS = 16
+from spinesearch.proxy_task.pack_build import PACK_VERSION, PackSource, Skipped, build_pack
+from spinesearch.proxy_task.pack_files import open_dataset
+from spinesearch.proxy_task.ragged import ragged_texts
+from spinesearch.proxy_task.storage import PackedImages, Storage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,158 +39,139 @@ class ImagePack:
         scales: float32 [N], packed pixels per original pixel; boxes are multiplied by it.
     """
 
-    images: npt.NDArray[np.uint8]
+    images: PackedImages
     sizes: npt.NDArray[np.int64]
     scales: npt.NDArray[np.float32]
 
 
-def pack_images(
-    dataset: CocoDataset,
-    image_size: int,
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pack:
+    """A data set as it is packed; all arrays are mapped from disk.
+
+    Attributes:
+        dataset: its images that can be used, and their objects in original pixels.
+        images: the pixels of ``dataset.images``.
+        boxes: float32 [N, M, 4], training targets in packed pixels, zeros after an image's last; no crowds.
+        labels: int64 [N, M], 0..K-1, and -1 after an image's last.
+        skipped: images of the annotation file that are left out as broken.
+        content_key: hash of what was packed, see `spinesearch.proxy_task.dataset.content_key`.
+    """
+
+    dataset: CocoDataset
+    images: ImagePack
+    boxes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    skipped: tuple[Skipped, ...]
+    content_key: str
+
+
+def open_pack(
+    source: PackSource,
     cache_dir: Path,
     *,
+    check: Callable[[CocoDataset], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> ImagePack:
-    """The images of `dataset` with their long side at `image_size`, packed by the first process to ask.
+    tell: Callable[[str], None] | None = None,
+) -> Pack:
+    """The pack of a data set, built by the first process to ask.
 
-    Processes that ask meanwhile wait. An interrupted build is never read; the next one to ask starts over.
+    Processes that ask meanwhile wait. An interrupted build is never read; the next one to ask starts over. A
+    pack is built again when an image file has changed in length or time.
 
     Args:
-        dataset: a data set whose files are where it says.
-        image_size: S, pixels.
-        cache_dir: holds the packs; N * S * S * 3 bytes each.
+        source: the data set, and how it is to be packed.
+        cache_dir: holds the packs.
+        check: called with the data set before a build begins; what it raises ends it.
         progress: called with images done and N, from this thread, by the process that builds.
+        tell: called with a line before and after there is something to wait for: how much is written, what
+            is waited for, how fast it was.
 
     Raises:
-        DataError: an image cannot be decoded or has another size than annotated, or the cache cannot be
-            written or has too little space.
+        DataError: the annotations or an image cannot be used, or the cache cannot be written or has too
+            little space.
     """
-    originals = np.array([(image.width, image.height) for image in dataset.images], np.float64)
-    scales = image_size / originals.max(axis=1, keepdims=True)
-    sizes = np.rint(originals * scales).clip(min=1).astype(np.int64)
-    shape = (len(dataset.images), image_size, image_size, 3)
-    path = cache_dir / "packs" / f"{_pack_key(dataset, image_size)}.npy"
-    images = _open(path, shape)
-    if images is None:
-        with build_lock(path):
-            images = _open(path, shape)
-            if images is None:
-                _build(dataset, sizes, image_size, path, progress or (lambda done, total: None))
-                images = np.lib.format.open_memmap(path, mode="r")
-    return ImagePack(images=images, sizes=sizes, scales=scales[:, 0].astype(np.float32))
+    tell = tell or (lambda line: None)
+    path = cache_dir / "packs" / _entry_name(source)
+    pack = _open_current(path, source)
+    if pack is None:
+        waiting = f"waiting for another process, which packs the images of {source.annotations_path}"
+        with build_lock(path, lambda: tell(waiting)):
+            pack = _open_current(path, source)
+            if pack is None:
+                build_pack(source, path, check, progress or (lambda done, total: None), tell)
+                pack = _open(path, source)
+    if pack is None:
+        raise DataError(f"cache folder {path.parent}: {path.name} vanished as it was built; {MOVE_HINT}")
+    return pack
 
 
-def load_rgb(path: Path) -> Image.Image:
-    """An image file as 8 bit RGB, whatever it holds: grey, palette, CMYK, 16 bit, transparent.
+def packs_in(cache_dir: Path, source: PackSource) -> Iterator[Pack]:
+    """Every finished pack of this size and storage, whatever it was made from; no data set is read."""
+    for path in sorted((cache_dir / "packs").glob(f"{_kind(source.image_size, source.storage)}-*")):
+        if pack := _open(path, source):
+            yield pack
 
-    Pixels are as stored: EXIF orientation is not applied, since COCO's boxes belong to the stored pixels.
-    Transparency is dropped, 16 bit values lose their low byte.
 
-    Raises:
-        Exception: of nearly any type, as Pillow's decoders do on damaged files.
+def _entry_name(source: PackSource) -> str:
+    """Name of the pack's folder: size, storage, and hash of the annotation file's content and all settings.
+
+    The image files are no part of it: when one of them changes, the new pack takes the place of the old.
     """
-    with Image.open(path) as image:
-        image.load()
-        if image.mode.startswith("I"):  # 16 bit grey, in some formats held as 32 bit
-            return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-        if image.mode == "P" and "transparency" in image.info:
-            return image.convert("RGBA").convert("RGB")  # the way that Pillow does not warn about
-        return image.convert("RGB")
-
-
-def _pack_key(dataset: CocoDataset, image_size: int) -> str:
-    """Hash of what the packed pixels are made from: the files (path, bytes, time of change) and the size."""
-    names = [(image.file_name, image.width, image.height) for image in dataset.images]
-    folder = str(dataset.images_dir.resolve())
-    text = json.dumps([PACK_VERSION, image_size, folder, names, dataset.file_stats.tolist()])
-    return hashlib.blake2b(text.encode()).hexdigest()[:32]
-
-
-def _open(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
-    """The finished pack, or None when there is none or it is not what a build leaves behind."""
+    path = source.annotations_path
     try:
-        images: npt.NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError):
-        return None
-    return images if images.shape == shape and images.dtype == np.uint8 else None
-
-
-def _build(
-    dataset: CocoDataset,
-    sizes: npt.NDArray[np.int64],
-    image_size: int,
-    path: Path,
-    progress: Callable[[int, int], None],
-) -> None:
-    """Writes the pack of all images, or nothing. The caller holds the lock."""
-    total = len(dataset.images)
-    num_bytes = total * image_size * image_size * 3
-    partial = partial_path(path)
-    partial.unlink(missing_ok=True)  # of a build that was killed
-    check_free_space(path.parent, num_bytes, f"packing {total} images at {image_size} x {image_size} pixels")
-    try:
-        _write(dataset, sizes, image_size, partial, progress)
-        publish(path)
-    except OSError as error:  # above all: another process filled the disk
+        with open(path, "rb") as file:
+            annotations = hashlib.file_digest(file, "blake2b").hexdigest()
+    except OSError as error:
         raise DataError(
-            f"cache folder {path.parent}: writing {num_bytes / 1e9:.2f} GB failed ({error.strerror}); "
-            f"free some space, or {MOVE_HINT}"
+            f"annotation file {path}: cannot be read ({error.strerror}); "
+            "expected a COCO detection file such as instances_train2017.json"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    facts = [PACK_VERSION, annotations, os.path.realpath(source.images_dir), source.skip_broken]
+    digest = hashlib.blake2b(json.dumps(facts).encode()).hexdigest()[:24]
+    return f"{_kind(source.image_size, source.storage)}-{digest}"
 
 
-def _write(
-    dataset: CocoDataset,
-    sizes: npt.NDArray[np.int64],
-    image_size: int,
-    partial: Path,
-    progress: Callable[[int, int], None],
-) -> None:
-    total = len(dataset.images)
-    problems: list[str] = []
-
-    def packed(i: int) -> npt.NDArray[np.uint8] | str:
-        return _packed(dataset.images_dir, dataset.images[i], sizes[i], image_size)
-
-    # Threads, as Pillow decodes without the GIL. Written, not mapped: a full disk then is an OSError, while a
-    # mapped page that finds no room kills the process.
-    with open(partial, "wb") as file, ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as pool:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (total, image_size, image_size, 3)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, total, _BATCH):
-            end = min(start + _BATCH, total)
-            for pixels in pool.map(packed, range(start, end)):
-                if isinstance(pixels, str):
-                    problems.append(pixels)
-                elif not problems:
-                    file.write(pixels.data)
-            progress(end, total)
-        file.flush()
-        os.fsync(file.fileno())
-    if problems:
-        more = f" ({len(problems)} of {total} images cannot be used)" if len(problems) > 1 else ""
-        raise DataError(problems[0] + more)
+def _kind(image_size: int, storage: Storage) -> str:
+    return f"{image_size}px-{storage.label}"
 
 
-def _packed(
-    images_dir: Path, image: CocoImage, size: npt.NDArray[np.int64], image_size: int
-) -> npt.NDArray[np.uint8] | str:
-    """One image as it stands in the pack, uint8 [S, S, 3], or why it cannot be used."""
-    path = images_dir / image.file_name
+def _open_current(path: Path, source: PackSource) -> Pack | None:
+    """The finished pack, if its image files are as they were when it was built.
+
+    Raises:
+        DataError: there is no folder of images.
+    """
+    pack = _open(path, source)
+    if pack is None:
+        return None
+    skipped_names = ragged_texts([image.file_name for image in pack.skipped])
+    skipped_stats = [(image.num_bytes, image.changed_ns) for image in pack.skipped]
+    is_current = np.array_equal(
+        file_stats(source.images_dir, pack.dataset.images.names), open_array(path, "file_stats")
+    ) and np.array_equal(
+        file_stats(source.images_dir, skipped_names), np.array(skipped_stats, np.int64).reshape(-1, 2)
+    )
+    return pack if is_current else None
+
+
+def _open(path: Path, source: PackSource) -> Pack | None:
+    """The finished pack, or None when there is none or it is not what a build leaves behind."""
+    facts: dict[str, Any] | None = read_facts(path)
+    if facts is None or facts.get("version") != PACK_VERSION:
+        return None
     try:
-        pixels = load_rgb(path)
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return (
-            f"image {path}: cannot be decoded ({reason}); replace the file or remove it from the annotations"
+        dataset = open_dataset(path, facts, source.images_dir, source.annotations_path)
+        return Pack(
+            dataset=dataset,
+            images=ImagePack(
+                images=source.storage.open(path, len(dataset.images), source.image_size),
+                sizes=open_array(path, "packed_sizes"),
+                scales=open_array(path, "scales"),
+            ),
+            boxes=open_array(path, "target_boxes"),
+            labels=open_array(path, "target_labels"),
+            skipped=tuple(Skipped(*row) for row in facts["skipped"]),
+            content_key=str(facts["content_key"]),
         )
-    if pixels.size != (image.width, image.height):
-        return (
-            f"image {path}: is {pixels.width} x {pixels.height} pixels as stored (without EXIF rotation), "
-            f"the annotations say {image.width} x {image.height}; correct width, height and boxes"
-        )
-    width, height = (int(side) for side in size)
-    square = np.zeros((image_size, image_size, 3), np.uint8)
-    square[:height, :width] = np.asarray(pixels.resize((width, height), Image.Resampling.BILINEAR))
-    return square
+    except (OSError, ValueError, KeyError):  # damaged, or removed meanwhile
+        return None

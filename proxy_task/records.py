@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,14 @@ def fits(value: object, types: Collection[type]) -> bool:
     return type(value) in types and (type(value) is not int or -(2**63) <= value < 2**63)
 
 
-def check_unique(path: Path, section: str, ids: Sequence[int]) -> None:
-    """Raises `DataError` when two rows have one id."""
-    seen: set[int] = set()
-    for i, value in enumerate(ids):
+def check_unique(path: Path, section: str, field: str, values: Iterable[int | str]) -> None:
+    """Raises `DataError` when two rows have one value of this field."""
+    seen: set[int | str] = set()
+    for i, value in enumerate(values):
         if value in seen:
             raise DataError(
-                f"{path}: {section}[{i}].id: {value} is taken by an earlier one; give every one its own id"
+                f"{path}: {section}[{i}].{field}: {short(value)} is taken by an earlier one; "
+                "give every one its own"
             )
         seen.add(value)
 

@@ -16,6 +16,7 @@ OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("cosine", "step")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
+EVALUATORS = ("auto", "hotcoco", "faster_coco_eval", "pycocotools")
 ACTIVATIONS = ("relu", "swish")  # of `spinesearch.models.layers`
 MAX_LEVEL_STRIDE = 2**7  # P7, the coarsest of the five outputs
 
@@ -54,6 +55,8 @@ class ProxySettings:
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
         bn_recalibration_batches: training batches, unaugmented, over which batch normalisation's statistics
             are averaged anew before evaluation; 0 keeps the running ones.
+        evaluator: one of `EVALUATORS`, the library that counts AP; all give the same numbers, to 1e-12, and
+            "auto" takes the fastest that is installed.
         device: one of `DEVICES`; "auto" takes CUDA where there is one.
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
         num_threads: torch's threads on the CPU while a candidate is scored.
@@ -90,6 +93,7 @@ class ProxySettings:
     flip: bool = True
     scale_jitter: tuple[float, float] = (1.0, 1.0)
     bn_recalibration_batches: int = 0
+    evaluator: str = "auto"
     device: str = "auto"
     precision: str = "float32"
     num_threads: int = 1
@@ -187,6 +191,7 @@ _RULES: dict[str, _Rule] = {
     "flip": ((lambda v: isinstance(v, bool)), "true or false"),
     "scale_jitter": (_is_range, "two numbers, 0 < min <= max"),
     "bn_recalibration_batches": _NATURAL,
+    "evaluator": _one_of(EVALUATORS),
     "device": _one_of(DEVICES),
     "precision": _one_of(PRECISIONS),
     "num_threads": _COUNT,

@@ -19,16 +19,21 @@ from spinesearch.proxy_task.batches import load_batch, one_ahead, shuffled_batch
 from spinesearch.proxy_task.data import ProxyData
 from spinesearch.proxy_task.detect import MAX_DETECTIONS, Detections, detect_objects
 from spinesearch.proxy_task.evaluate import CocoMetrics, coco_metrics
+from spinesearch.proxy_task.evaluators import find_evaluator
+from spinesearch.proxy_task.failures import released
 from spinesearch.proxy_task.machine import find_device, keep_freed_memory, threads
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
-from spinesearch.proxy_task.train import TrainingDiverged, predict, recalibrate_batch_norm, train
+from spinesearch.proxy_task.stopwatch import Lap, no_lap
+from spinesearch.proxy_task.train import predict, recalibrate_batch_norm, train
 from spinesearch.space import ArchSpec
 from spinesearch.space.widths import LEVEL_FILTERS, MBCONV_LEVEL_FILTERS
 
 # What one seed is split into, so that no part's draws shift another's: every candidate sees the same images
 # in the same order under the same augmentation, whatever its initialisation consumes.
 _INIT, _ORDER, _AUGMENTATION, _RECALIBRATION = range(4)
+
+PHASES = ("build", "recalibration", "evaluation")  # of a candidate's time, besides the steps of its training
 
 
 class ProxyTask:
@@ -53,13 +58,19 @@ class ProxyTask:
         self.settings = settings
         self.data = data
         self.device = find_device(settings.device)
+        find_evaluator(settings.evaluator)
         self.num_steps = settings.training_steps(len(data.train_index))
         self._anchors = make_anchors(
             side, num_scales=settings.num_scales, base_anchor=settings.base_anchor
         ).to(self.device)
 
     def score(
-        self, spec: ArchSpec, seed: int, *, on_step: Callable[[int, float], None] | None = None
+        self,
+        spec: ArchSpec,
+        seed: int,
+        *,
+        on_step: Callable[[int, float], None] | None = None,
+        lap: Lap = no_lap,
     ) -> TaskResult:
         """Result of this candidate: built, trained, evaluated.
 
@@ -70,19 +81,23 @@ class ProxyTask:
             spec: the backbone.
             seed: decides initialisation, order of the images and augmentation; at least 0.
             on_step: called with (step, loss), on the CPU after every step.
+            lap: called at the end of each of `PHASES`; in their midst those of every training step.
 
         Raises:
-            TrainingDiverged: the loss stopped being finite. The error holds on to no tensor.
+            TrainingDiverged: the loss stopped being finite.
+            OutOfMemory: the candidate needs more memory than there is.
+            Exception: whatever else went wrong. No error holds on to a tensor, and this task stays usable.
         """
         cuda = [self.device] if self.device.type == "cuda" else []
         with threads(self.settings.num_threads), torch.random.fork_rng(devices=cuda):
             try:
-                return self._score(spec, seed, on_step)
-            except TrainingDiverged as error:
-                # The frames below hold the model; without them its memory is free as soon as this returns.
-                raise error.with_traceback(None) from None
+                return self._score(spec, seed, on_step, lap)
+            except Exception as error:
+                raise released(error, self.device) from None
 
-    def _score(self, spec: ArchSpec, seed: int, on_step: Callable[[int, float], None] | None) -> TaskResult:
+    def _score(
+        self, spec: ArchSpec, seed: int, on_step: Callable[[int, float], None] | None, lap: Lap
+    ) -> TaskResult:
         start = time.perf_counter()
         _seed_global(
             _stream_seed(seed, _INIT), self.device
@@ -90,6 +105,7 @@ class ProxyTask:
         model = build_detector(spec, self.settings, num_classes=self.data.num_classes)
         num_multiply_adds = count_multiply_adds(model, self.settings.image_size)
         model.to(self.device)
+        lap("build")
 
         train_start = time.perf_counter()
         loss = train(
@@ -100,12 +116,15 @@ class ProxyTask:
             num_steps=self.num_steps,
             generator=_generator(seed, _AUGMENTATION),
             on_step=on_step,
+            lap=lap,
         )
         train_seconds = time.perf_counter() - train_start
         if num_batches := self.settings.bn_recalibration_batches:
             batches = self._train_batches(num_batches, seed, _RECALIBRATION)
             recalibrate_batch_norm(model, batches, self.settings)
+        lap("recalibration")
         metrics = self.evaluate(model)
+        lap("evaluation")
         assert metrics.ap is not None, "open_data sees to it that there are held-out objects"
         assert metrics.ap50 is not None
         assert metrics.ap75 is not None
@@ -133,7 +152,15 @@ class ProxyTask:
         batches = np.split(index, range(self.settings.batch_size, len(index), self.settings.batch_size))
         found = [self._detect(model, batch) for batch in batches]
         boxes, scores, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
-        return coco_metrics(self.data.dataset, index, boxes, scores, labels)
+        return coco_metrics(
+            self.data.dataset,
+            index,
+            boxes,
+            scores,
+            labels,
+            evaluator=self.settings.evaluator,
+            num_threads=self.settings.num_threads,
+        )
 
     def _detect(self, model: nn.Module, index: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Detections:
         """Detections in the images at these positions, padded to `MAX_DETECTIONS` rows."""
@@ -187,6 +214,7 @@ def check_settings(
             "coarsest level is one pixel then, and batch normalisation needs two values per channel; "
             "give a larger batch_size or image_size"
         )
+    find_evaluator(settings.evaluator)
     if check_device:
         find_device(settings.device)
 

@@ -8,29 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.proxy_task.augment import Batch, draw_placement, normalize, place
+from spinesearch.proxy_task.divergence import LossWatch
 from spinesearch.proxy_task.losses import detection_loss
 from spinesearch.proxy_task.matching import make_targets
 from spinesearch.proxy_task.optim import FlatOptimizer, learning_rate
 from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.proxy_task.stopwatch import Lap, no_lap
 
-# Reading the loss waits for the device. On the CPU that costs nothing; on CUDA it would stall every step.
-CUDA_CHECK_EVERY = 50
-
-
-class TrainingDiverged(RuntimeError):  # noqa: N818 - it says what happened
-    """The loss or the gradient stopped being finite.
-
-    Attributes:
-        step: the first step, from 0, at which this was so.
-    """
-
-    def __init__(self, step: int) -> None:
-        super().__init__(f"training diverged: the loss or its gradient is not finite at step {step}")
-        self.step = step
-
-    def __reduce__(self) -> tuple[type[TrainingDiverged], tuple[int]]:
-        """Pickles by its step, so that it crosses from a worker to the search."""
-        return TrainingDiverged, (self.step,)
+# Of a training step, in order: waiting for the batch, and what is done with it. The last one ends when its
+# loss and gradient are known to be finite.
+STEP_PHASES = ("data", "augmentation", "targets", "forward", "loss", "backward", "optimizer")
 
 
 def train(
@@ -42,6 +29,7 @@ def train(
     num_steps: int,
     generator: torch.Generator,
     on_step: Callable[[int, float], None] | None = None,
+    lap: Lap = no_lap,
 ) -> float:
     """Mean loss over the last tenth of training; the model is trained in place and left in training mode.
 
@@ -52,28 +40,32 @@ def train(
         settings: the recipe.
         num_steps: length of training.
         generator: decides the augmentation; on the CPU.
-        on_step: called with (step, loss) after each step whose loss was read.
+        on_step: called with (step, loss) of every step, on CUDA when the next one has been queued.
+        lap: called at the end of each of `STEP_PHASES`, in that order, in every step.
 
     Raises:
-        TrainingDiverged: at once on the CPU, within `CUDA_CHECK_EVERY` steps on CUDA.
+        TrainingDiverged: at once on the CPU, when the next step has been queued on CUDA.
     """
     optimizer = FlatOptimizer(model, settings)
-    losses = torch.zeros(num_steps, device=anchors.device)
-    norms = torch.zeros(num_steps, device=anchors.device)
-    check_every = CUDA_CHECK_EVERY if anchors.is_cuda else 1
+    watch = LossWatch(anchors.device, on_step)
     model.train()
     for step, raw in enumerate(batches):
+        lap("data")
         batch = _augment(raw, settings, generator)
+        lap("augmentation")
         classes, codes = make_targets(anchors, batch.boxes, batch.labels)
+        lap("targets")
         cls_logits, box_deltas = predict(model, batch.images, settings)
+        lap("forward")
         loss = detection_loss(cls_logits, box_deltas, classes, codes)
-        norms[step] = optimizer.step(loss, learning_rate(step, num_steps, settings))
-        losses[step] = loss.detach()
-        if (step + 1) % check_every == 0 or step + 1 == num_steps:
-            _check_finite(losses + norms, first_step=step + 1 - check_every)
-            if on_step is not None:
-                on_step(step, float(losses[step]))
-    return float(losses[-max(1, num_steps // 10) :].mean())
+        lap("loss")
+        torch.autograd.backward(loss)
+        lap("backward")
+        norm = optimizer.step(learning_rate(step, num_steps, settings))
+        watch.watch(step, loss, norm)
+        lap("optimizer")
+    watch.finish()
+    return float(torch.tensor(watch.losses[-max(1, num_steps // 10) :]).mean())
 
 
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], settings: ProxySettings) -> None:
@@ -125,10 +117,3 @@ def _augment(raw: Batch, settings: ProxySettings, generator: torch.Generator) ->
         generator=generator,
     )
     return place(batch, placement)
-
-
-def _check_finite(values: Tensor, *, first_step: int) -> None:
-    """Raise for the first value from `first_step` on, of one per step, that is not finite."""
-    bad = ~torch.isfinite(values[max(first_step, 0) :])
-    if bad.any():
-        raise TrainingDiverged(max(first_step, 0) + int(bad.nonzero()[0]))

@@ -3,8 +3,9 @@
 Events, in the order a search writes them:
 
 ``run``      a process began or continued the run: version (of spinesearch), torch, python, host, config, data
-             (key, numbers of images, class names), time.
-``propose``  a candidate was sampled: trial, generation, tokens, log_prob, arch_id.
+             (key, numbers of images, class names), time; of a study also machine, command and study.
+``propose``  a candidate was sampled: trial, generation, tokens, log_prob, arch_id; in a study trial, side,
+             seed, tokens, arch_id.
 ``result``   a candidate ended: trial, status, reward, metrics or reason, attempts, worker, seconds, time.
 ``update``   the controller learnt from a generation: update, stats, digest of its state.
 """
@@ -33,6 +34,8 @@ class Trial:
         tokens: its choices.
         log_prob: their log-probability when sampled, nats.
         arch_id: identity of the network.
+        side: of a study of two settings, ``a`` or ``b``.
+        seed: of its training in a study; a search trains all with the run's.
         status: ``proposed`` until its result is in.
         reward: what the controller is told; None until then.
         metrics: of a completed trial (or the one it duplicates), by name.
@@ -42,13 +45,16 @@ class Trial:
         worker: who scored it.
         seconds: wall time of scoring it.
         time: Unix time of its result.
+        reused_from: the run whose result it is, in a study that was told to look there.
     """
 
     trial: int
-    generation: int
     tokens: tuple[int, ...]
-    log_prob: float
     arch_id: str
+    generation: int = 0
+    log_prob: float = 0.0
+    side: str = ""
+    seed: int | None = None
     status: Status = "proposed"
     reward: float | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +64,7 @@ class Trial:
     worker: str = ""
     seconds: float = 0.0
     time: float = 0.0
+    reused_from: str = ""
 
     @property
     def is_done(self) -> bool:
@@ -93,6 +100,12 @@ class Run:
         """The configuration of the newest session; they differ only in how the run is carried out."""
         config: Mapping[str, Any] = self.sessions[-1]["config"]
         return config
+
+    @property
+    def study(self) -> Mapping[str, Any] | None:
+        """What the run studies, see `spinesearch.results.study`; None if it is a search."""
+        study: Mapping[str, Any] | None = self.sessions[-1].get("study")
+        return study
 
     @property
     def space(self) -> SearchSpace:

@@ -105,6 +105,18 @@ def format_size(size: int) -> str:
     return f"{mantissa}e{int(exponent):+03d}"
 
 
+def narrow_table(title: str) -> Table:
+    """An empty table with two blanks between columns: seven of numbers fit 80 characters."""
+    return Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+
+
 def status_line(run: Run) -> str:
     """How far a run is, in one line."""
     total = run.config["search"]["num_trials"]

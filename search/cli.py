@@ -1,4 +1,4 @@
-"""The command line: ``spinesearch search | resume | show | export | models | import-checkpoint``.
+"""The command line: ``spinesearch search | resume | show | export | proxy | bench | models | ...``.
 
 Dispatch is on the first word. Everything heavy is imported by the command that needs it, so that ``--help``
 answers at once.
@@ -6,20 +6,17 @@ answers at once.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from spinesearch.search.cli_parser import build_console, command_parser, fail
+from spinesearch.search.cli_parser import build_console, command_parser, fail, interrupt
 
 if TYPE_CHECKING:
-    from spinesearch.results.run import Run
     from spinesearch.search.config import RunConfig
 
 _DEBUG_VARIABLE = "SPINESEARCH_DEBUG"
@@ -33,6 +30,8 @@ commands:
   resume             go on with a search that stopped
   show               leaderboard, progress and the best architecture of a run
   export             write the best architectures of a run as JSON specs
+  proxy              how far the proxy task's scores can be trusted
+  bench              how fast the proxy task is on this machine
   models             the published models: parameters, multiply-adds, AP
   import-checkpoint  a released TensorFlow checkpoint as safetensors
 
@@ -48,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "resume": _resume,
         "show": _show,
         "export": _export,
+        "proxy": _proxy,
+        "bench": _bench,
         "models": _models,
         "import-checkpoint": _import_checkpoint,
     }
@@ -124,6 +125,10 @@ def _resume(arguments: list[str]) -> int:
     from spinesearch.search.config import to_yaml, with_overrides
 
     run, _ = load_run(options.run_dir)
+    if run.study is not None:
+        from spinesearch.search.cli_proxy import resume_study
+
+        return resume_study(run, options.run_dir, options.overrides, only_print=options.cfg)
     config = with_overrides(run.config, options.overrides)
     if options.cfg:
         print(to_yaml(config.to_dict()), end="")
@@ -132,69 +137,27 @@ def _resume(arguments: list[str]) -> int:
 
 
 def _show(arguments: list[str]) -> int:
-    parser = command_parser(
-        "show",
-        "Print how far a run is, its best architectures, and the best one drawn; or draw a spec file.",
-        "examples:\n  spinesearch show runs/2026-11-23_demo\n  spinesearch show spec.json",
-    )
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder, or a JSON spec")
-    parser.add_argument("--top", type=int, default=10, help="rows of the leaderboard (default: 10)")
-    options = parser.parse_args(arguments)
-    if options.run_dir.suffix == ".json":
-        return _show_spec(options.run_dir)
-    run = _load(options)
-    if options.cfg:
-        return 0
-    from spinesearch.results.run import ranked_trials
-    from spinesearch.results.tables import failures, leaderboard, progress, status_line
-    from spinesearch.space import draw_spec
+    from spinesearch.search.cli_show import show
 
-    if options.top < 1:
-        raise ValueError(f"--top: must be at least 1, got {options.top}")
-    console = build_console()
-    console.print(status_line(run))
-    failed = failures(run)
-    if failed is not None:
-        console.print(failed)
-    best = ranked_trials(run.trials)
-    if not best:
-        console.print("no candidate has completed yet")
-        return 0
-    console.print()
-    console.print(progress(run))
-    console.print(leaderboard(run, top=min(options.top, len(best))))
-    console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n")
-    console.print(draw_spec(run.spec(best[0]), max_width=console.width))
-    return 0
-
-
-def _show_spec(path: Path) -> int:
-    """Draw the architecture of a spec file."""
-    from spinesearch.space import draw_spec, load_spec
-
-    spec = load_spec(path)
-    console = build_console()
-    console.print(f"{spec.name or path.stem} ({spec.arch_id})\n")
-    console.print(draw_spec(spec, max_width=console.width))
-    return 0
+    return show(arguments)
 
 
 def _export(arguments: list[str]) -> int:
-    parser = command_parser(
-        "export",
-        "Write the best architectures of a run as JSON block specs.",
-        'then:\n  python -c "from spinesearch import load_spec, build_backbone; '
-        "print(build_backbone(load_spec('FILE')))\"",
-    )
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder")
-    parser.add_argument("--top", type=int, default=3, help="how many (default: 3)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to (default: RUN/export)")
-    options = parser.parse_args(arguments)
-    run = _load(options)
-    if options.cfg:
-        return 0
-    _write_exports(run, options.run_dir, options.top, options.output)
-    return 0
+    from spinesearch.search.cli_show import export
+
+    return export(arguments)
+
+
+def _proxy(arguments: list[str]) -> int:
+    from spinesearch.search.cli_proxy import proxy
+
+    return proxy(arguments)
+
+
+def _bench(arguments: list[str]) -> int:
+    from spinesearch.search.cli_bench import bench
+
+    return bench(arguments)
 
 
 def _models(arguments: list[str]) -> int:
@@ -213,11 +176,12 @@ def _carry_out(config: RunConfig, run_dir: Path) -> int:
     """Search to the end and show what was found."""
     from spinesearch.results.run import ranked_trials
     from spinesearch.results.tables import leaderboard
+    from spinesearch.search.cli_show import write_exports
     from spinesearch.search.scorer import EngineError
     from spinesearch.search.session import has_run, search
 
     console = build_console()
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     folder = shlex.quote(str(run_dir))
     resume = f"spinesearch resume {folder}"
     try:
@@ -234,37 +198,9 @@ def _carry_out(config: RunConfig, run_dir: Path) -> int:
     console.print()
     console.print(leaderboard(run, top=min(max(config.search.export_top, 5), len(best))))
     if config.search.export_top:
-        _write_exports(run, run_dir, config.search.export_top, None)
+        write_exports(run, run_dir, config.search.export_top, None)
     console.print(f"next:\n  spinesearch show {folder}\n  {resume} search.num_trials={2 * len(run.trials)}")
     return 0
-
-
-def _write_exports(run: Run, run_dir: Path, top: int, output: Path | None) -> None:
-    from spinesearch.results.export import export_top
-
-    for path in export_top(
-        run, top=top, run_name=run_dir.resolve().name, output_dir=output or run_dir / "export"
-    ):
-        print(f"exported {path}")
-
-
-def _load(options: argparse.Namespace) -> Run:
-    """The run of a command that only reads; prints its configuration if that is asked for."""
-    from spinesearch.results.run import load_run
-
-    run, torn = load_run(options.run_dir)
-    if options.cfg:
-        from spinesearch.search.config import to_yaml
-
-        print(to_yaml(run.config), end="")
-    elif torn:
-        print(f"warning: {torn} (by this reader; the file is as it was)", file=sys.stderr)
-    return run
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM, which clusters send before they take a machine, ends a search as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def _is_for_people(error: Exception) -> bool:

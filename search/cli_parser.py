@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -51,3 +52,8 @@ def fail(message: str, *, code: int = 2) -> int:
     """The exit code, after one line on standard error."""
     print(f"spinesearch: {message}", file=sys.stderr)
     return code
+
+
+def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM, which clusters send before they take a machine, ends a run as Ctrl-C does."""
+    raise KeyboardInterrupt

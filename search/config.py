@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from spinesearch.controller.settings import RandomSettings, ReinforceSettings
-from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings
+from spinesearch.proxy_task.data_settings import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config_errors import reason, unknown_setting, wrong_type
 from spinesearch.space.build import SpineNetSettings
@@ -204,7 +204,7 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
 _FREE_SETTINGS = frozenset(
-    {"name", "label", "runs_dir", "proxy_task.device"}
+    {"name", "label", "runs_dir", "proxy_task.device", "proxy_task.evaluator"}
     | {f"data.{key}" for key in ("train_images", "train_annotations", "cache_dir")}
     | {
         f"search.{key}"

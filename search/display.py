@@ -65,10 +65,14 @@ class Display(SearchObserver):
 
     def finished(self, trial: Trial) -> None:
         """One line for the candidate."""
-        is_best = trial.status == "completed" and trial.reward is not None and trial.reward > self._best
+        # In a study the best of all trainings is no news: it is the luckiest seed.
+        is_candidate = trial.status == "completed" and trial.seed is None
+        is_best = is_candidate and trial.reward is not None and trial.reward > self._best
         self._count(trial)
         width = len(str(self._num_trials))
         head = f"[{self._num_done:{width}}/{self._num_trials}] trial {trial.trial:<{width}}"
+        if trial.seed is not None:
+            head = " ".join(filter(None, (head, trial.side, trial.arch_id, f"seed {trial.seed}")))
         if trial.status == "completed":
             line = f"{head}  {self._scores(trial)}{_costs(trial)}  {trial.seconds:.1f} s"
             self._print(line + ("  best so far" if is_best else ""), style="bold green" if is_best else None)

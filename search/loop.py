@@ -13,7 +13,6 @@ missing is done.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from spinesearch.results.ledger import Event, Ledger
 from spinesearch.results.run import Run, Trial
 from spinesearch.search.checkpoint import Checkpoints, state_digest
 from spinesearch.search.observer import SearchObserver
-from spinesearch.search.reward import metric_value, reward_of
+from spinesearch.search.reward import result_event
 from spinesearch.search.scorer import Job, Outcome, Scorer
 from spinesearch.space import SearchSpace
 
@@ -224,19 +223,7 @@ class _Search:
     def _finish(self, outcome: Outcome) -> None:
         """Record a result, and with it that of every trial that waited for it."""
         plan = self._plan
-        result: dict[str, Any] = {
-            "event": "result",
-            "trial": outcome.trial,
-            "attempts": outcome.attempts,
-            "worker": outcome.worker,
-            "seconds": outcome.seconds,
-            "reward": reward_of(outcome.metrics, metric=plan.reward_metric, failed_reward=plan.failed_reward),
-        }
-        if outcome.metrics is not None and metric_value(outcome.metrics, plan.reward_metric) is not None:
-            result |= {"status": "completed", "metrics": _finite(outcome.metrics)}
-        else:
-            reason = outcome.reason or f"it has no finite {plan.reward_metric}"
-            result |= {"status": "failed", "reason": reason}
+        result = result_event(outcome, metric=plan.reward_metric, failed_reward=plan.failed_reward)
         waiting = self._duplicates.pop(outcome.trial, [])
         original = self._run.trials[outcome.trial]
         self._record_results([result, *(_duplicate_event(trial, original, result) for trial in waiting)])
@@ -270,11 +257,6 @@ def _duplicate_event(
         "reward": result["reward"] if result else original.reward,
         "metrics": dict(result.get("metrics", {}) if result else original.metrics),
     }
-
-
-def _finite(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics, with None for numbers that JSON does not have."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
 
 
 def _rollout(trial: Trial) -> Rollout:

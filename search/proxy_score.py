@@ -5,29 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
-from spinesearch.proxy_task.errors import DataError
+from spinesearch.proxy_task.data import ProxyData, reopen_data
+from spinesearch.proxy_task.data_settings import DataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.scorer import Score
 from spinesearch.space import ArchSpec
 
 
-def open_proxy_score(
-    settings: ProxySettings, data: GeneratedDataSettings | CocoDataSettings, data_key: str
-) -> Score:
+def open_proxy_score(settings: ProxySettings, data: DataSettings, data_key: str) -> Score:
     """Open the data set on this machine and give the function that scores candidates on it.
 
     Raises:
         DataError: the data set cannot be opened here, or is not the one of ``data_key``.
     """
-    # The driver has told of what is odd about the data.
-    opened = open_data(data, image_size=settings.image_size, warn=lambda message: None)
-    if opened.key != data_key:
-        raise DataError(
-            f"data: this machine's copy (key {opened.key}) is not the one the search uses (key {data_key}); "
-            "copy the same images and annotations here"
-        )
-    return proxy_score(settings, opened)
+    return proxy_score(settings, reopen_data(data, image_size=settings.image_size, key=data_key))
 
 
 def proxy_score(settings: ProxySettings, data: ProxyData) -> Score:

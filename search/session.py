@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import platform
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spinesearch import __version__
 from spinesearch.controller import Controller
 from spinesearch.controller.settings import ReinforceSettings
-from spinesearch.proxy_task.data import ProxyData, open_data
+from spinesearch.proxy_task.data import ProxyData
 from spinesearch.proxy_task.task import check_settings
 from spinesearch.results.ledger import LEDGER_NAME, LOCK_NAME, Ledger
 from spinesearch.results.run import Run
 from spinesearch.search.checkpoint import Checkpoints
 from spinesearch.search.config import ConfigError, RunConfig, check_resumable, run_config
 from spinesearch.search.display import Display
+from spinesearch.search.engine import open_run_data, open_scorer
 from spinesearch.search.loop import SearchPlan, run_search
 from spinesearch.search.observer import Observers
-from spinesearch.search.proxy_score import open_proxy_score, proxy_score
-from spinesearch.search.scorer import Scorer, SerialScorer
 from spinesearch.search.tensorboard import TensorBoardObserver
 from spinesearch.space import SearchSpace
 
@@ -90,6 +86,11 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
             if ledger.contents.torn:
                 console.print(f"warning: {ledger.contents.torn}", style="yellow")
             if run.sessions:
+                if run.study is not None:
+                    raise ConfigError(
+                        f"name: {run_dir} holds a study, not a search; go on with it by "
+                        "`spinesearch resume`, or choose another name"
+                    )
                 check_resumable(run_config(run.config), config)
                 if _is_complete(run, config):
                     return run
@@ -101,24 +102,17 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
             is_mbconv=space.is_mbconv,
             check_device=config.search.engine == "serial",
         )
-        data = _open_data(config, console)
-        if run.sessions and run.sessions[0]["data"]["key"] != data.key:
-            raise ConfigError(
-                "data: this run was begun on other images or annotations "
-                f"(key {run.sessions[0]['data']['key']}, now {data.key}); "
-                "give it the same data, or start a new run"
-            )
+        data = open_run_data(config, console)
+        if run.sessions:
+            check_same_data(run.sessions[0]["data"], data)
         display = Display(console, reward_metric=config.search.reward_metric)
-        scorer = stack.enter_context(_open_scorer(config, data, display))
+        scorer = stack.enter_context(
+            open_scorer(config, data, num_jobs=config.search.num_trials, warn=display.warned)
+        )
         controller = _build_controller(config, space)
         if ledger is None:
-            ledger = stack.enter_context(Ledger(run_dir))
-            if ledger.contents.events:
-                raise ConfigError(
-                    f"{run_dir}: another process began this run meanwhile; "
-                    "give the command again to go on with it"
-                )
-        event = _run_event(config, data)
+            ledger = stack.enter_context(open_new_ledger(run_dir))
+        event = run_event(config, data)
         ledger.append([event])
         run.apply(event)
         console.print(_headline(config, space, data, run_dir))
@@ -148,71 +142,32 @@ def _is_complete(run: Run, config: RunConfig) -> bool:
     return run.num_done == config.search.num_trials and len(run.updates) == num_updates
 
 
-def _open_data(config: RunConfig, console: Console) -> ProxyData:
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        tasks: dict[str, Any] = {}
+def check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
+    """Check that the data are those a run was begun on.
 
-        def report(description: str, done: int, total: int) -> None:
-            if description not in tasks:
-                tasks[description] = progress.add_task(description, total=total)
-                if not console.is_terminal:
-                    console.print(f"{description}: {total}")
-            progress.update(tasks[description], completed=done)
-
-        return open_data(
-            config.data,
-            image_size=config.proxy_task.image_size,
-            progress=report,
-            warn=lambda message: console.print(f"warning: {message}", style="yellow"),
+    Raises:
+        ConfigError: they are not.
+    """
+    if recorded["key"] != data.key:
+        raise ConfigError(
+            f"data: this run was begun on other images or annotations (key {recorded['key']}, now "
+            f"{data.key}); give it the same data, or start a new run"
         )
 
 
-@contextlib.contextmanager
-def _open_scorer(config: RunConfig, data: ProxyData, display: Display) -> Iterator[Scorer]:
-    """The engine of the configuration, closed at the end whatever happens."""
-    settings = config.search
-    if settings.engine == "serial":
-        serial = SerialScorer(functools.partial(proxy_score, config.proxy_task, data))
-        try:
-            yield serial
-        finally:
-            serial.close()
-        return
+def open_new_ledger(run_dir: Path) -> Ledger:
+    """The ledger of a run that begins now, empty.
 
-    from spinesearch.search.ray_cluster import connect, disconnect, resources_per_trial, workers_that_fit
-    from spinesearch.search.ray_scorer import RayScorer
-
-    num_cpus = settings.num_workers and settings.num_workers * settings.cpus_per_trial
-    is_ours = connect(settings.ray_address, num_cpus=num_cpus)
-    try:
-        cpus, gpus = resources_per_trial(settings.cpus_per_trial, settings.gpus_per_trial)
-        proxy_task = config.proxy_task
-        if proxy_task.device == "auto":
-            proxy_task = replace(proxy_task, device="cuda" if gpus else "cpu")
-        num_workers = settings.num_workers or workers_that_fit(cpus, gpus)
-        scorer = RayScorer(
-            functools.partial(open_proxy_score, proxy_task, config.data, data.key),
-            num_workers=min(num_workers, settings.num_trials),
-            cpus_per_trial=cpus,
-            gpus_per_trial=gpus,
-            max_attempts=settings.max_attempts,
-            warn=display.warned,
+    Raises:
+        ConfigError: another process was faster.
+    """
+    ledger = Ledger(run_dir)
+    if ledger.contents.events:
+        ledger.close()
+        raise ConfigError(
+            f"{run_dir}: another process began this run meanwhile; give the command again to go on with it"
         )
-        try:
-            yield scorer
-        finally:
-            scorer.close()
-    finally:
-        if is_ours:
-            disconnect()
+    return ledger
 
 
 def _build_controller(config: RunConfig, space: SearchSpace) -> Controller:
@@ -225,7 +180,8 @@ def _build_controller(config: RunConfig, space: SearchSpace) -> Controller:
     return RandomController(space, seed=config.seed)
 
 
-def _run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
+def run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
+    """The ledger's event of a process that begins or continues a run."""
     import torch
 
     return {
@@ -235,13 +191,18 @@ def _run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
         "python": platform.python_version(),
         "host": platform.node(),
         "config": config.to_dict(),
-        "data": {
-            "key": data.key,
-            "num_train_images": len(data.train_index),
-            "num_held_out_images": len(data.held_out_index),
-            "class_names": list(data.class_names),
-        },
+        "data": data_record(data),
         "time": time.time(),
+    }
+
+
+def data_record(data: ProxyData) -> dict[str, Any]:
+    """What the ledger says of the data."""
+    return {
+        "key": data.key,
+        "num_train_images": len(data.train_index),
+        "num_held_out_images": len(data.held_out_index),
+        "class_names": list(data.class_names),
     }
 
 

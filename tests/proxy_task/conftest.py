@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spinesearch.proxy_task.coco import CocoDataset, load_coco
+from spinesearch.proxy_task.coco import CocoDataset, file_stats, load_coco
+from spinesearch.proxy_task.dataset import content_key
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -52,6 +53,10 @@ class TinyCoco:
     def load(self) -> CocoDataset:
         self.save()
         return load_coco(self.images_dir, self.path)
+
+    def content_key(self) -> str:
+        data = self.load()
+        return content_key(data, file_stats(self.images_dir, data.images.names)[:, 0])
 
 
 @pytest.fixture

@@ -24,6 +24,23 @@ def test_codes_typed_by_hand() -> None:
     assert_close(decode_boxes(torch.zeros(4), anchor), anchor)
 
 
+def test_table_of_codes_typed_by_hand() -> None:
+    """The anchor is centred at (50, 60), 20 wide and 40 high."""
+    anchor = torch.tensor([40.0, 40.0, 60.0, 80.0])
+    table = {  # (x1, y1, x2, y2): (ty, tx, th, tw)
+        (40.0, 40.0, 60.0, 80.0): (0.0, 0.0, 0.0, 0.0),
+        (45.0, 40.0, 65.0, 80.0): (0.0, 0.25, 0.0, 0.0),
+        (40.0, 30.0, 60.0, 70.0): (-0.25, 0.0, 0.0, 0.0),
+        (30.0, 20.0, 70.0, 100.0): (0.0, 0.0, 0.6931472, 0.6931472),
+        (45.0, 50.0, 55.0, 70.0): (0.0, 0.0, -0.6931472, -0.6931472),
+        (40.0, 40.0, 100.0, 60.0): (-0.25, 1.0, -0.6931472, 1.0986123),
+        (0.0, 0.0, 1.0, 1.0): (-1.4875, -2.475, -3.6888795, -2.9957323),
+    }
+    boxes, codes = torch.tensor(list(table)), torch.tensor(list(table.values()))
+    assert_close(encode_boxes(boxes, anchor), codes, rtol=0, atol=1e-6)
+    assert_close(decode_boxes(codes, anchor), boxes, rtol=0, atol=1e-5)
+
+
 def test_decode_undoes_encode_over_thousands_of_boxes() -> None:
     generator = torch.Generator().manual_seed(0)
     anchors = make_anchors(128, num_scales=3, base_anchor=3.0)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,33 +14,45 @@ import pytest
 from omegaconf import MISSING, OmegaConf
 
 from spinesearch.proxy_task.coco import held_out_mask
-from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
+from spinesearch.proxy_task.data import (
+    CocoDataSettings,
+    GeneratedDataSettings,
+    ProxyData,
+    open_data,
+    reopen_data,
+)
 from spinesearch.proxy_task.errors import DataError
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
 
 @pytest.fixture
-def open_tiny(tiny_coco, tmp_path):
-    """Opens the tiny data set; half of its images are held out: 20 and 11, not 3 and 7."""
+def tiny_settings(tiny_coco, tmp_path):
+    """Settings of the tiny data set; half of its images are held out: 20 and 11, not 3 and 7."""
+
+    def settings(**fields: Any) -> CocoDataSettings:
+        return CocoDataSettings(
+            **{
+                "train_images": str(tiny_coco.images_dir),
+                "train_annotations": str(tiny_coco.path),
+                "held_out_share": 0.5,
+                "cache_dir": str(tmp_path / "cache"),
+                **fields,
+            }
+        )
+
+    return settings
+
+
+@pytest.fixture
+def open_tiny(tiny_coco, tiny_settings):
+    """Opens the tiny data set."""
 
     def open_it(
         *, image_size: int = 32, warn: Callable[[str], None] | None = None, **settings: Any
     ) -> ProxyData:
         tiny_coco.save()
-        return open_data(
-            CocoDataSettings(
-                **{
-                    "train_images": str(tiny_coco.images_dir),
-                    "train_annotations": str(tiny_coco.path),
-                    "held_out_share": 0.5,
-                    "cache_dir": str(tmp_path / "cache"),
-                    **settings,
-                }
-            ),
-            image_size=image_size,
-            warn=warn,
-        )
+        return open_data(tiny_settings(**settings), image_size=image_size, warn=warn)
 
     return open_it
 
@@ -83,6 +97,10 @@ def test_the_key_says_whether_two_workers_train_on_the_same_data(tiny_coco, open
     assert open_tiny(train_images=str(copy)).key == key
     assert open_tiny(image_size=64).key != key
     assert open_tiny(held_out_share=0.6).key != key
+    keys = {open_tiny(storage="jpeg", jpeg_quality=quality).key for quality in (80, 90)}
+    assert len(keys | {key}) == 3
+    assert open_tiny(jpeg_quality=80).key == key  # raw has no use for it
+    assert open_tiny(skip_broken=True).key == key  # nothing is broken
     tiny_coco.document["annotations"][0]["bbox"][0] += 1
     assert open_tiny().key != key
 
@@ -101,6 +119,171 @@ def test_a_split_without_a_box_is_an_error(tiny_coco, open_tiny) -> None:
         row["iscrowd"] = int(hidden)
     with pytest.raises(DataError, match=r"the held-out split has no box .*\(. of 4 images are in it\)"):
         open_tiny()
+
+
+@pytest.mark.parametrize("storage", ["raw", "jpeg"])
+def test_a_worker_opens_the_pack_alone(tiny_coco, open_tiny, tiny_settings, storage: str) -> None:
+    """Neither annotations nor images are there any more: nothing but the pack can be what it reads."""
+    settings = tiny_settings(storage=storage)
+    for image_size in (48, 32):
+        data = open_tiny(storage=storage, image_size=image_size)
+    tiny_coco.path.unlink()
+    shutil.rmtree(tiny_coco.images_dir)
+    again = reopen_data(settings, image_size=32, key=data.key)
+    every = np.arange(4)
+    assert again.key == data.key
+    assert list(again.dataset.images) == list(data.dataset.images)
+    assert again.class_names == data.class_names
+    for a, b in (
+        (again.pack.images[every], data.pack.images[every]),
+        (again.pack.sizes, data.pack.sizes),
+        (again.pack.scales, data.pack.scales),
+        (again.boxes, data.boxes),
+        (again.labels, data.labels),
+        (again.train_index, data.train_index),
+        (again.held_out_index, data.held_out_index),
+        (again.dataset.area.flat, data.dataset.area.flat),
+    ):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(DataError, match=r"annotation file .*: cannot be read"):
+        reopen_data(settings, image_size=32, key="of other data")
+
+
+def test_a_worker_on_another_machine_builds_the_pack_there(
+    tiny_coco, open_tiny, tiny_settings, tmp_path
+) -> None:
+    key = open_tiny().key
+    elsewhere = tiny_settings(cache_dir=str(tmp_path / "elsewhere"))
+    assert reopen_data(elsewhere, image_size=32, key=key).key == key
+    tiny_coco.path.unlink()
+    assert reopen_data(elsewhere, image_size=32, key=key).key == key
+
+
+def test_a_worker_with_other_data_refuses(tiny_coco, open_tiny, tiny_settings) -> None:
+    key = open_tiny().key
+    tiny_coco.document["annotations"][0]["bbox"][0] += 1
+    tiny_coco.save()
+    settings = tiny_settings()
+    assert reopen_data(settings, image_size=32, key=key).key == key  # the pack of what the search opened
+    shutil.rmtree(settings.cache_dir)
+    with pytest.raises(DataError, match=rf"is not the one the search uses \(key {key}\); copy the same"):
+        reopen_data(settings, image_size=32, key=key)
+
+
+def test_generated_data_are_reopened_without_being_drawn(tmp_path) -> None:
+    settings = GeneratedDataSettings(num_images=12, num_val_images=0, cache_dir=str(tmp_path))
+    key = open_data(settings, image_size=32).key
+    shutil.rmtree(tmp_path / "generated")
+    assert reopen_data(settings, image_size=32, key=key).key == key
+    assert not (tmp_path / "generated").exists()
+
+
+# What a worker's own memory holds of a data set, in a process of its own.
+MEMORY = """
+import sys
+from spinesearch.proxy_task.coco import load_coco
+from spinesearch.proxy_task.data import CocoDataSettings, reopen_data
+
+def own_memory():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
+
+images, annotations, cache_dir, key = sys.argv[1:]
+before = own_memory()
+settings = CocoDataSettings(train_images=images, train_annotations=annotations, cache_dir=cache_dir)
+data = reopen_data(settings, image_size=8, key=key)
+opened = own_memory()
+load_coco(images, annotations)
+print(opened - before, own_memory() - before, data.boxes.nbytes // 1024)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc/PID/status")
+def test_a_worker_holds_next_to_nothing_of_the_annotations(tiny_coco, tmp_path) -> None:
+    """1,500 images (one file under many names) of 100 objects, which take megabytes once parsed."""
+    source = tiny_coco.images_dir / "7.png"
+    tiny_coco.document["images"] = [
+        {"id": i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in range(100, 1600)
+    ]
+    tiny_coco.document["annotations"] = [
+        {"image_id": 100 + n // 100, "category_id": 2, "bbox": [n % 30, 2, 5, 6]} for n in range(150_000)
+    ]
+    tiny_coco.save()
+    for i in range(100, 1600):
+        (tiny_coco.images_dir / f"{i}.png").hardlink_to(source)
+    settings = CocoDataSettings(
+        train_images=str(tiny_coco.images_dir),
+        train_annotations=str(tiny_coco.path),
+        cache_dir=str(tmp_path / "cache"),
+    )
+    key = open_data(settings, image_size=8).key
+    arguments = [settings.train_images, settings.train_annotations, str(tmp_path / "cache"), key]
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True, check=True
+    )
+    opened, parsed, targets = map(int, run.stdout.split())
+    assert targets > 2000  # KiB; they alone would show
+    assert opened < 2000
+    assert parsed > opened + 5000
+
+
+def test_a_split_without_a_box_is_told_before_anything_is_packed(open_tiny, tmp_path) -> None:
+    with pytest.raises(DataError, match=r"^data\.held_out_share"):
+        open_tiny(held_out_share=1e-9)
+    assert [path.suffix for path in (tmp_path / "cache" / "packs").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("ids", [[3], [20]])
+def test_one_image_is_too_few_to_hold_any_out(tiny_coco, open_tiny, ids: list[int]) -> None:
+    for section, field in (("images", "id"), ("annotations", "image_id")):
+        rows = tiny_coco.document[section]
+        rows[:] = [row for row in rows if row[field] in ids]
+    with pytest.raises(
+        DataError, match=r"split has no box .*\([01] of 1 images are in it\).* give more images"
+    ):
+        open_tiny()
+
+
+def test_a_split_that_loses_its_last_box_to_skipping_is_an_error(tiny_coco, open_tiny) -> None:
+    for name in ("11.png", "20.png"):  # all that is held out
+        (tiny_coco.images_dir / name).write_bytes(b"")
+    with pytest.raises(DataError, match=r"11\.png: is empty"):
+        open_tiny()
+    with pytest.raises(DataError, match=r"the held-out split has no box .*\(0 of 2 images are in it\)"):
+        open_tiny(skip_broken=True, warn=lambda line: None)
+
+
+def test_skipped_images_are_told_once(tiny_coco, open_tiny) -> None:
+    told: list[str] = []
+    (tiny_coco.images_dir / "3.png").write_bytes(b"")
+    for _ in range(2):
+        open_tiny(skip_broken=True, warn=told.append)
+    line = f"{tiny_coco.path}: 1 image is left out (data.skip_broken): 3.png is empty (0 bytes)"
+    assert told == [line]
+    (tiny_coco.images_dir / "11.png").unlink()
+    open_tiny(skip_broken=True, warn=told.append)
+    assert told[1:] == [line.replace("1 image is", "2 images are") + "; and 1 more"]
+
+
+def test_masks_of_any_form_change_nothing(tiny_coco, open_tiny) -> None:
+    """Polygons, RLE as lists and as COCO's strings, on crowds and on objects; and none at all."""
+    rows = tiny_coco.document["annotations"]
+    rows.append({"image_id": 7, "category_id": 2, "bbox": [0, 0, 40, 30], "area": 900, "iscrowd": 1})
+    key = open_tiny().key
+    masks = (
+        [[1, 2, 11, 2, 11, 22, 1, 22], [3.5, 3.5, 6, 6, 3.5, 6]],
+        {"counts": [0, 300, 900], "size": [30, 40]},
+        {"counts": "PQ3k1", "size": [30, 40]},
+        [],
+        None,
+    )
+    for mask in masks:
+        for row in rows:
+            row["segmentation"] = mask
+        data = open_tiny()
+        assert data.key == key
+        assert data.dataset.is_crowd[1].tolist() == [False, False, True]
+    assert (data.labels >= 0).sum(axis=1).tolist() == [1, 2, 1, 1]
 
 
 def test_dropped_boxes_are_told_once_per_data_set(tiny_coco, open_tiny, caplog) -> None:
@@ -143,6 +326,11 @@ def test_dropped_boxes_are_logged_where_nobody_listens(tiny_coco, open_tiny, cap
         ("held_out_share", True),
         ("held_out_share", float("nan")),
         ("held_out_share", "0.2"),
+        ("storage", "png"),
+        ("storage", None),
+        ("jpeg_quality", 0),
+        ("jpeg_quality", 101),
+        ("jpeg_quality", 90.0),
         ("cache_dir", ""),
         ("cache_dir", 3),
     ],
@@ -158,6 +346,12 @@ def test_bad_settings_of_generated_data(field: str, value: Any) -> None:
 def test_bad_settings_of_coco_data(field: str, value: Any) -> None:
     with pytest.raises(DataError, match=rf"^data\.{field}: must be the .*got "):
         CocoDataSettings(**{"train_images": "a", "train_annotations": "b", field: value})
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_skip_broken_is_true_or_false(value: Any) -> None:
+    with pytest.raises(DataError, match=r"^data\.skip_broken: must be true or false, got "):
+        CocoDataSettings(train_images="a", train_annotations="b", skip_broken=value)
 
 
 @pytest.mark.parametrize("image_size", [0, -5, 12.5, True])

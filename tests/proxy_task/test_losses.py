@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from spinesearch.models.retinanet import RetinaNetHead
 from spinesearch.proxy_task.losses import detection_loss, focal_loss
 from spinesearch.proxy_task.matching import BACKGROUND
 
@@ -41,6 +42,26 @@ def test_is_the_formula_of_the_paper() -> None:
     assert torch.autograd.gradcheck(lambda x: focal_loss(x, classes), logits)
 
 
+def test_float32_is_close_to_the_plain_form_in_float64() -> None:
+    """From sure and wrong to sure and right, matched anchors none, few and all, in value and gradient.
+
+    What a sure present class cost as absent is taken back: up to 20, with a slope of 0.75.
+    """
+    generator = torch.Generator().manual_seed(2)
+    for share in (0.0, 0.02, 1.0):
+        logits = (6 * torch.randn(4, 300, 20, generator=generator)).requires_grad_()
+        classes = torch.randint(20, (4, 300), generator=generator)
+        classes = torch.where(torch.rand(4, 300, generator=generator) < share, classes, BACKGROUND)
+        exact = logits.detach().double().requires_grad_()
+        truth = present(classes, 20).bool()
+        log_p = F.logsigmoid(torch.where(truth, exact, -exact))
+        plain = -(torch.where(truth, 0.25, 0.75) * (-torch.expm1(log_p)) ** 1.5 * log_p).sum()
+        loss = focal_loss(logits, classes)
+        assert_close(loss.double(), plain, rtol=1e-5, atol=0)
+        (found,), (expected,) = torch.autograd.grad(loss, logits), torch.autograd.grad(plain, exact)
+        assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_typed_out_values() -> None:
     # One anchor of class 1 of 2 at logit 0: (1 - p_t) ** 1.5 = 0.353553 and -log(p_t) = 0.693147 throughout.
     value = focal_loss(torch.zeros(1, 2), torch.tensor([1]))
@@ -54,6 +75,45 @@ def test_extreme_logits_stay_finite() -> None:
     loss.backward()
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
+
+
+def test_huber_typed_out_in_value_and_gradient() -> None:
+    """Delta 0.1: half the square up to it, then 0.1 * (|error| - 0.05); weight 50, over 4 and (1 + 1)."""
+    table = {  # error: (value, slope)
+        0.0: (0.0, 0.0),
+        0.02: (0.0002, 0.02),
+        -0.05: (0.00125, -0.05),
+        0.1: (0.005, 0.1),
+        0.3: (0.025, 0.1),
+        -0.3: (0.025, -0.1),
+        10.0: (0.995, 0.1),
+    }
+    classes = torch.tensor([[0]])
+    present = torch.full((1, 1, 1), 100.0, dtype=torch.float64)  # sure and right: costs nothing
+    code = torch.tensor([[[0.3, -0.2, 0.1, 0.7]]])
+    for place in range(4):
+        for error, (value, slope) in table.items():
+            deltas = code.clone()
+            deltas[..., place] += error
+            deltas.requires_grad_()
+            loss = detection_loss(present, deltas, classes, code)
+            assert float(loss.detach()) == pytest.approx(50 * value / (4 * 2), abs=2e-6)
+            (gradient,) = torch.autograd.grad(loss, deltas)
+            expected = torch.zeros(4)
+            expected[place] = 50 * slope / (4 * 2)
+            assert_close(gradient[0, 0], expected, rtol=0, atol=5e-6)
+
+
+def test_a_new_head_is_sure_of_nothing() -> None:
+    """The class bias is -log(99): every score is one in a hundred, and every logit costs what that costs."""
+    head = RetinaNetHead(8, num_classes=2, num_anchors=3, num_convs=0, num_filters=8)
+    bias = head.cls_net.predict.bias
+    assert_close(bias, torch.full_like(bias, -4.59511985))
+    loss = detection_loss(
+        bias.view(1, 3, 2), torch.zeros(1, 3, 4), torch.full((1, 3), BACKGROUND), torch.zeros(1, 3, 4)
+    )
+    # 6 absent classes: 0.75 * 0.01 ** 1.5 * -log(0.99) each, over 0 + 1.
+    assert_close(loss.detach(), torch.tensor(6 * 0.75 * 0.001 * 0.01005034))
 
 
 def test_detection_loss_normalises_over_the_batch() -> None:

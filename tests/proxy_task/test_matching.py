@@ -1,3 +1,6 @@
+from fractions import Fraction
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.testing import assert_close
@@ -37,6 +40,66 @@ def test_equals_the_definition() -> None:
     boxes, labels = random_truth(12, 9, seed=0)
     rows = match_anchors(anchors, boxes, labels)
     assert rows.tolist() == [match_one_by_one(anchors, b, t) for b, t in zip(boxes, labels, strict=True)]
+
+
+def test_ties_typed_by_hand() -> None:
+    """Anchors 10 px wide beside each other, the last one a copy of the first."""
+    lefts = (0.0, 10.0, 20.0, 0.0)
+    anchors = torch.tensor([[left, 0.0, left + 10.0, 10.0] for left in lefts])
+
+    def rows_of(*boxes: list[float]) -> list[int]:
+        labels = torch.zeros(1, len(boxes), dtype=torch.long)
+        return match_anchors(anchors, torch.tensor([boxes]), labels)[0].tolist()
+
+    # As much over the second as over the third, and little: the first of the two is forced, and no other.
+    assert rows_of([15.0, 0.0, 25.0, 10.0]) == [-1, 0, -1, -1]
+    # Anchors 0 and 3 are equal: one would be forced, and both pass the threshold.
+    assert rows_of([0.0, 0.0, 10.0, 6.0]) == [0, -1, -1, 0]
+    assert rows_of([0.0, 0.0, 10.0, 4.0]) == [0, -1, -1, -1]
+    # Exactly one half is a match.
+    assert rows_of([0.0, 0.0, 10.0, 5.0]) == [0, -1, -1, 0]
+    # Two equal boxes: the first row has all.
+    assert rows_of([10.0, 0.0, 20.0, 9.0], [10.0, 0.0, 20.0, 9.0]) == [-1, 0, -1, -1]
+    # A forced match goes before a better one of another row: anchor 1 is the best of both boxes.
+    assert rows_of([10.0, 0.0, 13.0, 3.0], [10.0, 0.0, 20.0, 10.0]) == [-1, 0, -1, -1]
+    # Anchor 0 is forced by the first row; its copy, which is not, goes with the box that covers it better.
+    assert rows_of([0.0, 0.0, 10.0, 9.0], [0.0, 0.0, 2.0, 10.0]) == [0, -1, -1, 0]
+    assert rows_of([0.0, 0.0, 2.0, 10.0], [0.0, 0.0, 10.0, 9.0]) == [0, -1, -1, 1]
+
+
+def test_equals_the_definition_with_exact_overlaps() -> None:
+    """Boxes and anchors on a coarse grid, where ties are many, and fractions that do not round."""
+    rng = np.random.default_rng(0)
+    num_ties = 0
+    for _ in range(40):
+        low = rng.integers(0, 6, (25 + 10 * 6, 2))
+        corners = np.concatenate((low, low + rng.integers(1, 5, low.shape)), axis=1).tolist()
+        anchors, truth = corners[:25], np.array(corners[25:]).reshape(10, 6, 4)
+        labels = np.where(rng.random((10, 6)) < 0.8, 0, BACKGROUND)
+        rows = match_anchors(
+            torch.tensor(anchors, dtype=torch.float32),
+            torch.tensor(truth, dtype=torch.float32),
+            torch.tensor(labels),
+        )
+        for b in range(10):
+            real = [r for r in range(6) if labels[b, r] != BACKGROUND]
+            iou = {r: [exact_iou(truth[b, r].tolist(), anchor) for anchor in anchors] for r in real}
+            expected = []
+            for a in range(25):
+                best = max(real, key=lambda r: (iou[r][a], -r), default=None)
+                expected.append(best if best is not None and iou[best][a] >= Fraction(1, 2) else BACKGROUND)
+            for r in reversed(real):
+                top = max(iou[r])
+                if top > 0:
+                    expected[iou[r].index(top)] = r  # the first of equals
+                    num_ties += iou[r].count(top) > 1
+            assert rows[b].tolist() == expected
+    assert num_ties > 100
+
+
+def exact_iou(a: list[int], b: list[int]) -> Fraction:
+    both = max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
+    return Fraction(both, (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
 
 
 def test_every_object_gets_an_anchor_however_small() -> None:

@@ -49,7 +49,8 @@ def test_equals_torchs_optimizer_on_the_separate_parameters(name: str) -> None:
     else:
         reference = torch.optim.AdamW(groups, lr=0.05)
     for step in range(5):
-        norm = optimizer.step(loss_of(flat, step), lr=0.05 / (step + 1))
+        loss_of(flat, step).backward()
+        norm = optimizer.step(lr=0.05 / (step + 1))
         loss_of(plain, step).backward()
         plain.unused.weight.grad = torch.zeros_like(plain.unused.weight)
         for group in reference.param_groups:
@@ -67,7 +68,9 @@ def test_only_kernels_decay(name: str) -> None:
     model = Net()
     before = {key: p.detach().clone() for key, p in model.named_parameters()}
     settings = ProxySettings(num_steps=1, optimizer=name, weight_decay=0.5)
-    FlatOptimizer(model, settings).step(sum(0 * p.sum() for p in model.parameters()), lr=0.1)  # type: ignore[arg-type]
+    optimizer = FlatOptimizer(model, settings)
+    sum(0 * p.sum() for p in model.parameters()).backward()
+    optimizer.step(lr=0.1)
     for key, p in model.named_parameters():
         factor = 0.95 if key in ("conv.weight", "unused.weight") else 1.0
         assert_close(p.detach(), before[key] * factor)
@@ -107,7 +110,9 @@ def test_muon_takes_the_kernels_that_are_normalised() -> None:
     before = {key: p.detach().clone() for key, p in model.named_parameters()}
     settings = ProxySettings(num_steps=1, optimizer="muon", lr=0.1, adam_lr=0.01, weight_decay=0.0)
     loss = loss_of(nn.Sequential(model.hidden, model.predict), 0)
-    FlatOptimizer(model, settings).step(loss, lr=0.05)
+    optimizer = FlatOptimizer(model, settings)
+    loss.backward()
+    optimizer.step(lr=0.05)
     change = {key: (p.detach() - before[key]) for key, p in model.named_parameters()}
     # Half of lr, so half of adam_lr: AdamW's first step is its learning rate in every entry.
     for key in ("hidden.norm.weight", "hidden.conv.bias", "predict.weight", "predict.bias"):

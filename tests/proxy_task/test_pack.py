@@ -1,30 +1,44 @@
+"""A pack: what is in it, when it is built again, and that its records are those of the JSON."""
+
 from __future__ import annotations
 
 import os
-import resource
-import signal
-import subprocess
-import sys
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from spinesearch.proxy_task import cache
 from spinesearch.proxy_task.coco import load_coco
+from spinesearch.proxy_task.dataset import CocoDataset
 from spinesearch.proxy_task.errors import DataError
-from spinesearch.proxy_task.generate import generate_dataset
-from spinesearch.proxy_task.pack import load_rgb, pack_images
+from spinesearch.proxy_task.pack import Pack, open_pack, packs_in
+from spinesearch.proxy_task.pack_build import PackSource
+from spinesearch.proxy_task.storage import JpegStorage, RawStorage
 
 
-def packs_in(cache_dir: Path) -> list[Path]:
-    """What a build left in the cache; the empty lock files are meant to stay."""
-    return [path for path in (cache_dir / "packs").iterdir() if path.suffix != ".lock"]
+def source_of(tiny_coco, image_size: int = 32, **fields: Any) -> PackSource:
+    tiny_coco.save()
+    return PackSource(
+        **{
+            "images_dir": tiny_coco.images_dir,
+            "annotations_path": tiny_coco.path,
+            "image_size": image_size,
+            "storage": RawStorage(),
+            **fields,
+        }
+    )
+
+
+def folders(cache_dir: Path) -> list[Path]:
+    """What builds left in the cache; the empty lock files are meant to stay."""
+    return sorted(path for path in (cache_dir / "packs").iterdir() if path.suffix != ".lock")
 
 
 def test_images_lie_top_left_with_their_long_side_at_the_size_and_zeros_around(tiny_coco, tmp_path) -> None:
-    pack = pack_images(tiny_coco.load(), 32, tmp_path)
+    pack = open_pack(source_of(tiny_coco), tmp_path).images
     assert pack.images.shape == (4, 32, 32, 3)
     assert pack.images.dtype == np.uint8
     assert pack.scales.dtype == np.float32
@@ -43,9 +57,11 @@ def test_scaled_boxes_surround_the_same_pixels(tiny_coco, tmp_path, image_size: 
     pixels = np.zeros((30, 40, 3), np.uint8)
     pixels[5:25, 10:30] = 255
     Image.fromarray(pixels).save(tiny_coco.images_dir / "7.png")
-    pack = pack_images(tiny_coco.load(), image_size, tmp_path)
-    x1, y1, x2, y2 = np.array([10, 5, 30, 25]) * pack.scales[1]
-    bright = pack.images[1, ..., 0].astype(np.float64) / 255
+    tiny_coco.document["annotations"][0]["bbox"] = [10, 5, 20, 20]
+    pack = open_pack(source_of(tiny_coco, image_size), tmp_path)
+    x1, y1, x2, y2 = pack.boxes[1, 0]
+    np.testing.assert_allclose([x1, y1, x2, y2], np.array([10, 5, 30, 25]) * image_size / 40, rtol=1e-6)
+    bright = pack.images.images[1, ..., 0].astype(np.float64) / 255
     assert abs(bright.sum() - (x2 - x1) * (y2 - y1)) < 0.02 * bright.sum()
     centre = np.arange(image_size) + 0.5
     assert abs((bright.sum(0) * centre).sum() / bright.sum() - (x1 + x2) / 2) < 0.3
@@ -53,233 +69,162 @@ def test_scaled_boxes_surround_the_same_pixels(tiny_coco, tmp_path, image_size: 
 
 
 def test_an_image_of_the_packs_size_is_packed_unchanged(tiny_coco, tmp_path) -> None:
-    pack = pack_images(tiny_coco.load(), 64, tmp_path)
-    np.testing.assert_array_equal(pack.images[2], np.asarray(Image.open(tiny_coco.images_dir / "11.png")))
+    pack = open_pack(source_of(tiny_coco, 64), tmp_path)
+    expected = np.asarray(Image.open(tiny_coco.images_dir / "11.png"))
+    np.testing.assert_array_equal(pack.images.images[2], expected)
 
 
-def test_a_pack_is_built_once_and_again_when_a_file_changes(tiny_coco, tmp_path) -> None:
+def test_a_pack_is_built_once_and_replaced_when_a_file_changes(tiny_coco, tmp_path) -> None:
     calls: list[tuple[int, int]] = []
 
-    def pack() -> np.ndarray:
-        return pack_images(
-            tiny_coco.load(), 32, tmp_path, progress=lambda done, total: calls.append((done, total))
-        ).images
+    def opened() -> Pack:
+        progress = lambda done, total: calls.append((done, total))  # noqa: E731
+        return open_pack(source_of(tiny_coco), tmp_path, progress=progress)
 
-    first = pack()
+    first = opened()
     assert calls == [(4, 4)]
-    np.testing.assert_array_equal(first, pack())
+    np.testing.assert_array_equal(first.images.images, opened().images.images)
     assert len(calls) == 1
+    before = np.array(first.images.images)
     file = tiny_coco.images_dir / "7.png"
-    os.utime(file, (1, 1))
-    pack()
+    Image.fromarray(np.full((30, 40, 3), 9, np.uint8)).save(file)
+    second = opened()
     assert len(calls) == 2
-    assert len(packs_in(tmp_path)) == 2
+    assert (second.images.images[1, :24, :32] == 9).all()
+    assert len(folders(tmp_path)) == 1
+    np.testing.assert_array_equal(first.images.images, before)  # who has it open keeps what it had
+    os.utime(file, (1, 1))  # other content of the same length would look like this
+    opened()
+    assert len(calls) == 3
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"nonsense" * 100])
-def test_a_damaged_pack_is_built_again(tiny_coco, tmp_path, damage: bytes) -> None:
-    data = tiny_coco.load()
-    expected = np.array(pack_images(data, 32, tmp_path).images)
-    (path,) = packs_in(tmp_path)
-    path.write_bytes(damage)
-    np.testing.assert_array_equal(pack_images(data, 32, tmp_path).images, expected)
-
-
-GREY = np.tile(np.arange(0, 240, 6, dtype=np.uint8), (30, 1))  # [30, 40]
-
-
-def exotic_images() -> dict[str, tuple[Image.Image, str, dict[str, object]]]:
-    """Images of one grey ramp in many forms: the image, its file's suffix, options for saving."""
-    grey = Image.fromarray(GREY)
-    alpha = Image.fromarray(np.full_like(GREY, 7))
-    rgb = grey.convert("RGB")
-    palette = rgb.quantize(64)
-    wide = Image.fromarray(GREY.astype(np.uint16) * 256 + 99)
-    rotated = Image.Exif()
-    rotated[0x0112] = 6
-    return {
-        "L": (grey, ".png", {}),
-        "LA": (Image.merge("LA", (grey, alpha)), ".png", {}),
-        "RGBA": (Image.merge("RGBA", (grey, grey, grey, alpha)), ".png", {}),
-        "P": (palette, ".png", {}),
-        "P transparent": (palette, ".png", {"transparency": bytes(range(64))}),
-        "P gif": (palette, ".gif", {"transparency": 3}),
-        "CMYK": (rgb.convert("CMYK"), ".tiff", {}),
-        "CMYK jpeg": (rgb.convert("CMYK"), ".jpg", {"quality": 100}),
-        "I;16": (wide, ".png", {}),
-        "I;16 tiff": (wide, ".tiff", {}),
-        "I": (wide, ".pgm", {}),
-        "EXIF rotated": (rgb, ".jpg", {"quality": 100, "exif": rotated}),
-    }
-
-
-@pytest.mark.parametrize("name", exotic_images())
-def test_every_kind_of_image_becomes_rgb(tmp_path, name: str) -> None:
-    image, suffix, options = exotic_images()[name]
-    path = tmp_path / f"image{suffix}"
-    image.save(path, **options)
-    loaded = load_rgb(path)
-    assert loaded.mode == "RGB"
-    difference = np.asarray(loaded).astype(int) - GREY[..., None]
-    assert np.abs(difference).max() <= 6
-
-
-def test_bilevel_images_become_black_and_white(tmp_path) -> None:
-    Image.fromarray(GREY > 99).save(tmp_path / "image.png")
-    np.testing.assert_array_equal(np.asarray(load_rgb(tmp_path / "image.png"))[..., 0], (GREY > 99) * 255)
-
-
-def test_broken_images_are_named_and_nothing_is_left(tiny_coco, tmp_path) -> None:
-    file = tiny_coco.images_dir / "7.png"
-    whole = file.read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"no image", whole[:60] + bytes(40) + whole[100:]):
-        file.write_bytes(content)
-        with pytest.raises(DataError, match=r"image .*7\.png: cannot be decoded \(.*\); replace") as error:
-            pack_images(tiny_coco.load(), 32, tmp_path)
-        assert "\n" not in str(error.value)
-        assert packs_in(tmp_path) == []
-    (tiny_coco.images_dir / "3.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"3\.png: .* \(2 of 4 images cannot be used\)"):
-        pack_images(tiny_coco.load(), 32, tmp_path)
-    assert packs_in(tmp_path) == []
-
-
-def test_a_truncated_jpeg_is_named(tiny_coco, tmp_path) -> None:
-    rng = np.random.default_rng(0)
-    file = tiny_coco.images_dir / "7.png"
-    Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(file, format="JPEG")
-    pack_images(tiny_coco.load(), 32, tmp_path)
-    file.write_bytes(file.read_bytes()[:-200])
-    with pytest.raises(DataError, match=r"7\.png: cannot be decoded \(image file is truncated"):
-        pack_images(tiny_coco.load(), 32, tmp_path)
-
-
-def test_a_size_other_than_annotated_is_named(tiny_coco, tmp_path) -> None:
-    tiny_coco.document["images"][0].update(width=30, height=40)
-    with pytest.raises(DataError, match=r"7\.png: is 40 x 30 pixels as stored .* say 30 x 40; correct"):
-        pack_images(tiny_coco.load(), 32, tmp_path)
-
-
-def test_too_little_space_is_said_before_anything_is_written(tiny_coco, tmp_path, monkeypatch) -> None:
-    usage = cache.shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(DataError, match=r"needs 0\.01 GB, 0\.00 GB are free; .*SPINESEARCH_CACHE") as error:
-        pack_images(tiny_coco.load(), 1000, tmp_path)
-    assert str(tmp_path) in str(error.value)
-    assert packs_in(tmp_path) == []
-
-
-def test_a_disk_that_fills_up_meanwhile_leaves_nothing(tiny_coco, tmp_path) -> None:
-    data = tiny_coco.load()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(
-        resource.RLIMIT_FSIZE, (100_000, limits[1])
-    )  # past it a write fails like on a full disk
-    try:
-        with pytest.raises(DataError, match=r"writing 0\.00 GB failed \(File too large\); free some space"):
-            pack_images(data, 256, tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert packs_in(tmp_path) == []
-
-
-def test_a_cache_that_cannot_be_written(tiny_coco, tmp_path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(
-        DataError, match=r"cache folder .*file/packs: cannot be written \(Not a directory\); set"
+def test_packs_of_other_settings_and_annotations_stand_side_by_side(tiny_coco, tmp_path) -> None:
+    built: list[int] = []
+    for fields in (
+        {},
+        {"image_size": 40},
+        {"storage": JpegStorage(90)},
+        {"storage": JpegStorage(80)},
+        {"skip_broken": True},
     ):
-        pack_images(tiny_coco.load(), 32, tmp_path / "file")
-
-
-def test_the_default_cache_is_found(monkeypatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    monkeypatch.delenv("SPINESEARCH_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert cache.default_cache_dir() == Path("/home/me/.cache/spinesearch")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert cache.default_cache_dir() == Path("/x/spinesearch")
-    monkeypatch.setenv("SPINESEARCH_CACHE", "~/c")
-    assert cache.default_cache_dir() == Path("/home/me/c")
-
-
-# Builds a data set or a pack and says so after each step, slowly enough to be hit in between.
-BUILDER = """
-import sys, time
-from pathlib import Path
-from spinesearch.proxy_task.coco import load_coco
-from spinesearch.proxy_task.generate import generate_dataset
-from spinesearch.proxy_task.pack import pack_images
-
-def progress(done, total):
-    print(done, flush=True)
-    time.sleep(0.05)
-
-what, cache_dir = sys.argv[1], Path(sys.argv[2])
-if what == "generate":
-    generate_dataset(cache_dir, num_images=20, num_val_images=5, seed=0, progress=progress)
-else:
-    root = Path(sys.argv[3])
-    data = load_coco(root / "train", root / "annotations/instances_train.json")
-    pack_images(data, 64, cache_dir, progress=progress)
-print("end", flush=True)
-"""
-
-
-def start_builder(*arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", BUILDER, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+        for _ in range(2):
+            open_pack(
+                source_of(tiny_coco, **fields), tmp_path, progress=lambda done, total: built.append(done)
+            )
+    tiny_coco.document["info"] = {"year": 2017}  # another file, if not other content
+    open_pack(source_of(tiny_coco), tmp_path, progress=lambda done, total: built.append(done))
+    copy = shutil.copytree(tiny_coco.images_dir, tmp_path / "copy")
+    open_pack(
+        source_of(tiny_coco, images_dir=copy), tmp_path, progress=lambda done, total: built.append(done)
     )
+    assert len(built) == len(folders(tmp_path)) == 7
+    names = [path.name.rpartition("-")[0] for path in folders(tmp_path)]
+    assert sorted(set(names)) == ["32px-jpeg80", "32px-jpeg90", "32px-raw", "40px-raw"]
+    keys = {pack.content_key for pack in packs_in(tmp_path, source_of(tiny_coco))}
+    assert len(list(packs_in(tmp_path, source_of(tiny_coco)))) == 4
+    assert len(keys) == 1  # of raw packs at 32 pixels there are four, of one content
 
 
-def kill_after(steps: int, *arguments: str | Path) -> None:
-    """SIGKILL to a builder that has said it is `steps` steps along."""
-    with start_builder(*arguments) as process:
-        assert process.stdout is not None
-        for _ in range(steps):
-            assert process.stdout.readline().strip() not in ("", "end")
-        process.send_signal(signal.SIGKILL)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> Path:
-    """A generated data set of 200 images: several batches of a pack."""
-    return generate_dataset(tmp_path_factory.mktemp("drawn"), num_images=200, num_val_images=0, seed=0)
-
-
-@pytest.mark.parametrize("steps", [1, 3])
-def test_a_pack_whose_builder_was_killed_is_built_again(drawn: Path, tmp_path: Path, steps: int) -> None:
-    data = load_coco(drawn / "train", drawn / "annotations" / "instances_train.json")
-    expected = pack_images(data, 64, tmp_path / "whole").images
-    kill_after(steps, "pack", tmp_path / "killed", drawn)
-    (left,) = packs_in(tmp_path / "killed")
-    assert left.suffix == ".partial"
+@pytest.mark.parametrize("damage", ["truncated", "longer", "missing", "emptied"])
+@pytest.mark.parametrize("name", ["images.raw", "target_boxes.npy", "meta.json", "file_stats.npy"])
+def test_a_damaged_pack_is_built_again(tiny_coco, tmp_path, name: str, damage: str) -> None:
+    expected = np.array(open_pack(source_of(tiny_coco), tmp_path).images.images)
+    (folder,) = folders(tmp_path)
+    content = (folder / name).read_bytes()
+    (folder / name).unlink()  # a new file: the mapped one cannot be cut
+    if damage != "missing":
+        changed = {"truncated": content[:-1], "longer": content + b"\0", "emptied": b""}[damage]
+        (folder / name).write_bytes(changed)
+    assert list(packs_in(tmp_path, source_of(tiny_coco))) == []
     calls: list[int] = []
-    again = pack_images(data, 64, tmp_path / "killed", progress=lambda done, total: calls.append(done)).images
-    assert calls
-    np.testing.assert_array_equal(again, expected)
-    assert [path.suffix for path in packs_in(tmp_path / "killed")] == [".npy"]
+    again = open_pack(source_of(tiny_coco), tmp_path, progress=lambda done, total: calls.append(done))
+    assert calls == [4]
+    np.testing.assert_array_equal(again.images.images, expected)
 
 
-@pytest.mark.parametrize("steps", [2, 21])
-def test_a_data_set_whose_drawing_was_killed_is_drawn_again(tmp_path: Path, steps: int) -> None:
-    kill_after(steps, "generate", tmp_path / "killed")
-    assert all(path.name.startswith(".") for path in (tmp_path / "killed").iterdir())
-    folders = [
-        generate_dataset(tmp_path / name, num_images=20, num_val_images=5, seed=0)
-        for name in ("killed", "whole")
+def test_a_pack_of_another_version_is_built_again(tiny_coco, tmp_path) -> None:
+    open_pack(source_of(tiny_coco), tmp_path)
+    (folder,) = folders(tmp_path)
+    facts = (folder / "meta.json").read_text()
+    assert '"version": 2' in facts
+    (folder / "meta.json").write_text(facts.replace('"version": 2', '"version": 1'))
+    calls: list[int] = []
+    open_pack(source_of(tiny_coco), tmp_path, progress=lambda done, total: calls.append(done))
+    assert calls == [4]
+
+
+def assert_equal_records(stored: CocoDataset, parsed: CocoDataset) -> None:
+    assert list(stored.images) == list(parsed.images)
+    assert stored.categories == parsed.categories
+    assert stored.num_dropped_boxes == parsed.num_dropped_boxes
+    for name in ("boxes_xyxy", "labels", "is_crowd", "area"):
+        ours, theirs = getattr(stored, name), getattr(parsed, name)
+        assert len(ours) == len(theirs) == len(parsed.images)
+        for a, b in zip(ours, theirs, strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b)
+        assert isinstance(ours.flat, np.memmap)  # on disk, not in this process
+    assert isinstance(stored.images.sizes, np.memmap)
+
+
+@pytest.mark.parametrize("name", ["bccd", "coco_tiny100"])
+def test_stored_records_of_real_data_are_the_parsed_ones(shared_data, tmp_path, name: str) -> None:
+    images, annotations = map(Path, shared_data(name))
+    source = PackSource(images_dir=images, annotations_path=annotations, image_size=32, storage=RawStorage())
+    open_pack(source, tmp_path)
+    assert_equal_records(open_pack(source, tmp_path).dataset, load_coco(images, annotations))
+
+
+def random_document(tiny_coco, rng: np.random.Generator) -> None:
+    """Some of the images, categories with gaps, and boxes of every kind, some of them unusable."""
+    tiny_coco.document["categories"] = [
+        {"id": int(i), "name": f"Klasse {i} ä\ud800"} for i in rng.permutation(10**6)[: rng.integers(1, 9)]
     ]
-    assert contents(folders[0]) == contents(folders[1])
-    assert len(contents(folders[0])) == 27
+    tiny_coco.document["annotations"] = [
+        {
+            "image_id": int(rng.choice([7, 3, 11, 20])),
+            "category_id": rng.choice(tiny_coco.document["categories"])["id"],
+            "bbox": (rng.normal(10, 20, 4)).tolist(),
+            "area": float(rng.uniform(0, 99)),
+            "iscrowd": int(rng.random() < 0.2),
+        }
+        for _ in range(rng.integers(30, 90))
+    ]
 
 
-def test_of_processes_that_ask_at_once_one_builds_and_all_go_on(drawn: Path, tmp_path: Path) -> None:
-    for what in ("generate", "pack"):
-        processes = [start_builder(what, tmp_path / what, drawn) for _ in range(3)]
-        lines = [process.communicate(timeout=60)[0].split() for process in processes]
-        assert [process.returncode for process in processes] == [0, 0, 0]
-        assert [line[-1] for line in lines] == ["end"] * 3
-        assert sorted(len(line) > 1 for line in lines) == [False, False, True], lines
+def test_stored_records_of_random_files_are_the_parsed_ones(tiny_coco, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        random_document(tiny_coco, rng)
+        parsed = tiny_coco.load()
+        pack = open_pack(source_of(tiny_coco, 8), tmp_path)
+        assert_equal_records(pack.dataset, parsed)
+        for i, image in enumerate(parsed.images):  # padded targets, one image at a time
+            wanted = ~parsed.is_crowd[i]
+            count = int(wanted.sum())
+            scale = np.float32(8 / max(image.width, image.height))
+            np.testing.assert_array_equal(pack.boxes[i, :count], parsed.boxes_xyxy[i][wanted] * scale)
+            np.testing.assert_array_equal(pack.labels[i, :count], parsed.labels[i][wanted])
+            assert (pack.labels[i, count:] == -1).all()
+            assert not pack.boxes[i, count:].any()
+        assert pack.boxes.shape[1] == max(int((~crowd).sum()) for crowd in parsed.is_crowd)
+
+
+def test_targets_grow_with_the_image_that_has_most(tiny_coco, tmp_path) -> None:
+    rows = tiny_coco.document["annotations"]
+    rows += [{"image_id": 11, "category_id": 2, "bbox": [n % 60, n // 60, 3, 3]} for n in range(700)]
+    pack = open_pack(source_of(tiny_coco), tmp_path)
+    assert pack.boxes.shape == (4, 701, 4)
+    assert (pack.labels >= 0).sum(axis=1).tolist() == [1, 2, 701, 1]
+
+
+def test_nothing_is_packed_when_the_check_refuses(tiny_coco, tmp_path) -> None:
+    def check(dataset: CocoDataset) -> None:
+        raise DataError(f"{len(dataset.images)} are too few")
+
+    calls: list[int] = []
+    with pytest.raises(DataError, match="4 are too few"):
+        open_pack(
+            source_of(tiny_coco), tmp_path, check=check, progress=lambda done, total: calls.append(done)
+        )
+    assert folders(tmp_path) == calls == []

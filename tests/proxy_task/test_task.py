@@ -14,10 +14,10 @@ from torch import nn
 
 from spinesearch.proxy_task import task as task_module
 from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
+from spinesearch.proxy_task.divergence import TrainingDiverged
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
-from spinesearch.proxy_task.train import TrainingDiverged
 from spinesearch.space import R0_SP53, SPINENET_49
 
 TINY = ProxySettings(
@@ -193,21 +193,6 @@ def test_bfloat16_is_close_to_float32(data: ProxyData) -> None:
 
 
 @pytest.mark.slow
-def test_overfits_eight_photos(shared_data: Callable[[str], tuple[str, str]], tmp_path: Path) -> None:
-    images, annotations = shared_data("coco_tiny100")
-    whole = open_data(
-        CocoDataSettings(train_images=images, train_annotations=annotations, cache_dir=str(tmp_path)),
-        image_size=128,
-    )
-    eight = with_largest_objects(whole, 8)
-    settings = replace(ProxySettings(**task_settings("small")), num_steps=250, flip=False, num_threads=2)
-    result = ProxyTask(settings, replace(whole, train_index=eight, held_out_index=eight)).score(
-        SPINENET_49, seed=0
-    )
-    assert result.ap > 0.9
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["generated", "bccd"])
 def test_the_small_task_learns(
     name: str, shared_data: Callable[[str], tuple[str, str]], tmp_path: Path
@@ -221,14 +206,6 @@ def test_the_small_task_learns(
         )
     task = ProxyTask(ProxySettings(**task_settings("small")), open_data(settings, image_size=128))
     assert task.score(SPINENET_49, seed=0).ap >= 0.10
-
-
-def with_largest_objects(data: ProxyData, count: int) -> np.ndarray:  # type: ignore[type-arg]
-    """Positions of the images whose smallest object is largest, which 128 pixels still show."""
-    sides = (data.boxes[..., 2:] - data.boxes[..., :2]).min(axis=-1)
-    smallest = np.where(data.labels >= 0, sides, np.inf).min(axis=1)
-    smallest[(data.labels >= 0).sum(axis=1) == 0] = 0
-    return np.sort(np.argsort(-smallest)[:count])
 
 
 def task_settings(name: str) -> dict[str, object]:

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from spinesearch.proxy_task.augment import Batch, normalize
+from spinesearch.proxy_task.divergence import TrainingDiverged
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.proxy_task.train import TrainingDiverged, recalibrate_batch_norm, train
+from spinesearch.proxy_task.train import recalibrate_batch_norm, train
 
 SETTINGS = ProxySettings(num_steps=20, optimizer="adamw", lr=0.05, flip=False, device="cpu")
 ANCHORS = torch.tensor([[0.0, 0.0, 64.0, 64.0], [64.0, 64.0, 128.0, 128.0]])

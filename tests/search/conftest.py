@@ -1,3 +1,4 @@
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,7 +12,8 @@ def cluster():
     """A Ray of our own with two processors; its workers can import the tests' support modules."""
     import ray
 
-    support = str(Path(worker_tasks.__file__).parent)
+    # Before, not instead of, what this process was started with: its workers run the same tree.
+    paths = [str(Path(worker_tasks.__file__).parent), os.environ.get("PYTHONPATH", "")]
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # Ray's sockets need a short path
         ray.init(
             address="local",
@@ -20,7 +22,7 @@ def cluster():
             log_to_driver=False,
             object_store_memory=80 * 1024**2,
             _temp_dir=folder,
-            runtime_env={"env_vars": {"PYTHONPATH": support}},
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}},
         )
         yield
         ray.shutdown()

@@ -160,17 +160,17 @@ def test_a_run_that_another_process_began_meanwhile_is_left_alone(
     serial, tmp_path: Path, capsys, monkeypatch
 ):
     """B checks, A searches from beginning to end while B opens its data, B comes back."""
-    from spinesearch.search import session
+    from spinesearch.search import engine
 
-    open_data = session.open_data
+    open_data = engine.open_data
     command = ["search", *serial, "name=run", "search.num_trials=2"]
 
     def slow(*arguments, **keywords):
-        monkeypatch.setattr(session, "open_data", open_data)
+        monkeypatch.setattr(engine, "open_data", open_data)
         assert main(command) == 0
         return open_data(*arguments, **keywords)
 
-    monkeypatch.setattr(session, "open_data", slow)
+    monkeypatch.setattr(engine, "open_data", slow)
     fails(command, "another process began this run meanwhile", capsys)
     assert load_run(tmp_path / "runs" / "run")[0].num_done == 2
 

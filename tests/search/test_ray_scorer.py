@@ -102,15 +102,16 @@ def test_the_task_is_opened_once_per_worker(build, tmp_path: Path):
     assert sorted(scored) == sorted({trial.arch_id for trial in run.trials})  # each network once
 
 
-def test_a_worker_killed_in_the_middle_of_a_candidate(build, tmp_path: Path):
-    """The candidate is run again, and the search ends as if nothing had happened."""
+@pytest.mark.parametrize("open_broken", [worker_tasks.open_fragile, worker_tasks.open_lost])
+def test_a_worker_that_dies_in_the_middle_of_a_candidate(build, tmp_path: Path, open_broken):
+    """Killed, or ended as its device is lost: the candidate is run again, as if nothing had happened."""
     undisturbed = told(
         carry_out(tmp_path / "whole", scorer=SerialScorer(worker_tasks.open_fake), num_trials=16)
     )
     folder = tmp_path / "marks"
     folder.mkdir()
     warnings: list[str] = []
-    scorer = build(functools.partial(worker_tasks.open_fragile, folder, 2), warnings=warnings)
+    scorer = build(functools.partial(open_broken, folder, 2), warnings=warnings)
     outcome = carry_out(tmp_path / "run", scorer=scorer, num_trials=16)
     assert told(outcome) == undisturbed
     assert len(warnings) == 2

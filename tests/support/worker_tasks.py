@@ -74,3 +74,20 @@ def open_once(folder: Path) -> Score:
     except FileExistsError:
         raise FileNotFoundError("no data on this node") from None
     return fake_score
+
+
+def open_lost(folder: Path, deaths: int) -> Score:
+    """Its device is lost in the middle of the first ``deaths`` candidates."""
+
+    def score(spec: ArchSpec, seed: int) -> dict[str, float]:
+        for i in range(deaths):
+            try:
+                (folder / f"loss-{i}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            from spinesearch.proxy_task.failures import DeviceLost
+
+            raise DeviceLost("device cuda:0 is lost: AcceleratorError: illegal memory access")
+        return fake_score(spec, seed)
+
+    return score

@@ -1,0 +1,154 @@
+"""How fast the proxy task is here: one candidate's time, phase by phase, from its own training."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from spinesearch.proxy_task.data import ProxyData
+from spinesearch.proxy_task.machine import threads
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.proxy_task.stopwatch import Phase, Stopwatch
+from spinesearch.proxy_task.task import PHASES, ProxyTask
+from spinesearch.proxy_task.train import STEP_PHASES
+from spinesearch.space import ArchSpec
+
+# Steps that are not counted: memory is taken, kernels are chosen and caches fill in them.
+NUM_WARMUP_STEPS = 10
+_TRAINING_PASSES = 3  # forward, and backward with respect to inputs and to weights
+_FLOPS_PER_MULTIPLY_ADD = 2
+_MATMUL_SIDES = {"cpu": 1024, "cuda": 8192}  # large enough that a larger one is no faster
+_NUM_MATMULS = 20
+
+
+class Spread(NamedTuple):
+    """Of a number of durations, in seconds: the median, the 5th and the 95th percentile."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchResult:
+    """One candidate's time on this machine.
+
+    Attributes:
+        phases: of a training step, by name, in order.
+        step: of a whole training step.
+        num_steps: how many were measured.
+        images_per_s: training images per second over all of these.
+        batch_size: images per step.
+        overhead: seconds of what is done once per candidate, by name, in order.
+        full_steps: steps that the settings train a candidate for.
+        candidate_seconds: of a whole candidate: what is done once, and ``full_steps`` median steps.
+        peak_memory: bytes at the worst moment: on CUDA of tensors on the device, else of the process.
+        multiply_adds: of one image through the detector.
+        flops_per_s: floating-point operations of training per second: multiply-adds x 2 x 3.
+        matmul_flops_per_s: of a large square product in the same dtype, on the same threads.
+        device: ``cpu`` or ``cuda``.
+        dtype: of the product, and of the forward pass.
+    """
+
+    phases: dict[str, Spread]
+    step: Spread
+    num_steps: int
+    images_per_s: float
+    batch_size: int
+    overhead: dict[str, float]
+    full_steps: int
+    candidate_seconds: float
+    peak_memory: int
+    multiply_adds: int
+    flops_per_s: float
+    matmul_flops_per_s: float
+    device: str
+    dtype: str
+
+
+def bench_proxy(
+    settings: ProxySettings, data: ProxyData, spec: ArchSpec, *, num_steps: int, seed: int
+) -> BenchResult:
+    """Train one candidate for a number of steps after warming up, evaluate it, and say what took how long.
+
+    What is timed is `ProxyTask.score` itself.
+
+    Args:
+        settings: of the proxy task; only their length is changed.
+        data: what to train on.
+        spec: the candidate.
+        num_steps: steps to measure, at least 1.
+        seed: of the training.
+
+    Raises:
+        TrainingDiverged: the candidate's loss stopped being finite.
+    """
+    short = replace(settings, num_steps=NUM_WARMUP_STEPS + num_steps, num_epochs=None)
+    task = ProxyTask(short, data)
+    if task.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(task.device)
+    stopwatch = Stopwatch(task.device)
+    result = task.score(spec, seed, lap=stopwatch)
+    phases = stopwatch.phases()
+    peak_memory = _peak_memory(task.device)  # before the matrix product takes its own
+    steps = _steps(phases)[NUM_WARMUP_STEPS:]
+    overhead = {phase.name: phase.seconds for phase in phases if phase.name in PHASES}
+    totals = steps.sum(axis=1)
+    full_steps = settings.training_steps(len(data.train_index))
+    images_per_s = settings.batch_size * len(steps) / float(totals.sum())
+    flops_per_image = result.num_multiply_adds * _FLOPS_PER_MULTIPLY_ADD * _TRAINING_PASSES
+    dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+    with threads(settings.num_threads):
+        matmul_flops_per_s = matmul_rate(task.device, dtype)
+    return BenchResult(
+        phases={name: _spread(steps[:, i]) for i, name in enumerate(STEP_PHASES)},
+        step=_spread(totals),
+        num_steps=len(steps),
+        images_per_s=images_per_s,
+        batch_size=settings.batch_size,
+        overhead=overhead,
+        full_steps=full_steps,
+        candidate_seconds=sum(overhead.values()) + full_steps * float(np.median(totals)),
+        peak_memory=peak_memory,
+        multiply_adds=result.num_multiply_adds,
+        flops_per_s=images_per_s * flops_per_image,
+        matmul_flops_per_s=matmul_flops_per_s,
+        device=task.device.type,
+        dtype=str(dtype).removeprefix("torch."),
+    )
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of a large square matrix product: the median of twenty."""
+    side = _MATMUL_SIDES[device.type]
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    out = torch.empty_like(a)
+    stopwatch = Stopwatch(device)
+    for i in range(2 * _NUM_MATMULS):  # the first half warms up
+        torch.mm(a, b, out=out)
+        stopwatch("warm-up" if i < _NUM_MATMULS else "product")
+    seconds = [phase.seconds for phase in stopwatch.phases() if phase.name == "product"]
+    return 2 * side**3 / float(np.median(seconds))
+
+
+def _steps(phases: list[Phase]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Seconds by step and phase, `[steps, phases]`."""
+    seconds = [phase.seconds for phase in phases if phase.name in STEP_PHASES]
+    return np.array(seconds, dtype=np.float64).reshape(-1, len(STEP_PHASES))
+
+
+def _spread(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Spread:
+    low, median, high = np.quantile(seconds, [0.05, 0.5, 0.95])
+    return Spread(float(median), float(low), float(high))
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes there, kilobytes elsewhere

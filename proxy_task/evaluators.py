@@ -1,0 +1,247 @@
+"""COCO's twelve summary numbers, by any of three libraries that agree on them to 1e-12.
+
+pycocotools is the reference. hotcoco gives its numbers to the last bit, in a hundredth of the time;
+faster-coco-eval leaves a guard against 0 / 0 out of the precision, and so differs by up to 2.2e-16.
+
+Images, classes and boxes are numbered from 1 in what the libraries see, whatever a file has: pycocotools
+takes a box matched with id 0 for unmatched, and hotcoco knows no negative ids.
+
+Shapes: T true objects, F found ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_REQUIREMENTS = {
+    "hotcoco": "hotcoco>=1.3",
+    "faster_coco_eval": "faster-coco-eval>=1.8",
+    "pycocotools": "pycocotools",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxColumns:
+    """Boxes of many images, a row each.
+
+    Attributes:
+        images: `[T]`, 0-based; of equal scores the detection in the earlier image counts first.
+        labels: `[T]`, 0-based.
+        xywh: `[T, 4]`, x, y, width and height.
+    """
+
+    images: Ints
+    labels: Ints
+    xywh: Floats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationCase:
+    """What is true and what was found in some images.
+
+    Attributes:
+        num_images: images, with objects or without.
+        num_classes: classes; one without a true object does not count.
+        truth: the true objects.
+        areas: `[T]`, in square pixels, of the true objects; decide who is small, medium and large.
+        is_crowd: `[T]`, true objects that stand for several.
+        found: the detections.
+        scores: `[F]`, of the detections.
+    """
+
+    num_images: int
+    num_classes: int
+    truth: BoxColumns
+    areas: Floats
+    is_crowd: npt.NDArray[np.bool_]
+    found: BoxColumns
+    scores: Floats
+
+
+def find_evaluator(name: str) -> str:
+    """The library behind a `ProxySettings.evaluator`: "auto" is the fastest that this machine has.
+
+    Raises:
+        ValueError: the one asked for cannot be imported here.
+    """
+    if name == "auto":
+        return next(library for library in _REQUIREMENTS if _is_here(library))
+    if not _is_here(name):
+        raise ValueError(
+            f"proxy_task.evaluator: {name} cannot be imported; pip install '{_REQUIREMENTS[name]}', or set "
+            "proxy_task.evaluator=auto, which takes the fastest there is and gives the same numbers"
+        )
+    return name
+
+
+def summary_numbers(evaluator: str, case: EvaluationCase, *, num_threads: int = 1) -> Floats:
+    """COCO's numbers `[12]` in the order of ``COCOeval.stats``, in [0, 1], and -1 where there is none.
+
+    Args:
+        evaluator: as `find_evaluator` takes it.
+        case: what to compare.
+        num_threads: of hotcoco, the others use one. Its threads start with the first call in a process and
+            stay as many; ``RAYON_NUM_THREADS`` in the environment goes before.
+
+    Raises:
+        ValueError: as `find_evaluator`.
+    """
+    match find_evaluator(evaluator):
+        case "hotcoco":
+            return _hotcoco(case, num_threads)
+        case "faster_coco_eval":
+            return _faster_coco_eval(case)
+        case _:
+            return _pycocotools(case)
+
+
+@cache
+def _is_here(library: str) -> bool:
+    try:
+        match library:
+            case "hotcoco":
+                import hotcoco
+
+                return hasattr(hotcoco.COCO, "from_arrays")  # since 1.3
+            case "faster_coco_eval":
+                import faster_coco_eval  # noqa: F401
+            case _:
+                import pycocotools.cocoeval  # noqa: F401
+    except ImportError:  # not installed, or not for this machine
+        return False
+    return True
+
+
+def _hotcoco(case: EvaluationCase, num_threads: int) -> Floats:
+    import hotcoco
+
+    _start_rayon(num_threads)
+    return _run_hotcoco(hotcoco, case)
+
+
+def _run_hotcoco(hotcoco: Any, case: EvaluationCase) -> Floats:
+    images, categories = _images_and_categories(case)
+    truth = hotcoco.COCO.from_arrays(
+        images,
+        categories,
+        case.truth.images + 1,
+        case.truth.labels + 1,
+        case.truth.xywh,
+        area=case.areas,
+        iscrowd=case.is_crowd.astype(np.int64),
+    )
+    rows = np.empty((len(case.scores), 7))  # image, x, y, width, height, score, category
+    rows[:, 0] = case.found.images + 1
+    rows[:, 1:5] = case.found.xywh
+    rows[:, 5] = case.scores
+    rows[:, 6] = case.found.labels + 1
+    evaluation = hotcoco.COCOeval(truth, truth.load_res(rows), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summary_lines()  # summarize() would print them
+    return np.asarray(evaluation.stats, np.float64)
+
+
+@cache
+def _start_rayon(num_threads: int) -> None:
+    """Start hotcoco's threads, which rayon otherwise makes one per processor of the machine.
+
+    A worker is given few of them, and eight workers of a node would have 8 x 64. rayon reads the number from
+    the environment when its pool starts, and only then.
+    """
+    import hotcoco
+
+    if "RAYON_NUM_THREADS" in os.environ:
+        return
+    os.environ["RAYON_NUM_THREADS"] = str(num_threads)
+    try:
+        _run_hotcoco(hotcoco, _smallest_case())
+    finally:
+        del os.environ["RAYON_NUM_THREADS"]
+
+
+def _smallest_case() -> EvaluationCase:
+    zero, box = np.zeros(1, np.int64), np.array([[0.0, 0.0, 1.0, 1.0]])
+    boxes = BoxColumns(images=zero, labels=zero, xywh=box)
+    return EvaluationCase(
+        num_images=1,
+        num_classes=1,
+        truth=boxes,
+        areas=np.ones(1),
+        is_crowd=np.zeros(1, np.bool_),
+        found=boxes,
+        scores=np.ones(1),
+    )
+
+
+def _faster_coco_eval(case: EvaluationCase) -> Floats:
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    images, categories = _images_and_categories(case)
+    truth, found = (
+        COCO({"images": images, "categories": categories, "annotations": records})
+        for records in (_true_records(case), _found_records(case))
+    )
+    evaluation = COCOeval_faster(truth, found, iouType="bbox", print_function=lambda *_: None)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return np.asarray(evaluation.stats, np.float64)[:12]
+
+
+def _pycocotools(case: EvaluationCase) -> Floats:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    images, categories = _images_and_categories(case)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        indices = []
+        for records in (_true_records(case), _found_records(case)):
+            index = COCO()
+            index.dataset = {"images": images, "categories": categories, "annotations": records}
+            index.createIndex()
+            indices.append(index)
+        evaluation = COCOeval(*indices, iouType="bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return np.asarray(evaluation.stats, np.float64)
+
+
+def _images_and_categories(case: EvaluationCase) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    images = [{"id": i} for i in range(1, case.num_images + 1)]
+    return images, [{"id": k, "name": str(k)} for k in range(1, case.num_classes + 1)]
+
+
+def _true_records(case: EvaluationCase) -> list[dict[str, Any]]:
+    return _records(case.truth, areas=case.areas, iscrowd=case.is_crowd.astype(np.int64))
+
+
+def _found_records(case: EvaluationCase) -> list[dict[str, Any]]:
+    areas = case.found.xywh[:, 2] * case.found.xywh[:, 3]
+    return _records(case.found, areas=areas, iscrowd=np.zeros(len(areas), np.int64), score=case.scores)
+
+
+def _records(boxes: BoxColumns, *, areas: Floats, **columns: npt.NDArray[Any]) -> list[dict[str, Any]]:
+    """An annotation for each row, with ids from 1."""
+    columns = {
+        "id": np.arange(1, len(areas) + 1),
+        "image_id": boxes.images + 1,
+        "category_id": boxes.labels + 1,
+        "bbox": boxes.xywh,
+        "area": areas,
+        **columns,
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]

@@ -1,0 +1,85 @@
+"""A candidate that fails: told in one line, with nothing of it left in memory."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+
+import torch
+
+# Of the errors that are no `OutOfMemoryError` or `MemoryError` of their own: torch's CPU allocator (Linux and
+# macOS, Windows), the CUDA driver, cuBLAS and cuDNN.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+_MAX_REASON = 300  # characters; torch's own account of its memory runs to a thousand
+
+
+class OutOfMemory(RuntimeError):  # noqa: N818 - it says what happened
+    """The candidate needs more memory than there is; the text is one line."""
+
+
+class DeviceLost(SystemExit):
+    """The device answers nothing more in this process, as after an illegal access or a failed assertion.
+
+    Not the candidate's own failure, and none of its successors would fare better, so it ends the process: a
+    worker's is replaced and the candidate tried again.
+    """
+
+
+def released(error: Exception, device: torch.device) -> Exception | DeviceLost:
+    """The error to raise instead, which holds nothing of the candidate; memory is free when this returns.
+
+    An error's traceback holds every frame that it came through, and these the model, its gradients and its
+    activations, for as long as somebody holds the error; emptying the frames (`traceback.clear_frames`) is
+    not enough, as functions in them have closures. So the traceback stays as text alone, in the error's
+    notes, and the blocks that torch's allocator keeps are given back, for others may share the device.
+
+    Args:
+        error: what ended the candidate; call this while it is handled, and raise the outcome ``from None``.
+        device: what the candidate ran on.
+
+    Returns:
+        The same error, or an `OutOfMemory` for any of the errors that the end of memory is told by, or a
+        `DeviceLost`.
+    """
+    outcome: Exception | DeviceLost = error
+    if is_out_of_memory(error):
+        text = " ".join(str(error).split()) or type(error).__name__
+        outcome = OutOfMemory(f"out of memory: {text}"[:_MAX_REASON])
+    else:
+        error.add_note("".join(traceback.format_exception(error)))
+    _forget_frames(error)
+    gc.collect()  # cycles, as between a hook and its module
+    if device.type == "cuda":
+        try:
+            torch.cuda.synchronize(device)
+            torch.cuda.empty_cache()
+        except RuntimeError:
+            text = " ".join(str(error).split())
+            return DeviceLost(f"device {device} is lost: {type(error).__name__}: {text}"[:_MAX_REASON])
+    return outcome
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it was raised from, is how the end of memory is told."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            return True
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Drops the tracebacks of an error and of all errors behind it."""
+    pending: list[BaseException | None] = [error]
+    while pending:
+        if (one := pending.pop()) is not None:
+            pending += [one.__cause__, one.__context__]
+            one.__traceback__ = one.__cause__ = one.__context__ = None

@@ -1,0 +1,116 @@
+"""``spinesearch show`` and ``export``: what a run has found, on the console and as files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spinesearch.search.cli_parser import build_console, command_parser
+
+if TYPE_CHECKING:
+    from spinesearch.results.run import Run
+
+
+def show(arguments: list[str]) -> int:
+    """Run ``spinesearch show``; returns its exit code."""
+    parser = command_parser(
+        "show",
+        "Print how far a run is, its best architectures, and the best one drawn; or draw a spec file.",
+        "examples:\n  spinesearch show runs/2026-11-23_demo\n  spinesearch show spec.json",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder, or a JSON spec")
+    parser.add_argument("--top", type=int, default=10, help="rows of the leaderboard (default: 10)")
+    options = parser.parse_args(arguments)
+    if options.run_dir.suffix == ".json":
+        return _show_spec(options.run_dir)
+    run = _load(options)
+    if options.cfg:
+        return 0
+    from spinesearch.results.run import ranked_trials
+    from spinesearch.results.tables import failures, leaderboard, progress, status_line
+    from spinesearch.space import draw_spec
+
+    if options.top < 1:
+        raise ValueError(f"--top: must be at least 1, got {options.top}")
+    console = build_console()
+    if run.study is not None:
+        from spinesearch.results.study import Study
+        from spinesearch.results.study_report import arch_table, print_report
+
+        print_report(Study(run), console)
+        console.print(arch_table(Study(run), top=options.top))
+        return 0
+    console.print(status_line(run))
+    failed = failures(run)
+    if failed is not None:
+        console.print(failed)
+    best = ranked_trials(run.trials)
+    if not best:
+        console.print("no candidate has completed yet")
+        return 0
+    console.print()
+    console.print(progress(run))
+    console.print(leaderboard(run, top=min(options.top, len(best))))
+    console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n")
+    console.print(draw_spec(run.spec(best[0]), max_width=console.width))
+    return 0
+
+
+def _show_spec(path: Path) -> int:
+    """Draw the architecture of a spec file."""
+    from spinesearch.space import draw_spec, load_spec
+
+    spec = load_spec(path)
+    console = build_console()
+    console.print(f"{spec.name or path.stem} ({spec.arch_id})\n")
+    console.print(draw_spec(spec, max_width=console.width))
+    return 0
+
+
+def export(arguments: list[str]) -> int:
+    """Run ``spinesearch export``; returns its exit code."""
+    parser = command_parser(
+        "export",
+        "Write the best architectures of a run as JSON block specs.",
+        'then:\n  python -c "from spinesearch import load_spec, build_backbone; '
+        "print(build_backbone(load_spec('FILE')))\"",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("--top", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where to (default: RUN/export)")
+    options = parser.parse_args(arguments)
+    run = _load(options)
+    if options.cfg:
+        return 0
+    if run.study is not None:
+        raise ValueError(
+            f"{options.run_dir}: is a study, which finds no architectures; `spinesearch show` it"
+        )
+    write_exports(run, options.run_dir, options.top, options.output)
+    return 0
+
+
+def write_exports(run: Run, run_dir: Path, top: int, output: Path | None) -> None:
+    """Export the best architectures of a run, by default into its folder, and print the files' names."""
+    from spinesearch.results.export import export_top
+
+    for path in export_top(
+        run, top=top, run_name=run_dir.resolve().name, output_dir=output or run_dir / "export"
+    ):
+        print(f"exported {path}")
+
+
+def _load(options: argparse.Namespace) -> Run:
+    """The run of a command that only reads; prints its configuration if that is asked for."""
+    from spinesearch.results.run import load_run
+
+    run, torn = load_run(options.run_dir)
+    if options.cfg:
+        from spinesearch.search.config import to_yaml
+
+        print(to_yaml(run.config), end="")
+    elif torn:
+        print(f"warning: {torn} (by this reader; the file is as it was)", file=sys.stderr)
+    return run

@@ -1,0 +1,113 @@
+"""What a run is carried out with: its data, opened here, and the engine that scores its candidates."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from spinesearch.proxy_task.data import ProxyData, open_data
+from spinesearch.search.config import RunConfig
+from spinesearch.search.proxy_score import open_proxy_score, proxy_score
+from spinesearch.search.scorer import Scorer, SerialScorer
+
+
+def open_run_data(config: RunConfig, console: Console) -> ProxyData:
+    """The data of a configuration, opened here, with progress and warnings on the console."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(description: str, done: int, total: int) -> None:
+            if description not in tasks:
+                tasks[description] = progress.add_task(description, total=total)
+                if not console.is_terminal:
+                    console.print(f"{description}: {total}")
+            progress.update(tasks[description], completed=done)
+
+        return open_data(
+            config.data,
+            image_size=config.proxy_task.image_size,
+            progress=report,
+            warn=lambda message: console.print(f"warning: {message}", style="yellow", soft_wrap=True),
+            tell=lambda line: console.print(line, soft_wrap=True, highlight=False),
+        )
+
+
+class _Rate(ProgressColumn):
+    """Images a second."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing before it is known."""
+        return Text("" if task.speed is None else f"{task.speed:.0f} images/s")
+
+
+@contextlib.contextmanager
+def open_scorer(
+    config: RunConfig, data: ProxyData, *, num_jobs: int, warn: Callable[[str], None]
+) -> Iterator[Scorer]:
+    """The engine of the configuration, closed at the end whatever happens.
+
+    Args:
+        config: its settings, and the proxy task it is to score.
+        data: what the proxy task runs on.
+        num_jobs: candidates to come; no more workers are started.
+        warn: told in one line of what goes wrong with workers.
+    """
+    settings = config.search
+    if settings.engine == "serial":
+        serial = SerialScorer(functools.partial(proxy_score, config.proxy_task, data))
+        try:
+            yield serial
+        finally:
+            serial.close()
+        return
+
+    from spinesearch.search.ray_cluster import connect, disconnect, resources_per_trial, workers_that_fit
+    from spinesearch.search.ray_scorer import RayScorer
+
+    num_cpus = settings.num_workers and settings.num_workers * settings.cpus_per_trial
+    is_ours = connect(settings.ray_address, num_cpus=num_cpus)
+    try:
+        cpus, gpus = resources_per_trial(settings.cpus_per_trial, settings.gpus_per_trial)
+        proxy_task = config.proxy_task
+        if proxy_task.device == "auto":
+            proxy_task = replace(proxy_task, device="cuda" if gpus else "cpu")
+        num_workers = settings.num_workers or workers_that_fit(cpus, gpus)
+        scorer = RayScorer(
+            functools.partial(open_proxy_score, proxy_task, config.data, data.key),
+            num_workers=min(num_workers, num_jobs),
+            cpus_per_trial=cpus,
+            gpus_per_trial=gpus,
+            max_attempts=settings.max_attempts,
+            warn=warn,
+        )
+        try:
+            yield scorer
+        finally:
+            scorer.close()
+    finally:
+        if is_ours:
+            disconnect()

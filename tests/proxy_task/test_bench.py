@@ -1,0 +1,142 @@
+"""What is measured is a candidate's own training, and the phases leave none of its time out."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from spinesearch.proxy_task import bench
+from spinesearch.proxy_task.bench import NUM_WARMUP_STEPS, bench_proxy, matmul_rate
+from spinesearch.proxy_task.data import ProxyData, open_data
+from spinesearch.proxy_task.data_settings import GeneratedDataSettings
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.proxy_task.stopwatch import Stopwatch
+from spinesearch.proxy_task.task import PHASES, ProxyTask
+from spinesearch.proxy_task.train import STEP_PHASES
+from spinesearch.space import SPINENET_49
+
+SETTINGS = ProxySettings(
+    num_steps=300,
+    batch_size=2,
+    filter_size_scale=0.125,
+    endpoints_num_filters=16,
+    head_num_convs=1,
+    head_num_filters=16,
+    num_scales=1,
+    optimizer="adamw",
+    lr=1e-3,
+    bn_recalibration_batches=1,
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> ProxyData:
+    settings = GeneratedDataSettings(
+        num_images=12,
+        num_val_images=0,
+        held_out_share=0.3,
+        cache_dir=str(tmp_path_factory.mktemp("cache")),
+    )
+    return open_data(settings, image_size=128)
+
+
+def test_laps_follow_the_candidate_and_change_nothing(data: ProxyData):
+    """Every phase once, in order, in every step; and the score with a stopwatch is the score without."""
+    task = ProxyTask(replace(SETTINGS, num_steps=3), data)
+    names: list[str] = []
+    timed = task.score(SPINENET_49, 0, lap=names.append)
+    assert names == ["build", *3 * STEP_PHASES, "recalibration", "evaluation"]
+    assert timed == task.score(SPINENET_49, 0)
+
+
+def test_a_stopwatch_measures_from_one_call_to_the_next():
+    stopwatch = Stopwatch(torch.device("cpu"))
+    for name, seconds in (("a", 0.02), ("b", 0.05), ("a", 0.0)):
+        time.sleep(seconds)
+        stopwatch(name)
+    phases = stopwatch.phases()
+    assert [phase.name for phase in phases] == ["a", "b", "a"]
+    assert 0.02 <= phases[0].seconds < 0.045
+    assert 0.05 <= phases[1].seconds < 0.1
+    assert phases[2].seconds < 0.01
+
+
+def test_the_phases_make_up_the_candidate(data: ProxyData):
+    started = time.perf_counter()
+    result = bench_proxy(SETTINGS, data, SPINENET_49, num_steps=6, seed=0)
+    wall_s = time.perf_counter() - started
+    assert result.num_steps == 6
+    assert tuple(result.phases) == STEP_PHASES
+    assert tuple(result.overhead) == PHASES
+    assert all(spread.low <= spread.median <= spread.high for spread in result.phases.values())
+    assert result.step.low <= 2 / result.images_per_s <= result.step.high
+    assert result.full_steps == 300
+    assert result.candidate_seconds == pytest.approx(sum(result.overhead.values()) + 300 * result.step.median)
+    assert sum(result.overhead.values()) + 6 * result.step.low < wall_s
+    assert result.flops_per_s == pytest.approx(result.images_per_s * result.multiply_adds * 6)
+    assert 0 < result.flops_per_s < result.matmul_flops_per_s
+    assert 100 * 2**20 < result.peak_memory < 2**36  # a process with torch in it
+    assert (result.device, result.dtype, result.batch_size) == ("cpu", "float32", 2)
+
+
+def test_warm_up_is_not_counted(data: ProxyData, monkeypatch):
+    """The first steps of this candidate sleep; the measured ones do not."""
+
+    class Slow(Stopwatch):
+        def __call__(self, name: str) -> None:
+            if name == "targets" and self._names.count(name) < NUM_WARMUP_STEPS:
+                time.sleep(0.3)
+            super().__call__(name)
+
+    monkeypatch.setattr(bench, "Stopwatch", Slow)
+    result = bench_proxy(SETTINGS, data, SPINENET_49, num_steps=4, seed=0)
+    assert result.num_steps == 4
+    assert result.phases["targets"].high < 0.25
+
+
+def test_epochs_become_steps(data: ProxyData):
+    settings = replace(SETTINGS, num_steps=None, num_epochs=10.0)
+    result = bench_proxy(settings, data, SPINENET_49, num_steps=1, seed=0)
+    assert result.num_steps == 1
+    assert result.full_steps == round(10 * len(data.train_index) / 2)
+
+
+def test_the_rate_of_a_matrix_product_is_that_of_its_size(monkeypatch):
+    """2 n**3 operations, whatever n: products of 384 and 768 run at about the same rate on one thread."""
+    torch.set_num_threads(1)
+    rates = []
+    for side in (384, 768):
+        monkeypatch.setitem(bench._MATMUL_SIDES, "cpu", side)
+        rates.append(max(matmul_rate(torch.device("cpu"), torch.float32) for _ in range(3)))
+    assert 0.4 < rates[0] / rates[1] < 2.5
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_on_a_gpu(data: ProxyData, precision: str):
+    settings = replace(SETTINGS, device="cuda", precision=precision)
+    result = bench_proxy(settings, data, SPINENET_49, num_steps=10, seed=0)
+    assert (result.device, result.dtype) == ("cuda", precision)
+    assert result.step.median == pytest.approx(sum(s.median for s in result.phases.values()), rel=0.5)
+    assert 0 < result.flops_per_s < result.matmul_flops_per_s
+    assert 2**20 < result.peak_memory < torch.cuda.get_device_properties(0).total_memory
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_stopwatch_on_a_gpu_waits_for_the_work_but_does_not_make_it_wait():
+    device = torch.device("cuda")
+    a = torch.randn(8192, 8192, device=device)
+    torch.mm(a, a)
+    torch.cuda.synchronize()
+    stopwatch = Stopwatch(device)
+    started = time.perf_counter()
+    torch.mm(a, a)
+    stopwatch("product")
+    launched_s = time.perf_counter() - started
+    (product,) = stopwatch.phases()
+    assert product.seconds > 2 * 8192**3 / 2e15  # no device is that fast
+    assert launched_s < product.seconds

@@ -1,0 +1,202 @@
+"""Failing candidates: told, released, and the task usable as before; memory flat over many candidates."""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from spinesearch.proxy_task import task as task_module
+from spinesearch.proxy_task.data import GeneratedDataSettings, ProxyData, open_data
+from spinesearch.proxy_task.divergence import TrainingDiverged
+from spinesearch.proxy_task.failures import OutOfMemory
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.proxy_task.task import ProxyTask
+from spinesearch.search.scorer import Job, Score, run_job
+from spinesearch.space import R0_SP53, SPINENET_49
+from spinesearch.space.build import SpineNetSettings
+
+CONF = Path(__file__).parents[2] / "conf"
+TINY = ProxySettings(
+    image_size=128,
+    filter_size_scale=0.0625,
+    resample_alpha=0.5,
+    endpoints_num_filters=16,
+    head_num_convs=1,
+    head_num_filters=16,
+    num_scales=1,
+    num_steps=2,
+    batch_size=2,
+    optimizer="adamw",
+    lr=1e-3,
+    bn_recalibration_batches=1,
+    device="cpu",
+)
+ABSURD = 2**60  # bytes, an exabyte
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ProxyData:
+    settings = GeneratedDataSettings(
+        num_images=8, num_val_images=0, held_out_share=0.4, cache_dir=str(tmp_path_factory.mktemp("cache"))
+    )
+    return open_data(settings, image_size=128)
+
+
+def absurd_tensor() -> None:
+    torch.empty(ABSURD, dtype=torch.uint8)
+
+
+def absurd_array() -> None:
+    np.empty(ABSURD, np.uint8)
+
+
+def as_cuda_says() -> None:
+    raise torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total of 8.00."
+    )
+
+
+def mistake() -> None:
+    raise KeyError("no such level")
+
+
+FAILURES: dict[str, tuple[Callable[[], None], type[Exception], str]] = {
+    "tensor": (absurd_tensor, OutOfMemory, "OutOfMemory: out of memory: .*can't allocate memory"),
+    "array": (absurd_array, OutOfMemory, "OutOfMemory: out of memory: Unable to allocate 1.00 EiB"),
+    "cuda": (
+        as_cuda_says,
+        OutOfMemory,
+        "OutOfMemory: out of memory: CUDA out of memory. Tried to allocate 20",
+    ),
+    "mistake": (mistake, KeyError, "KeyError: 'no such level'"),
+}
+
+
+@contextmanager
+def failing(fail: Callable[[], object], at_pass: int) -> Iterator[None]:
+    """Candidates fail in this forward pass, counted from 1, with the network's outputs in memory."""
+    build = task_module.build_detector
+
+    def sabotaged(*args: object, **kwargs: object) -> nn.Module:
+        model: nn.Module = build(*args, **kwargs)  # type: ignore[arg-type]
+        passes: list[int] = []
+
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            passes.append(1)
+            if len(passes) == at_pass:
+                fail()
+
+        model.register_forward_hook(hook)
+        return model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task_module, "build_detector", sabotaged)
+        yield
+
+
+def tensors_alive() -> int:
+    gc.collect()
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
+# Of a candidate's forward passes the first counts its cost, then come two steps, one batch to recalibrate
+# batch normalisation, and the evaluation.
+@pytest.mark.parametrize(
+    ("name", "at_pass", "num_steps"),
+    [("tensor", 1, 0), ("tensor", 3, 1), ("array", 3, 1), ("cuda", 4, 2), ("mistake", 5, 2)],
+)
+def test_a_failure_is_told_at_once_and_nothing_of_it_stays(
+    data: ProxyData, name: str, at_pass: int, num_steps: int
+) -> None:
+    fail, kind, reason = FAILURES[name]
+    task = ProxyTask(TINY, data)
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    before = tensors_alive()
+    steps: list[int] = []
+    with failing(fail, at_pass):
+        with pytest.raises(kind) as caught:
+            task.score(SPINENET_49, 0, on_step=lambda step, loss: steps.append(step))
+        outcome = run_job(proxy_score_of(task), Job(trial=3, spec=SPINENET_49, seed=0), "worker")
+    assert steps == list(range(num_steps))
+    assert outcome.metrics is None
+    assert re.match(reason, outcome.reason), outcome.reason
+    assert "\n" not in outcome.reason
+    assert caught.value is not None
+    assert tensors_alive() == before  # although the error is still held
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def proxy_score_of(task: ProxyTask) -> Score:
+    return lambda spec, seed: task.score(spec, seed).to_dict()
+
+
+def test_after_failures_a_candidate_scores_as_before(data: ProxyData) -> None:
+    task = ProxyTask(TINY, data)
+    expected = task.score(SPINENET_49, 0)
+    for fail, kind, _ in FAILURES.values():
+        with failing(fail, 3), pytest.raises(kind):
+            task.score(R0_SP53, 1)
+    diverging = ProxyTask(replace(TINY, optimizer="sgd", lr=1e30, num_steps=9), data)
+    with pytest.raises(TrainingDiverged):
+        diverging.score(R0_SP53, 1)
+    assert task.score(SPINENET_49, 0) == expected
+
+
+def candidates_in_turn(data: ProxyData, count: int) -> Iterator[int]:
+    """Tensors alive after each of so many candidates, of which every third fails, each in another way."""
+    task = ProxyTask(TINY, data)
+    diverging = ProxyTask(replace(TINY, optimizer="sgd", lr=1e30, num_steps=9), data)
+    score, diverge = proxy_score_of(task), proxy_score_of(diverging)
+    failures = [fail for fail, _, _ in FAILURES.values()]
+    rng = np.random.default_rng(0)
+    space = SpineNetSettings(**yaml.safe_load((CONF / "space" / "spinenet.yaml").read_text())).build()
+    for trial in range(count):
+        spec = space.decode(space.sample(rng))
+        job = Job(trial=trial, spec=spec, seed=trial)
+        if trial % 3 < 2:
+            assert run_job(score, job, "worker").metrics is not None
+        elif trial % 2:
+            assert run_job(diverge, job, "worker").reason.startswith("TrainingDiverged: ")
+        else:
+            with failing(failures[trial // 3 % len(failures)], at_pass=2 + trial % 4):
+                assert run_job(score, job, "worker").metrics is None
+        yield tensors_alive()
+
+
+def test_memory_is_flat_over_candidates(data: ProxyData) -> None:
+    counts = list(candidates_in_turn(data, 7))
+    assert counts == counts[:1] * 7
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_fifty_candidates(data: ProxyData) -> None:
+    counts = list(candidates_in_turn(data, 50))
+    assert counts == counts[:1] * 50
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gpu_memory_is_flat_over_fifty_candidates(data: ProxyData) -> None:
+    task = ProxyTask(replace(TINY, device="cuda"), data)
+    score = proxy_score_of(task)
+    allocated = []
+    for trial in range(50):
+        job = Job(trial=trial, spec=SPINENET_49 if trial % 2 else R0_SP53, seed=trial)
+        if trial % 3:
+            assert run_job(score, job, "worker").metrics is not None
+        else:
+            with failing(lambda: torch.empty(ABSURD, dtype=torch.uint8, device="cuda"), at_pass=3):
+                assert "out of memory" in run_job(score, job, "worker").reason
+        allocated.append(torch.cuda.memory_allocated())
+    assert allocated[4:] == allocated[4:5] * 46  # the first few make workspaces that stay

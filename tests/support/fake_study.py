@@ -1,0 +1,131 @@
+"""Studies with the fake scorer of `fake_search`, and a process that runs them on demand to be killed.
+
+``python fake_study.py`` imports everything once; for each line ``RUN_DIR KIND NUM_ARCHS NUM_SEEDS`` on its
+standard input, forks a child that carries that study to its end; it answers with the child's process id and,
+when the child has ended, its exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fake_search import SPACE, FakeScorer
+
+from spinesearch.results.ledger import LEDGER_NAME, Ledger
+from spinesearch.results.run import Run
+from spinesearch.results.study import Study
+from spinesearch.search.observer import SearchObserver
+from spinesearch.search.scorer import Scorer
+from spinesearch.search.study import Known, StudyPlan, run_study, sample_architectures
+
+
+def plan(kind: str = "variance", *, archs: int = 6, seeds: int = 3) -> StudyPlan:
+    return StudyPlan(
+        kind=kind, num_archs=archs, num_seeds=seeds, seed=5, reward_metric="ap", failed_reward=0.0
+    )
+
+
+def run_event(wanted: StudyPlan, **fields: Any) -> dict[str, Any]:
+    """The first event of a study, with what reports need."""
+    config: dict[str, Any] = {
+        "search": {"reward_metric": "ap"},
+        "seed": wanted.seed,
+        "proxy_task": {},
+        "data": {},
+    }
+    study: dict[str, Any] = {
+        "kind": wanted.kind,
+        "num_archs": wanted.num_archs,
+        "num_seeds": wanted.num_seeds,
+    }
+    if wanted.kind == "correlate":
+        study["b"] = {"config": {**config, "proxy_task": {"num_steps": 2000}}, "data": {}}
+        config["proxy_task"] = {"num_steps": 200}
+    return {"event": "run", "config": config, "study": study, "data": {}, "time": time.time(), **fields}
+
+
+def carry_out(
+    run_dir: Path,
+    wanted: StudyPlan,
+    *,
+    scorer: Scorer | None = None,
+    known: Known | None = None,
+    observer: SearchObserver | None = None,
+) -> Run:
+    """Begin or continue a study."""
+
+    @contextlib.contextmanager
+    def open_scorer(side: str, num_jobs: int) -> Iterator[Scorer]:
+        yield scorer or FakeScorer()
+
+    with Ledger(run_dir) as ledger:
+        run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
+        event = run_event(wanted)
+        ledger.append([event])
+        run.apply(event)
+        run_study(
+            plan=wanted,
+            space=SPACE,
+            archs=sample_architectures(SPACE, num_archs=wanted.num_archs, seed=wanted.seed),
+            open_scorer=open_scorer,
+            ledger=ledger,
+            run=run,
+            observer=observer or SearchObserver(),
+            known=known,
+        )
+        return run
+
+
+def made(kind: str, scores: Mapping[str, Sequence[Sequence[Mapping[str, float] | None]]]) -> Study:
+    """A finished study with these metrics, by side, architecture and seed; None where a training failed.
+
+    A training took 10 s on side b and 2 s elsewhere, one after the other.
+    """
+    first = next(iter(scores.values()))
+    wanted = plan(kind, archs=len(first), seeds=len(first[0]))
+    places = {"machine": "a machine", "version": "1", "torch": "2", "python": "3", "command": "spinesearch x"}
+    run = Run()
+    run.apply(run_event(wanted, **places, time=0.0))
+    now, results = 0.0, []
+    for side, rows in scores.items():
+        for arch, row in enumerate(rows):
+            for seed, metrics in zip(wanted.seeds(side), row, strict=True):
+                trial = len(run.trials)
+                proposed = {"side": side, "seed": seed, "tokens": [], "arch_id": f"{arch:012x}"}
+                run.apply({"event": "propose", "trial": trial, **proposed})
+                now += (seconds := 10.0 if side == "b" else 2.0)
+                result = {"event": "result", "trial": trial, "seconds": seconds, "time": now}
+                ended = {"status": "failed", "reason": "it broke", "reward": 0.0}
+                if metrics is not None:
+                    ended = {"status": "completed", "metrics": dict(metrics), "reward": metrics["ap"]}
+                results.append(result | ended)
+    for result in results:
+        run.apply(result)
+    return Study(run)
+
+
+def serve() -> None:
+    """Run studies in forked children until standard input ends."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        run_dir, kind, num_archs, num_seeds = line.split()
+        child = os.fork()
+        if child == 0:
+            # The order in which workers finish differs every time.
+            wanted = plan(kind, archs=int(num_archs), seeds=int(num_seeds))
+            scorer = FakeScorer(num_workers=3, order=os.getpid(), delay_s=0.004)
+            carry_out(Path(run_dir), wanted, scorer=scorer)
+            os._exit(0)
+        print(child, flush=True)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
