@@ -83,6 +83,11 @@ def check_size(description: Any, *, num_numbers: int) -> None:
         ValueError: as for `build_described`, or the network has more parameters than that.
     """
     kind, spec, arguments = _checked(description)
+    if (repeats := arguments.get("block_repeats", 1)) > num_numbers:  # counted one by one below
+        raise ValueError(
+            f"model: a network of {repeats} parameters or more is described, where the weight file has "
+            f"room for {num_numbers}"
+        )
     cost = detector_cost if kind == "detector" else backbone_cost
     known = inspect.signature(cost).parameters
     counted = cost(spec, MIN_IMAGE_SIDE, **{name: arguments[name] for name in arguments if name in known})

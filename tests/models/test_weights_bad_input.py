@@ -275,7 +275,7 @@ def test_a_description_of_a_network_larger_than_its_file_is_refused_unbuilt(save
     description["model"][field] = value
     (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
     (tmp_path / "w.json").write_text(json.dumps(description))
-    with pytest.raises(ValueError, match=r"w.json: model: a network of \d+ parameters is described"):
+    with pytest.raises(ValueError, match=r"w.json: model: a network of \d+ parameters"):
         load_detector(tmp_path / "w.safetensors")
 
 
