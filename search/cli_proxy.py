@@ -26,10 +26,9 @@ How far the proxy task's scores can be trusted (docs/reward-noise.md).
 spinesearch proxy variance --help says more.
 """
 
-_GOES_ON = (
-    "With name=NAME it goes to runs/NAME, and the same command continues it, also with more architectures\n"
-    "or seeds; so does `spinesearch resume`. `spinesearch show` prints the report so far."
-)
+_GOES_ON = """
+With name=NAME it goes to runs/NAME, and the same command continues it, also with more
+architectures or seeds; so does `spinesearch resume`. `spinesearch show` prints the report so far."""
 
 
 def proxy(arguments: list[str]) -> int:
@@ -47,8 +46,8 @@ def proxy(arguments: list[str]) -> int:
 def _variance(arguments: list[str]) -> int:
     parser = command_parser(
         "proxy variance",
-        "Train random architectures with several seeds each, as a search would, and tell which share of the\n"
-        f"variance of every score comes from the architecture. {_GOES_ON}",
+        "Train random architectures with several seeds each, as a search would, and tell which share of\n"
+        f"the variance of every score comes from the architecture.\n{_GOES_ON}",
         "examples:\n"
         "  spinesearch proxy variance --archs 12 --seeds 4 name=noise\n"
         "  spinesearch proxy variance proxy_task.num_steps=400 search.num_workers=8",
@@ -60,9 +59,9 @@ def _correlate(arguments: list[str]) -> int:
     parser = command_parser(
         "proxy correlate",
         "Train the same random architectures under two settings, a and b, with different seeds, and tell\n"
-        f"how alike they rank them. {_GOES_ON}\n"
-        "a.key=value and b.key=value are for one side alone and may change proxy_task and data; without\n"
-        "any, the setting is compared with itself: what noise alone leaves of the agreement.",
+        "how alike they rank them. a.key=value and b.key=value are for one side alone and may change\n"
+        "proxy_task and data; without any, the setting is compared with itself: what noise alone leaves\n"
+        f"of the agreement.\n{_GOES_ON}",
         "examples:\n"
         "  spinesearch proxy correlate --archs 16 b.proxy_task.num_steps=2000 name=fidelity\n"
         "  spinesearch proxy correlate a.data=generated b.data=coco b.data.train_images=DIR \\\n"

@@ -86,7 +86,7 @@ def export(arguments: list[str]) -> int:
         return 0
     if run.study is not None:
         raise ValueError(
-            f"{options.run_dir}: is a study, which finds no architectures; `spinesearch show` it"
+            f"{options.run_dir}: is a study, which looks for no architecture; `spinesearch show` prints it"
         )
     write_exports(run, options.run_dir, options.top, options.output)
     return 0

@@ -1,0 +1,34 @@
+"""The command line as a process of its own, to be killed."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from spinesearch.results.ledger import LEDGER_NAME, read_ledger
+
+CLI = [sys.executable, "-m", "spinesearch.search.cli"]
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    # A group of its own, so that Ctrl-C can be sent to all of it, as a terminal does.
+    return subprocess.Popen(
+        [*CLI, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_results(process: subprocess.Popen[str], run_dir: Path, count: int) -> list[dict[str, object]]:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        assert process.poll() is None, process.stdout.read()
+        if (run_dir / LEDGER_NAME).exists():
+            events = read_ledger(run_dir / LEDGER_NAME).events
+            found = [dict(event) for event in events if event["event"] == "result"]
+            if len(found) >= count:
+                return found
+        time.sleep(0.05)
+    raise AssertionError("no result in time")
