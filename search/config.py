@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,56 +15,14 @@ from spinesearch.controller.settings import RandomSettings, ReinforceSettings
 from spinesearch.proxy_task.data_settings import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config_errors import reason, unknown_setting, wrong_type
+from spinesearch.search.settings import FREE_SEARCH_SETTINGS, SearchSettings
 from spinesearch.space.build import SpineNetSettings
 
-REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
-ENGINES = ("ray", "serial")
-_MAX_LAG = 100  # generations; a policy that old teaches nothing
 _MAX_SEED = 2**63 - 1  # torch's generators take no more
 
 
 class ConfigError(ValueError):
     """A setting is unknown or has a value it cannot have; the message begins with its full name."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SearchSettings:
-    """How the search is run; the meaning of each field is told in `conf/search/default.yaml`."""
-
-    num_trials: int
-    generation_size: int
-    lag: int
-    reward_metric: str
-    failed_reward: float
-    engine: str
-    num_workers: int | None
-    cpus_per_trial: float
-    gpus_per_trial: float | None
-    ray_address: str
-    max_attempts: int
-    export_top: int
-
-    def __post_init__(self) -> None:
-        for name, least in (("num_trials", 1), ("generation_size", 1), ("lag", 0), ("max_attempts", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"search.{name}: must be at least {least}, got {getattr(self, name)}")
-        if self.export_top < 0:
-            raise ConfigError(f"search.export_top: must not be negative, got {self.export_top}")
-        if self.num_workers is not None and self.num_workers < 1:
-            raise ConfigError(f"search.num_workers: must be at least 1 or null, got {self.num_workers}")
-        if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial < math.inf:
-            raise ConfigError(f"search.gpus_per_trial: must not be negative, got {self.gpus_per_trial}")
-        if not 0 < self.cpus_per_trial < math.inf:
-            raise ConfigError(f"search.cpus_per_trial: must be positive, got {self.cpus_per_trial}")
-        if self.lag > _MAX_LAG:
-            raise ConfigError(f"search.lag: must be at most {_MAX_LAG}, got {self.lag}")
-        if not -1e6 < self.failed_reward < 1e6:
-            raise ConfigError(f"search.failed_reward: must be a finite number, got {self.failed_reward}")
-        for name, known in (("reward_metric", REWARD_METRICS), ("engine", ENGINES)):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"search.{name}: must be one of {', '.join(known)}, got {getattr(self, name)!r}"
-                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,18 +163,7 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 _FREE_SETTINGS = frozenset(
     {"name", "label", "runs_dir", "proxy_task.device", "proxy_task.evaluator"}
     | {f"data.{key}" for key in ("train_images", "train_annotations", "cache_dir")}
-    | {
-        f"search.{key}"
-        for key in (
-            "engine",
-            "num_workers",
-            "cpus_per_trial",
-            "gpus_per_trial",
-            "ray_address",
-            "max_attempts",
-            "export_top",
-        )
-    }
+    | {f"search.{key}" for key in FREE_SEARCH_SETTINGS}
 )
 
 

@@ -1,0 +1,61 @@
+"""How a search is run: `SearchSettings`. Free of torch and Ray, so that a mistake is told at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
+ENGINES = ("ray", "serial")
+_MAX_LAG = 100  # generations; a policy that old teaches nothing
+
+# How a run is carried out but not what comes out of it, so that a resumed run may change them.
+FREE_SEARCH_SETTINGS = (
+    "engine",
+    "num_workers",
+    "cpus_per_trial",
+    "gpus_per_trial",
+    "ray_address",
+    "max_attempts",
+    "export_top",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSettings:
+    """How the search is run; the meaning of each field is told in `conf/search/default.yaml`."""
+
+    num_trials: int
+    generation_size: int
+    lag: int
+    reward_metric: str
+    failed_reward: float
+    engine: str
+    num_workers: int | None
+    cpus_per_trial: float
+    gpus_per_trial: float | None
+    ray_address: str
+    max_attempts: int
+    export_top: int
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_trials", 1), ("generation_size", 1), ("lag", 0), ("max_attempts", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"search.{name}: must be at least {least}, got {getattr(self, name)}")
+        if self.export_top < 0:
+            raise ValueError(f"search.export_top: must not be negative, got {self.export_top}")
+        if self.num_workers is not None and self.num_workers < 1:
+            raise ValueError(f"search.num_workers: must be at least 1 or null, got {self.num_workers}")
+        if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial < math.inf:
+            raise ValueError(f"search.gpus_per_trial: must not be negative, got {self.gpus_per_trial}")
+        if not 0 < self.cpus_per_trial < math.inf:
+            raise ValueError(f"search.cpus_per_trial: must be positive, got {self.cpus_per_trial}")
+        if self.lag > _MAX_LAG:
+            raise ValueError(f"search.lag: must be at most {_MAX_LAG}, got {self.lag}")
+        if not -1e6 < self.failed_reward < 1e6:
+            raise ValueError(f"search.failed_reward: must be a finite number, got {self.failed_reward}")
+        for name, known in (("reward_metric", REWARD_METRICS), ("engine", ENGINES)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"search.{name}: must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
