@@ -6,7 +6,9 @@ Events, in the order a search writes them:
              (key, numbers of images, class names), time; of a study also machine, command and study.
 ``propose``  a candidate was sampled: trial, generation, tokens, log_prob, arch_id; in a study trial, side,
              seed, tokens, arch_id.
-``result``   a candidate ended: trial, status, reward, metrics or reason, attempts, worker, seconds, time.
+``attempt``  a candidate was begun and its worker lost: trial, attempt, reason, node, worker, seconds, time.
+``result``   a candidate ended: trial, status, reward, metrics or reason, attempts, node, worker, seconds,
+             time.
 ``update``   the controller learnt from a generation: update, stats, digest of its state.
 """
 
@@ -22,6 +24,27 @@ from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.build import build_space
 
 Status = Literal["proposed", "completed", "failed", "duplicate"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """A start of a candidate that came to no result, through no fault of the candidate's.
+
+    Attributes:
+        attempt: which start of the candidate it was, from 1.
+        reason: what became of the worker.
+        node: where it ran.
+        worker: which process it was.
+        seconds: from its start until the loss was noticed.
+        time: Unix time of that.
+    """
+
+    attempt: int
+    reason: str
+    node: str
+    worker: str
+    seconds: float
+    time: float
 
 
 @dataclass(kw_only=True, slots=True)
@@ -42,6 +65,8 @@ class Trial:
         reason: why it failed.
         duplicate_of: the earlier trial with the same network, if any.
         attempts: how often it was started.
+        lost: the starts that came to no result.
+        node: where it was scored.
         worker: who scored it.
         seconds: wall time of scoring it.
         time: Unix time of its result.
@@ -61,6 +86,8 @@ class Trial:
     reason: str = ""
     duplicate_of: int | None = None
     attempts: int = 0
+    lost: list[Attempt] = field(default_factory=list)
+    node: str = ""
     worker: str = ""
     seconds: float = 0.0
     time: float = 0.0
@@ -138,13 +165,11 @@ class Run:
             if trial.trial != len(self.trials):
                 raise ValueError(f"trial {len(self.trials)} should be proposed next, got {trial.trial}")
             self.trials.append(trial)
+        elif kind == "attempt":
+            trial = self._open_trial(fields.pop("trial"), "an attempt at")
+            trial.lost.append(Attempt(**fields, time=event["time"]))
         elif kind == "result":
-            number = fields.pop("trial")
-            if number not in range(len(self.trials)):
-                raise ValueError(f"a result of trial {number}, which was not proposed")
-            trial = self.trials[number]
-            if trial.is_done:
-                raise ValueError(f"a second result of trial {number}")
+            trial = self._open_trial(fields.pop("trial"), "a result of")
             for key, value in fields.items():
                 setattr(trial, key, value)
             trial.time = event["time"]
@@ -155,6 +180,14 @@ class Run:
             self.updates.append(update)
         else:
             raise ValueError(f"an event of unknown kind {kind!r}: written by a newer release?")
+
+    def _open_trial(self, number: int, what: str) -> Trial:
+        """The trial of this number, which has no result yet."""
+        if number not in range(len(self.trials)):
+            raise ValueError(f"{what} trial {number}, which was not proposed")
+        if self.trials[number].is_done:
+            raise ValueError(f"{what} trial {number}, which has its result already")
+        return self.trials[number]
 
     @classmethod
     def from_events(cls, path: Path, events: Iterable[Event]) -> Run:

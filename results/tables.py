@@ -9,10 +9,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from spinesearch.results.failures import common_reasons
 from spinesearch.results.run import Run, Trial, ranked_trials
 
 _MAX_PROGRESS_ROWS = 12
 _MAX_FAILURE_ROWS = 5
+_MAX_ATTEMPT_ROWS = 10
 _BAR_WIDTH = 24
 
 
@@ -75,14 +77,10 @@ def failures(run: Run) -> Table | None:
     Returns:
         The table, commonest first, earlier first among equals; None if no candidate failed.
     """
-    by_reason: dict[str, list[Trial]] = {}
-    for trial in run.trials:
-        if trial.status == "failed":
-            by_reason.setdefault(trial.reason, []).append(trial)
-    if not by_reason:
+    ranked = common_reasons(run.trials)
+    if not ranked:
         return None
-    num_failed = sum(map(len, by_reason.values()))
-    ranked = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    num_failed = sum(len(trials) for _, trials in ranked)
     shown, rest = ranked[:_MAX_FAILURE_ROWS], ranked[_MAX_FAILURE_ROWS:]
     title = f"{num_failed} of {run.num_done} failed"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
@@ -91,9 +89,33 @@ def failures(run: Run) -> Table | None:
     table.add_column("reason", overflow="fold")
     for reason, trials in shown:
         # As Text: a reason may hold brackets, which a plain string would have read as markup.
-        table.add_row(str(len(trials)), str(trials[0].trial), Text(reason or "none given"))
+        table.add_row(str(len(trials)), str(trials[0].trial), Text(reason))
     if rest:
         table.add_row(str(sum(len(trials) for _, trials in rest)), "", f"{len(rest)} rarer reasons")
+    return table
+
+
+def lost_attempts(run: Run) -> Table | None:
+    """The attempts whose worker was lost: trial, attempt, node, worker, seconds, reason.
+
+    Returns:
+        The table, newest first; None if there was none.
+    """
+    attempts = [(trial, attempt) for trial in run.trials for attempt in trial.lost]
+    if not attempts:
+        return None
+    attempts.sort(key=lambda pair: -pair[1].time)
+    seconds = sum(attempt.seconds for _, attempt in attempts)
+    title = f"{len(attempts)} attempts lost with their workers, {seconds:.0f} s of work"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for name in ("trial", "attempt", "node", "worker", "seconds", "reason"):
+        is_number = name in ("trial", "attempt", "seconds")
+        table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
+    for trial, attempt in attempts[:_MAX_ATTEMPT_ROWS]:
+        row = (f"{trial.trial}", f"{attempt.attempt}", attempt.node, attempt.worker, f"{attempt.seconds:.0f}")
+        table.add_row(*map(Text, row), Text(attempt.reason))
+    if len(attempts) > _MAX_ATTEMPT_ROWS:
+        table.add_row("", "", "", "", "", f"and {len(attempts) - _MAX_ATTEMPT_ROWS} earlier ones")
     return table
 
 

@@ -29,7 +29,7 @@ def show(arguments: list[str]) -> int:
     if options.cfg:
         return 0
     from spinesearch.results.run import ranked_trials
-    from spinesearch.results.tables import failures, leaderboard, progress, status_line
+    from spinesearch.results.tables import failures, leaderboard, lost_attempts, progress, status_line
     from spinesearch.space import draw_spec
 
     if options.top < 1:
@@ -41,11 +41,14 @@ def show(arguments: list[str]) -> int:
 
         print_report(Study(run), console)
         console.print(arch_table(Study(run), top=options.top))
+        lost = lost_attempts(run)
+        if lost is not None:
+            console.print(lost)
         return 0
     console.print(status_line(run))
-    failed = failures(run)
-    if failed is not None:
-        console.print(failed)
+    for table in (failures(run), lost_attempts(run)):
+        if table is not None:
+            console.print(table)
     best = ranked_trials(run.trials)
     if not best:
         console.print("no candidate has completed yet")

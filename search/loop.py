@@ -22,9 +22,10 @@ from spinesearch.controller import Controller, Rollout
 from spinesearch.results.ledger import Event, Ledger
 from spinesearch.results.run import Run, Trial
 from spinesearch.search.checkpoint import Checkpoints, state_digest
+from spinesearch.search.failed_share import check_failed_share
 from spinesearch.search.observer import SearchObserver
-from spinesearch.search.reward import result_event
-from spinesearch.search.scorer import Job, Outcome, Scorer
+from spinesearch.search.reward import ended_event
+from spinesearch.search.scorer import LostAttempt, Outcome, Scorer, job_of
 from spinesearch.space import SearchSpace
 
 _TICK_S = 0.5  # how often observers hear that time passes
@@ -42,6 +43,7 @@ class SearchPlan:
         lag: generations that may be proposed beyond the last one learnt from.
         reward_metric: the metric that is the reward.
         failed_reward: the reward of a failed candidate.
+        max_failed_share: of a generation; when more fail, the search stops, see `check_failed_share`.
     """
 
     seed: int
@@ -50,6 +52,7 @@ class SearchPlan:
     lag: int
     reward_metric: str
     failed_reward: float
+    max_failed_share: float = 1.0
 
 
 def run_search(
@@ -79,6 +82,9 @@ def run_search(
         checkpoints: the controller's states.
         observer: told of everything.
         clock: Unix time, for the results' time stamps.
+
+    Raises:
+        EngineError: the scorer cannot go on, or more of a generation failed than the plan allows.
     """
     search = _Search(plan, space, controller, scorer, ledger, run, checkpoints, observer, clock)
     observer.started(run, plan.num_trials)
@@ -183,7 +189,8 @@ class _Search:
         self._num_updates = generation + 1
         state = self._controller.state_dict()
         digest = state_digest(state)
-        if generation < len(self._run.updates):
+        is_new = generation == len(self._run.updates)
+        if not is_new:
             if digest != self._run.updates[generation].digest:
                 self._observer.warned(
                     f"update {generation}: this machine or release computes another controller than the "
@@ -197,12 +204,16 @@ class _Search:
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
             reason = " ".join(str(error).split())[:200]
             self._observer.warned(f"the controller's state was not saved, resuming will replay it: {reason}")
+        if is_new:  # not when it is gone through again: so a resumed run goes on
+            check_failed_share(generation, trials, self._plan.max_failed_share)
 
     def collect_until_done(self, trials: list[Trial]) -> None:
         """Take in results until all these trials have theirs."""
-        while not all(trial.is_done for trial in trials):
-            for outcome in self._scorer.wait(_TICK_S):
-                self._finish(outcome)
+        while trials := [trial for trial in trials if not trial.is_done]:
+            # One flush for all that ended by now.
+            self._record_results(
+                [event for ended in self._scorer.wait(_TICK_S) for event in self._events_of(ended)]
+            )
             self._observer.ticked(self._scorer.num_running)
 
     def _hand_out(self, end: int) -> None:
@@ -213,25 +224,28 @@ class _Search:
                 continue
             if original is trial:
                 spec = self._space.decode(trial.tokens)
-                self._scorer.submit(Job(trial=trial.trial, spec=spec, seed=self._plan.seed))
+                self._scorer.submit(job_of(trial, spec, self._plan.seed))
             elif original.is_done:
                 self._record_results([_duplicate_event(trial, original)])
             else:
                 self._duplicates.setdefault(original.trial, []).append(trial)
         self._num_checked = end
 
-    def _finish(self, outcome: Outcome) -> None:
-        """Record a result, and with it that of every trial that waited for it."""
+    def _events_of(self, ended: Outcome | LostAttempt) -> list[dict[str, Any]]:
+        """The event of a result, and those of the trials that waited for it; or that of a lost attempt."""
         plan = self._plan
-        result = result_event(outcome, metric=plan.reward_metric, failed_reward=plan.failed_reward)
-        waiting = self._duplicates.pop(outcome.trial, [])
-        original = self._run.trials[outcome.trial]
-        self._record_results([result, *(_duplicate_event(trial, original, result) for trial in waiting)])
+        event = ended_event(ended, metric=plan.reward_metric, failed_reward=plan.failed_reward)
+        if isinstance(ended, LostAttempt):
+            return [event]
+        waiting = self._duplicates.pop(ended.trial, [])
+        original = self._run.trials[ended.trial]
+        return [event, *(_duplicate_event(trial, original, event) for trial in waiting)]
 
     def _record_results(self, events: list[dict[str, Any]]) -> None:
         self._record([{**event, "time": self._clock()} for event in events])
         for event in events:
-            self._observer.finished(self._run.trials[event["trial"]])
+            if event["event"] == "result":
+                self._observer.finished(self._run.trials[event["trial"]])
 
     def _record(self, events: list[Event]) -> None:
         self._ledger.append(events)

@@ -205,7 +205,7 @@ class RayScorer:
                 f"trial {job.trial}: its worker died ({_line(error)}); "
                 f"attempt {job.attempt + 1} of {self._max_attempts}"
             )
-            self._queue.appendleft(job.again())
+            self._queue.appendleft(job.again(_line(error)))
             return []
         self._give(actor)
         return [outcome]

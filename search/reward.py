@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from spinesearch.search.scorer import Outcome
+from spinesearch.search.scorer import LostAttempt, Outcome
 
 
 def metric_value(metrics: Mapping[str, Any] | None, metric: str) -> float | None:
@@ -27,25 +28,28 @@ def reward_of(metrics: Mapping[str, Any] | None, *, metric: str, failed_reward: 
     return failed_reward if value is None else value
 
 
-def result_event(outcome: Outcome, *, metric: str, failed_reward: float) -> dict[str, Any]:
-    """The ledger's ``result`` event of a finished candidate, but for its time.
+def ended_event(ended: Outcome | LostAttempt, *, metric: str, failed_reward: float) -> dict[str, Any]:
+    """The ledger's event of what a scorer tells, but for its time.
 
     Args:
-        outcome: what scoring it came to.
-        metric: the name of the metric that is the reward; without a finite value of it, it failed.
+        ended: a candidate's outcome, or an attempt at it that was lost.
+        metric: the name of the metric that is the reward; without a finite value of it, the candidate failed.
         failed_reward: the reward then.
     """
+    if isinstance(ended, LostAttempt):
+        return {"event": "attempt", **asdict(ended)}
     event: dict[str, Any] = {
         "event": "result",
-        "trial": outcome.trial,
-        "attempts": outcome.attempts,
-        "worker": outcome.worker,
-        "seconds": outcome.seconds,
-        "reward": reward_of(outcome.metrics, metric=metric, failed_reward=failed_reward),
+        "trial": ended.trial,
+        "attempts": ended.attempts,
+        "node": ended.node,
+        "worker": ended.worker,
+        "seconds": ended.seconds,
+        "reward": reward_of(ended.metrics, metric=metric, failed_reward=failed_reward),
     }
-    if outcome.metrics is not None and metric_value(outcome.metrics, metric) is not None:
-        return event | {"status": "completed", "metrics": _finite(outcome.metrics)}
-    return event | {"status": "failed", "reason": outcome.reason or f"it has no finite {metric}"}
+    if ended.metrics is not None and metric_value(ended.metrics, metric) is not None:
+        return event | {"status": "completed", "metrics": _finite(ended.metrics)}
+    return event | {"status": "failed", "reason": ended.reason or f"it has no finite {metric}"}
 
 
 def _finite(metrics: Mapping[str, Any]) -> dict[str, Any]:

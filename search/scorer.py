@@ -6,10 +6,11 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from spinesearch.results.run import Trial
 from spinesearch.space import ArchSpec
 
 Score = Callable[[ArchSpec, int], Mapping[str, Any]]
@@ -28,16 +29,24 @@ class Job:
         spec: its architecture.
         seed: of its training.
         attempt: how often it has been started, this time included.
+        last_reason: why the attempt before this one was lost.
     """
 
     trial: int
     spec: ArchSpec
     seed: int
     attempt: int = 1
+    last_reason: str = ""
 
-    def again(self) -> Job:
-        """The next attempt at the same candidate."""
-        return replace(self, attempt=self.attempt + 1)
+    def again(self, reason: str) -> Job:
+        """The next attempt at the same candidate, whose worker was lost."""
+        return replace(self, attempt=self.attempt + 1, last_reason=reason)
+
+
+def job_of(trial: Trial, spec: ArchSpec, seed: int) -> Job:
+    """The job of a trial without a result; attempts that the ledger tells of are counted."""
+    reason = trial.lost[-1].reason if trial.lost else ""
+    return Job(trial=trial.trial, spec=spec, seed=seed, attempt=len(trial.lost) + 1, last_reason=reason)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +58,7 @@ class Outcome:
         metrics: by name; None if it failed.
         reason: why it failed.
         attempts: how often it was started.
+        node: where it was scored.
         worker: who scored it.
         seconds: wall time of the last attempt.
     """
@@ -57,8 +67,24 @@ class Outcome:
     metrics: Mapping[str, Any] | None
     reason: str = ""
     attempts: int = 1
+    node: str = ""
     worker: str = ""
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LostAttempt:
+    """A start of a candidate that came to nothing, as its worker was lost; not the candidate's failure.
+
+    The fields are those of `spinesearch.results.run.Attempt`.
+    """
+
+    trial: int
+    attempt: int
+    reason: str
+    node: str
+    worker: str
+    seconds: float
 
 
 class EngineError(RuntimeError):
@@ -66,7 +92,7 @@ class EngineError(RuntimeError):
 
 
 class Scorer(Protocol):
-    """Scores candidates, in any order, at most once each unless a worker dies under them."""
+    """Scores candidates, in any order, at most once each unless a worker is lost under them."""
 
     @property
     def num_running(self) -> int:
@@ -75,8 +101,11 @@ class Scorer(Protocol):
     def submit(self, job: Job) -> None:
         """Queue a candidate; returns at once."""
 
-    def wait(self, timeout_s: float) -> list[Outcome]:
-        """Candidates that finished since the last call; waits for the first up to ``timeout_s``.
+    def wait(self, timeout_s: float) -> Sequence[Outcome | LostAttempt]:
+        """What ended since the last call, in order; waits for the first up to ``timeout_s``.
+
+        Every candidate comes to one `Outcome`. The attempts at it that were lost are told as they end, so
+        that they are on record should this process be killed; starting it again is the scorer's business.
 
         Raises:
             EngineError: no candidate can be scored any more.
@@ -86,7 +115,7 @@ class Scorer(Protocol):
         """Stop, whatever is still running; further calls do nothing."""
 
 
-def run_job(score: Score, job: Job, worker: str) -> Outcome:
+def run_job(score: Score, job: Job, worker: str, node: str = "") -> Outcome:
     """Score one candidate. Whatever it raises is its own failure and becomes the outcome's reason."""
     started = time.perf_counter()
     try:
@@ -100,6 +129,7 @@ def run_job(score: Score, job: Job, worker: str) -> Outcome:
         metrics=metrics,
         reason=reason,
         attempts=job.attempt,
+        node=node,
         worker=worker,
         seconds=round(time.perf_counter() - started, 3),
     )

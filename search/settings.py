@@ -9,14 +9,25 @@ REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
 ENGINES = ("ray", "serial")
 _MAX_LAG = 100  # generations; a policy that old teaches nothing
 
+_RESERVED_RESOURCES = {
+    "CPU": "search.cpus_per_trial",
+    "GPU": "search.gpus_per_trial",
+    "memory": "search.worker_memory_gb",
+}
+
 # How a run is carried out but not what comes out of it, so that a resumed run may change them.
 FREE_SEARCH_SETTINGS = (
     "engine",
     "num_workers",
     "cpus_per_trial",
     "gpus_per_trial",
+    "resources_per_trial",
+    "trials_per_worker",
+    "worker_memory_gb",
     "ray_address",
     "max_attempts",
+    "trial_timeout_s",
+    "max_failed_share",
     "export_top",
 )
 
@@ -37,6 +48,12 @@ class SearchSettings:
     ray_address: str
     max_attempts: int
     export_top: int
+    # These are younger than the first ledgers, which do not hold them.
+    resources_per_trial: dict[str, float] | None = None
+    trials_per_worker: int | None = None
+    worker_memory_gb: float | None = None
+    trial_timeout_s: float | None = None
+    max_failed_share: float = 0.3
 
     def __post_init__(self) -> None:
         for name, least in (("num_trials", 1), ("generation_size", 1), ("lag", 0), ("max_attempts", 1)):
@@ -48,8 +65,24 @@ class SearchSettings:
             raise ValueError(f"search.num_workers: must be at least 1 or null, got {self.num_workers}")
         if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial < math.inf:
             raise ValueError(f"search.gpus_per_trial: must not be negative, got {self.gpus_per_trial}")
+        if self.gpus_per_trial is not None and self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
+            raise ValueError(
+                "search.gpus_per_trial: above 1 only whole GPUs can be had, fractions share one; "
+                f"got {self.gpus_per_trial}"
+            )
         if not 0 < self.cpus_per_trial < math.inf:
             raise ValueError(f"search.cpus_per_trial: must be positive, got {self.cpus_per_trial}")
+        if self.trials_per_worker is not None and self.trials_per_worker < 1:
+            raise ValueError(
+                f"search.trials_per_worker: must be at least 1 or null, got {self.trials_per_worker}"
+            )
+        for name in ("worker_memory_gb", "trial_timeout_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"search.{name}: must be positive or null, got {value}")
+        if not 0 <= self.max_failed_share <= 1:
+            raise ValueError(f"search.max_failed_share: must be in 0..1, got {self.max_failed_share}")
+        self._check_resources()
         if self.lag > _MAX_LAG:
             raise ValueError(f"search.lag: must be at most {_MAX_LAG}, got {self.lag}")
         if not -1e6 < self.failed_reward < 1e6:
@@ -58,4 +91,16 @@ class SearchSettings:
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"search.{name}: must be one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+
+    def _check_resources(self) -> None:
+        for name, amount in (self.resources_per_trial or {}).items():
+            if name in _RESERVED_RESOURCES:
+                raise ValueError(
+                    f"search.resources_per_trial: for {name} there is {_RESERVED_RESOURCES[name]}"
+                )
+            if not 0 < amount < math.inf or (amount > 1 and amount % 1):  # Ray's rule
+                raise ValueError(
+                    f"search.resources_per_trial: {name} must be positive, and a whole number above 1, "
+                    f"got {amount}"
                 )

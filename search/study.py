@@ -17,8 +17,8 @@ from spinesearch.results.ledger import Event, Ledger
 from spinesearch.results.run import Run, Trial
 from spinesearch.results.study import SIDES, Kind
 from spinesearch.search.observer import SearchObserver
-from spinesearch.search.reward import result_event
-from spinesearch.search.scorer import Job, Scorer
+from spinesearch.search.reward import ended_event
+from spinesearch.search.scorer import Scorer, job_of
 from spinesearch.space import SearchSpace
 
 _TICK_S = 0.5  # how often observers hear that time passes
@@ -129,14 +129,15 @@ def run_study(
                 for trial in left:
                     assert trial.seed is not None
                     spec = space.decode(trial.tokens)
-                    scorer.submit(Job(trial=trial.trial, spec=spec, seed=trial.seed))
-                while not all(trial.is_done for trial in left):
-                    for outcome in scorer.wait(_TICK_S):
-                        event = result_event(
-                            outcome, metric=plan.reward_metric, failed_reward=plan.failed_reward
+                    scorer.submit(job_of(trial, spec, trial.seed))
+                while left := [trial for trial in left if not trial.is_done]:
+                    for ended in scorer.wait(_TICK_S):
+                        event = ended_event(
+                            ended, metric=plan.reward_metric, failed_reward=plan.failed_reward
                         )
                         record([{**event, "time": clock()}])
-                        observer.finished(run.trials[outcome.trial])
+                        if event["event"] == "result":
+                            observer.finished(run.trials[ended.trial])
                     observer.ticked(scorer.num_running)
     finally:
         observer.ended()

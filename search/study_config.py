@@ -23,7 +23,8 @@ _LEAST_SEEDS: Mapping[Kind, int] = {"variance": 2, "correlate": 1}
 
 # What a study does not have. Set all the same, they would change nothing.
 _NOT_IN_STUDIES = tuple(
-    f"search.{name}" for name in ("num_trials", "generation_size", "lag", "failed_reward", "export_top")
+    f"search.{name}"
+    for name in ("num_trials", "generation_size", "lag", "failed_reward", "max_failed_share", "export_top")
 )
 
 
