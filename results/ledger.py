@@ -8,25 +8,27 @@ is therefore dropped, damage anywhere else is an error that names the line.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import socket
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from spinesearch.results.run_lock import LEASE_NAME, LOCK_NAME, RunLock
+
 LEDGER_NAME = "ledger.jsonl"
-LOCK_NAME = "lock"
+_RENEWED_NAME = "ledger.renewed"
+# What a process killed at the very start of a run may leave in its folder.
+STARTING_NAMES = frozenset((LEDGER_NAME, _RENEWED_NAME, LOCK_NAME, LEASE_NAME))
 
 Event = Mapping[str, Any]
 
 
 class LedgerError(ValueError):
-    """The ledger is missing, damaged or in use; the message names the file and any line at fault."""
+    """The ledger is missing or damaged; the message names the file and any line at fault."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,20 +113,24 @@ class Ledger:
 
     Args:
         run_dir: the run's folder; made if missing, with an empty ledger.
+        tell: told in one line that taking over from a process that may have died will take a while.
 
     Attributes:
         contents: what the file held when it was opened. A torn last line is cut off then.
 
     Raises:
-        LedgerError: another process is writing to the run, or the ledger is damaged.
+        RunInUseError: another process is writing to the run.
+        LedgerError: the ledger is damaged.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, *, tell: Callable[[str], None] | None = None) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         self._path = run_dir / LEDGER_NAME
-        self._lock = _lock(run_dir / LOCK_NAME)
+        self._lock = RunLock(run_dir, tell=tell)
         self._file = -1
         try:
+            if self._lock.must_renew:
+                _renew(self._path)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             self.contents = read_ledger(self._path)
             if self.contents.torn:
@@ -141,13 +147,17 @@ class Ledger:
     def append(self, events: Iterable[Event]) -> None:
         """Write events, on disk when this returns; all of them or, after an error, none.
 
+        Who takes the run over reads all that was ever written without an error.
+
         Raises:
             LedgerError: they could not be written (disk full, say); the file is as before.
+            RunInUseError: another process has taken the run over.
         """
         lines = [encode_event(self._num_events + i, event) for i, event in enumerate(events)]
         if not lines:
             return
         data = b"".join(lines)
+        self._lock.check()
         try:
             written = 0
             while written < len(data):
@@ -160,16 +170,16 @@ class Ledger:
                 f"{self._path}: could not be written: {error.strerror}; "
                 "what it holds is safe: make room and resume the run"
             ) from error
+        self._lock.check()  # taken over meanwhile, the lines may stand in a file that nobody will read
         self._num_bytes += len(data)
         self._num_events += len(lines)
 
     def close(self) -> None:
         """Release the file and the lock; further calls do nothing."""
-        for name in ("_file", "_lock"):
-            descriptor = getattr(self, name)
-            if descriptor >= 0:
-                os.close(descriptor)
-                setattr(self, name, -1)
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -183,20 +193,16 @@ class Ledger:
         self.close()
 
 
-def _lock(path: Path) -> int:
-    """Take the run's lock; the kernel gives it back however this process ends."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.read(lock, 200).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise LedgerError(
-            f"{path.parent}: another process is writing to this run ({holder}); stop it or wait for its end"
-        ) from error
-    os.ftruncate(lock, 0)
-    os.write(lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    return lock
+def _renew(path: Path) -> None:
+    """Make the ledger a new file of the same lines; who has the old one open writes to no file of the run."""
+    if not path.exists():
+        return
+    renewed = path.with_name(_RENEWED_NAME)
+    with renewed.open("wb") as file:
+        file.write(path.read_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(renewed, path)
 
 
 def _sync_folder(path: Path) -> None:

@@ -17,7 +17,7 @@ from spinesearch.controller import Controller
 from spinesearch.controller.settings import ReinforceSettings
 from spinesearch.proxy_task.data import ProxyData
 from spinesearch.proxy_task.task import check_settings
-from spinesearch.results.ledger import LEDGER_NAME, LOCK_NAME, Ledger
+from spinesearch.results.ledger import LEDGER_NAME, STARTING_NAMES, Ledger
 from spinesearch.results.run import Run
 from spinesearch.search.checkpoint import Checkpoints
 from spinesearch.search.config import ConfigError, RunConfig, check_resumable, run_config
@@ -52,8 +52,8 @@ def run_dir_of(config: RunConfig) -> Path:
         raise ConfigError(f"name: {run_dir} is no folder; choose another name")
     if has_run(run_dir) or not run_dir.exists():
         return run_dir
-    # A search killed at its very start leaves its lock and perhaps an empty ledger.
-    if any(path.name not in (LOCK_NAME, LEDGER_NAME) for path in run_dir.iterdir()):
+    # A search killed at its very start leaves its lock and lease, and perhaps an empty ledger.
+    if any(path.name not in STARTING_NAMES for path in run_dir.iterdir()):
         raise ConfigError(f"name: {run_dir} exists and is no run; choose another name")
     return run_dir
 

@@ -1,7 +1,9 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,44 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(run_dir: Path, monkeypatch):
         monkeypatch.undo()
         ledger.append([{"event": "after"}])
     assert len(read_ledger(run_dir / LEDGER_NAME).events) == len(EVENTS) + 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with room for 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    mount = shutil.which("mount") and subprocess.run(command, capture_output=True, text=True)
+    if not mount or mount.returncode:
+        pytest.skip(f"needs the right to mount a tmpfs: {mount.stderr.strip() if mount else 'no mount'}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_on_a_disk_that_is_really_full_nothing_is_lost_or_half_written(small_disk: Path):
+    run_dir = small_disk / "run"
+    with Ledger(run_dir) as ledger:
+        ledger.append(EVENTS[:5])
+        (small_disk / "other").write_bytes(b"x" * 30_000)
+        written, message = 5, ""
+        while not message:
+            try:
+                ledger.append([{"event": "x", "number": written, "text": "x" * 700}])
+                written += 1
+            except LedgerError as error:
+                message = str(error)
+        assert "could not be written: No space left on device" in message
+        assert len(read_ledger(run_dir / LEDGER_NAME).events) == written
+        assert not read_ledger(run_dir / LEDGER_NAME).torn
+    # The lock and the lease need no new room: the next process begins, and goes on when there is some.
+    with Ledger(run_dir) as ledger:
+        assert len(ledger.contents.events) == written
+        with pytest.raises(LedgerError, match="make room and resume the run"):
+            ledger.append([{"event": "x", "text": "x" * 8000}])
+        (small_disk / "other").unlink()
+        ledger.append([EVENTS[5]])
+    assert read_ledger(run_dir / LEDGER_NAME).events[-1] == EVENTS[5]
 
 
 def test_a_run_from_its_events(run_dir: Path):

@@ -16,8 +16,9 @@ import pytest
 from fake_search import FakeScorer, Warnings, carry_out
 
 from spinesearch.controller import Rollout
-from spinesearch.results.ledger import LEDGER_NAME, Ledger, LedgerError, read_ledger
+from spinesearch.results.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.run import Run, Trial
+from spinesearch.results.run_lock import RunInUseError
 from spinesearch.search.scorer import SerialScorer
 
 CONTROLLERS = ("random", "reinforce")
@@ -230,7 +231,7 @@ def test_proposals_that_another_machine_sampled_are_kept(tmp_path: Path, monkeyp
 
 
 def test_two_writers_are_refused(tmp_path: Path):
-    with Ledger(tmp_path), pytest.raises(LedgerError, match=rf"another process .*process {os.getpid()} on"):
+    with Ledger(tmp_path), pytest.raises(RunInUseError, match=rf"another process .*process {os.getpid()} on"):
         carry_out(tmp_path)
 
 
