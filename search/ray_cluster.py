@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import os
 import signal
-import socket
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
 from spinesearch.search.config import ConfigError
+from spinesearch.search.ray_head import check_head
 
-_CONNECT_TIMEOUT_S = 5.0  # Ray itself waits 100 s for an address where nobody listens
 _OBJECT_STORE_BYTES = 80 * 1024**2  # specs and metrics only; Ray's least
 
 
@@ -34,6 +33,8 @@ def connect(address: str, *, num_cpus: float | None) -> bool:
     """
     if ray.is_initialized():
         return False
+    if address != "local":
+        check_head(address)
     # Workers without a GPU of their own are told to use the CPU, so Ray need not hide GPUs; unset, it warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -49,12 +50,10 @@ def connect(address: str, *, num_cpus: float | None) -> bool:
                 **quiet,
             )
         else:
-            _check_listening(address)
             ray.init(address=address, **quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError, RayError) as error:
         reason = " ".join(str(error).split())
-        hint = "start one with `ray start --head`, or use search.ray_address=local"
-        raise ConfigError(f"search.ray_address: no Ray at {address!r}: {reason}; {hint}") from error
+        raise ConfigError(f"search.ray_address: Ray cannot be used at {address!r}: {reason}") from error
     if callable(on_sigterm):  # Ray has put its own in place, which ends the process on the spot
         signal.signal(signal.SIGTERM, on_sigterm)
     return True
@@ -99,16 +98,6 @@ def cluster_resources() -> dict[str, float]:
     """What all nodes have together, by name: ``CPU``, ``GPU`` and so on."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return resources
-
-
-def _check_listening(address: str) -> None:
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        if address == "auto":
-            return
-        raise ValueError("an address is local, auto or HOST:PORT")
-    with socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT_S):
-        pass
 
 
 def _num_cpus_here() -> int:
