@@ -1,4 +1,4 @@
-"""The command line: ``spinesearch search | resume | show | export | proxy | bench | models | ...``.
+"""The command line: ``spinesearch search | resume | show | export | proxy | bench | cluster | models | ...``.
 
 Dispatch is on the first word. Everything heavy is imported by the command that needs it, so that ``--help``
 answers at once.
@@ -32,6 +32,7 @@ commands:
   export             write the best architectures of a run as JSON specs
   proxy              how far the proxy task's scores can be trusted
   bench              how fast the proxy task is on this machine
+  cluster            whether the nodes of a Ray cluster can run a search
   models             the published models: parameters, multiply-adds, AP
   import-checkpoint  a released TensorFlow checkpoint as safetensors
 
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "export": _export,
         "proxy": _proxy,
         "bench": _bench,
+        "cluster": _cluster,
         "models": _models,
         "import-checkpoint": _import_checkpoint,
     }
@@ -105,7 +107,7 @@ def _search(arguments: list[str]) -> int:
         print(to_yaml(composed), end="")
         return 0
     config = run_config(composed)
-    from spinesearch.search.session import run_dir_of
+    from spinesearch.search.run_folder import run_dir_of
 
     return _carry_out(config, run_dir_of(config))
 
@@ -116,24 +118,30 @@ def _resume(arguments: list[str]) -> int:
         "Go on with a run, if need be on other workers or with more trials. Nothing finished is repeated.",
         "examples:\n"
         "  spinesearch resume runs/2026-11-23_demo\n"
-        "  spinesearch resume runs/2026-11-23_demo search.num_trials=64 search.num_workers=4",
+        "  spinesearch resume runs/2026-11-23_demo search.num_trials=64 search.num_workers=4\n"
+        "  spinesearch resume s3://bucket/runs/demo runs_dir=/data/runs",
     )
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("run", metavar="RUN", help="the run's folder, or the URL of its mirror")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
     options = parser.parse_intermixed_args(arguments)
     from spinesearch.results.run import load_run
     from spinesearch.search.config import to_yaml, with_overrides
 
-    run, _ = load_run(options.run_dir)
+    run_dir, overrides = Path(options.run), options.overrides
+    if "://" in options.run:
+        from spinesearch.search.run_folder import fetch_run
+
+        run_dir, overrides = fetch_run(options.run, overrides, build_console())
+    run, _ = load_run(run_dir)
     if run.study is not None:
         from spinesearch.search.cli_proxy import resume_study
 
-        return resume_study(run, options.run_dir, options.overrides, only_print=options.cfg)
-    config = with_overrides(run.config, options.overrides)
+        return resume_study(run, run_dir, overrides, only_print=options.cfg)
+    config = with_overrides(run.config, overrides)
     if options.cfg:
         print(to_yaml(config.to_dict()), end="")
         return 0
-    return _carry_out(config, options.run_dir)
+    return _carry_out(config, run_dir)
 
 
 def _show(arguments: list[str]) -> int:
@@ -160,6 +168,12 @@ def _bench(arguments: list[str]) -> int:
     return bench(arguments)
 
 
+def _cluster(arguments: list[str]) -> int:
+    from spinesearch.search.cli_cluster import cluster
+
+    return cluster(arguments)
+
+
 def _models(arguments: list[str]) -> int:
     from spinesearch.search.cli_models import models
 
@@ -177,8 +191,9 @@ def _carry_out(config: RunConfig, run_dir: Path) -> int:
     from spinesearch.results.run import ranked_trials
     from spinesearch.results.tables import leaderboard
     from spinesearch.search.cli_show import write_exports
+    from spinesearch.search.run_folder import has_run
     from spinesearch.search.scorer import EngineError
-    from spinesearch.search.session import has_run, search
+    from spinesearch.search.session import search
 
     console = build_console()
     signal.signal(signal.SIGTERM, interrupt)
@@ -199,6 +214,12 @@ def _carry_out(config: RunConfig, run_dir: Path) -> int:
     console.print(leaderboard(run, top=min(max(config.search.export_top, 5), len(best))))
     if config.search.export_top:
         write_exports(run, run_dir, config.search.export_top, None)
+        if config.mirror is not None:
+            from spinesearch.search.mirror_observer import send_exports
+
+            send_exports(
+                config.mirror, run_dir, lambda line: console.print(f"warning: {line}", style="yellow")
+            )
     console.print(f"next:\n  spinesearch show {folder}\n  {resume} search.num_trials={2 * len(run.trials)}")
     return 0
 
