@@ -85,6 +85,15 @@ def read_ledger(path: Path) -> LedgerContents:
         raise LedgerError(f"{path.parent}: is no run: it has no {LEDGER_NAME}") from error
     except NotADirectoryError as error:
         raise LedgerError(f"{path.parent}: is no run: it is not a folder") from error
+    return parse_ledger(data, path)
+
+
+def parse_ledger(data: bytes, path: Path | str, *, first: int = 0) -> LedgerContents:
+    """Everything intact in a ledger's bytes from line ``first`` on; ``path`` is where they are from.
+
+    Raises:
+        LedgerError: a line before the last is damaged.
+    """
     events: list[Event] = []
     start = 0
     while start < len(data):
@@ -94,13 +103,13 @@ def read_ledger(path: Path) -> LedgerContents:
         try:
             if end < 0:
                 raise ValueError("it has no end")
-            event = decode_event(line, len(events))
+            event = decode_event(line, first + len(events))
         except ValueError as error:
             if is_last:
                 torn = f"{path}: dropped the torn last line ({len(data) - start} bytes: {error})"
                 return LedgerContents(events=tuple(events), num_bytes=start, torn=torn)
             raise LedgerError(
-                f"{path}: line {len(events) + 1} is damaged: {error}; "
+                f"{path}: line {first + len(events) + 1} is damaged: {error}; "
                 "restore the file from a copy, or cut it before this line to go on from there"
             ) from error
         events.append(event)
@@ -144,6 +153,11 @@ class Ledger:
         self._num_events = len(self.contents.events)
         self._num_bytes = self.contents.num_bytes
 
+    @property
+    def num_bytes(self) -> int:
+        """Length of what is safely on disk."""
+        return self._num_bytes
+
     def append(self, events: Iterable[Event]) -> None:
         """Write events, on disk when this returns; all of them or, after an error, none.
 
@@ -154,9 +168,27 @@ class Ledger:
             RunInUseError: another process has taken the run over.
         """
         lines = [encode_event(self._num_events + i, event) for i, event in enumerate(events)]
-        if not lines:
-            return
-        data = b"".join(lines)
+        if lines:
+            self._write(b"".join(lines), len(lines))
+
+    def catch_up(self, copy: bytes) -> int:
+        """Take over what a copy of this ledger has beyond its end; returns how many events that is.
+
+        Args:
+            copy: the whole of it, in whole lines; it begins with all that stands here.
+
+        Raises:
+            LedgerError, RunInUseError: the copy is damaged, or as `append`.
+        """
+        new = parse_ledger(copy[self._num_bytes :], f"the copy of {self._path}", first=self._num_events)
+        if new.events:
+            self._write(copy[self._num_bytes :][: new.num_bytes], len(new.events))
+        self.contents = LedgerContents(
+            events=self.contents.events + new.events, num_bytes=self._num_bytes, torn=self.contents.torn
+        )
+        return len(new.events)
+
+    def _write(self, data: bytes, num_events: int) -> None:
         self._lock.check()
         try:
             written = 0
@@ -172,7 +204,7 @@ class Ledger:
             ) from error
         self._lock.check()  # taken over meanwhile, the lines may stand in a file that nobody will read
         self._num_bytes += len(data)
-        self._num_events += len(lines)
+        self._num_events += num_events
 
     def close(self) -> None:
         """Release the file and the lock; further calls do nothing."""

@@ -217,9 +217,7 @@ def _carry_out(config: RunConfig, run_dir: Path) -> int:
         if config.mirror is not None:
             from spinesearch.search.mirror_observer import send_exports
 
-            send_exports(
-                config.mirror, run_dir, lambda line: console.print(f"warning: {line}", style="yellow")
-            )
+            send_exports(config.mirror, run_dir, console)
     console.print(f"next:\n  spinesearch show {folder}\n  {resume} search.num_trials={2 * len(run.trials)}")
     return 0
 

@@ -93,7 +93,7 @@ def _study(
     if options.cfg:
         _print_configs(wanted)
         return 0
-    from spinesearch.search.session import run_dir_of
+    from spinesearch.search.run_folder import run_dir_of
 
     command = shlex.join(["spinesearch", "proxy", kind, *arguments])
     return _carry_out(wanted, run_dir_of(wanted.config), command=command, reuse=options.reuse)
@@ -121,8 +121,8 @@ def _carry_out(wanted: StudyConfig, run_dir: Path, *, command: str, reuse: list[
     """Train to the end, print the report and write it down."""
     from spinesearch.results.study import Study
     from spinesearch.results.study_report import print_report, write_report
+    from spinesearch.search.run_folder import has_run
     from spinesearch.search.scorer import EngineError
-    from spinesearch.search.session import has_run
     from spinesearch.search.study_session import carry_out_study
 
     console = build_console()

@@ -38,6 +38,7 @@ class RunConfig:
     controller: RandomSettings | ReinforceSettings
     data: GeneratedDataSettings | CocoDataSettings
     search: SearchSettings
+    mirror: str | None = None  # younger than the first ledgers
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the ledger; the inverse of `run_config`."""
@@ -62,6 +63,7 @@ class _TopLevel:
     name: str | None
     label: str
     runs_dir: str
+    mirror: str | None = None
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
@@ -161,7 +163,7 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
 _FREE_SETTINGS = frozenset(
-    {"name", "label", "runs_dir", "proxy_task.device", "proxy_task.evaluator"}
+    {"name", "label", "runs_dir", "mirror", "proxy_task.device", "proxy_task.evaluator"}
     | {f"data.{key}" for key in ("train_images", "train_annotations", "cache_dir")}
     | {f"search.{key}" for key in FREE_SEARCH_SETTINGS}
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import platform
 import time
 from collections.abc import Mapping
@@ -17,51 +16,17 @@ from spinesearch.controller import Controller
 from spinesearch.controller.settings import ReinforceSettings
 from spinesearch.proxy_task.data import ProxyData
 from spinesearch.proxy_task.task import check_settings
-from spinesearch.results.ledger import LEDGER_NAME, STARTING_NAMES, Ledger
 from spinesearch.results.run import Run
 from spinesearch.search.checkpoint import Checkpoints
 from spinesearch.search.config import ConfigError, RunConfig, check_resumable, run_config
 from spinesearch.search.display import Display
 from spinesearch.search.engine import open_run_data, open_scorer
 from spinesearch.search.loop import SearchPlan, run_search
-from spinesearch.search.observer import Observers
+from spinesearch.search.mirror_observer import MirrorObserver, send_rest
+from spinesearch.search.observer import Observers, SearchObserver
+from spinesearch.search.run_folder import open_new_ledger, open_run
 from spinesearch.search.tensorboard import TensorBoardObserver
 from spinesearch.space import SearchSpace
-
-
-def run_dir_of(config: RunConfig) -> Path:
-    """Where a run goes: ``<runs_dir>/<name>``, or without a name a new folder of today's date.
-
-    Raises:
-        ConfigError: the name is no plain folder name, or the folder holds something else than a run.
-    """
-    runs_dir = Path(config.runs_dir).expanduser()
-    if runs_dir.exists() and not runs_dir.is_dir():
-        raise ConfigError(f"runs_dir: {runs_dir} is no folder")
-    for key, text in (("name", config.name), ("label", config.label)):
-        if text is not None and (text in ("", ".", "..") or "/" in text or "\0" in text):
-            raise ConfigError(
-                f"{key}: must be a plain folder name, got {text!r}; runs_dir sets where it goes"
-            )
-    if config.name is None:
-        stem = f"{time.strftime('%Y-%m-%d')}_{config.label}"
-        names = itertools.chain([stem], (f"{stem}_{i}" for i in itertools.count(2)))
-        return next(runs_dir / name for name in names if not (runs_dir / name).exists())
-    run_dir = runs_dir / config.name
-    if run_dir.exists() and not run_dir.is_dir():
-        raise ConfigError(f"name: {run_dir} is no folder; choose another name")
-    if has_run(run_dir) or not run_dir.exists():
-        return run_dir
-    # A search killed at its very start leaves its lock and lease, and perhaps an empty ledger.
-    if any(path.name not in STARTING_NAMES for path in run_dir.iterdir()):
-        raise ConfigError(f"name: {run_dir} exists and is no run; choose another name")
-    return run_dir
-
-
-def has_run(run_dir: Path) -> bool:
-    """Whether a search has begun in this folder."""
-    ledger = run_dir / LEDGER_NAME
-    return ledger.is_file() and ledger.stat().st_size > 0
 
 
 def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
@@ -78,13 +43,11 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
         ConfigError, DataError, LedgerError: something the user gave cannot be used.
         EngineError: the search cannot go on.
     """
+    display = Display(console, reward_metric=config.search.reward_metric)
     with contextlib.ExitStack() as stack:
-        run, ledger = Run(), None
-        if has_run(run_dir):
-            ledger = stack.enter_context(Ledger(run_dir))
-            run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
-            if ledger.contents.torn:
-                console.print(f"warning: {ledger.contents.torn}", style="yellow")
+        run, ledger, mirror = open_run(config, run_dir, console)
+        if ledger is not None:
+            stack.enter_context(ledger)
             if run.sessions:
                 if run.study is not None:
                     raise ConfigError(
@@ -93,6 +56,11 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
                     )
                 check_resumable(run_config(run.config), config)
                 if _is_complete(run, config):
+                    console.print(
+                        f"{run_dir}: complete, all {run.num_done} candidates are done", soft_wrap=True
+                    )
+                    if mirror is not None:
+                        send_rest(mirror, run_dir, ledger, display.warned)
                     return run
         space = config.space.build()
         # With Ray it is the workers' devices that count, which depend on their resources.
@@ -105,10 +73,7 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
         data = open_run_data(config, console)
         if run.sessions:
             check_same_data(run.sessions[0]["data"], data)
-        display = Display(console, reward_metric=config.search.reward_metric)
-        scorer = stack.enter_context(
-            open_scorer(config, data, num_jobs=config.search.num_trials, warn=display.warned)
-        )
+        scorer = stack.enter_context(open_scorer(config, data, warn=display.warned))
         controller = _build_controller(config, space)
         if ledger is None:
             ledger = stack.enter_context(open_new_ledger(run_dir))
@@ -116,6 +81,9 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
         ledger.append([event])
         run.apply(event)
         console.print(_headline(config, space, data, run_dir))
+        observers: list[SearchObserver] = [display, TensorBoardObserver(run_dir)]
+        if mirror is not None:
+            observers.append(MirrorObserver(mirror, run_dir, ledger, display.warned))
         run_search(
             plan=SearchPlan(
                 seed=config.seed,
@@ -124,6 +92,7 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
                 lag=config.search.lag,
                 reward_metric=config.search.reward_metric,
                 failed_reward=config.search.failed_reward,
+                max_failed_share=config.search.max_failed_share,
             ),
             space=space,
             controller=controller,
@@ -132,7 +101,7 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
             run=run,
             # A run that is continued with more trials goes on from before the updates of its tail.
             checkpoints=Checkpoints(run_dir, keep=config.search.lag + 2),
-            observer=Observers([display, TensorBoardObserver(run_dir)]),
+            observer=Observers(observers),
         )
     return run
 
@@ -153,21 +122,6 @@ def check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
             f"data: this run was begun on other images or annotations (key {recorded['key']}, now "
             f"{data.key}); give it the same data, or start a new run"
         )
-
-
-def open_new_ledger(run_dir: Path) -> Ledger:
-    """The ledger of a run that begins now, empty.
-
-    Raises:
-        ConfigError: another process was faster.
-    """
-    ledger = Ledger(run_dir)
-    if ledger.contents.events:
-        ledger.close()
-        raise ConfigError(
-            f"{run_dir}: another process began this run meanwhile; give the command again to go on with it"
-        )
-    return ledger
 
 
 def _build_controller(config: RunConfig, space: SearchSpace) -> Controller:

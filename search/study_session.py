@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,16 @@ from rich.console import Console
 
 from spinesearch.proxy_task.data import ProxyData
 from spinesearch.proxy_task.task import check_settings
-from spinesearch.results.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.run import Run, Trial, load_run
 from spinesearch.results.study import Study
 from spinesearch.search.config import ConfigError, RunConfig
 from spinesearch.search.display import Display
 from spinesearch.search.engine import open_run_data, open_scorer
 from spinesearch.search.environment import machine
-from spinesearch.search.scorer import Scorer
-from spinesearch.search.session import check_same_data, data_record, has_run, open_new_ledger, run_event
+from spinesearch.search.mirror_observer import MirrorObserver, send_rest
+from spinesearch.search.observer import Observers, SearchObserver
+from spinesearch.search.run_folder import open_new_ledger, open_run
+from spinesearch.search.session import check_same_data, data_record, run_event
 from spinesearch.search.study import Known, run_study, sample_architectures
 from spinesearch.search.study_config import StudyConfig, check_continues
 
@@ -42,16 +43,16 @@ def carry_out_study(
         ConfigError, DataError, LedgerError: something the user gave cannot be used.
         EngineError: the study cannot go on.
     """
+    display = Display(console, reward_metric=wanted.config.search.reward_metric)
     with contextlib.ExitStack() as stack:
-        run, ledger = Run(), None
-        if has_run(run_dir):
-            ledger = stack.enter_context(Ledger(run_dir))
-            run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
-            if ledger.contents.torn:
-                console.print(f"warning: {ledger.contents.torn}", style="yellow")
+        run, ledger, mirror = open_run(wanted.config, run_dir, console)
+        if ledger is not None:
+            stack.enter_context(ledger)
             if run.sessions:
                 check_continues(run, wanted)
                 if run.num_done == wanted.num_trials:
+                    if mirror is not None:
+                        send_rest(mirror, run_dir, ledger, display.warned)
                     return run
         config = wanted.config
         space = config.space.build()
@@ -76,28 +77,22 @@ def carry_out_study(
                 f"{event['torch']}: their scores may differ by more than seeds make them",
                 style="yellow",
             )
-        display = Display(console, reward_metric=config.search.reward_metric)
-
-        @contextlib.contextmanager
-        def open_side(side: str, num_jobs: int) -> Iterator[Scorer]:
-            with open_scorer(
-                wanted.configs[side], data[side], num_jobs=num_jobs, warn=display.warned
-            ) as scorer:
-                yield scorer
-
         if ledger is None:
             ledger = stack.enter_context(open_new_ledger(run_dir))
         ledger.append([event])
         run.apply(event)
         console.print(_headline(wanted, space.name, run_dir))
+        observers: list[SearchObserver] = [display]
+        if mirror is not None:
+            observers.append(MirrorObserver(mirror, run_dir, ledger, display.warned))
         run_study(
             plan=wanted.plan,
             space=space,
             archs=archs,
-            open_scorer=open_side,
+            open_scorer=lambda side: open_scorer(wanted.configs[side], data[side], warn=display.warned),
             ledger=ledger,
             run=run,
-            observer=display,
+            observer=Observers(observers),
             known=known,
         )
     return run

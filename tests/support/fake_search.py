@@ -25,7 +25,9 @@ from spinesearch.results.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.run import Run
 from spinesearch.search.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop import SearchPlan, run_search
-from spinesearch.search.observer import SearchObserver
+from spinesearch.search.mirror import Mirror
+from spinesearch.search.mirror_observer import MirrorObserver
+from spinesearch.search.observer import Observers, SearchObserver
 from spinesearch.search.scorer import Job, Outcome, Scorer, run_job
 from spinesearch.space import BLOCK_TYPES, SPINENET_49, ArchSpec, Decision
 
@@ -133,9 +135,14 @@ def carry_out(
     scorer: Scorer | None = None,
     lag: int = 1,
     observer: SearchObserver | None = None,
+    mirror: Mirror | None = None,
 ) -> tuple[Run, str]:
     """Begin or continue a run with the fake scorer; the run and the digest of the controller's last state."""
+    watching = observer or SearchObserver()
     with Ledger(run_dir) as ledger:
+        if mirror is not None:
+            mirror.pull(ledger, mirror.read(), run_dir, watching.warned)
+            watching = Observers([watching, MirrorObserver(mirror, run_dir, ledger, watching.warned)])
         run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
         if not run.sessions:
             event = {"event": "run", "config": {}, "time": time.time()}
@@ -157,7 +164,7 @@ def carry_out(
             ledger=ledger,
             run=run,
             checkpoints=Checkpoints(run_dir, keep=lag + 2),
-            observer=observer or SearchObserver(),
+            observer=watching,
         )
         return run, state_digest(chosen.state_dict())
 

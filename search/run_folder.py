@@ -1,0 +1,122 @@
+"""The folder of a run: where it is, and the run in it or in its mirror."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from spinesearch.results.ledger import LEDGER_NAME, STARTING_NAMES, Ledger, parse_ledger
+from spinesearch.results.run import Run
+from spinesearch.search.config import ConfigError, RunConfig, run_config
+from spinesearch.search.mirror import Mirror, MirrorError
+
+
+def run_dir_of(config: RunConfig) -> Path:
+    """Where a run goes: ``<runs_dir>/<name>``, or without a name a new folder of today's date.
+
+    Raises:
+        ConfigError: the name is no plain folder name, or the folder holds something else than a run.
+    """
+    runs_dir = Path(config.runs_dir).expanduser()
+    if runs_dir.exists() and not runs_dir.is_dir():
+        raise ConfigError(f"runs_dir: {runs_dir} is no folder")
+    for key, text in (("name", config.name), ("label", config.label)):
+        if text is not None and (text in ("", ".", "..") or "/" in text or "\0" in text):
+            raise ConfigError(
+                f"{key}: must be a plain folder name, got {text!r}; runs_dir sets where it goes"
+            )
+    if config.name is None:
+        if config.mirror is not None:
+            raise ConfigError("mirror: needs a name=..., by which another machine finds the run there")
+        stem = f"{time.strftime('%Y-%m-%d')}_{config.label}"
+        names = itertools.chain([stem], (f"{stem}_{i}" for i in itertools.count(2)))
+        return next(runs_dir / name for name in names if not (runs_dir / name).exists())
+    run_dir = runs_dir / config.name
+    if run_dir.exists() and not run_dir.is_dir():
+        raise ConfigError(f"name: {run_dir} is no folder; choose another name")
+    if has_run(run_dir) or not run_dir.exists():
+        return run_dir
+    # A search killed at its very start leaves its lock and lease, and perhaps an empty ledger.
+    if any(path.name not in STARTING_NAMES for path in run_dir.iterdir()):
+        raise ConfigError(f"name: {run_dir} exists and is no run; choose another name")
+    return run_dir
+
+
+def has_run(run_dir: Path) -> bool:
+    """Whether a search has begun in this folder."""
+    ledger = run_dir / LEDGER_NAME
+    return ledger.is_file() and ledger.stat().st_size > 0
+
+
+def open_run(config: RunConfig, run_dir: Path, console: Console) -> tuple[Run, Ledger | None, Mirror | None]:
+    """The run in a folder or, if that is further on, in its mirror: with its ledger, which the caller closes.
+
+    Returns:
+        The run, empty if it is to begin; its ledger, None if there is none yet; its mirror, None without one.
+
+    Raises:
+        LedgerError, RunInUseError, MirrorError: it cannot be gone on with.
+    """
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    mirror = None if config.mirror is None else Mirror(config.mirror, run_dir.resolve().name)
+    theirs = b"" if mirror is None else mirror.read()
+    if not theirs and not has_run(run_dir):
+        return Run(), None, mirror
+    ledger = Ledger(run_dir, tell=tell)
+    try:
+        if mirror is not None:
+            mirror.pull(ledger, theirs, run_dir, tell)
+        run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
+    except BaseException:
+        ledger.close()
+        raise
+    if ledger.contents.torn:
+        console.print(f"warning: {ledger.contents.torn}", style="yellow")
+    return run, ledger, mirror
+
+
+def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Path, list[str]]:
+    """The folder of a run that a mirror holds, brought to where that is, and the overrides to go on with.
+
+    Args:
+        url: the mirror's of the run: ``<mirror>/<name>``.
+        overrides: as given; ``runs_dir=...`` says where the run's folder goes, if not to where it was.
+        console: for what is fetched.
+
+    Raises:
+        LedgerError, RunInUseError, MirrorError: it cannot be fetched.
+    """
+    base, _, name = url.rstrip("/").rpartition("/")
+    theirs = Mirror(base, name).read()
+    if not theirs:
+        raise MirrorError(f"{url}: holds no run; give the mirror's URL and the run's name, MIRROR/NAME")
+    config = run_config(Run.from_events(Path(url), parse_ledger(theirs, url).events).config)
+    places = [text.removeprefix("runs_dir=") for text in overrides if text.startswith("runs_dir=")]
+    run_dir = Path(*places[-1:] or [config.runs_dir]).expanduser() / name
+    _, ledger, _ = open_run(replace(config, mirror=base), run_dir, console)
+    assert ledger is not None
+    ledger.close()
+    return run_dir, [f"mirror={base}", *(text for text in overrides if not text.startswith("runs_dir="))]
+
+
+def open_new_ledger(run_dir: Path) -> Ledger:
+    """The ledger of a run that begins now, empty.
+
+    Raises:
+        ConfigError: another process was faster.
+    """
+    ledger = Ledger(run_dir)
+    if ledger.contents.events:
+        ledger.close()
+        raise ConfigError(
+            f"{run_dir}: another process began this run meanwhile; give the command again to go on with it"
+        )
+    return ledger
