@@ -1,0 +1,348 @@
+"""Our controllers under Ray Tune: the searcher by itself, then a real Tuner."""
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+import tune_driver
+from fake_search import SPACE, build_controller, carry_out, fake_score
+from ray.tune.search import ConcurrencyLimiter, Searcher
+
+from spinesearch.search.checkpoint import state_digest
+from spinesearch.search.tune_searcher import SpineSearcher
+from spinesearch.space import ArchSpec
+
+ROOT = Path(__file__).parents[2]
+
+
+def build(seed=0, lag=1, num_trials=40, controller="reinforce", generation_size=4, **options):
+    """The searcher that goes with `carry_out`, and its controller."""
+    chosen = build_controller(controller, seed)
+    searcher = SpineSearcher(
+        chosen,
+        SPACE,
+        metric="ap",
+        seed=seed,
+        generation_size=generation_size,
+        lag=lag,
+        num_trials=num_trials,
+        **options,
+    )
+    return searcher, chosen
+
+
+def outcome(config):
+    """What Tune tells of a trial: the last report with the config in it, and whether it failed."""
+    try:
+        metrics = fake_score(ArchSpec.from_json(config["spec"]), config["seed"])
+    except ArithmeticError:
+        return None, True
+    return {**metrics, **{f"config/{key}": value for key, value in config.items()}}, False
+
+
+class FakeTune:
+    """Runs trials as Tune does, ``num_workers`` at a time, finishing in random order."""
+
+    def __init__(self, searcher, num_workers=3, order=0, first_id=0):
+        self.searcher = searcher
+        self.num_workers = num_workers
+        self.rng = random.Random(order)
+        self.running = {}
+        self.configs = []
+        self.next_id = first_id
+        self.is_finished = False
+
+    def step(self):
+        while len(self.running) < self.num_workers and not self.is_finished:
+            config = self.searcher.suggest(f"t{self.next_id}")
+            if config is None:
+                assert self.running, "everybody waits for a candidate that nobody scores"
+                break
+            if config == Searcher.FINISHED:
+                self.is_finished = True
+                break
+            self.running[f"t{self.next_id}"] = config
+            self.configs.append(config)
+            self.next_id += 1
+        if self.running:
+            trial = self.rng.choice(sorted(self.running))
+            result, error = outcome(self.running.pop(trial))
+            self.searcher.on_trial_complete(trial, result=result, error=error)
+
+    def run(self):
+        while self.running or not self.is_finished:
+            self.step()
+
+
+@pytest.mark.parametrize("controller", ["random", "reinforce"])
+@pytest.mark.parametrize("lag", [0, 1, 3])
+def test_it_proposes_and_learns_as_the_loop_does(tmp_path: Path, lag: int, controller: str):
+    for seed, num_trials in ((0, 40), (1, 38)):  # the second ends in the middle of a generation
+        run, digest = carry_out(
+            tmp_path / f"{seed}", seed=seed, num_trials=num_trials, controller=controller, lag=lag
+        )
+        searcher, chosen = build(seed, lag, num_trials, controller)
+        tune = FakeTune(searcher, num_workers=1 + 2 * lag, order=seed)
+        tune.run()
+        tried = {trial.trial: trial.arch_id for trial in run.trials if trial.status != "duplicate"}
+        assert {config["candidate"]: config["arch_id"] for config in tune.configs} == tried
+        assert len(tried) < num_trials, "no duplicates: the test would not see them"
+        assert state_digest(chosen.state_dict()) == digest
+
+
+def test_it_waits_for_the_results_that_the_next_generation_depends_on():
+    searcher, _ = build(lag=0, controller="random")
+    configs = {f"t{i}": searcher.suggest(f"t{i}") for i in range(9)}
+    given = [trial for trial, config in configs.items() if config is not None]
+    assert given == [f"t{i}" for i in range(len(given))]
+    assert 1 <= len(given) <= 4
+    for trial in given[1:]:
+        searcher.on_trial_complete(trial, result={"ap": 0.5})
+        assert searcher.suggest("more") is None
+    searcher.on_trial_complete(given[0], result={"ap": 0.5})
+    assert isinstance(searcher.suggest("more"), dict)
+
+
+def test_killed_at_any_step_it_ends_as_undisturbed(tmp_path: Path):
+    undisturbed, chosen = build()
+    whole = FakeTune(undisturbed)
+    whole.run()
+    for case in range(20):
+        rng = random.Random(case)
+        searcher, _ = build()
+        tune = FakeTune(searcher, order=case)
+        configs = {}
+        for part in range(3):
+            for _ in range(rng.randrange(12)):
+                tune.step()
+            searcher.save(str(tmp_path / "searcher-state-0.pkl"))
+            snapshot = dict(tune.running), tune.is_finished
+            configs |= {config["candidate"]: config["arch_id"] for config in tune.configs}
+            for _ in range(rng.randrange(5)):  # lost: done after the snapshot
+                tune.step()
+            searcher, restored = build()
+            searcher.restore_from_dir(str(tmp_path))
+            tune = FakeTune(searcher, order=case, first_id=1000 * (part + 1))
+            tune.running, tune.is_finished = snapshot
+        tune.run()
+        assert not {c["candidate"] for c in tune.configs} & set(configs), "given to two trials"
+        configs |= {config["candidate"]: config["arch_id"] for config in tune.configs}
+        assert configs == {config["candidate"]: config["arch_id"] for config in whole.configs}
+        assert state_digest(restored.state_dict()) == state_digest(chosen.state_dict())
+
+
+def write_snapshot(folder: Path, statuses: dict[str, str]) -> None:
+    rows = [[json.dumps({"trial_id": key, "status": value}), "{}"] for key, value in statuses.items()]
+    (folder / "experiment_state-0.json").write_text(json.dumps({"trial_data": rows}))
+
+
+def test_a_trial_that_the_snapshot_lacks_is_handed_out_again(tmp_path: Path):
+    searcher, _ = build(controller="random")
+    first, second, third = (searcher.suggest(name) for name in ("a", "b", "c"))
+    searcher.save(str(tmp_path / "searcher-state-0.pkl"))
+    write_snapshot(tmp_path, {"a": "RUNNING", "c": "TERMINATED"})
+    restored, _ = build(controller="random")
+    restored.restore_from_dir(str(tmp_path))
+    assert [restored.suggest("d"), restored.suggest("e")] == [second, third]
+    assert first != restored.suggest("f")
+
+
+def test_a_restored_searcher_of_a_new_tuner_hands_out_what_was_running(tmp_path: Path):
+    searcher, _ = build(controller="random")
+    first, second = searcher.suggest("a"), searcher.suggest("b")
+    searcher.on_trial_complete("a", *outcome(first))
+    searcher.save(str(tmp_path / "state"))
+    restored, _ = build(controller="random")
+    restored.restore(str(tmp_path / "state"))
+    assert restored.suggest("c") == second
+
+
+def test_results_belong_to_networks_and_the_first_one_counts():
+    searcher, _ = build(controller="random")
+    config = searcher.suggest("a")
+    result = {"ap": 0.25, "config/arch_id": config["arch_id"]}
+    searcher.on_trial_complete("of another session", result=result)
+    searcher.on_trial_complete("a", result={**result, "ap": 0.75})
+    searcher.on_trial_complete("nobody's", error=True)
+    assert searcher._generations.rewards == {config["arch_id"]: 0.25}
+
+
+@pytest.mark.parametrize(
+    ("mode", "result", "error", "reward"),
+    [
+        ("max", {"ap": 0.5}, False, 0.5),
+        ("min", {"ap": 0.5}, False, -0.5),
+        ("max", {"ap": 0.5}, True, -3.0),
+        ("max", {"ap": float("nan")}, False, -3.0),
+        ("min", {"ap": float("inf")}, False, -3.0),
+        ("max", {"ap": "0.5"}, False, -3.0),
+        ("min", {}, False, -3.0),
+        ("max", None, False, -3.0),
+    ],
+)
+def test_the_reward_of_a_trials_end(mode, result, error, reward):
+    searcher, _ = build(mode=mode, failed_reward=-3.0)
+    config = searcher.suggest("a")
+    searcher.on_trial_complete("a", result=result, error=error)
+    assert searcher._generations.rewards == {config["arch_id"]: reward}
+
+
+def test_what_was_scored_elsewhere_is_not_tried():
+    reference, _ = build(controller="random")
+    first, second = reference.suggest("a"), reference.suggest("b")
+    searcher, _ = build(controller="random")
+    searcher.add_evaluated_point(first, 0.5)
+    assert searcher.suggest("a") == second
+
+
+def test_a_space_without_anything_new_ends_the_search():
+    searcher, _ = build(controller="random", num_trials=None)
+    tune = FakeTune(searcher)
+    tune.run()
+    assert len({config["arch_id"] for config in tune.configs}) == len(tune.configs) == SPACE.size
+
+
+def test_a_concurrency_limit_holds_and_survives_lost_trials(tmp_path: Path):
+    searcher, _ = build(controller="random")
+    limiter = ConcurrencyLimiter(searcher, max_concurrent=2)
+    first = limiter.suggest("a")
+    assert isinstance(first, dict)
+    assert isinstance(limiter.suggest("b"), dict)
+    assert limiter.suggest("c") is None
+    searcher.save(str(tmp_path / "searcher-state-0.pkl"))
+    write_snapshot(tmp_path, {"b": "PENDING"})
+    searcher.restore_from_dir(str(tmp_path))
+    assert limiter.suggest("d") == first
+    assert limiter.suggest("e") is None
+
+
+def test_an_interrupted_save_leaves_the_last_one(tmp_path: Path, monkeypatch):
+    searcher, _ = build()
+    searcher.suggest("a")
+    path = tmp_path / "state"
+    searcher.save(str(path))
+    before = path.read_bytes()
+
+    def full(state, file):
+        file.write(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(OSError, match="no space"):
+        searcher.save(str(path))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -1])
+def test_a_torn_file_is_refused(tmp_path: Path, cut: int):
+    searcher, _ = build()
+    searcher.suggest("a")
+    path = tmp_path / "state"
+    searcher.save(str(path))
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ValueError, match=r"state: is no state of a SpineSearcher, or is damaged"):
+        searcher.restore(str(path))
+
+
+def test_the_state_of_another_search_is_refused(tmp_path: Path):
+    build(lag=1)[0].save(str(tmp_path / "state"))
+    with pytest.raises(ValueError, match=r"^lag: .*state was written with 1, got 2; build"):
+        build(lag=2)[0].restore(str(tmp_path / "state"))
+    with pytest.raises(ValueError, match=r"^controller: .* 'ReinforceController', got 'RandomController'"):
+        build(controller="random")[0].restore(str(tmp_path / "state"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "best"}, "^mode: must be max or min, got 'best'$"),
+        ({"generation_size": 0}, "^generation_size: must be at least 1, got 0$"),
+        ({"lag": -1}, "^lag: must be at least 0, got -1$"),
+        ({"num_trials": 0}, "^num_trials: must be at least 1, got 0$"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build(**options)
+
+
+def test_another_metric_in_the_tuner_is_refused():
+    searcher, _ = build()
+    assert searcher.set_search_properties("ap", None, {}) is False
+    with pytest.raises(ValueError, match=r"^TuneConfig\.metric: is 'loss', but the searcher was built with"):
+        searcher.set_search_properties("loss", "max", {})
+
+
+@pytest.fixture
+def environment(cluster) -> dict[str, str]:
+    """What a process of its own needs to use the tests' Ray."""
+    paths = [str(ROOT / "tests" / "support"), str(ROOT / "src")]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "0.2",
+    }
+
+
+def started(folder: Path) -> list[str]:
+    """The candidates that trials were started for, in order of their start, with their networks."""
+    files = sorted(folder.glob("start-*"), key=lambda path: int(path.name.split("-")[3]))
+    return ["-".join(path.name.split("-")[1:3]) for path in files]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_starts", [1, 5, 9])
+def test_a_killed_tuner_goes_on_where_it_was(environment, tmp_path: Path, num_starts: int):
+    command = [sys.executable, tune_driver.__file__, str(tmp_path), "2"]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        driver = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        try:
+            end = time.monotonic() + 120
+            while len(started(tmp_path)) < num_starts:
+                assert driver.poll() is None, log.read_text()
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.01)
+        finally:
+            driver.kill()
+            driver.wait()
+    before = started(tmp_path)
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    # Tune wants failed trials to end a script with an error; these are the fake score's.
+    assert again.returncode == 0, again.stderr
+    assert "Restarting experiment" not in again.stderr
+
+    searcher = tune_driver.build_searcher()
+    whole = FakeTune(searcher)
+    whole.run()
+    expected = {f"{config['candidate']}-{config['arch_id']}" for config in whole.configs}
+    assert set(started(tmp_path)) == expected
+    # Twice: what was running, and what was started after the snapshot, a fifth of a second or so.
+    assert len(started(tmp_path)) - len(expected) <= min(len(before), 5)
+    newest = max((tmp_path / "experiment").glob("searcher-state-*.pkl"))
+    state = torch.load(newest, weights_only=True)
+    assert state_digest(state["controller"]) == state_digest(searcher._generations.state_dict()["controller"])
+
+
+def test_the_example_of_the_page_runs(environment, tmp_path: Path):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tune.md").read_text(), re.DOTALL)
+    script = tmp_path / "example.py"
+    script.write_text(code)
+    result = subprocess.run(
+        [sys.executable, str(script)], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    best = ArchSpec.from_json((tmp_path / "best.json").read_text())
+    assert best.arch_id in result.stdout
