@@ -158,6 +158,14 @@ class Ledger:
         """Length of what is safely on disk."""
         return self._num_bytes
 
+    def check(self) -> None:
+        """Check that the run is still this process's to write.
+
+        Raises:
+            RunInUseError: another process has taken it over.
+        """
+        self._lock.check()
+
     def append(self, events: Iterable[Event]) -> None:
         """Write events, on disk when this returns; all of them or, after an error, none.
 
@@ -189,7 +197,7 @@ class Ledger:
         return len(new.events)
 
     def _write(self, data: bytes, num_events: int) -> None:
-        self._lock.check()
+        self.check()
         try:
             written = 0
             while written < len(data):
@@ -202,7 +210,7 @@ class Ledger:
                 f"{self._path}: could not be written: {error.strerror}; "
                 "what it holds is safe: make room and resume the run"
             ) from error
-        self._lock.check()  # taken over meanwhile, the lines may stand in a file that nobody will read
+        self.check()  # taken over meanwhile, the lines may stand in a file that nobody will read
         self._num_bytes += len(data)
         self._num_events += num_events
 
