@@ -1,0 +1,408 @@
+"""The files of deploy/, as far as they can be checked without a cloud."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spinesearch.search.cli import main
+from spinesearch.search.config import RunConfig, run_config
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+SLURM = DEPLOY / "slurm.sbatch"
+
+
+def load(name: str) -> dict[str, Any]:
+    return yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
+
+
+def parsed(arguments: list[str], capsys) -> RunConfig:
+    """The configuration of a `spinesearch search` command, by the command line itself."""
+    assert Path(arguments[0]).name == "spinesearch"
+    assert arguments[1] == "search"
+    assert main([*arguments[1:], "--cfg"]) == 0
+    config = run_config(yaml.safe_load(capsys.readouterr().out))
+    assert config.name is not None, "without a name, a restarted command would begin another run"
+    assert config.search.ray_address != "local"
+    return config
+
+
+# --- ray up
+
+
+def ray_up_command() -> list[str]:
+    (line,) = [text for text in load("ray-up-aws.yaml")["head_start_ray_commands"] if "new-session" in text]
+    *_, script = shlex.split(line)
+    command, pipe, _ = script.partition("2>&1 |")
+    assert pipe
+    return shlex.split(command)
+
+
+def test_ray_takes_the_ray_up_configuration():
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = prepare_config(load("ray-up-aws.yaml"))
+    validate_config(config)
+    with pytest.raises(Exception, match="Additional properties"):
+        validate_config(config | {"spot_workers": 3})
+
+
+def test_only_workers_of_ray_up_are_spot_machines():
+    config = load("ray-up-aws.yaml")
+    types = config["available_node_types"]
+    head = types.pop(config["head_node_type"])
+    assert "InstanceMarketOptions" not in head["node_config"]
+    for worker in types.values():
+        assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+        assert 0 <= worker["min_workers"] <= worker["max_workers"] <= config["max_workers"]
+
+
+def test_the_command_of_ray_up_goes_on_from_its_mirror(capsys):
+    config = parsed(ray_up_command(), capsys)
+    assert config.mirror is not None
+    assert config.mirror.startswith("s3://")
+    assert config.search.ray_address == "auto"
+    assert config.search.num_workers == load("ray-up-aws.yaml")["max_workers"]
+
+
+def test_ray_up_installs_what_is_pinned():
+    commands = "\n".join(load("ray-up-aws.yaml")["setup_commands"])
+    assert "--constraint ~/spinesearch/constraints.txt" in commands
+    assert load("ray-up-aws.yaml")["file_mounts"] == {"/home/ubuntu/spinesearch": "."}
+
+
+# --- KubeRay
+
+# Fields and their types by KubeRay's API reference (ray.io/v1); "!" marks those that must be there.
+POD = {"template!": dict, "rayStartParams": dict, "serviceType": str, "headService": dict}
+FIELDS: dict[str, dict[str, Any]] = {
+    "RayJob": {"apiVersion!": str, "kind!": str, "metadata!": dict, "spec!": dict},
+    "RayJobSpec": {
+        "activeDeadlineSeconds": int,
+        "backoffLimit": int,
+        "rayClusterSpec!": dict,
+        "submitterPodTemplate": dict,
+        "metadata": dict,
+        "clusterSelector": dict,
+        "submitterConfig": dict,
+        "managedBy": str,
+        "entrypoint!": str,
+        "runtimeEnvYAML": str,
+        "jobId": str,
+        "submissionMode": str,
+        "entrypointResources": str,
+        "entrypointNumCpus": float,
+        "entrypointNumGpus": float,
+        "ttlSecondsAfterFinished": int,
+        "shutdownAfterJobFinishes": bool,
+        "suspend": bool,
+    },
+    "RayClusterSpec": {
+        "suspend": bool,
+        "managedBy": str,
+        "autoscalerOptions": dict,
+        "headServiceAnnotations": dict,
+        "enableInTreeAutoscaling": bool,
+        "gcsFaultToleranceOptions": dict,
+        "headGroupSpec!": dict,
+        "rayVersion": str,
+        "workerGroupSpecs": list,
+    },
+    "AutoscalerOptions": {"idleTimeoutSeconds": int, "upscalingMode": str, "version": str, "resources": dict},
+    "HeadGroupSpec": POD | {"enableIngress": bool},
+    "WorkerGroupSpec": POD
+    | {
+        "groupName!": str,
+        "replicas": int,
+        "minReplicas": int,
+        "maxReplicas": int,
+        "suspend": bool,
+        "numOfHosts": int,
+        "scaleStrategy": dict,
+    },
+    "Container": {
+        "name!": str,
+        "image!": str,
+        "resources": dict,
+        "volumeMounts": list,
+        "env": list,
+        "envFrom": list,
+    },
+    "VolumeMount": {"name!": str, "mountPath!": str, "readOnly": bool, "subPath": str},
+}
+# Kubernetes' resource.Quantity.
+QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+
+
+def check_fields(kind: str, node: Mapping[str, Any]) -> None:
+    fields = {name.rstrip("!"): cls for name, cls in FIELDS[kind].items()}
+    for name in (name[:-1] for name in FIELDS[kind] if name.endswith("!")):
+        assert name in node, f"{kind}: {name} is missing"
+    for name, value in node.items():
+        assert name in fields, f"{kind} has no field {name}"
+        assert type(value) is fields[name], f"{kind}.{name}: {value!r}"
+
+
+def groups(job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    cluster = job["spec"]["rayClusterSpec"]
+    return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+
+
+def check_job(job: Mapping[str, Any]) -> None:
+    check_fields("RayJob", job)
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    assert re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", job["metadata"]["name"])
+    check_fields("RayJobSpec", job["spec"])
+    cluster = job["spec"]["rayClusterSpec"]
+    check_fields("RayClusterSpec", cluster)
+    check_fields("AutoscalerOptions", cluster["autoscalerOptions"])
+    check_fields("HeadGroupSpec", cluster["headGroupSpec"])
+    for group in cluster["workerGroupSpecs"]:
+        check_fields("WorkerGroupSpec", group)
+        assert 0 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    for group in groups(job):
+        assert all(type(value) is str for value in group["rayStartParams"].values())
+        pod = group["template"]["spec"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for container in pod["containers"]:
+            check_fields("Container", container)
+            for amounts in container["resources"].values():
+                assert all(QUANTITY.fullmatch(str(amount)) for amount in amounts.values()), amounts
+            for mount in container["volumeMounts"]:
+                check_fields("VolumeMount", mount)
+                assert mount["name"] in volumes
+
+
+def test_the_rayjob_has_the_fields_of_the_custom_resource():
+    check_job(load("kuberay-rayjob.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("spec", "entryPoint"), "spinesearch"),
+        (("spec", "backoffLimit"), "10"),
+        (("spec", "rayClusterSpec", "headGroupSpec", "rayStartParams", "num-cpus"), 0),
+        (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "maxReplicas"), -1),
+        (("spec", "rayClusterSpec", "headGroupSpec", "template", "spec", "volumes"), []),
+    ],
+)
+def test_that_check_sees_mistakes(path: tuple[str | int, ...], value: object):
+    job: Any = load("kuberay-rayjob.yaml")
+    node = job
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    with pytest.raises(AssertionError):
+        check_job(job)
+
+
+def test_the_run_of_the_rayjob_outlives_its_cluster(capsys):
+    """A retry makes a new cluster, so the run has to be on a claim that the head may write."""
+    job = load("kuberay-rayjob.yaml")
+    assert job["spec"]["backoffLimit"] > 0
+    assert job["spec"]["shutdownAfterJobFinishes"] is True
+    config = parsed(shlex.split(job["spec"]["entrypoint"]), capsys)
+    pod = groups(job)[0]["template"]["spec"]
+    claims = {volume["name"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume}
+    (container,) = pod["containers"]
+    paths = [
+        mount["mountPath"]
+        for mount in container["volumeMounts"]
+        if mount["name"] in claims and not mount.get("readOnly")
+    ]
+    assert any(config.runs_dir.startswith(f"{path}/") for path in paths)
+
+
+def test_the_rayjob_asks_for_gpus_that_its_cluster_can_come_to_have(capsys):
+    job = load("kuberay-rayjob.yaml")
+    config = parsed(shlex.split(job["spec"]["entrypoint"]), capsys)
+    num_gpus = sum(
+        group["maxReplicas"] * container["resources"]["limits"].get("nvidia.com/gpu", 0)
+        for group in groups(job)[1:]
+        for container in group["template"]["spec"]["containers"]
+    )
+    # Told, not found out: at its start the cluster has no worker and no GPU.
+    assert config.search.num_workers is not None
+    assert config.search.gpus_per_trial is not None
+    assert config.search.num_workers * config.search.gpus_per_trial == num_gpus
+    assert job["spec"]["rayClusterSpec"]["enableInTreeAutoscaling"] is True
+    assert groups(job)[0]["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_the_rayjob_names_the_pinned_ray():
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    version = load("kuberay-rayjob.yaml")["spec"]["rayClusterSpec"]["rayVersion"]
+    assert f"\nray=={version}\n" in pins
+
+
+# --- Dockerfile
+
+
+def instructions() -> list[tuple[str, str]]:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    pairs = [line.split(maxsplit=1) for line in lines]
+    return [(word, rest) for word, rest in pairs]
+
+
+def test_the_dockerfile_has_known_instructions_and_ends_without_root():
+    words = [word for word, _ in instructions()]
+    assert words[0] == "FROM"
+    assert set(words) <= {"FROM", "RUN", "WORKDIR", "COPY", "USER", "ENV", "CMD"}
+    users = [rest for word, rest in instructions() if word == "USER"]
+    assert users
+    assert users[-1] not in ("root", "0")
+
+
+def test_the_dockerfile_copies_all_that_the_wheel_is_made_of():
+    import tomllib
+
+    copied = set()
+    for word, rest in instructions():
+        if word == "COPY":
+            *sources, _ = rest.split()
+            copied |= set(sources)
+    assert all((ROOT / source).exists() for source in copied)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    needed = {path.partition("/")[0] for path in wheel} | {"pyproject.toml", "constraints.txt"}
+    needed |= {project["project"]["readme"], *project["project"]["license-files"]}
+    assert needed <= copied
+
+
+def test_the_dockerfile_installs_what_is_pinned_and_what_kuberay_needs():
+    (install,) = [rest for word, rest in instructions() if word == "RUN" and "pip install" in rest]
+    options = shlex.split(install)
+    assert options[options.index("--constraint") + 1] == "constraints.txt"
+    assert {".", "ray[default]"} <= set(options)
+    assert any("install --yes" in rest and "wget" in rest.split() for word, rest in instructions())
+
+
+# --- Slurm
+
+# Each notes its name and arguments in a line; srun's steps last until they are ended.
+FAKE = """#!/bin/bash
+printf '%s\\0' "$(basename "$0")" "$@" >> "$CALLS"
+printf '\\n' >> "$CALLS"
+"""
+FAKES = {
+    "srun": "trap 'exit 143' TERM\nwhile :; do sleep 0.05; done\n",
+    "scontrol": '[[ $1 == show ]] && printf "node1\\nnode2\\nnode3\\n"; true\n',
+    "ray": "",
+}
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> Iterator[Any]:
+    """Starts the script with a fake Slurm, Ray and search; gives the process and what was called."""
+    bin_dir = tmp_path / "venv" / "bin"
+    bin_dir.mkdir(parents=True)
+    calls = tmp_path / "calls"
+    calls.touch()
+    started: list[subprocess.Popen[bytes]] = []
+
+    def called() -> list[list[str]]:
+        return [line.split("\0")[:-1] for line in calls.read_text().split("\n") if line]
+
+    def start(search: str, num_nodes: int = 3) -> Any:
+        for name, body in (FAKES | {"spinesearch": search}).items():
+            (bin_dir / name).write_text(FAKE + body)
+            (bin_dir / name).chmod(0o755)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "USER": "somebody",
+            "VENV": str(bin_dir.parent),
+            "SHARED": "/shared",
+            "CALLS": str(calls),
+            "SLURM_JOB_ID": "123456",
+            "SLURM_JOB_NODELIST": "node[1-3]",
+            "SLURM_JOB_NUM_NODES": str(num_nodes),
+            "SLURM_CPUS_PER_TASK": "16",
+        }
+        process = subprocess.Popen(["bash", SLURM], env=environment, start_new_session=True)
+        started.append(process)
+        return process, called
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_for_search(called: Any) -> None:
+    end = time.monotonic() + 20
+    while not any(call[0] == "spinesearch" for call in called()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    time.sleep(0.2)  # until it waits for signals
+
+
+ENDS_AT_SIGTERM = "trap 'exit 130' TERM\nwhile :; do sleep 0.05; done\n"
+
+
+def test_the_slurm_script_is_bash_and_asks_to_be_requeued():
+    assert subprocess.run(["bash", "-n", SLURM], check=False).returncode == 0
+    text = SLURM.read_text(encoding="utf-8")
+    options = re.findall(r"^#SBATCH (--[a-z-]+)", text, re.MULTILINE)
+    assert {"--requeue", "--no-kill", "--signal", "--open-mode"} <= set(options)
+    assert text.index("#SBATCH") < text.index("\nset -u")  # Slurm reads none after the first command
+
+
+def test_the_slurm_script_starts_a_head_its_workers_and_the_search(slurm, capsys):
+    process, called = slurm("exit 0\n")
+    assert process.wait(timeout=30) == 0
+    calls = called()
+    head, workers = [call for call in calls if call[0] == "srun"]
+    assert "--nodelist=node1" in head
+    assert head[head.index("ray") :][:3] == ["ray", "start", "--head"]
+    assert {"--nodes=2", "--ntasks=2", "--exclude=node1"} <= set(workers)
+    address = "node1:23456"
+    assert f"--address={address}" in workers
+    assert "--port=23456" in head
+    assert {"--block", "--num-cpus=16"} <= set(head) & set(workers)
+    assert ["ray", "health-check", "--address", address] in calls
+    (command,) = [call for call in calls if call[0] == "spinesearch"]
+    config = parsed(command, capsys)
+    assert config.search.ray_address == address
+    assert config.runs_dir == "/shared/runs"
+
+
+def test_the_slurm_script_on_one_node_has_no_other_workers(slurm):
+    process, called = slurm("exit 0\n", num_nodes=1)
+    assert process.wait(timeout=30) == 0
+    assert len([call for call in called() if call[0] == "srun"]) == 1
+
+
+def test_near_its_time_limit_the_slurm_job_stops_the_search_and_is_requeued(slurm):
+    process, called = slurm(ENDS_AT_SIGTERM)
+    wait_for_search(called)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=30) == 130
+    assert ["scontrol", "requeue", "123456"] in called()
+
+
+def test_a_cancelled_slurm_job_stops_the_search_and_stays_away(slurm):
+    process, called = slurm(ENDS_AT_SIGTERM)
+    wait_for_search(called)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 130
+    assert not any("requeue" in call for call in called())
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_a_search_that_ends_in_an_error_is_not_requeued(slurm, code: int):
+    process, called = slurm(f"exit {code}\n")
+    assert process.wait(timeout=30) == code
+    assert not any("requeue" in call for call in called())
