@@ -65,15 +65,12 @@ class _Rate(ProgressColumn):
 
 
 @contextlib.contextmanager
-def open_scorer(
-    config: RunConfig, data: ProxyData, *, num_jobs: int, warn: Callable[[str], None]
-) -> Iterator[Scorer]:
+def open_scorer(config: RunConfig, data: ProxyData, *, warn: Callable[[str], None]) -> Iterator[Scorer]:
     """The engine of the configuration, closed at the end whatever happens.
 
     Args:
         config: its settings, and the proxy task it is to score.
         data: what the proxy task runs on.
-        num_jobs: candidates to come; no more workers are started.
         warn: told in one line of what goes wrong with workers.
     """
     settings = config.search
@@ -85,23 +82,31 @@ def open_scorer(
             serial.close()
         return
 
-    from spinesearch.search.ray_cluster import connect, disconnect, resources_per_trial, workers_that_fit
+    from spinesearch.search.ray_cluster import connect, disconnect
     from spinesearch.search.ray_scorer import RayScorer
+    from spinesearch.search.trial_resources import trial_resources
+    from spinesearch.search.trial_timeout import TrialTimeout
 
     num_cpus = settings.num_workers and settings.num_workers * settings.cpus_per_trial
     is_ours = connect(settings.ray_address, num_cpus=num_cpus)
     try:
-        cpus, gpus = resources_per_trial(settings.cpus_per_trial, settings.gpus_per_trial)
+        resources = trial_resources(
+            settings.cpus_per_trial,
+            settings.gpus_per_trial,
+            settings.resources_per_trial,
+            may_grow=settings.ray_address != "local",
+        )
         proxy_task = config.proxy_task
         if proxy_task.device == "auto":
-            proxy_task = replace(proxy_task, device="cuda" if gpus else "cpu")
-        num_workers = settings.num_workers or workers_that_fit(cpus, gpus)
+            proxy_task = replace(proxy_task, device="cuda" if resources.gpus else "cpu")
         scorer = RayScorer(
             functools.partial(open_proxy_score, proxy_task, config.data, data.key),
-            num_workers=min(num_workers, num_jobs),
-            cpus_per_trial=cpus,
-            gpus_per_trial=gpus,
+            num_workers=settings.num_workers,
+            resources=resources,
             max_attempts=settings.max_attempts,
+            trials_per_worker=settings.trials_per_worker,
+            worker_memory_gb=settings.worker_memory_gb,
+            timeout=TrialTimeout(settings.trial_timeout_s),
             warn=warn,
         )
         try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -35,3 +38,38 @@ def _processor() -> str:
         lines = []
     names = (line.partition(":")[2] for line in lines if line.startswith("model name"))
     return " ".join(next(names, "").split()) or platform.processor() or platform.machine()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CodeVersion:
+    """The code that a process scores with.
+
+    Attributes:
+        version: of spinesearch.
+        sources: digest of its Python files, which tells two checkouts of one version apart.
+        torch: version of torch.
+    """
+
+    version: str
+    sources: str
+    torch: str
+
+
+def code_version() -> CodeVersion:
+    """The code of this process, as its files are now. Imports neither torch nor anything of ours."""
+    import spinesearch
+
+    root = Path(spinesearch.__file__).parent
+    digest = hashlib.sha256()
+    # The packages may be links, which a search from above would not follow.
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir()]
+    files = [(root, path) for path in sorted(root.glob("*.py"))]
+    files += [(folder, path) for folder in folders for path in sorted(folder.rglob("*.py"))]
+    for folder, path in files:
+        name = path.relative_to(folder).as_posix()
+        digest.update(f"{folder.name}/{name}\0".encode() + path.read_bytes() + b"\0")
+    return CodeVersion(
+        version=spinesearch.__version__,
+        sources=digest.hexdigest()[:12],
+        torch=importlib.metadata.version("torch"),
+    )

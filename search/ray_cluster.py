@@ -1,4 +1,4 @@
-"""The Ray that a search runs on: connecting to it, and what has room there."""
+"""The Ray that a search runs on: connecting to it."""
 
 from __future__ import annotations
 
@@ -62,42 +62,6 @@ def connect(address: str, *, num_cpus: float | None) -> bool:
 def disconnect() -> None:
     """Leave Ray; one of our own ends with that."""
     ray.shutdown()
-
-
-def resources_per_trial(cpus: float, gpus: float | None) -> tuple[float, float]:
-    """Processors and GPUs of one worker on the connected cluster.
-
-    Args:
-        cpus: processors per worker.
-        gpus: GPUs per worker; None for 1 where the cluster has any, else 0.
-
-    Raises:
-        ConfigError: more GPUs are asked for than the cluster has.
-    """
-    available = cluster_resources().get("GPU", 0.0)
-    if gpus is None:
-        return cpus, 1.0 if available else 0.0
-    if gpus > available:
-        raise ConfigError(
-            f"search.gpus_per_trial: {gpus:g} asked for, but this Ray has {available:g} GPUs; "
-            "use search.gpus_per_trial=0 to train on processors"
-        )
-    return cpus, gpus
-
-
-def workers_that_fit(cpus: float, gpus: float) -> int:
-    """How many workers the connected cluster has room for, at least 1."""
-    resources = cluster_resources()
-    fits = int(resources.get("CPU", 1.0) / cpus + 1e-6)
-    if gpus:
-        fits = min(fits, int(resources.get("GPU", 0.0) / gpus + 1e-6))
-    return max(1, fits)
-
-
-def cluster_resources() -> dict[str, float]:
-    """What all nodes have together, by name: ``CPU``, ``GPU`` and so on."""
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources
 
 
 def _num_cpus_here() -> int:

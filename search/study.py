@@ -27,8 +27,8 @@ _MAX_DRAWS_PER_ARCH = 200  # until a space is taken to have no further architect
 Arch = tuple[tuple[int, ...], str]
 """Tokens and arch_id of an architecture."""
 
-OpenScorer = Callable[[str, int], AbstractContextManager[Scorer]]
-"""Opens the engine of a side for this many trainings."""
+OpenScorer = Callable[[str], AbstractContextManager[Scorer]]
+"""Opens the engine of a side."""
 
 Known = Mapping[tuple[str, str, int], tuple[Trial, str]]
 """Completed trials of other runs, by side, arch_id and seed, and the name of the run they come from."""
@@ -125,7 +125,7 @@ def run_study(
             left = [trial for trial in run.trials if trial.side == side and not trial.is_done]
             if not left:
                 continue
-            with open_scorer(side, len(left)) as scorer:
+            with open_scorer(side) as scorer:
                 for trial in left:
                     assert trial.seed is not None
                     spec = space.decode(trial.tokens)

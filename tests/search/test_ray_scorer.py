@@ -12,10 +12,12 @@ import worker_tasks
 from fake_search import carry_out
 from ray.exceptions import RayActorError
 
-from spinesearch.search import ray_cluster, ray_scorer
+from spinesearch.search import ray_cluster
 from spinesearch.search.config import ConfigError
+from spinesearch.search.pooled_worker import PoolTimes
 from spinesearch.search.ray_scorer import RayScorer
-from spinesearch.search.scorer import EngineError, Job, SerialScorer
+from spinesearch.search.scorer import EngineError, Job, Outcome, SerialScorer
+from spinesearch.search.trial_resources import TrialResources
 from spinesearch.space import SPINENET_49
 
 
@@ -23,14 +25,14 @@ from spinesearch.space import SPINENET_49
 def build(cluster):
     scorers = []
 
-    def build(open_score, num_workers=2, max_attempts=3, warnings=None):
+    def build(open_score, num_workers=2, max_attempts=3, warnings=None, **options):
         scorer = RayScorer(
             open_score,
             num_workers=num_workers,
-            cpus_per_trial=1,
-            gpus_per_trial=0,
+            resources=TrialResources(cpus=1),
             max_attempts=max_attempts,
             warn=(warnings if warnings is not None else []).append,
+            **options,
         )
         scorers.append(scorer)
         return scorer
@@ -41,11 +43,12 @@ def build(cluster):
 
 
 def finish(scorer: RayScorer, count: int, timeout_s: float = 60):
+    """Outcomes; attempts that were lost are left out."""
     outcomes = []
     end = time.monotonic() + timeout_s
     while len(outcomes) < count:
         assert time.monotonic() < end
-        outcomes += scorer.wait(0.2)
+        outcomes += [ended for ended in scorer.wait(0.2) if isinstance(ended, Outcome)]
     return outcomes
 
 
@@ -115,7 +118,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_candidate(build, tmp_path: Path, 
     outcome = carry_out(tmp_path / "run", scorer=scorer, num_trials=16)
     assert told(outcome) == undisturbed
     assert len(warnings) == 2
-    assert all("its worker died" in warning and "attempt " in warning for warning in warnings)
+    assert all("its worker was lost" in warning and "attempt " in warning for warning in warnings)
     assert sum(trial.attempts - 1 for trial in outcome[0].trials if trial.attempts) == 2
 
 
@@ -125,7 +128,7 @@ def test_a_candidate_that_kills_every_worker_fails_in_the_end(build, tmp_path: P
     deadly = [t for t in run.trials if int(t.arch_id, 16) % 5 == 0 and t.status == "failed"]
     assert deadly
     for trial in deadly:
-        assert trial.reason.startswith("its worker died 2 times, the last: ")
+        assert trial.reason.startswith("its worker was lost 2 times, the last: ActorDiedError: ")
         assert trial.attempts == 2
     assert run.num_done == 16
 
@@ -153,23 +156,14 @@ def test_a_task_that_cannot_be_opened_ends_the_search_with_its_reason(build):
         finish(scorer, 1)
 
 
-def test_more_workers_than_places_still_finish(build, monkeypatch):
-    monkeypatch.setattr(ray_scorer, "_PATIENCE_S", 0.0)
+def test_more_workers_than_places_still_finish(build):
     warnings: list[str] = []
-    scorer = build(worker_tasks.open_fake, num_workers=5, warnings=warnings)
+    times = PoolTimes(patience_s=0.0)
+    scorer = build(worker_tasks.open_fake, num_workers=5, warnings=warnings, times=times)
     for trial in range(6):
         scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=trial))
     assert {outcome.trial for outcome in finish(scorer, 6)} == set(range(6))
     assert "each needs 1 CPU and 0 GPU, the cluster has 2 CPU and 0 GPU" in warnings[0]
-
-
-def test_what_fits_on_the_cluster(cluster):
-    assert ray_cluster.resources_per_trial(1, None) == (1, 0.0)
-    assert ray_cluster.workers_that_fit(1, 0) == 2
-    assert ray_cluster.workers_that_fit(0.5, 0) == 4
-    assert ray_cluster.workers_that_fit(8, 0) == 1
-    with pytest.raises(ConfigError, match=r"search.gpus_per_trial: 1 asked for, but this Ray has 0 GPUs"):
-        ray_cluster.resources_per_trial(1, 1)
 
 
 def test_a_connection_that_exists_is_used(cluster):
@@ -197,12 +191,12 @@ def test_workers_that_died_idle_cost_a_candidate_nothing(build, tmp_path: Path):
         scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=trial))
     outcomes = finish(scorer, 2)
     end = time.monotonic() + 30
-    while len(scorer._idle) < 2:
+    while scorer._pool.references:
         assert time.monotonic() < end
         scorer.wait(0.2)
-    for actor in scorer._idle:
-        ray.kill(actor)
-        wait_until_dead(actor, end)
+    for worker in scorer._pool.workers:
+        ray.kill(worker.actor)
+        wait_until_dead(worker.actor, end)
     for trial in range(2, 5):
         scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=trial))
     outcomes = finish(scorer, 3)

@@ -61,7 +61,7 @@ def carry_out(
     """Begin or continue a study."""
 
     @contextlib.contextmanager
-    def open_scorer(side: str, num_jobs: int) -> Iterator[Scorer]:
+    def open_scorer(side: str) -> Iterator[Scorer]:
         yield scorer or FakeScorer()
 
     with Ledger(run_dir) as ledger:

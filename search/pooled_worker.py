@@ -1,0 +1,54 @@
+"""A worker as the driver sees it, and how long the driver waits for it: `PooledWorker`, `PoolTimes`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from spinesearch.search.worker import Greeting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolTimes:
+    """How long the pool waits for what, in seconds.
+
+    Attributes:
+        look_s: between two looks at the cluster's nodes.
+        open_s: for a worker to open its data: a first packing of a large data set takes tens of minutes.
+        prompt_s: for an idle worker to answer until another is asked too.
+        ping_s: for an idle worker to answer until it is given up; on a crowded machine it may take seconds.
+        patience_s: without a ready worker until people are told what is missing.
+        retry_node_s: until a node that was refused is tried again: somebody may have mended it.
+        backoff_s: after workers died while starting, doubled with each round.
+    """
+
+    look_s: float = 2.0
+    open_s: float = 3600.0
+    prompt_s: float = 1.0
+    ping_s: float = 30.0
+    patience_s: float = 20.0
+    retry_node_s: float = 600.0
+    backoff_s: float = 0.5
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class PooledWorker:
+    """A worker as the driver sees it.
+
+    Attributes:
+        actor: Ray's handle.
+        started: when, by the pool's clock.
+        asked: when the call was made that it has not answered.
+        greeting: who it is; None until it has a place and runs.
+        num_scored: candidates it has scored.
+    """
+
+    actor: Any
+    started: float
+    asked: float
+    greeting: Greeting | None = None
+    num_scored: int = 0
+
+    def __str__(self) -> str:
+        """The worker for people."""
+        return f"a worker on node {self.greeting.node_name}" if self.greeting else "a worker"

@@ -1,0 +1,22 @@
+"""Ray's errors, which carry whole reports, in one line."""
+
+from __future__ import annotations
+
+from ray.exceptions import RayActorError
+
+_ADVICE = " Some common causes include"  # and then what Ray supposes in general
+_MAX_REASON = 300  # characters
+
+
+def why_lost(error: BaseException) -> str:
+    """The type of an error and its telling line: of an actor that died, why."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    text = lines[0]
+    if isinstance(error, RayActorError):
+        # The first line says that it died, lines with names and numbers follow, then the reason.
+        causes = [line for line in lines if " because " in line or line.startswith("the actor's node")]
+        causes += lines[-1:] if error.actor_init_failed else []
+        text = " ".join(causes).partition(_ADVICE)[0] or text
+        if error.preempted:
+            text = f"its node was preempted: {text}"
+    return f"{type(error).__name__}: {text}"[:_MAX_REASON]

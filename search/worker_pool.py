@@ -1,0 +1,259 @@
+"""The workers of a search on a cluster: started, greeted, opened, replaced, as many as there is room for."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from spinesearch.search.environment import code_version
+from spinesearch.search.pooled_worker import PooledWorker, PoolTimes
+from spinesearch.search.ray_errors import why_lost
+from spinesearch.search.refusals import RefusedNodes, differences
+from spinesearch.search.scorer import EngineError, OpenScore
+from spinesearch.search.trial_resources import TrialResources, cluster_nodes, cluster_resources
+from spinesearch.search.worker import Greeting, Worker
+
+_MAX_FAILED_STARTS = 5  # rounds of workers that died before they were ready, while none was
+_LONGEST_BACKOFF_S = 60.0
+
+
+class WorkerPool:
+    """Workers that come and go.
+
+    A worker is *pending* until Ray has found a place for it; then it greets and opens its data; then it is
+    *ready*: busy with a candidate, or idle. One whose code differs or that cannot open its data is refused,
+    and its node left alone for a while.
+
+    Args:
+        open_score: opens the proxy task in each worker; picklable.
+        resources: what each needs.
+        num_workers: how many; None for as many as the cluster's nodes have room for at the time.
+        warn: told in one line of every worker that is refused or dies, and of what is missing.
+        clock: seconds.
+        times: how long to wait for what.
+    """
+
+    def __init__(
+        self,
+        open_score: OpenScore,
+        *,
+        resources: TrialResources,
+        num_workers: int | None,
+        warn: Callable[[str], None],
+        clock: Callable[[], float],
+        times: PoolTimes,
+    ) -> None:
+        self._open_score = ray.put(open_score)
+        self._code = code_version()
+        self._actor_class: Any = ray.remote(Worker)
+        self._resources = resources
+        self._num_workers = num_workers
+        self._warn = warn
+        self._clock = clock
+        self._times = times
+        self._calls: dict[Any, tuple[Literal["greet", "open", "ping"], PooledWorker]] = {}
+        self._idle: deque[PooledWorker] = deque()  # may have died since
+        self._busy: set[PooledWorker] = set()
+        self._refused = RefusedNodes(times.retry_node_s)
+        self._limit = 0
+        self._next_look = -1.0
+        self._failed_starts = 0
+        self._last_failed_start = -1.0
+        self._no_start_before = -1.0
+        self._waiting_since = clock()
+        self._other_torch: set[str] = set()
+        self._fatal: EngineError | None = None
+
+    @property
+    def references(self) -> list[Any]:
+        """What to wait for besides candidates."""
+        return list(self._calls)
+
+    @property
+    def workers(self) -> list[PooledWorker]:
+        """All, pending ones too."""
+        return [*(worker for _, worker in self._calls.values()), *self._idle, *self._busy]
+
+    def tend(self, num_candidates: int) -> None:
+        """Start, stop and give up workers as the cluster and the number of candidates in hand demand.
+
+        Raises:
+            EngineError: no worker can be had any more.
+        """
+        if self._fatal is not None:
+            raise self._fatal
+        now = self._clock()
+        self._give_up_silent(now)
+        if now >= self._next_look:
+            self._next_look = now + self._times.look_s
+            self._look(now)
+        num_living = len(self._calls) + len(self._idle) + len(self._busy)
+        if not num_living and not self._limit:
+            raise EngineError(self._refused.last_reason)
+        while num_living < min(self._limit, num_candidates) and now >= self._no_start_before:
+            self._start(now)
+            num_living += 1
+        self._tell_if_stuck(now)
+
+    def wake(self, num_candidates: int) -> None:
+        """Ask as many idle workers as there are candidates whether they live: one may have died unnoticed."""
+        if not self._idle:
+            return
+        since = self._clock() - self._times.prompt_s
+        num_asked = sum(kind == "ping" and worker.asked > since for kind, worker in self._calls.values())
+        while self._idle and num_asked < num_candidates:
+            worker = self._idle.popleft()
+            self._call("ping", worker, worker.actor.ping.remote())
+            num_asked += 1
+
+    def take(self, reference: Any) -> PooledWorker | None:
+        """The worker that one of `references` has made ready, if it has."""
+        kind, worker = self._calls.pop(reference, (None, None))
+        if worker is None:  # given up since
+            return None
+        try:
+            answer = ray.get(reference)
+        except RayTaskError as error:
+            cause = error.cause if isinstance(error.cause, Exception) else error
+            self._refuse(worker, f"could not open the proxy task: {why_lost(cause)}")
+            return None
+        except RayError as error:
+            self.end(worker)
+            if kind != "ping":  # an idle one is replaced without a word: no candidate was its own
+                self._failed_start(worker, why_lost(error))
+            return None
+        if kind == "greet":
+            self._greeted(worker, answer)
+            return None
+        self._failed_starts = 0
+        return worker
+
+    def use(self, worker: PooledWorker) -> None:
+        """A ready worker is given a candidate."""
+        self._busy.add(worker)
+
+    def release(self, worker: PooledWorker) -> None:
+        """A ready worker has no candidate."""
+        self._busy.discard(worker)
+        self._idle.append(worker)
+
+    def end(self, worker: PooledWorker) -> None:
+        """Kill a worker, whatever it does; its memory, a GPU's too, is free when its process has gone."""
+        self._calls = {ref: call for ref, call in self._calls.items() if call[1] is not worker}
+        if worker in self._idle:
+            self._idle.remove(worker)
+        self._busy.discard(worker)
+        ray.kill(worker.actor)
+
+    def close(self) -> None:
+        """Kill all."""
+        workers = self.workers
+        self._calls.clear()
+        self._idle.clear()
+        self._busy.clear()
+        if ray.is_initialized():
+            for worker in workers:
+                ray.kill(worker.actor)
+
+    def _start(self, now: float) -> None:
+        options = self._resources.actor_options(self._refused.ids)
+        worker = PooledWorker(actor=self._actor_class.options(**options).remote(), started=now, asked=now)
+        self._call("greet", worker, worker.actor.greet.remote())
+
+    def _call(self, kind: Literal["greet", "open", "ping"], worker: PooledWorker, reference: Any) -> None:
+        worker.asked = self._clock()
+        self._calls[reference] = (kind, worker)
+
+    def _look(self, now: float) -> None:
+        """Find out how many workers there may be now, and give up pending and idle ones beyond that."""
+        if self._refused.forget_expired(now):
+            self._end_pending()
+        try:
+            nodes = cluster_nodes()
+        except RayError:  # the head is busy or gone; the next look tells
+            return
+        refused = self._refused.ids
+        num_places = self._resources.workers_that_fit(nodes, refused)
+        pending = self._pending()
+        kept = [worker for worker in self.workers if worker.greeting and worker.greeting.node_id in refused]
+        self._limit = max(1, num_places) + len(kept) if self._num_workers is None else self._num_workers
+        if not num_places and self._refused.any_alive(nodes):
+            # New workers would wait for a place that the nodes there are may not give.
+            self._limit = len(self.workers) - len(pending)
+        surplus = [*self._idle, *pending][::-1]
+        for worker in surplus[: max(0, len(self.workers) - self._limit)]:
+            self.end(worker)
+
+    def _pending(self) -> list[PooledWorker]:
+        return [worker for kind, worker in self._calls.values() if kind == "greet"]
+
+    def _end_pending(self) -> None:
+        """Give up those without a place, to be started anew for other nodes."""
+        for worker in self._pending():
+            self.end(worker)
+
+    def _give_up_silent(self, now: float) -> None:
+        """End those that answer nothing any more."""
+        for kind, worker in list(self._calls.values()):
+            silent_s = now - worker.asked
+            if kind == "open" and silent_s > self._times.open_s:
+                self.end(worker)
+                self._failed_start(worker, f"its data were not open after {silent_s:.0f} s")
+            elif kind == "ping" and silent_s > self._times.ping_s:
+                self.end(worker)
+                self._warn(f"{worker} does not answer; another is started")
+
+    def _greeted(self, worker: PooledWorker, greeting: Greeting) -> None:
+        """A worker runs: see whether it is wanted."""
+        worker.greeting = greeting
+        if difference := differences(self._code, greeting.code):
+            self._refuse(worker, f"is refused: {difference}")
+            return
+        if greeting.code.torch != self._code.torch and greeting.node_id not in self._other_torch:
+            self._other_torch.add(greeting.node_id)
+            self._warn(
+                f"{worker} has torch {greeting.code.torch}, this process {self._code.torch}: "
+                "its scores may differ in the last digits"
+            )
+        self._call("open", worker, worker.actor.open.remote([self._open_score]))
+
+    def _refuse(self, worker: PooledWorker, reason: str) -> None:
+        """End a worker that is of no use, and leave its node alone for a while."""
+        self.end(worker)
+        reason = f"{worker} {reason}"
+        node_id = worker.greeting.node_id if worker.greeting else ""
+        if self._refused.add(node_id, reason, self._clock()):
+            self._warn(f"{reason}; going on without it")
+        self._end_pending()
+        self._next_look = -1.0
+
+    def _failed_start(self, worker: PooledWorker, reason: str) -> None:
+        """A worker died before it was ready; those that die together, as with their node, count once."""
+        now = self._clock()
+        if worker.started >= self._last_failed_start:
+            self._failed_starts += 1
+            pause_s = min(_LONGEST_BACKOFF_S, self._times.backoff_s * 2**self._failed_starts)
+            self._no_start_before = now + pause_s
+        self._last_failed_start = now
+        self._warn(f"{worker} died while starting ({reason}); another is started")
+        if self._failed_starts >= _MAX_FAILED_STARTS and not any(w.greeting for w in self.workers):
+            self._fatal = EngineError(
+                f"no worker lives to be ready, {self._failed_starts} times in a row; the last: {reason}"
+            )
+
+    def _tell_if_stuck(self, now: float) -> None:
+        """Say once what is missing when no worker has found a place for a while."""
+        if self._idle or self._busy or any(worker.greeting for worker in self.workers):
+            self._waiting_since = now
+        elif now - self._waiting_since > self._times.patience_s:
+            has = cluster_resources()
+            self._warn(
+                f"no worker is ready: each needs {self._resources}, the cluster has "
+                f"{has.get('CPU', 0):g} CPU and {has.get('GPU', 0):g} GPU; still waiting"
+            )
+            self._waiting_since = math.inf
