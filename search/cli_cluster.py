@@ -147,7 +147,7 @@ def nodes_table(reports: Sequence[NodeReport]) -> Table:
         table.add_row(
             Text(report.name),
             f"{report.cpus:g}",
-            f"{report.gpus:g} {report.gpu_kind}".rstrip(),
+            f"{report.gpus:g} {report.gpu_kind if report.gpus else ''}".rstrip(),
             *versions,
             {True: "yes", False: "no", None: ""}[report.sees_data],
             str(report.num_workers),
@@ -162,7 +162,7 @@ def verdict(reports: Sequence[NodeReport]) -> tuple[str, int]:
     good = [report for report in reports if report.images_per_s is not None]
     num_workers = sum(report.num_workers for report in good)
     if bad:
-        names = "; ".join(node_line(report) for report in bad)
+        names = ", ".join(report.name for report in bad)
         return f"not ready: {len(bad)} of {len(reports)} nodes would not do: {names}", 1
     if not good:
         return "not ready: no node has room for a worker; see search.cpus_per_trial and gpus_per_trial", 1

@@ -36,26 +36,26 @@ def check_head(address: str) -> None:
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or address  # as in `ray.init`
     if address != "auto":
-        _check_form(address, "" if address == asked else " (RAY_ADDRESS, which auto stands for)")
+        _check_form(address, repr(asked) if address == asked else f"{asked!r} (RAY_ADDRESS={address})")
     target = _resolved(address)
-    source = "" if target == asked else f" (which {asked} stands for)"
-    metadata = _head_metadata(address, target, source)
+    name = repr(asked) if target == asked else f"{asked!r} ({target})"
+    metadata = _head_metadata(address, target, name)
     if metadata is not None:
-        _check_versions(target, source, metadata)
-    _check_node_here(target, source)
+        _check_versions(name, metadata)
+    _check_node_here(target, name)
 
 
-def _check_form(address: str, source: str) -> None:
+def _check_form(address: str, name: str) -> None:
     if address.startswith("ray://"):
         raise ConfigError(
-            f"search.ray_address: {address!r}{source} is Ray Client, which ends all workers when its "
+            f"search.ray_address: {name} is Ray Client, which ends all workers when its "
             "connection drops; run the command on a machine of the cluster, as `ray job submit` does, with "
             "search.ray_address=auto or the head's own HOST:PORT (6379 unless chosen)"
         )
     match = _HOST_PORT.fullmatch(address)
     if not match or not 1 <= int(match[2]) <= 65535:
         raise ConfigError(
-            f"search.ray_address: no Ray at {address!r}{source}: an address is local, auto or HOST:PORT, "
+            f"search.ray_address: no Ray at {name}: an address is local, auto or HOST:PORT, "
             f"with an IPv6 host in brackets; {_START}"
         )
 
@@ -75,7 +75,7 @@ def _resolved(address: str) -> str:
     return str(target)
 
 
-def _head_metadata(address: str, target: str, source: str) -> dict[str, str] | None:
+def _head_metadata(address: str, target: str, name: str) -> dict[str, str] | None:
     """What the head says of its versions; None if it does not say, as while it is starting."""
     from ray._private.gcs_utils import create_gcs_channel
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
@@ -88,13 +88,11 @@ def _head_metadata(address: str, target: str, source: str) -> dict[str, str] | N
         stub = gcs_service_pb2_grpc.InternalKVGcsServiceStub(channel)  # type: ignore[no-untyped-call]
         reply = stub.InternalKVGet(request, timeout=_TIMEOUT_S, metadata=_token_metadata(address))
     except RayError as error:  # token mode without a token
-        raise ConfigError(_unauthenticated(address, target, source)) from error
+        raise ConfigError(_unauthenticated(address, name)) from error
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-            raise ConfigError(_unauthenticated(address, target, source)) from error
-        raise ConfigError(
-            f"search.ray_address: no Ray at {target!r}{source}: {_reason(error)}; {_START}"
-        ) from error
+            raise ConfigError(_unauthenticated(address, name)) from error
+        raise ConfigError(f"search.ray_address: no Ray at {name}: {_reason(error)}; {_START}") from error
     finally:
         channel.close()
     return json.loads(reply.value) if reply.value else None
@@ -105,7 +103,7 @@ def _reason(error: grpc.RpcError) -> str:
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"no answer within {_TIMEOUT_S:g} s (a firewall, or something else than a Ray head)"
     if "onnection refused" in details:
-        return "connection refused, nothing listens there"
+        return "nothing listens there, connection refused"
     if "DNS" in details or "resol" in details:
         return "its host name cannot be resolved"
     if code == grpc.StatusCode.UNAVAILABLE and any(
@@ -140,9 +138,9 @@ def _token() -> str:
         return ""
 
 
-def _unauthenticated(address: str, target: str, source: str) -> str:
+def _unauthenticated(address: str, name: str) -> str:
     """Why a head refuses this process, by what this process has."""
-    told = f"search.ray_address: the head at {target!r}{source} demands its token"
+    told = f"search.ray_address: the head at {name} demands its token"
     restart = "or restart that head with RAY_AUTH_MODE=disabled (docs/cluster.md)"
     copy = f"copy the head's ~/.ray/auth_token to {_token_path()} here"
     if not _token():
@@ -152,17 +150,17 @@ def _unauthenticated(address: str, target: str, source: str) -> str:
     return f"{told}, and the one here is another; {copy}, {restart}"
 
 
-def _check_versions(target: str, source: str, metadata: dict[str, str]) -> None:
+def _check_versions(name: str, metadata: dict[str, str]) -> None:
     here = ray.__version__, platform.python_version()
     there = metadata["ray_version"], metadata["python_version"]
     if here != there:
         raise ConfigError(
-            f"search.ray_address: the head at {target!r}{source} runs Ray {there[0]} on Python {there[1]}, "
+            f"search.ray_address: the head at {name} runs Ray {there[0]} on Python {there[1]}, "
             f"this process Ray {here[0]} on Python {here[1]}; install the same versions on both"
         )
 
 
-def _check_node_here(target: str, source: str) -> None:
+def _check_node_here(target: str, name: str) -> None:
     """Refuse a machine that is no node: a driver works through its machine's Ray, and waits 60 s for one."""
     from ray._private import services
 
@@ -173,7 +171,7 @@ def _check_node_here(target: str, source: str) -> None:
     while not find_node_ids():
         if time.monotonic() > end:
             raise ConfigError(
-                f"search.ray_address: a head answers at {target!r}{source}, but this machine is no node of "
+                f"search.ray_address: a head answers at {name}, but this machine is no node of "
                 f"its cluster; run the command on one that is, or join by `ray start --address={target}`"
             )
         time.sleep(0.2)
