@@ -182,7 +182,8 @@ def check_resumable(recorded: RunConfig, wanted: RunConfig) -> None:
             f"it was begun with {old['search.num_trials']}, got {new['search.num_trials']}"
         )
     for key in sorted(old.keys() | new.keys()):
-        if key in _FREE_SETTINGS or key == "search.num_trials":
+        # A setting that is a mapping stands here by its keys: search.resources_per_trial.TPU
+        if key == "search.num_trials" or any(f"{key}.".startswith(f"{free}.") for free in _FREE_SETTINGS):
             continue
         if old.get(key) != new.get(key):
             raise ConfigError(

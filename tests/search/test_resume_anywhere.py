@@ -1,0 +1,157 @@
+"""The same command goes on with a run: in a restarted job, on another machine, from its mirror."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from importlib import util
+from pathlib import Path
+
+import pytest
+from cli_process import CLI, start
+
+from spinesearch.results.ledger import LEDGER_NAME, read_ledger
+from spinesearch.results.run import Run, load_run
+from spinesearch.search.cli import main
+from spinesearch.search.config import RunConfig, check_resumable, compose, run_config, with_overrides
+from spinesearch.search.scorer import Score
+
+
+def told(run: Run) -> str:
+    return json.dumps(
+        [(t.trial, t.tokens, t.log_prob, t.arch_id, t.status, t.reward) for t in run.trials]
+        + [(u.update, dict(u.stats), u.digest) for u in run.updates]
+    )
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Candidates whose score needs no training."""
+
+    def open_score(settings, data) -> Score:
+        return lambda spec, seed: {"ap": int(spec.arch_id[:6], 16) / 16**6}
+
+    monkeypatch.setattr("spinesearch.search.engine.proxy_score", open_score)
+
+
+def test_a_mirrored_run_goes_on_after_its_folder_is_gone(serial, untrained, tmp_path: Path, capsys):
+    mirror, run_dir = tmp_path / "mirror", tmp_path / "runs" / "run"
+    command = ["search", *serial, "search.num_trials=2", f"mirror=file://{mirror}"]
+    assert main(command) == 2
+    assert "mirror: needs a name=..." in capsys.readouterr().err
+    assert main([*command, "name=run"]) == 0
+    ledger = (run_dir / LEDGER_NAME).read_bytes()
+    exports = sorted(path.name for path in (run_dir / "export").iterdir())
+    assert sorted(path.name for path in (mirror / "run" / "export").iterdir()) == exports
+
+    # The same command in a job that has nothing but the mirror: complete, and said at once.
+    shutil.rmtree(run_dir)
+    capsys.readouterr()
+    assert main([*command, "name=run"]) == 0
+    out = capsys.readouterr().out
+    assert f"{run_dir}: fetched {ledger.count(bytes([10]))} events from file://{mirror}/run\n" in out
+    assert f"{run_dir}: complete, all 2 candidates are done\n" in out
+    assert (run_dir / LEDGER_NAME).read_bytes() == ledger
+
+    # And by the mirror's URL, into another place, with more to do.
+    shutil.rmtree(tmp_path / "runs")
+    elsewhere = tmp_path / "elsewhere"
+    assert main(["resume", f"file://{mirror}/run", f"runs_dir={elsewhere}", "search.num_trials=4"]) == 0
+    run, _ = load_run(elsewhere / "run")
+    assert run.num_done == 4
+    assert run.config["mirror"] == f"file://{mirror}"
+    parts = sorted((mirror / "run" / "ledger").iterdir())
+    assert b"".join(part.read_bytes() for part in parts) == (elsewhere / "run" / LEDGER_NAME).read_bytes()
+    assert not (tmp_path / "runs").exists()
+
+    capsys.readouterr()
+    assert main(["resume", f"file://{mirror}/other"]) == 2
+    assert f"file://{mirror}/other: holds no run" in capsys.readouterr().err
+
+
+def test_a_mirror_that_fell_behind_is_made_up_for_by_a_complete_run(serial, untrained, tmp_path: Path):
+    """Killed between its last result and the mirror's copy of it."""
+    mirror, run_dir = tmp_path / "mirror", tmp_path / "runs" / "run"
+    command = ["search", *serial, "search.num_trials=2", "name=run"]
+    assert main(command) == 0
+    assert main([*command, f"mirror=file://{mirror}"]) == 0
+    (part,) = (mirror / "run" / "ledger").iterdir()
+    assert part.read_bytes() == (run_dir / LEDGER_NAME).read_bytes()
+
+
+def test_nothing_pins_a_run_to_a_cluster_or_a_kind_of_gpu():
+    def configured(*overrides: str) -> RunConfig:
+        return run_config(compose(overrides))
+
+    there = configured(
+        "search.num_workers=64",
+        "search.cpus_per_trial=8",
+        "search.gpus_per_trial=1",
+        "search.ray_address=10.0.0.1:6379",
+        "search.resources_per_trial={a100: 1}",
+        "proxy_task.device=cuda",
+        "mirror=s3://bucket/runs",
+    )
+    here = configured("search.num_workers=2", "search.gpus_per_trial=0", "proxy_task.device=cpu")
+    check_resumable(there, here)
+    check_resumable(here, there)
+    # What is left to choose is chosen anew where the run goes on, and is not in the ledger.
+    assert here.search.num_workers == 2
+    default = configured()
+    assert (default.search.num_workers, default.search.gpus_per_trial) == (None, None)
+    assert default.proxy_task.device == "auto"
+
+
+def test_ledgers_from_before_mirrors_can_still_be_gone_on_with():
+    recorded = run_config(compose([])).to_dict()
+    del recorded["mirror"]
+    assert with_overrides(recorded, []).mirror is None
+    wanted = with_overrides(recorded, ["mirror=s3://bucket/runs"])
+    assert wanted.mirror == "s3://bucket/runs"
+    check_resumable(run_config(recorded), replace(wanted, mirror="file:///mnt"))
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant_with_or_without_its_folder_the_same_command_goes_on(serial, tmp_path: Path):
+    """SIGKILL from the first moment on; after every other kill only the mirror is left."""
+    mirror, run_dir = tmp_path / "mirror", tmp_path / "runs" / "run"
+    command = ["search", *serial, "search.num_trials=8", "name=run", f"mirror=file://{mirror}"]
+    rng = random.Random(4)
+    num_killed = 0
+    for number in range(40):
+        process = start(command)
+        time.sleep(rng.uniform(0.2, 12))
+        num_killed += process.poll() is None
+        process.kill()
+        output, _ = process.communicate(timeout=60)
+        if process.returncode == 0:
+            break
+        assert process.returncode == -9, output
+        if number % 2:
+            shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+    result = subprocess.run([*CLI, *command], capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stderr
+    assert num_killed >= 2
+    run = Run.from_events(run_dir, read_ledger(run_dir / LEDGER_NAME).events)
+    assert run.num_done == 8
+    assert main(["search", *serial, "search.num_trials=8", "name=whole"]) == 0
+    assert told(load_run(tmp_path / "runs" / "whole")[0]) == told(run)
+
+
+@pytest.mark.slow
+def test_a_run_of_14000_candidates_is_ready_in_3_s(tmp_path: Path):
+    path = Path(__file__).parents[2] / "benchmarks" / "ledger_scale.py"
+    spec = util.spec_from_file_location("ledger_scale", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    sys.modules["ledger_scale"] = module
+    spec.loader.exec_module(module)
+    module.write_run(tmp_path / "run")
+    assert module.time_opening(tmp_path / "run").total_s < 3
+    append_s, lease_s = module.time_append(tmp_path / "appends")
+    assert lease_s < 1e-3
+    assert append_s > lease_s
