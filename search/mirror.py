@@ -202,7 +202,11 @@ class Mirror:
         path = f"{self._root}/{name}"
         try:
             self._files.pipe_file(path, data, **options)
-        except FileNotFoundError:  # where folders are real
+        except FileNotFoundError:
+            # Where folders are real, paths begin at a root. Elsewhere it is the bucket that is missing, which
+            # fsspec would make.
+            if not path.startswith("/"):
+                raise
             self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._files.pipe_file(path, data, **options)
 

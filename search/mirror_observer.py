@@ -93,7 +93,7 @@ class MirrorObserver(SearchObserver):
 
     def ended(self) -> None:
         """Send the rest, within a minute."""
-        if not self._thread.is_alive():
+        if self._thread.ident is None:  # never started
             return
         self._is_ending = True
         self._wanted.set()

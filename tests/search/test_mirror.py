@@ -13,8 +13,10 @@ from fake_search import FakeScorer, Warnings, carry_out
 from fsspec.implementations.memory import MemoryFileSystem
 
 from spinesearch.results.ledger import LEDGER_NAME, Ledger, LedgerError, encode_event, read_ledger
+from spinesearch.results.run import Run
 from spinesearch.search import mirror_observer
 from spinesearch.search.mirror import Mirror, MirrorError
+from spinesearch.search.mirror_observer import MirrorObserver
 from spinesearch.search.scorer import EngineError
 
 EVENTS = [{"event": "x", "number": i, "text": "x" * (i * 7 % 40)} for i in range(60)]
@@ -241,6 +243,25 @@ def test_a_search_ends_when_another_head_goes_on_with_it(tmp_path: Path):
         )
     assert "ConnectionError: the network is away" in watching.messages[0]
     assert Mirror(url, "run").read() == bytes_of(tmp_path / "b")
+
+
+def test_being_overtaken_is_told_of_even_if_it_is_noticed_last(tmp_path: Path):
+    other = Mirror("faulty://bucket", "run")
+
+    def fault(path: str, data: bytes) -> None:
+        FaultyFileSystem.fault = None
+        with Ledger(tmp_path / "b") as ledger:
+            ledger.append([{"event": "run", "config": {}, "time": 0.0}])
+            other.push(tmp_path / "b", ledger.num_bytes)
+
+    watching = Warnings()
+    with Ledger(tmp_path / "a") as ledger:
+        ledger.append([{"event": "run", "config": {}, "time": 1.0}])
+        observer = MirrorObserver(Mirror("faulty://bucket", "run"), tmp_path / "a", ledger, watching.warned)
+        FaultyFileSystem.fault = fault
+        observer.started(Run(), 0)
+        observer.ended()
+    assert "another head goes on with this run" in watching.messages[0]
 
 
 def test_storage_that_fails_is_told_of_once_and_made_up_for(tmp_path: Path):

@@ -134,6 +134,7 @@ def carry_out(
     controller: str = "reinforce",
     scorer: Scorer | None = None,
     lag: int = 1,
+    max_failed_share: float = 1.0,
     observer: SearchObserver | None = None,
     mirror: Mirror | None = None,
 ) -> tuple[Run, str]:
@@ -157,6 +158,7 @@ def carry_out(
                 lag=lag,
                 reward_metric="ap",
                 failed_reward=0.0,
+                max_failed_share=max_failed_share,
             ),
             space=SPACE,
             controller=chosen,
