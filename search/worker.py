@@ -6,11 +6,11 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray import cloudpickle
 
 from spinesearch.search.environment import CodeVersion, code_version
 from spinesearch.search.scorer import Job, OpenScore, Outcome, Score, run_job
@@ -80,14 +80,15 @@ class Worker:
         self._node = greeting.node
         return greeting
 
-    def open(self, open_score: Sequence[ray.ObjectRef[OpenScore]]) -> None:
+    def open(self, open_score: bytes) -> None:
         """Open the proxy task.
 
         Args:
-            open_score: a reference to what opens it, in a list, so that Ray does not unpickle it before the
-                driver has accepted this worker's code.
+            open_score: what opens it, pickled, so that nothing of it is unpickled before the driver has
+                accepted this worker's code.
         """
-        self._score = ray.get(open_score[0])()
+        opener: OpenScore = cloudpickle.loads(open_score)
+        self._score = opener()
 
     def ping(self) -> None:
         """Nothing; that it answers shows that the worker lives."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import ray
+from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError
 
 from spinesearch.search.environment import code_version
@@ -48,7 +49,7 @@ class WorkerPool:
         clock: Callable[[], float],
         times: PoolTimes,
     ) -> None:
-        self._open_score = ray.put(open_score)
+        self._open_score = ray.put(cloudpickle.dumps(open_score))
         self._code = code_version()
         self._actor_class: Any = ray.remote(Worker)
         self._resources = resources
@@ -118,14 +119,15 @@ class WorkerPool:
             return None
         try:
             answer = ray.get(reference)
-        except RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, Exception) else error
-            self._refuse(worker, f"could not open the proxy task: {why_lost(cause)}")
-            return None
         except RayError as error:
+            cause = error.cause if isinstance(error, RayTaskError) else None
+            reason = why_lost(cause if isinstance(cause, Exception) else error)
+            if kind == "open" and isinstance(error, RayTaskError):
+                self._refuse(worker, f"could not open the proxy task: {reason}")
+                return None
             self.end(worker)
             if kind != "ping":  # an idle one is replaced without a word: no candidate was its own
-                self._failed_start(worker, why_lost(error))
+                self._failed_start(worker, reason)
             return None
         if kind == "greet":
             self._greeted(worker, answer)
@@ -220,7 +222,7 @@ class WorkerPool:
                 f"{worker} has torch {greeting.code.torch}, this process {self._code.torch}: "
                 "its scores may differ in the last digits"
             )
-        self._call("open", worker, worker.actor.open.remote([self._open_score]))
+        self._call("open", worker, worker.actor.open.remote(self._open_score))
 
     def _refuse(self, worker: PooledWorker, reason: str) -> None:
         """End a worker that is of no use, and leave its node alone for a while."""
