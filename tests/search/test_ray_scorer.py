@@ -2,8 +2,11 @@
 
 import functools
 import os
+import re
 import socket
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +19,13 @@ from spinesearch.search import ray_cluster
 from spinesearch.search.config import ConfigError
 from spinesearch.search.pooled_worker import PoolTimes
 from spinesearch.search.ray_scorer import RayScorer
-from spinesearch.search.scorer import EngineError, Job, Outcome, SerialScorer
-from spinesearch.search.trial_resources import TrialResources
+from spinesearch.search.scorer import EngineError, Job, LostAttempt, Outcome, SerialScorer
+from spinesearch.search.trial_resources import TrialResources, trial_resources
+from spinesearch.search.trial_timeout import TrialTimeout
 from spinesearch.space import SPINENET_49
+
+
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture
@@ -42,7 +49,7 @@ def build(cluster):
         scorer.close()
 
 
-def finish(scorer: RayScorer, count: int, timeout_s: float = 60):
+def finish(scorer: RayScorer, count: int, timeout_s: float = 120):
     """Outcomes; attempts that were lost are left out."""
     outcomes = []
     end = time.monotonic() + timeout_s
@@ -176,7 +183,7 @@ def test_an_address_where_nobody_listens_fails_at_once(monkeypatch):
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     started = time.monotonic()
-    with pytest.raises(ConfigError, match=rf"no Ray at '127.0.0.1:{port}': .*refused; start one"):
+    with pytest.raises(ConfigError, match=rf"no Ray at '127.0.0.1:{port}'.*refused; start one"):
         ray_cluster.connect(f"127.0.0.1:{port}", num_cpus=1)
     assert time.monotonic() - started < 5
     with pytest.raises(ConfigError, match="an address is local, auto or HOST:PORT"):
@@ -216,3 +223,86 @@ def test_one_worker_that_cannot_open_the_task_is_left_out(build, tmp_path: Path)
         scorer.wait(0.2)
     assert "could not open the proxy task" in warnings[0]
     assert "going on without it" in warnings[0]
+
+
+def test_a_worker_is_replaced_after_its_share_and_when_it_has_grown(build, tmp_path: Path):
+    whole = told(carry_out(tmp_path / "whole", scorer=SerialScorer(worker_tasks.open_fake), num_trials=12))
+    options = (({"trials_per_worker": 5}, 5), ({"worker_memory_gb": 0.001}, 1))
+    for number, (option, most) in enumerate(options):
+        scorer = build(worker_tasks.open_fake, num_workers=1, **option)
+        run, digest = carry_out(tmp_path / str(number), scorer=scorer, num_trials=12)
+        assert told((run, digest)) == whole
+        by_worker = Counter(trial.worker for trial in run.trials if trial.worker)
+        assert len(by_worker) > 1
+        assert max(by_worker.values()) <= most
+        assert not any(trial.lost for trial in run.trials)
+        scorer.close()
+
+
+def test_a_frozen_worker_is_ended_and_its_candidate_run_again(build, tmp_path: Path):
+    """Twice frozen in the first candidates; the kernel, not Python, holds the process."""
+    warnings: list[str] = []
+    scorer = build(
+        functools.partial(worker_tasks.open_frozen, tmp_path, 2), warnings=warnings, timeout=TrialTimeout(2.0)
+    )
+    for trial in range(4):
+        scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=trial))
+    ended = []
+    end = time.monotonic() + 120
+    while sum(isinstance(one, Outcome) for one in ended) < 4:
+        assert time.monotonic() < end
+        ended += scorer.wait(0.2)
+    lost = [one for one in ended if isinstance(one, LostAttempt)]
+    assert len(lost) == len(warnings) == 2
+    assert all(one.reason == "timed out after 2 s" and one.seconds >= 2 for one in lost)
+    assert all(one.worker.startswith(socket.gethostname()) and "/" in one.node for one in lost)
+    attempts = {one.trial: one.attempts for one in ended if isinstance(one, Outcome)}
+    assert sum(attempts.values()) == 6
+
+
+def test_a_worker_with_other_code_is_refused_by_name(build):
+    warnings: list[str] = []
+    scorer = build(worker_tasks.open_fake, warnings=warnings)
+    scorer._pool._code = replace(scorer._pool._code, sources="0" * 12)
+    scorer.submit(Job(trial=0, spec=SPINENET_49, seed=0))
+    name = re.escape(socket.gethostname())
+    with pytest.raises(
+        EngineError, match=rf"node {name} \([\d.]+\) is refused: its spinesearch .* other sources"
+    ):
+        finish(scorer, 1)
+    assert len(warnings) == 1
+
+
+def test_a_candidate_whose_attempts_were_all_lost_before_fails_at_once(build):
+    scorer = build(worker_tasks.open_fake, max_attempts=2)
+    scorer.submit(Job(trial=3, spec=SPINENET_49, seed=0, attempt=3, last_reason="timed out after 9 s"))
+    [outcome] = scorer.wait(10)
+    assert outcome.reason == "its worker was lost 2 times, the last: timed out after 9 s"
+    assert (outcome.trial, outcome.metrics, outcome.attempts) == (3, None, 2)
+
+
+def test_workers_that_cannot_live_end_the_search(build):
+    warnings: list[str] = []
+    scorer = build(worker_tasks.open_dead, num_workers=1, warnings=warnings, times=PoolTimes(backoff_s=0.01))
+    scorer.submit(Job(trial=0, spec=SPINENET_49, seed=0))
+    with pytest.raises(EngineError, match="no worker lives to be ready, 5 times in a row"):
+        finish(scorer, 1, timeout_s=200)
+    assert len(warnings) == 5
+
+
+def test_null_takes_as_many_workers_as_fit(build):
+    scorer = build(functools.partial(worker_tasks.open_slow, 0.3), num_workers=None)
+    for trial in range(6):
+        scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=0))
+    outcomes = finish(scorer, 6)
+    assert len({outcome.worker for outcome in outcomes}) == 2
+
+
+def test_what_a_worker_needs_is_checked_where_the_cluster_cannot_grow(cluster):
+    assert trial_resources(1, None, None, may_grow=False) == TrialResources(cpus=1)
+    with pytest.raises(ConfigError, match=r"search.gpus_per_trial: 1 asked for, but this Ray has 0 GPUs"):
+        trial_resources(1, 1, None, may_grow=False)
+    with pytest.raises(ConfigError, match=r"search.resources_per_trial: 2 a100 asked for, but"):
+        trial_resources(1, 0, {"a100": 2}, may_grow=False)
+    needs = trial_resources(1, 0.5, {"a100": 2}, may_grow=True)
+    assert str(needs) == "1 CPU and 0.5 GPU and 2 a100"

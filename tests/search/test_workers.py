@@ -148,13 +148,12 @@ HEAD = "The actor died unexpectedly before finishing this task.\n\tclass_name: W
             "Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file. Some "
             "common causes include: (1) the process was killed by the OOM killer",
             False,
-            "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit "
-            "detail: Worker unexpectedly exits with a connection error code 2. End of file.",
+            "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker "
+            "exit detail: Worker unexpectedly exits with a connection error code 2. End of file.",
         ),
         (
-            HEAD
-            + "The actor died because its node has died. Node Id: 200d\n\tthe actor's node was terminated "
-            "expectedly: received SIGTERM",
+            HEAD + "The actor died because its node has died. Node Id: 200d\n\tthe actor's node was "
+            "terminated expectedly: received SIGTERM",
             False,
             "The actor died because its node has died. Node Id: 200d the actor's node was terminated "
             "expectedly: received SIGTERM",

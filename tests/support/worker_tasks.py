@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -91,3 +92,34 @@ def open_lost(folder: Path, deaths: int) -> Score:
         return fake_score(spec, seed)
 
     return score
+
+
+def open_killed() -> Score:
+    """Kills its process at every candidate."""
+
+    def score(spec: ArchSpec, seed: int) -> dict[str, float]:
+        os.kill(os.getpid(), 9)
+        raise AssertionError
+
+    return score
+
+
+def open_frozen(folder: Path, times: int) -> Score:
+    """Its process is stopped, and never continued, in the middle of the first candidates."""
+
+    def score(spec: ArchSpec, seed: int) -> dict[str, float]:
+        for i in range(times):
+            try:
+                (folder / f"freeze-{i}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return fake_score(spec, seed)
+
+    return score
+
+
+def open_dead() -> Score:
+    """Its process does not live to open it."""
+    os.kill(os.getpid(), 9)
+    return fake_score
