@@ -153,7 +153,7 @@ class Failing(FakeScorer):
 
 
 def test_a_stopped_search_goes_on_when_resumed_and_stops_at_the_next_bad_generation(tmp_path: Path):
-    with pytest.raises(EngineError, match="generation 4: 3 of 3 candidates failed, .* 3 x no space left"):
+    with pytest.raises(EngineError, match=r"generation 4: 3 of 3 candidates failed, .* 3 x no space left"):
         carry_out(tmp_path, scorer=Failing(16), max_failed_share=0.3)
     run = Run.from_events(tmp_path, read_ledger(tmp_path / LEDGER_NAME).events)
     assert len(run.updates) == 5  # the bad generation has been learnt from

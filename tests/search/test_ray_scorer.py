@@ -24,7 +24,6 @@ from spinesearch.search.trial_resources import TrialResources, trial_resources
 from spinesearch.search.trial_timeout import TrialTimeout
 from spinesearch.space import SPINENET_49
 
-
 pytestmark = pytest.mark.ray
 
 
