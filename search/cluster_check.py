@@ -20,6 +20,7 @@ from spinesearch.proxy_task.data_settings import DataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.environment import CodeVersion, code_version
 from spinesearch.search.proxy_score import proxy_score
+from spinesearch.search.refusals import differences
 from spinesearch.search.scorer import OpenScore, Score
 from spinesearch.search.trial_resources import TrialResources
 from spinesearch.space import SPINENET_49
@@ -234,7 +235,7 @@ def _advance(check: _Check, here: CodeVersion, patience_s: float) -> None:
         check.stages.pop(0)
         if stage == "facts":
             check.report = replace(check.report, facts=answer)
-            if problem := _other_code(answer.code, here):
+            if problem := differences(here, answer.code):
                 _end(check, problem)
         elif stage == "open":
             check.report = replace(check.report, sees_data=True)
@@ -245,16 +246,6 @@ def _advance(check: _Check, here: CodeVersion, patience_s: float) -> None:
 def _end(check: _Check, problem: str) -> None:
     check.report = replace(check.report, problem=problem)
     check.stages.clear()
-
-
-def _other_code(there: CodeVersion, here: CodeVersion) -> str:
-    """Why a worker with this code would be refused; empty if it would not."""
-    if (there.version, there.sources) == (here.version, here.sources):
-        return ""
-    return (
-        f"other code: spinesearch {there.version} (sources {there.sources}), here {here.version} "
-        f"({here.sources}); install the same there"
-    )
 
 
 def _reason(error: RayError) -> str:
