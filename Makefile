@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup search test test-slow bench-proxy bench-cost bench-models bench-eval bench-data lint type format clean
+.PHONY: setup search test test-slow bench-proxy bench-cost bench-models bench-eval bench-data bench-engine lint type format clean
 
 setup: $(VENV)/.installed
 
@@ -43,6 +43,11 @@ bench-eval: setup
 # What data cost: packing, JPEGs, batches. ARGS="IMAGES_FOLDER ANNOTATION_FILE [IMAGE_SIZE ...]".
 bench-data: setup
 	$(BIN)/python benchmarks/data_speed.py $(ARGS)
+
+# What the engine costs, beside Ray Tune: the tables of docs/engine-speed.md. ARGS="speed waiting ..." for some of them,
+# ARGS=--quick to see that it runs.
+bench-engine: setup
+	$(BIN)/python benchmarks/engine_speed.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
