@@ -303,14 +303,14 @@ def started(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_starts", [1, 5, 9])
+@pytest.mark.parametrize("num_starts", [1, 6])
 def test_a_killed_tuner_goes_on_where_it_was(environment, tmp_path: Path, num_starts: int):
     command = [sys.executable, tune_driver.__file__, str(tmp_path), "2"]
     log = tmp_path / "log"
     with log.open("wb") as output:
         driver = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         try:
-            end = time.monotonic() + 120
+            end = time.monotonic() + 600
             while len(started(tmp_path)) < num_starts:
                 assert driver.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()
@@ -319,8 +319,8 @@ def test_a_killed_tuner_goes_on_where_it_was(environment, tmp_path: Path, num_st
             driver.kill()
             driver.wait()
     before = started(tmp_path)
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    # Tune wants failed trials to end a script with an error; these are the fake score's.
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    # Failed trials are no failure of the script: a Tuner keeps them in its results.
     assert again.returncode == 0, again.stderr
     assert "Restarting experiment" not in again.stderr
 

@@ -49,7 +49,10 @@ def main() -> None:
             score,
             param_space={"folder": str(folder)},
             tune_config=tune.TuneConfig(
-                search_alg=build_searcher(), num_samples=-1, max_concurrent_trials=concurrency
+                search_alg=build_searcher(),
+                num_samples=-1,
+                max_concurrent_trials=concurrency,
+                reuse_actors=True,
             ),
             run_config=tune.RunConfig(name="experiment", storage_path=str(folder), verbose=0),
         )
