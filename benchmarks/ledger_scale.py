@@ -29,8 +29,13 @@ _GENERATION_SIZE = 8  # candidates per update, as in conf/search/default.yaml
 _DUPLICATE_SHARE = 0.1
 _REPEATS = 5
 
-# Opens the run of its argument as `spinesearch resume` does, in a process of its own.
-_OPEN = "import sys, pathlib; import ledger_scale as l; l.open_run(pathlib.Path(sys.argv[1]))"
+# Opens the run of its second argument as `spinesearch resume` does, in a process of its own.
+_OPEN = """
+import sys, pathlib
+sys.path.insert(0, sys.argv[1])
+import ledger_scale
+print(*ledger_scale.open_run(pathlib.Path(sys.argv[2])))
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,13 +130,11 @@ def open_run(run_dir: Path) -> tuple[float, float, float]:
 
 def time_opening(run_dir: Path) -> Opening:
     """Medians of five openings, each in a fresh process, and of the whole process with its imports."""
-    code = _OPEN.replace("l.open_run(", "print(*l.open_run(") + ")"
     steps: list[list[float]] = []
     for _ in range(_REPEATS):
         begun = time.perf_counter()
         result = subprocess.run(
-            [sys.executable, "-c", code, str(run_dir)],
-            cwd=Path(__file__).parent,
+            [sys.executable, "-c", _OPEN, str(Path(__file__).parent), str(run_dir)],
             check=True,
             capture_output=True,
             text=True,
