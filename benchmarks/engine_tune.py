@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from typing import Any
-
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # read when Tune is imported
 
 from ray import tune
 from ray.tune import Callback
 
 
-class _Instant(tune.Trainable):
-    """A trial that does nothing, in an actor that can be used again."""
-
-    def step(self) -> dict[str, Any]:
-        return {"ap": 0.0, "done": True}
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        return True
+def _instant(config: dict[str, Any]) -> None:
+    """A trial that does nothing."""
+    tune.report({"ap": 0.0})
 
 
 class _Times(Callback):
@@ -39,12 +31,17 @@ def tune_rate(num_trials: int, *, reuse_actors: bool) -> float:
     Args:
         num_trials: how many.
         reuse_actors: Tune's setting of that name.
+
+    Raises:
+        Exception: a trial failed, and the rate would be none of trials that do nothing.
     """
     times = _Times()
     with tempfile.TemporaryDirectory() as folder:
-        tune.Tuner(
-            _Instant,
+        results = tune.Tuner(
+            _instant,
             tune_config=tune.TuneConfig(num_samples=num_trials, reuse_actors=reuse_actors),
             run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[times]),
         ).fit()
+    if results.errors:
+        raise results.errors[0]
     return (num_trials - 1) / (times.seconds[-1] - times.seconds[0])
