@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import tempfile
 import time
 from typing import Any
@@ -36,7 +38,7 @@ def tune_rate(num_trials: int, *, reuse_actors: bool) -> float:
         Exception: a trial failed, and the rate would be none of trials that do nothing.
     """
     times = _Times()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         results = tune.Tuner(
             _instant,
             tune_config=tune.TuneConfig(num_samples=num_trials, reuse_actors=reuse_actors),
