@@ -49,7 +49,7 @@ class WorkerPool:
         clock: Callable[[], float],
         times: PoolTimes,
     ) -> None:
-        self._open_score = ray.put(cloudpickle.dumps(open_score))
+        self._open_score = ray.put(cloudpickle.dumps(open_score))  # type: ignore[no-untyped-call]
         self._code = code_version()
         self._actor_class: Any = ray.remote(Worker)
         self._resources = resources
