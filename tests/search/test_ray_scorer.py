@@ -224,6 +224,7 @@ def test_one_worker_that_cannot_open_the_task_is_left_out(build, tmp_path: Path)
     assert "going on without it" in warnings[0]
 
 
+@pytest.mark.slow  # it starts a worker after the other
 def test_a_worker_is_replaced_after_its_share_and_when_it_has_grown(build, tmp_path: Path):
     whole = told(carry_out(tmp_path / "whole", scorer=SerialScorer(worker_tasks.open_fake), num_trials=12))
     options = (({"trials_per_worker": 5}, 5), ({"worker_memory_gb": 0.001}, 1))
@@ -280,6 +281,7 @@ def test_a_candidate_whose_attempts_were_all_lost_before_fails_at_once(build):
     assert (outcome.trial, outcome.metrics, outcome.attempts) == (3, None, 2)
 
 
+@pytest.mark.slow  # it starts a worker after the other
 def test_workers_that_cannot_live_end_the_search(build):
     warnings: list[str] = []
     scorer = build(worker_tasks.open_dead, num_workers=1, warnings=warnings, times=PoolTimes(backoff_s=0.01))
