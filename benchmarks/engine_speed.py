@@ -20,9 +20,16 @@ from statistics import median
 import numpy as np
 import ray
 from engine_candidates import InOrder, PreparedSpace
+from engine_ray import (
+    NUM_CPUS,
+    local_ray,
+    open_instant,
+    open_sleeping,
+    open_workers,
+    wait_for_workers,
+)
 from engine_simulation import (
     busy_share,
-    length_s,
     print_simulation,
     search,
     simulated_busy_share,
@@ -38,31 +45,12 @@ from spinesearch.results.ledger import LEDGER_NAME
 from spinesearch.results.run import Run, Trial
 from spinesearch.search.display import Display
 from spinesearch.search.observer import Observers, SearchObserver
-from spinesearch.search.ray_scorer import RayScorer
-from spinesearch.search.scorer import OpenScore, Score
 from spinesearch.search.tensorboard import TensorBoardObserver
-from spinesearch.search.trial_resources import TrialResources
 from spinesearch.search.worker import resident_bytes
-from spinesearch.space import ArchSpec, SearchSpace, SpineNetSpace
+from spinesearch.space import SearchSpace, SpineNetSpace
 
 _SECTIONS = ("speed", "waiting", "simulation", "memory", "ledger")
-_NUM_WORKERS = 2
 _NUM_MANY = 14_000  # candidates of the largest searches published
-
-
-def open_instant() -> Score:
-    """A task that takes no time."""
-    return lambda spec, seed: {"ap": 0.0}
-
-
-def open_sleeping(median_s: float, sigma: float) -> Score:
-    """A task that sleeps as long as the candidate takes."""
-
-    def score(spec: ArchSpec, seed: int) -> dict[str, float]:
-        time.sleep(length_s(spec, median_s, sigma))
-        return {"ap": 0.0}
-
-    return score
 
 
 class _Times(SearchObserver):
@@ -118,22 +106,11 @@ def main() -> None:
         "memory": _print_memory,
         "ledger": _print_ledger,
     }
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # Ray's sockets need a short path
-        ray.init(
-            address="local",
-            num_cpus=_NUM_WORKERS,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=80 * 1024**2,
-            _temp_dir=folder,
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}},
-        )
+    with local_ray():
         for name in args.sections or _SECTIONS:
             print(f"{name} ...", file=sys.stderr, flush=True)
             print()
             sections[name](args.quick)
-        ray.shutdown()
 
 
 def _print_speed(quick: bool) -> None:
@@ -158,7 +135,7 @@ def _print_speed(quick: bool) -> None:
         for name, (_, measure) in rates.items():
             times[name].append(measure())
     print(
-        f"**Candidates that do nothing, per second**, {_NUM_WORKERS} workers, from the first result "
+        f"**Candidates that do nothing, per second**, {NUM_CPUS} workers, from the first result "
         f"to the last; median (lowest to highest) of {num_rounds} repeats in turn\n"
     )
     print("| | candidates | per second |\n|---|---|---|")
@@ -175,7 +152,7 @@ def _rate(
 ) -> float:
     """Candidates per second of a search on Ray, ledger flushed to disk and all."""
     times = _Times()
-    scorer = _open(open_instant, _NUM_WORKERS)
+    scorer = open_workers(open_instant, NUM_CPUS)
     try:
         search(
             scorer,
@@ -210,8 +187,9 @@ def _print_waiting(quick: bool) -> None:
     for num_workers in (2, 8):
         space = PreparedSpace.of_size(rounds * num_workers)
         for lag in (0, 1):
-            scorer = _open(partial(open_sleeping, median_s, sigma), num_workers)
+            scorer = open_workers(partial(open_sleeping, median_s, sigma), num_workers)
             try:
+                wait_for_workers(scorer, num_workers, space.specs[0])
                 run = search(
                     scorer,
                     space,
@@ -241,7 +219,7 @@ def _print_memory(quick: bool) -> None:
     """The driver's memory and speed as the number of trials grows."""
     num_trials = 1400 if quick else _NUM_MANY
     memory, space = _Memory(num_trials // 14), SpineNetSpace()
-    scorer = _open(open_instant, _NUM_WORKERS)
+    scorer = open_workers(open_instant, NUM_CPUS)
     try:
         search(
             scorer,
@@ -276,16 +254,6 @@ def _print_ledger(quick: bool) -> None:
     print("|---|---|---|---|---|---|")
     seconds = (opening.ledger_s, opening.events_s, opening.controller_s, opening.total_s, opening.process_s)
     print(f"| {megabytes:.1f} MB | " + " | ".join(f"{value:.2f} s" for value in seconds) + " |")
-
-
-def _open(open_score: OpenScore, num_workers: int) -> RayScorer:
-    return RayScorer(
-        open_score,
-        num_workers=num_workers,
-        resources=TrialResources(cpus=_NUM_WORKERS / num_workers),
-        max_attempts=3,
-        warn=partial(print, file=sys.stderr),
-    )
 
 
 def _cpu_name() -> str:
