@@ -223,7 +223,7 @@ def _check_widths(settings: ProxySettings, levels: Collection[int], *, is_mbconv
     scale, alpha = settings.filter_size_scale, settings.resample_alpha
     if is_mbconv:
         table, places = MBCONV_LEVEL_FILTERS, {0: "the stem's first convolution"}
-        levels = (0, *levels)
+        levels = levels if settings.stem_filters else (0, *levels)
     else:
         table, places = LEVEL_FILTERS, {}
     level = min(levels, key=table.__getitem__)  # the narrowest: the others have more filters
@@ -262,6 +262,7 @@ def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int)
         resample_alpha=settings.resample_alpha,
         endpoints_num_filters=settings.endpoints_num_filters,
         block_repeats=settings.block_repeats,
+        stem_filters=settings.stem_filters,
         stochastic_depth_rate=settings.stochastic_depth_rate,
     )
 
