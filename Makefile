@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup search test test-slow bench-proxy bench-cost bench-models bench-eval bench-data lint type format clean
+.PHONY: setup search test test-slow bench-proxy bench-cost bench-models bench-eval bench-data bench-intervals lint type format clean
 
 setup: $(VENV)/.installed
 
@@ -43,6 +43,10 @@ bench-eval: setup
 # What data cost: packing, JPEGs, batches. ARGS="IMAGES_FOLDER ANNOTATION_FILE [IMAGE_SIZE ...]".
 bench-data: setup
 	$(BIN)/python benchmarks/data_speed.py $(ARGS)
+
+# How often the intervals of `spinesearch proxy` hold the truth: the tables of docs/reward-noise.md, under a minute.
+bench-intervals: setup
+	$(BIN)/python benchmarks/interval_coverage.py
 
 lint: setup
 	$(BIN)/ruff check .

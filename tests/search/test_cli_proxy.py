@@ -57,7 +57,7 @@ def test_variance_show_resume_and_growth(serial_study, tmp_path: Path, capsys):
     capsys.readouterr()
 
     assert main([*command, "--archs", "3", "--seeds", "2"]) == 0
-    assert "4 of 6 candidates are done already" in capsys.readouterr().out
+    assert "4 of 6 trainings are done already\n" in capsys.readouterr().out
     assert (run_dir / LEDGER_NAME).read_bytes().startswith(before)
     assert main(["show", str(run_dir), "--top", "2"]) == 0
     out = capsys.readouterr().out

@@ -1,5 +1,6 @@
 """The command line as a process of its own, to be killed."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ CLI = [sys.executable, "-m", "spinesearch.search.cli"]
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
+    # A shell ignores Ctrl-C in what it runs in the background, tests too, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A group of its own, so that Ctrl-C can be sent to all of it, as a terminal does.
     return subprocess.Popen(
         [*CLI, *arguments],
