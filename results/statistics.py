@@ -38,7 +38,7 @@ class Components(NamedTuple):
         between: variance of the architectures, in units of the number squared, at least 0.
         within: variance of the seeds of one architecture.
         icc: ``between / (between + within)``; None where every value is the same.
-        interval: of `icc`, over architectures; None where `icc` is.
+        interval: of `icc`, the bootstrap's over architectures or what is wider; None where `icc` is.
         is_clamped: whether the estimate of `between` was negative and 0 stands for it.
     """
 
@@ -225,9 +225,9 @@ def _resamples(num_groups: int) -> npt.NDArray[np.uint16]:
 def _normal_interval(between: float, within: float, size: float, *, dof: tuple[int, int]) -> Interval:
     """Interval of an intraclass correlation if architectures and seeds are normal.
 
-    Few architectures drawn again and again know nothing of those that were not drawn: of four, the bootstrap
-    alone holds the truth in three studies of four. The mean squares' ratio over the true one has the F
-    distribution, exactly for groups of one size (Shrout and Fleiss 1979, p. 424).
+    Few architectures drawn again and again know nothing of those that were not drawn, and where the estimate
+    is 0 they all say 0. The mean squares' ratio over the true one has the F distribution, exactly for groups
+    of one size (Shrout and Fleiss 1979, p. 424).
 
     Args:
         between: variance of the architectures, which may be negative.
