@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup search test test-slow bench-proxy bench-cost bench-models bench-eval bench-data bench-intervals lint type format clean
+.PHONY: setup search test test-slow bench-proxy bench-cost bench-models bench-eval bench-data bench-readouts bench-intervals lint type format clean
 
 setup: $(VENV)/.installed
 
@@ -47,6 +47,11 @@ bench-data: setup
 # How often the intervals of `spinesearch proxy` hold the truth: the tables of docs/reward-noise.md, under a minute.
 bench-intervals: setup
 	$(BIN)/python benchmarks/interval_coverage.py
+
+# What a reward can be read from: averaged weights, statistics, metrics, all from the same trainings. A training takes
+# half a minute on one core. ARGS="OUT.jsonl 12 2 key=value ...": architectures, seeds, settings.
+bench-readouts: setup
+	$(BIN)/python benchmarks/reward_readouts.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
