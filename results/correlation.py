@@ -187,7 +187,9 @@ def correlation_notes(report: CorrelationReport) -> list[str]:
     if report.best_rank is not None:
         num_archs = report.rows[0].num_archs
         notes.append(f"the best of a is number {report.best_rank} of {num_archs} on b")
-    if report.rows and report.rows[0].num_archs < _ENOUGH_ARCHS:
+    if not report.rows or report.rows[0].num_archs < 3:
+        notes.append("nothing can be said yet: it takes three architectures that completed on both sides")
+    elif report.rows[0].num_archs < _ENOUGH_ARCHS:
         notes.append(f"with fewer than {_ENOUGH_ARCHS} architectures the intervals are too narrow")
     if any(row.metric_a.startswith("-") for row in report.rows):
         notes.append("a minus before a loss: less of it is better, so its negative is ranked")

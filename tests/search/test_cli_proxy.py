@@ -150,6 +150,12 @@ def test_failed_trainings_are_told(serial_study, tmp_path: Path, capsys):
     assert "no training completed; the reasons are above" in captured.err
     assert main(["show", str(tmp_path / "runs" / "run")]) == 0
 
+    broken_b = [f"b.{text}" for text in broken]
+    assert main(["proxy", "correlate", *serial_study, "--archs", "3", "name=b", *broken_b]) == 1
+    captured = capsys.readouterr()
+    assert "nothing can be said yet: it takes three architectures that completed on both" in captured.out
+    assert "no training of side b completed; the reasons are above" in captured.err
+
 
 def test_bad_words(serial_study, tmp_path: Path, capsys):
     variance = ["proxy", "variance", *serial_study, "name=run"]
