@@ -32,4 +32,5 @@ def wait_for_results(process: subprocess.Popen[str], run_dir: Path, count: int) 
             if len(found) >= count:
                 return found
         time.sleep(0.05)
-    raise AssertionError("no result in time")
+    process.kill()  # left alone it would take time and memory from the tests that follow
+    raise AssertionError(f"no result in time: {process.communicate()[0]}")
