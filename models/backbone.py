@@ -54,6 +54,8 @@ class ScalePermutedBackbone(nn.Module):
         block_repeats: how many blocks are chained for each block of the spec, the stem's included.
         activation: ``relu`` or ``swish``; by default what the published models have, ``swish`` for MBConv
             blocks and ``relu`` for others.
+        stem_filters: of the first convolution; None for what the released code has, 64 however narrow the
+            rest, and 8 scaled in MBConv networks.
         stochastic_depth_rate: probability of dropping a sample's branch in the last block. The n-th of N
             scale-permuted blocks has n / N of it, in each repeat; the stem has none.
         bn_momentum: weight of the newest batch in the running statistics (1 - TensorFlow's momentum); by
@@ -78,6 +80,7 @@ class ScalePermutedBackbone(nn.Module):
         resample_alpha: float = 0.5,
         endpoints_num_filters: int = 256,
         block_repeats: int = 1,
+        stem_filters: int | None = None,
         activation: str | None = None,
         stochastic_depth_rate: float = 0.0,
         bn_momentum: float | None = None,
@@ -105,7 +108,13 @@ class ScalePermutedBackbone(nn.Module):
             **asdict(style),
         }
         blocks, num_stem = spec.all_blocks, len(spec.stem)
-        widths = network_widths(spec, filter_size_scale=filter_size_scale, resample_alpha=resample_alpha)
+        widths = network_widths(
+            spec,
+            filter_size_scale=filter_size_scale,
+            resample_alpha=resample_alpha,
+            stem_filters=stem_filters,
+        )
+        self.arguments["stem_filters"] = widths.stem_conv
         channels = self.block_channels = widths.channels
 
         self.stem_conv = ConvNorm(3, widths.stem_conv, 3 if spec.is_mbconv else 7, stride=2, style=style)
@@ -257,8 +266,8 @@ def build_backbone(
     arch, scaling, _ = resolve_spec(spec)
     if isinstance(arch, ArchSpec):
         return ScalePermutedBackbone(arch, **asdict(scaling) | kwargs)
-    neutral = asdict(BackboneScaling())
-    for name in ("filter_size_scale", "block_repeats", "resample_alpha"):
+    neutral = {**asdict(BackboneScaling()), "stem_filters": None}
+    for name in ("filter_size_scale", "block_repeats", "resample_alpha", "stem_filters"):
         if (value := kwargs.pop(name, neutral[name])) != neutral[name]:
             raise ValueError(f"{name}: the widths and depths of {arch.name} are fixed, got {value}")
     return ResNetFPN(arch, **{"endpoints_num_filters": scaling.endpoints_num_filters, **kwargs})

@@ -26,6 +26,7 @@ _BACKBONE_ARGUMENTS: Mapping[str, type] = {
     "resample_alpha": float,
     "endpoints_num_filters": int,
     "block_repeats": int,
+    "stem_filters": int,
     "stochastic_depth_rate": float,
     "activation": str,
     "bn_momentum": float,
@@ -39,7 +40,7 @@ _DETECTOR_ARGUMENTS: Mapping[str, type] = {
     "head_num_filters": int,
     "head_is_separable": bool,
 }
-_RESNET_LACKS = ("filter_size_scale", "resample_alpha", "block_repeats")
+_RESNET_LACKS = ("filter_size_scale", "resample_alpha", "block_repeats", "stem_filters")
 Backbone = ScalePermutedBackbone | ResNetFPN
 
 

@@ -60,12 +60,25 @@ def coco_metrics(
     Raises:
         ValueError: the library asked for cannot be imported here.
     """
+    case = evaluation_case(dataset, image_index, boxes, scores, labels)
+    stats = summary_numbers(evaluator, case, num_threads=num_threads).tolist()
+    return CocoMetrics(**{name: None if stats[i] < 0 else stats[i] for name, i in _STATS.items()})
+
+
+def evaluation_case(
+    dataset: CocoDataset,
+    image_index: Sequence[int] | npt.NDArray[np.integer[Any]],
+    boxes: npt.NDArray[np.floating[Any]],
+    scores: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+) -> EvaluationCase:
+    """What is true and what was found on these images; the arguments are those of `coco_metrics`."""
     rows, columns = np.nonzero((scores > 0) & np.isfinite(boxes).all(axis=-1))
     found = BoxColumns(
         images=rows, labels=labels[rows, columns].astype(np.int64), xywh=_xywh(boxes[rows, columns])
     )
     truth, areas, is_crowd = _true_objects(dataset, image_index)
-    case = EvaluationCase(
+    return EvaluationCase(
         num_images=len(image_index),
         num_classes=len(dataset.categories),
         truth=truth,
@@ -74,8 +87,6 @@ def coco_metrics(
         found=found,
         scores=scores[rows, columns].astype(np.float64),
     )
-    stats = summary_numbers(evaluator, case, num_threads=num_threads).tolist()
-    return CocoMetrics(**{name: None if stats[i] < 0 else stats[i] for name, i in _STATS.items()})
 
 
 def _true_objects(

@@ -201,6 +201,16 @@ def _faster_coco_eval(case: EvaluationCase) -> Floats:
 
 
 def _pycocotools(case: EvaluationCase) -> Floats:
+    return np.asarray(pycocotools_evaluation(case).stats, np.float64)
+
+
+def pycocotools_evaluation(case: EvaluationCase, iou_thresholds: Floats | None = None) -> Any:
+    """``COCOeval`` of pycocotools, of a case, evaluated, accumulated and summarised.
+
+    Args:
+        case: what to compare.
+        iou_thresholds: `[T]`, rising; None for COCO's 0.50, 0.55 ... 0.95. ``stats[0]`` is the mean over all.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -213,10 +223,12 @@ def _pycocotools(case: EvaluationCase) -> Floats:
             index.createIndex()
             indices.append(index)
         evaluation = COCOeval(*indices, iouType="bbox")
+        if iou_thresholds is not None:
+            evaluation.params.iouThrs = iou_thresholds
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return np.asarray(evaluation.stats, np.float64)
+    return evaluation
 
 
 def _images_and_categories(case: EvaluationCase) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -28,6 +28,8 @@ class ProxySettings:
     Attributes:
         image_size: side of the square network input in pixels, a multiple of 128 (the stride of P7).
         filter_size_scale: width of the backbone against the paper's table of channels.
+        stem_filters: of the stem's first convolution, which is not scaled; None for what the released code
+            has, 64 (and 8 scaled in MBConv networks).
         resample_alpha: width of a resampling connection against its parent's bottleneck width.
         endpoints_num_filters: channels of P3..P7.
         block_repeats: how often each block is repeated.
@@ -67,6 +69,7 @@ class ProxySettings:
 
     image_size: int = 128
     filter_size_scale: float = 0.25
+    stem_filters: int | None = None
     resample_alpha: float = 0.25
     endpoints_num_filters: int = 64
     block_repeats: int = 1
@@ -154,6 +157,7 @@ def _is_range(values: Any) -> bool:
 
 
 _COUNT: _Rule = (lambda v: _is_int(v) and v >= 1), "an integer of at least 1"
+_COUNT_OR_NULL: _Rule = (lambda v: v is None or (_is_int(v) and v >= 1)), "null or an integer of at least 1"
 _NATURAL: _Rule = (lambda v: _is_int(v) and v >= 0), "an integer of at least 0"
 _POSITIVE: _Rule = (lambda v: _is_number(v) and v > 0), "a finite number above 0"
 _NOT_NEGATIVE: _Rule = (lambda v: _is_number(v) and v >= 0), "a finite number of at least 0"
@@ -165,6 +169,7 @@ _RULES: dict[str, _Rule] = {
         f"a positive multiple of {MAX_LEVEL_STRIDE}",
     ),
     "filter_size_scale": _POSITIVE,
+    "stem_filters": _COUNT_OR_NULL,
     "resample_alpha": _POSITIVE,
     "endpoints_num_filters": _COUNT,
     "block_repeats": _COUNT,
@@ -176,7 +181,7 @@ _RULES: dict[str, _Rule] = {
     "head_num_filters": _COUNT,
     "num_scales": _COUNT,
     "base_anchor": _POSITIVE,
-    "num_steps": ((lambda v: v is None or (_is_int(v) and v >= 1)), "null or an integer of at least 1"),
+    "num_steps": _COUNT_OR_NULL,
     "num_epochs": ((lambda v: v is None or (_is_number(v) and v > 0)), "null or a number above 0"),
     "batch_size": _COUNT,
     "optimizer": _one_of(OPTIMIZERS),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from spinesearch.models import detector
-from spinesearch.models.cost import count_multiply_adds, count_parameters
 from spinesearch.models.retinanet import RetinaNet
 from spinesearch.proxy_task.anchors import anchors_per_cell, make_anchors
 from spinesearch.proxy_task.augment import Batch, normalize
@@ -27,6 +27,7 @@ from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
 from spinesearch.proxy_task.stopwatch import Lap, no_lap
 from spinesearch.proxy_task.train import predict, recalibrate_batch_norm, train
 from spinesearch.space import ArchSpec
+from spinesearch.space.cost import detector_cost
 from spinesearch.space.widths import LEVEL_FILTERS, MBCONV_LEVEL_FILTERS
 
 # What one seed is split into, so that no part's draws shift another's: every candidate sees the same images
@@ -103,7 +104,6 @@ class ProxyTask:
             _stream_seed(seed, _INIT), self.device
         )  # torch's initialisers and stochastic depth draw from it
         model = build_detector(spec, self.settings, num_classes=self.data.num_classes)
-        num_multiply_adds = count_multiply_adds(model, self.settings.image_size)
         model.to(self.device)
         lap("build")
 
@@ -125,6 +125,9 @@ class ProxyTask:
         lap("recalibration")
         metrics = self.evaluate(model)
         lap("evaluation")
+        cost = detector_cost(
+            spec, self.settings.image_size, num_classes=self.data.num_classes, **_sizes(self.settings)
+        )
         assert metrics.ap is not None, "open_data sees to it that there are held-out objects"
         assert metrics.ap50 is not None
         assert metrics.ap75 is not None
@@ -139,8 +142,8 @@ class ProxyTask:
             ar100=metrics.ar100,
             loss=loss,
             num_steps=self.num_steps,
-            num_parameters=count_parameters(model),
-            num_multiply_adds=num_multiply_adds,
+            num_parameters=cost.parameters,
+            num_multiply_adds=cost.multiply_adds,
             seconds=time.perf_counter() - start,
             train_seconds=train_seconds,
             images_per_s=self.num_steps * self.settings.batch_size / train_seconds,
@@ -223,7 +226,7 @@ def _check_widths(settings: ProxySettings, levels: Collection[int], *, is_mbconv
     scale, alpha = settings.filter_size_scale, settings.resample_alpha
     if is_mbconv:
         table, places = MBCONV_LEVEL_FILTERS, {0: "the stem's first convolution"}
-        levels = (0, *levels)
+        levels = levels if settings.stem_filters else (0, *levels)
     else:
         table, places = LEVEL_FILTERS, {}
     level = min(levels, key=table.__getitem__)  # the narrowest: the others have more filters
@@ -252,18 +255,26 @@ def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int)
     return detector.build_detector(
         spec,
         num_classes=num_classes,
-        num_anchors=anchors_per_cell(settings.num_scales),
-        head_num_convs=settings.head_num_convs,
-        head_num_filters=settings.head_num_filters,
         activation=settings.activation,
         bn_momentum=settings.bn_momentum,
         bn_eps=settings.bn_eps,
-        filter_size_scale=settings.filter_size_scale,
-        resample_alpha=settings.resample_alpha,
-        endpoints_num_filters=settings.endpoints_num_filters,
-        block_repeats=settings.block_repeats,
         stochastic_depth_rate=settings.stochastic_depth_rate,
+        **_sizes(settings),
     )
+
+
+def _sizes(settings: ProxySettings) -> dict[str, Any]:
+    """What the detector and its cost are functions of, besides the spec and the number of classes."""
+    return {
+        "num_anchors": anchors_per_cell(settings.num_scales),
+        "head_num_convs": settings.head_num_convs,
+        "head_num_filters": settings.head_num_filters,
+        "filter_size_scale": settings.filter_size_scale,
+        "resample_alpha": settings.resample_alpha,
+        "endpoints_num_filters": settings.endpoints_num_filters,
+        "block_repeats": settings.block_repeats,
+        "stem_filters": settings.stem_filters,
+    }
 
 
 def _stream_seed(seed: int, stream: int) -> int:

@@ -17,10 +17,11 @@ from spinesearch.results.statistics import (
     spearman_rho,
     variance_components,
 )
-from spinesearch.results.study import Rate, Study
+from spinesearch.results.study import LESS_IS_BETTER, Rate, Study
 from spinesearch.results.tables import narrow_table
 
 _TOO_LONG = 60  # characters of a side's settings in a line
+_ENOUGH_ARCHS = 8  # from which on the intervals hold the truth as often as they say: docs/reward-noise.md
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +29,9 @@ class MetricCorrelation:
     """How a metric of side a ranks the architectures, against a metric of side b.
 
     Attributes:
-        metric_a: of the first side.
-        metric_b: of the second.
+        metric_a: of the first side. Of losses the negative is compared, and named ``-loss``: whatever the
+            metrics, agreement on which architecture is better is a correlation above zero.
+        metric_b: of the second; as `metric_a`.
         num_archs: architectures that have both.
         tau: Kendall's tau-b; None with fewer than three architectures, or where a side is constant.
         rho: Spearman's rho; None as `tau`.
@@ -134,8 +136,10 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _correlation(study: Study, metric_a: str, metric_b: str) -> MetricCorrelation:
     a, b = both_sides(study, metric_a, metric_b)
+    name_a, name_b = (f"-{name}" if name in LESS_IS_BETTER else name for name in (metric_a, metric_b))
+    a, b = (-v if name.startswith("-") else v for v, name in ((a, name_a), (b, name_b)))
     return MetricCorrelation(
-        metric_a=metric_a, metric_b=metric_b, num_archs=len(a), tau=kendall_tau(a, b), rho=spearman_rho(a, b)
+        metric_a=name_a, metric_b=name_b, num_archs=len(a), tau=kendall_tau(a, b), rho=spearman_rho(a, b)
     )
 
 
@@ -158,7 +162,8 @@ def correlation_table(report: CorrelationReport) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in report.rows:
         cells = [cell for found in (row.tau, row.rho) for cell in _cells(found)]
-        table.add_row(row.metric_a, row.metric_b, str(row.num_archs), *cells)
+        metric_b = row.metric_b if row.metric_b != row.metric_a else "same"
+        table.add_row(row.metric_a, metric_b, str(row.num_archs), *cells)
     return table
 
 
@@ -182,6 +187,12 @@ def correlation_notes(report: CorrelationReport) -> list[str]:
     if report.best_rank is not None:
         num_archs = report.rows[0].num_archs
         notes.append(f"the best of a is number {report.best_rank} of {num_archs} on b")
+    if not report.rows or report.rows[0].num_archs < 3:
+        notes.append("nothing can be said yet: it takes three architectures that completed on both sides")
+    elif report.rows[0].num_archs < _ENOUGH_ARCHS:
+        notes.append(f"with fewer than {_ENOUGH_ARCHS} architectures the intervals are too narrow")
+    if any(row.metric_a.startswith("-") for row in report.rows):
+        notes.append("a minus before a loss: less of it is better, so its negative is ranked")
     if report.num_failed:
         notes.append(f"{report.num_failed} of {report.num_done} trainings failed; the figures leave them out")
     return notes

@@ -67,12 +67,12 @@ def scatter_plot(
             edgecolors=colour,
             linewidths=1.5,
             zorder=3,
-            label=f"{label}: {names[index]} ({a[index]:.3f}, {b[index]:.3f})",
+            label=f"{label}: {names[index]} ({a[index]:.4f}, {b[index]:.4f})",
         )
     axes.set_xlabel(textwrap.fill(f"{metric}, a: {labels['a']}", _LABEL_WIDTH))
     axes.set_ylabel(textwrap.fill(f"{metric}, b: {labels['b']}", _LABEL_WIDTH))
     found = [("Kendall's tau-b", tau), ("Spearman's rho", rho)]
-    lines = [f"{len(a)} architectures"]
+    lines = [f"{len(a)} architectures" + (", with standard errors over seeds" if errors is not None else "")]
     lines += [
         f"{name} {c.value:.2f}, 95 % interval {c.interval.low:.2f} to {c.interval.high:.2f}"
         for name, c in found

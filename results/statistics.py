@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +17,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _NUM_RESAMPLES = 4000
-_LEVEL = 0.95
 _BLOCK = 500  # resamples at a time, which bounds the memory
+_TAILS = (0.025, 0.975)  # of a 95 % interval
 
 
 class Interval(NamedTuple):
@@ -38,7 +38,7 @@ class Components(NamedTuple):
         between: variance of the architectures, in units of the number squared, at least 0.
         within: variance of the seeds of one architecture.
         icc: ``between / (between + within)``; None where every value is the same.
-        interval: of `icc`, over architectures; None where `icc` is.
+        interval: of `icc`, the bootstrap's over architectures or what is wider; None where `icc` is.
         is_clamped: whether the estimate of `between` was negative and 0 stands for it.
     """
 
@@ -90,13 +90,16 @@ def variance_components(groups: Sequence[Sequence[float]]) -> Components | None:
             size = (total - counts @ sizes**2 / total) / (len(values) - 1)
             return (spread - within) / size, within
 
+    # The size of groups of equal size that would say as much of the variance between.
+    size = float((sizes.sum() - (sizes**2).sum() / sizes.sum()) / (len(values) - 1))
+
     def resampled_icc(counts: Floats) -> Floats:
         between, within = variances(counts)
         # N architectures drawn from N with replacement spread by a factor (N - 1) / N less than those they
         # are drawn from.
         with np.errstate(divide="ignore", invalid="ignore"):
-            inflated = np.maximum(between + within / _typical(sizes), 0) * len(values) / (len(values) - 1)
-            between = np.maximum(inflated - within / _typical(sizes), 0)
+            inflated = np.maximum(between + within / size, 0) * len(values) / (len(values) - 1)
+            between = np.maximum(inflated - within / size, 0)
             return np.asarray(between / (between + within))
 
     (raw,), (within,) = variances(np.ones((1, len(values))))
@@ -105,7 +108,11 @@ def variance_components(groups: Sequence[Sequence[float]]) -> Components | None:
     icc, interval = None, None
     if total > 0:
         icc = between / total
-        interval = _bootstrap(resampled_icc, len(values), tail=_wide_tail(len(values)))
+        drawn = _bootstrap(resampled_icc, len(values))
+        normal = _normal_interval(
+            float(raw), float(within), size, dof=(len(values) - 1, int(sizes.sum()) - len(values))
+        )
+        interval = Interval(min(drawn.low, normal.low), max(drawn.high, normal.high))
     return Components(
         num_groups=len(values),
         num_values=int(sizes.sum()),
@@ -196,37 +203,52 @@ def spearman_rho(x: Floats, y: Floats) -> Correlation | None:
 def _correlation(statistic: Callable[[Floats], Floats], x: Floats, y: Floats) -> Correlation | None:
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    interval = _bootstrap(statistic, len(x), tail=(1 - _LEVEL) / 2)
+    interval = _bootstrap(statistic, len(x))
     return Correlation(float(statistic(np.ones((1, len(x))))[0]), interval)
 
 
-def _bootstrap(statistic: Callable[[Floats], Floats], num_groups: int, *, tail: float) -> Interval:
-    """Percentile interval of a statistic, leaving out ``tail`` at either end; always the same one."""
-    rng = np.random.default_rng(0)
-    parts = []
-    for _ in range(_NUM_RESAMPLES // _BLOCK):
-        counts = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=_BLOCK)
-        parts.append(statistic(counts.astype(np.float64)))
-    found = np.concatenate(parts)
-    low, high = np.quantile(found[np.isfinite(found)], [tail, 1 - tail])
+def _bootstrap(statistic: Callable[[Floats], Floats], num_groups: int) -> Interval:
+    """Percentile interval of a statistic over architectures drawn with replacement; always the same one."""
+    blocks = np.split(_resamples(num_groups), _NUM_RESAMPLES // _BLOCK)
+    found = np.concatenate([statistic(block.astype(np.float64)) for block in blocks])
+    low, high = np.quantile(found[np.isfinite(found)], _TAILS)
     return Interval(float(low), float(high))
 
 
-def _wide_tail(num_groups: int) -> float:
-    """What the interval of an intraclass correlation leaves out at either end: under 2.5 % for few.
+@lru_cache(maxsize=1)
+def _resamples(num_groups: int) -> npt.NDArray[np.uint16]:
+    """How often each resample holds each group, `[R, N]`: the same for every metric of a report."""
+    shares = np.full(num_groups, 1 / num_groups)
+    return np.random.default_rng(0).multinomial(num_groups, shares, size=_NUM_RESAMPLES).astype(np.uint16)
 
-    Percentiles take the spread of N resampled groups for that of N new ones, and the normal distribution for
-    Student's; the expanded percentile interval (Hesterberg 2015, arXiv 1411.5279, section 5) makes up for
-    both.
+
+def _normal_interval(between: float, within: float, size: float, *, dof: tuple[int, int]) -> Interval:
+    """Interval of an intraclass correlation if architectures and seeds are normal.
+
+    Few architectures drawn again and again know nothing of those that were not drawn, and where the estimate
+    is 0 they all say 0. The mean squares' ratio over the true one has the F distribution, exactly for groups
+    of one size (Shrout and Fleiss 1979, p. 424).
+
+    Args:
+        between: variance of the architectures, which may be negative.
+        within: variance of the seeds.
+        size: of the groups.
+        dof: degrees of freedom between and within.
     """
-    normal = NormalDist()
-    z, dof = normal.inv_cdf((1 + _LEVEL) / 2), num_groups - 1
-    # Student's quantile from the normal one (Abramowitz and Stegun 26.7.5); within 0.01 from 4 on.
-    student = z + (z**3 + z) / (4 * dof) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * dof**2)
-    student += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * dof**3)
-    return normal.cdf(-student * math.sqrt(num_groups / dof))
+    seen = math.inf if within == 0 else (size * between + within) / within
+    low, high = f_quantiles(*dof, _TAILS)
+    ends = (max(seen / noise, 1.0) - 1.0 for noise in (high, low))
+    return Interval(*(1 - size / (size + end) for end in ends))
 
 
-def _typical(sizes: Floats) -> float:
-    """The size of groups of equal size that would say as much of the variance between (the model's n0)."""
-    return float((sizes.sum() - (sizes**2).sum() / sizes.sum()) / (len(sizes) - 1))
+@lru_cache(maxsize=1)
+def f_quantiles(dof_above: int, dof_below: int, shares: tuple[float, ...]) -> tuple[float, ...]:
+    """Quantiles of the F distribution: the values that these ``shares`` of it lie below, in (0, 1)."""
+    a, b = dof_above / 2, dof_below / 2
+    # The logarithm of F a / b has a smooth density whatever a and b are: that of the odds of Beta(a, b).
+    log_odds = np.linspace(-40.0, 40.0, 40_001)
+    log_density = a * log_odds - (a + b) * np.logaddexp(0.0, log_odds)
+    density = np.exp(log_density - log_density.max())
+    share = np.cumsum(density) - density / 2
+    found = np.exp(np.interp(shares, share / share[-1], log_odds)) * b / a
+    return tuple(found.tolist())

@@ -21,6 +21,8 @@ Kind = Literal["variance", "correlate"]
 # The sides of each kind, in the order they are trained.
 SIDES: Mapping[Kind, tuple[str, ...]] = {"variance": ("",), "correlate": ("a", "b")}
 
+LESS_IS_BETTER = ("loss", "held_out_loss")  # of the metrics; none of them can be a search's reward
+
 
 class Rate(NamedTuple):
     """How long trainings took.
@@ -76,7 +78,7 @@ class Study:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Every metric that could be a reward, by name, the configured one first.
+        """Every score, by name, the configured reward first.
 
         All measured numbers but counts and durations, which say nothing of how well a candidate learnt.
         """

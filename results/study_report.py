@@ -146,6 +146,7 @@ def _standard_errors(study: Study, metric: str) -> tuple[Floats, Floats] | None:
         table = study.scores(side, metric)[rows]
         count = np.isfinite(table).sum(axis=1)
         deviations = np.where(np.isfinite(table), table - np.nanmean(table, axis=1, keepdims=True), 0.0)
-        variance = (deviations**2).sum(axis=1) / np.maximum(count - 1, 1)
+        # One seed that completed has no deviation; a NaN draws no bar.
+        variance = (deviations**2).sum(axis=1) / np.where(count > 1, count - 1, np.nan)
         errors.append(np.sqrt(variance / count))
     return errors[0], errors[1]

@@ -15,7 +15,7 @@ from spinesearch.results.statistics import (
     seeds_needed,
     variance_components,
 )
-from spinesearch.results.study import Rate, Study
+from spinesearch.results.study import LESS_IS_BETTER, Rate, Study
 from spinesearch.results.tables import narrow_table
 
 TARGET_ICC = (
@@ -127,6 +127,9 @@ def variance_notes(report: VarianceReport) -> list[str]:
         notes.append(f"{r.seconds:.1f} s per candidate (90 % within {r.low:.1f} to {r.high:.1f} s){per_hour}")
     if report.num_failed:
         notes.append(f"{report.num_failed} of {report.num_done} trainings failed; the figures leave them out")
+    losses = [row.metric for row in report.rows if row.metric in LESS_IS_BETTER]
+    if losses:
+        notes.append(f"of {' and '.join(losses)} less is better; the shares mean the same")
     if any(row.components.is_clamped for row in report.rows):
         notes.append(
             "* the estimate was negative: the architectures differ less than seeds alone would "

@@ -66,7 +66,7 @@ def _bench_proxy(arguments: list[str]) -> int:
         shown = config.to_dict()
         print(to_yaml({name: shown[name] for name in ("seed", "proxy_task", "data")}), end="")
         return 0
-    from spinesearch.proxy_task.bench import bench_proxy
+    from spinesearch.proxy_task.bench import NUM_WARMUP_STEPS, bench_proxy
     from spinesearch.proxy_task.task import check_settings
     from spinesearch.search.engine import open_run_data
     from spinesearch.search.environment import machine, versions
@@ -76,6 +76,7 @@ def _bench_proxy(arguments: list[str]) -> int:
     check_settings(config.proxy_task, levels, is_mbconv=spec.is_mbconv)
     console = build_console()
     data = open_run_data(config, console)
+    console.print(f"training for {NUM_WARMUP_STEPS} steps to warm up and {options.steps} to measure")
     result = bench_proxy(config.proxy_task, data, spec, num_steps=options.steps, seed=config.seed)
     console.print(bench_table(result))
     for line in bench_lines(result):

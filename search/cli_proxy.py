@@ -141,6 +141,8 @@ def _carry_out(wanted: StudyConfig, run_dir: Path, *, command: str, reuse: list[
     print_report(study, console)
     for path in write_report(study, run_dir):
         console.print(f"wrote {path}")
-    if all(trial.status == "failed" for trial in run.trials):
-        return fail("no training completed; the reasons are above", code=1)
+    for side in study.sides:
+        if all(trial.status == "failed" for trial in study.trials(side)):
+            of_side = f" of side {side}" if side else ""
+            return fail(f"no training{of_side} completed; the reasons are above", code=1)
     return 0

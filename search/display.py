@@ -27,7 +27,7 @@ class Display(SearchObserver):
         self._console = console
         self._metric = reward_metric
         self._progress: Progress | None = None
-        self._run = Run()
+        self._is_study = False  # where the best of all trainings is no news: it is the luckiest seed
         self._num_trials = 0
         self._num_done = 0
         self._reward_sum = 0.0
@@ -38,14 +38,17 @@ class Display(SearchObserver):
 
     def started(self, run: Run, num_trials: int) -> None:
         """Show where the run stands."""
-        self._run, self._num_trials = run, num_trials
+        self._num_trials, self._is_study = num_trials, run.study is not None
         for trial in run.trials:
             self._count(trial)
         self._done_before = self._num_done
         self._started = time.monotonic()
         if self._num_done:
+            done = f"{self._num_done} of {num_trials}"
             self._print(
-                f"{self._num_done} of {num_trials} candidates are done already, best {self._best:.4f}"
+                f"{done} trainings are done already"
+                if self._is_study
+                else f"{done} candidates are done already, best {self._best:.4f}"
             )
         if self._console.is_terminal:
             self._progress = Progress(
@@ -65,8 +68,7 @@ class Display(SearchObserver):
 
     def finished(self, trial: Trial) -> None:
         """One line for the candidate."""
-        # In a study the best of all trainings is no news: it is the luckiest seed.
-        is_candidate = trial.status == "completed" and trial.seed is None
+        is_candidate = trial.status == "completed" and not self._is_study
         is_best = is_candidate and trial.reward is not None and trial.reward > self._best
         self._count(trial)
         width = len(str(self._num_trials))
@@ -124,9 +126,9 @@ class Display(SearchObserver):
         if self._progress is None:
             return
         parts = [f"running {self._num_running}"]
-        if self._best > -float("inf"):
+        if self._best > -float("inf") and not self._is_study:
             parts.append(f"best {self._best:.4f}")
-        if self._num_done:
+        if self._num_done and not self._is_study:
             parts.append(f"mean {self._reward_sum / self._num_done:.4f}")
         done_now = self._num_done - self._done_before
         if done_now:

@@ -141,9 +141,7 @@ def check_continues(run: Run, wanted: StudyConfig) -> None:
         ("--seeds", study.num_seeds, wanted.num_seeds),
     ):
         if new < old:
-            raise ConfigError(
-                f"{option}: a study can grow but not shrink: it was begun with {old}, got {new}"
-            )
+            raise ConfigError(f"{option}: a study can grow but not shrink: it has {old}, got {new}")
     for side, config in wanted.configs.items():
         try:
             check_resumable(run_config(study.config(side)), config)

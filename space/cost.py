@@ -42,6 +42,7 @@ def backbone_cost(
     resample_alpha: float = 0.5,
     endpoints_num_filters: int = 256,
     block_repeats: int = 1,
+    stem_filters: int | None = None,
 ) -> Cost:
     """Cost of a backbone up to its features of levels 3..7.
 
@@ -53,6 +54,8 @@ def backbone_cost(
             networks and ResNets have no such middle.
         endpoints_num_filters: channels of every output feature.
         block_repeats: how many blocks are chained for each block of the spec; must be 1 for a ResNet.
+        stem_filters: of the first convolution; None for what the released code has, 64 however narrow the
+            rest, and 8 scaled in MBConv networks. Must be None for a ResNet.
 
     Raises:
         SpecError: an argument is out of range, or a width comes out as zero.
@@ -65,6 +68,8 @@ def backbone_cost(
         for name, value in (("filter_size_scale", filter_size_scale), ("block_repeats", block_repeats)):
             if value != 1:
                 raise SpecError(f"{name}: the widths and depths of {spec.name} are fixed, got {value}")
+        if stem_filters is not None:
+            raise SpecError(f"stem_filters: the widths of {spec.name} are fixed, got {stem_filters}")
         count_resnet(tally, spec)
         count_pyramid(tally, endpoints_num_filters)
     else:
@@ -75,6 +80,7 @@ def backbone_cost(
             resample_alpha=resample_alpha,
             endpoints_num_filters=endpoints_num_filters,
             block_repeats=block_repeats,
+            stem_filters=stem_filters,
         )
     return _cost(tally)
 
@@ -92,6 +98,7 @@ def detector_cost(
     resample_alpha: float = 0.5,
     endpoints_num_filters: int = 256,
     block_repeats: int = 1,
+    stem_filters: int | None = None,
 ) -> Cost:
     """Cost of a backbone and a RetinaNet head on it.
 
@@ -108,6 +115,7 @@ def detector_cost(
         resample_alpha: see there.
         endpoints_num_filters: see there.
         block_repeats: see there.
+        stem_filters: see there.
 
     Raises:
         SpecError: an argument is out of range, or a width comes out as zero.
@@ -121,6 +129,7 @@ def detector_cost(
         resample_alpha=resample_alpha,
         endpoints_num_filters=endpoints_num_filters,
         block_repeats=block_repeats,
+        stem_filters=stem_filters,
     )
     tally = _tally(spec, input_size)
     count_head(

@@ -26,9 +26,15 @@ def count_scale_permuted(
     resample_alpha: float,
     endpoints_num_filters: int,
     block_repeats: int,
+    stem_filters: int | None,
 ) -> None:
     """Count a scale-permuted backbone; the arguments are those of `spinesearch.space.cost.backbone_cost`."""
-    widths = network_widths(spec, filter_size_scale=filter_size_scale, resample_alpha=resample_alpha)
+    widths = network_widths(
+        spec,
+        filter_size_scale=filter_size_scale,
+        resample_alpha=resample_alpha,
+        stem_filters=stem_filters,
+    )
     plan = plan_for_size(spec, widths.channels, *tally.image_size)
     _count_stem(tally, spec, widths, plan, block_repeats)
     _count_permuted(tally, spec, widths, plan, block_repeats)

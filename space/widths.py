@@ -39,7 +39,9 @@ class Widths(NamedTuple):
     resample: tuple[int, ...]
 
 
-def network_widths(spec: ArchSpec, *, filter_size_scale: float, resample_alpha: float) -> Widths:
+def network_widths(
+    spec: ArchSpec, *, filter_size_scale: float, resample_alpha: float, stem_filters: int | None = None
+) -> Widths:
     """Widths of a spec's network.
 
     Args:
@@ -47,10 +49,14 @@ def network_widths(spec: ArchSpec, *, filter_size_scale: float, resample_alpha: 
         filter_size_scale: factor on every block's filters, rounded down.
         resample_alpha: middle of a resampling as a fraction of the parent's filters, rounded down; MBConv
             blocks have no use for it.
+        stem_filters: of the first convolution; None for what the released code has, 64 however narrow the
+            rest, and 8 scaled in MBConv networks.
 
     Raises:
-        SpecError: a factor is not positive and finite, or leaves no filter.
+        SpecError: a factor is not positive and finite, or leaves no filter, or ``stem_filters`` is no count.
     """
+    if stem_filters is not None and (type(stem_filters) is not int or stem_filters < 1):
+        raise SpecError(f"stem_filters: must be a whole number of at least 1, got {stem_filters!r}")
     table = MBCONV_LEVEL_FILTERS if spec.is_mbconv else LEVEL_FILTERS
     blocks = spec.all_blocks
     levels = sorted({block.level for block in blocks})
@@ -60,9 +66,11 @@ def network_widths(spec: ArchSpec, *, filter_size_scale: float, resample_alpha: 
         block_out_channels(block.block_type, width) for block, width in zip(blocks, filters, strict=True)
     )
     if spec.is_mbconv:
-        return Widths(scaled(table[0], filter_size_scale, "filter_size_scale"), filters, channels, ())
+        stem = stem_filters or scaled(table[0], filter_size_scale, "filter_size_scale")
+        return Widths(stem, filters, channels, ())
     middles = {width: scaled(width, resample_alpha, "resample_alpha") for width in by_level.values()}
-    return Widths(STEM_CONV_FILTERS, filters, channels, tuple(middles[width] for width in filters))
+    stem = stem_filters or STEM_CONV_FILTERS
+    return Widths(stem, filters, channels, tuple(middles[width] for width in filters))
 
 
 def block_out_channels(block_type: str, filters: int) -> int:

@@ -115,9 +115,18 @@ def test_widths_follow_the_level_table() -> None:
     # Truncated: 64 * 0.65 = 41.6, 128 * 1.3 = 166.4.
     assert [small.block_channels[i] for i in (0, 3, 4, 5)] == [4 * 41, 166, 4 * 83, 4 * 166]
     assert [wide.block_channels[i] for i in (0, 3, 4, 5)] == [4 * 83, 332, 4 * 166, 4 * 332]
-    assert small.stem_conv.conv.out_channels == 64
+    assert small.stem_conv.conv.out_channels == 64  # never scaled
     assert full.resamples[2][0].squeeze.conv.out_channels == 32  # block 4 reads block 2, of width 64
     assert full.resamples[2][1].squeeze.conv.out_channels == 128  # and block 3, a residual of 256
+
+
+def test_the_stem_has_the_width_asked_for() -> None:
+    with torch.device("meta"):
+        backbone = build_backbone("spinenet49", filter_size_scale=0.25, stem_filters=12)
+        mobile = build_backbone("spinenet_mobile49", stem_filters=12)
+        scaled = build_backbone("spinenet_mobile49", filter_size_scale=1.5)
+    assert [network.stem_conv.conv.out_channels for network in (backbone, mobile, scaled)] == [12, 12, 12]
+    assert backbone.block_channels == build_backbone("spinenet49", filter_size_scale=0.25).block_channels
 
 
 def test_only_the_first_stem_block_of_spinenet_projects() -> None:
@@ -246,6 +255,7 @@ def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         ({"resample_alpha": 0.001}, r"resample_alpha: 0.001 leaves none of 64 filters"),
         ({"block_repeats": 0}, r"block_repeats must be a whole number of at least 1, got 0"),
         ({"endpoints_num_filters": 0}, r"endpoints_num_filters must be a whole number of at least 1, got 0"),
+        ({"stem_filters": 0}, r"stem_filters: must be a whole number of at least 1, got 0"),
         ({"activation": "gelu"}, r"activation: expected one of relu, swish"),
         ({"stochastic_depth_rate": 1.0}, r"below 1, got 1.0"),
     ],

@@ -34,7 +34,8 @@ def test_a_detector_comes_back_equal_and_ready_to_use(saved):
     ("spec", "kwargs"),
     [
         (SPINENET_49, {**NARROW, "compat": "v2", "activation": "swish", "bn_eps": 1e-5, "block_repeats": 2}),
-        (SPINENET_MOBILE_49, {"filter_size_scale": 0.6, "endpoints_num_filters": 8}),
+        (SPINENET_49, {**NARROW, "stem_filters": 5}),
+        (SPINENET_MOBILE_49, {"filter_size_scale": 0.6, "endpoints_num_filters": 8, "stem_filters": 3}),
         (ResNetSpec(depth=50), {"endpoints_num_filters": 8, "stochastic_depth_rate": 0.2}),
     ],
 )

@@ -104,3 +104,10 @@ def test_mbconv_widths_are_refused_exactly_where_a_network_cannot_be_built(scale
         ValueError, match=r"^proxy_task.filter_size_scale: the stem's first convolution .* 0.125$"
     ):
         check_settings(settings, levels, is_mbconv=True)
+
+
+def test_a_stem_of_a_given_width_is_not_scaled() -> None:
+    levels = {block.level for block in SPINENET_MOBILE_49.all_blocks}
+    settings = replace(SETTINGS, filter_size_scale=0.1, stem_filters=8)
+    check_settings(settings, levels, is_mbconv=True)
+    build_detector(SPINENET_MOBILE_49, settings, num_classes=2)

@@ -38,6 +38,8 @@ def test_the_paper_is_the_paper() -> None:
         ("image_size", 100),
         ("image_size", 128.0),
         ("filter_size_scale", 0),
+        ("stem_filters", 0),
+        ("stem_filters", 8.0),
         ("endpoints_num_filters", True),
         ("activation", "gelu"),
         ("stochastic_depth_rate", 1.0),

@@ -10,13 +10,19 @@ from fake_study import carry_out, made, plan
 from PIL import Image
 from rich.console import Console
 
-from spinesearch.results.correlation import correlation_report, correlation_table, side_labels
+from spinesearch.results.correlation import (
+    correlation_notes,
+    correlation_report,
+    correlation_table,
+    side_labels,
+)
 from spinesearch.results.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.run import Run
 from spinesearch.results.statistics import kendall_tau, spearman_rho, variance_components
-from spinesearch.results.study import Study
+from spinesearch.results.study import LESS_IS_BETTER, Study
 from spinesearch.results.study_report import arch_table, write_report
 from spinesearch.results.variance import variance_notes, variance_report, variance_table, verdict
+from spinesearch.search.config import REWARD_METRICS
 
 # Shrout and Fleiss 1979, table 2, over 100: ICC(1) is 0.17 and ICC(3,1) 0.71.
 TABLE = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
@@ -71,7 +77,7 @@ def test_failed_trainings_are_left_out_and_counted():
     [
         (
             APS,
-            r"17 % of the variance of ap comes from the architecture \(95 % interval 0 to 49 %\),",
+            r"17 % of the variance of ap comes from the architecture \(95 % interval 0 to 72 %\),",
         ),
         (APS, r"The mean of 46 seeds per candidate would reach 90 %\."),
         (
@@ -109,6 +115,31 @@ def test_the_numbers_of_a_correlation_study():
     assert [report.rates[side].per_hour for side in "ab"] == [1800.0, 360.0]
 
 
+def test_of_losses_less_is_better():
+    """Architectures with more AP have less loss on either side: that is agreement, and is shown as such."""
+    rows = [[{"ap": i / 10, "loss": 3.0 - i, "held_out_loss": 9.0 - i * i}] for i in range(5)]
+    report = correlation_report(made("correlate", {"a": rows, "b": rows}))
+    assert [(row.metric_a, row.metric_b, row.tau.value, row.rho.value) for row in report.rows] == [
+        ("ap", "ap", 1.0, 1.0),
+        ("-loss", "-loss", 1.0, 1.0),
+        ("-held_out_loss", "-held_out_loss", 1.0, 1.0),
+        ("-loss", "ap", 1.0, 1.0),
+        ("-held_out_loss", "ap", 1.0, 1.0),
+    ]
+    assert correlation_notes(report)[-1].startswith("a minus before a loss: less of it is better")
+    notes = variance_notes(variance_report(variance_study(APS)))
+    assert "of loss less is better; the shares mean the same" in notes
+    assert not set(LESS_IS_BETTER) & set(REWARD_METRICS)
+
+
+def test_a_side_on_which_everything_failed_correlates_with_nothing(tmp_path):
+    study = made("correlate", {"a": [[{"ap": 0.1}], [{"ap": 0.2}], [{"ap": 0.3}]], "b": 3 * [[None]]})
+    report = correlation_report(study)
+    assert (report.rows, report.best_rank, report.num_failed) == ((), None, 3)
+    assert [path.name for path in write_report(study, tmp_path)] == ["correlate.json"]
+    assert correlation_notes(report)[-2].startswith("nothing can be said yet")
+
+
 def test_an_architecture_that_failed_on_one_side_is_in_neither():
     rows = {
         "a": [[{"ap": ap}] for ap in (0.1, 0.2, 0.3, 0.4)],
@@ -118,6 +149,7 @@ def test_an_architecture_that_failed_on_one_side_is_in_neither():
     assert report.rows[0].num_archs == 3
     assert report.rows[0].tau.value == pytest.approx(1 / 3)
     assert report.num_failed == 1
+    assert "with fewer than 8 architectures the intervals are too narrow" in correlation_notes(report)
 
 
 def test_side_labels_are_the_settings_that_differ():
@@ -148,7 +180,8 @@ def test_reports_fit_80_columns(kind: str, scale: float, tmp_path):
     lines = printed(table, arch_table(study, top=4))
     assert max(map(len, lines)) <= 80
     assert not any("…" in line for line in lines)
-    assert sum(line.startswith(tuple(f"{name} " for name in names)) for line in lines) >= len(names)
+    shown = [line.split()[0].removeprefix("-") for line in lines if line.strip()]
+    assert set(names) <= set(shown)
 
 
 def test_the_best_architectures_are_ranked_by_the_last_side():

@@ -18,6 +18,7 @@ def settings(tiny: list[str]) -> list[str]:
 def test_the_table_of_a_real_candidate(settings, capsys):
     assert main(["bench", "proxy", *settings, "--steps", "3"]) == 0
     out = capsys.readouterr().out
+    assert "training for 10 steps to warm up and 3 to measure\n" in out
     lines = out[out.index("a step of 4 images: 3 steps on cpu") :].splitlines()
     assert max(map(len, lines)) <= 80, out
     phases = [line.split()[0] for line in lines if line.rstrip().endswith("%") and "to" in line.split()]

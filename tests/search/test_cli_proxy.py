@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_checks import fails
-from cli_process import CLI, start, wait_for_results
+from cli_process import start, wait_for_results
 
 from spinesearch.results.ledger import LEDGER_NAME
 from spinesearch.results.run import load_run
@@ -57,7 +57,7 @@ def test_variance_show_resume_and_growth(serial_study, tmp_path: Path, capsys):
     capsys.readouterr()
 
     assert main([*command, "--archs", "3", "--seeds", "2"]) == 0
-    assert "4 of 6 candidates are done already" in capsys.readouterr().out
+    assert "4 of 6 trainings are done already\n" in capsys.readouterr().out
     assert (run_dir / LEDGER_NAME).read_bytes().startswith(before)
     assert main(["show", str(run_dir), "--top", "2"]) == 0
     out = capsys.readouterr().out
@@ -113,20 +113,20 @@ def test_correlate_and_what_it_takes_over(serial_study, tmp_path: Path, capsys):
 def test_ray_workers_and_this_process_agree(cluster, settings, tmp_path: Path):
     """To the last bit, on two sides with different settings."""
     command = ["proxy", "correlate", *settings, "--archs", "3", "b.proxy_task.num_steps=3"]
-    for name, overrides in (("serial", ["search.engine=serial"]), ("ray", ["search.num_workers=2"])):
+    for name, overrides in (("serial", ["search.engine=serial"]), ("ray", ["search.num_workers=1"])):
         assert main([*command, *overrides, f"name={name}"]) == 0
     assert told(tmp_path / "runs" / "serial") == told(tmp_path / "runs" / "ray")
 
 
-def test_killed_and_interrupted_the_study_ends_as_an_undisturbed_one(settings, tmp_path: Path):
-    """The real command line: SIGKILL in one process, Ctrl-C on a Ray of its own, then `resume`."""
-    command = ["proxy", "variance", *settings, "--archs", "3", "--seeds", "2", "search.num_workers=1"]
+def test_killed_and_interrupted_the_study_ends_as_an_undisturbed_one(serial_study, tmp_path: Path, capsys):
+    """The real command line as a process of its own: SIGKILL, then Ctrl-C, then `resume`."""
+    command = ["proxy", "variance", *serial_study, "--archs", "3", "--seeds", "2", "name=run"]
     run_dir = tmp_path / "runs" / "run"
-    process = start([*command, "search.engine=serial", "name=run"])
+    process = start(command)
     first = wait_for_results(process, run_dir, 1)
     process.kill()
     process.communicate(timeout=60)
-    process = start([*command, "name=run"])
+    process = start(command)
     second = wait_for_results(process, run_dir, len(first) + 1)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
@@ -134,11 +134,9 @@ def test_killed_and_interrupted_the_study_ends_as_an_undisturbed_one(settings, t
     assert f"stopped; nothing finished is lost. Go on with:\n  spinesearch resume {run_dir}" in output
     assert "Traceback" not in output
     assert second[: len(first)] == first
-    resume = [*CLI, "resume", str(run_dir), "search.engine=serial"]
-    last = subprocess.run(resume, capture_output=True, text=True, timeout=200)
-    assert last.returncode == 0, last.stderr
-    assert "6 of 6 trainings done" in last.stdout
-    assert main([*command, "search.engine=serial", "name=whole"]) == 0
+    assert main(["resume", str(run_dir)]) == 0
+    assert "6 of 6 trainings done" in capsys.readouterr().out
+    assert main([*command[:-1], "name=whole"]) == 0
     assert told(run_dir) == told(tmp_path / "runs" / "whole")
 
 
@@ -151,6 +149,12 @@ def test_failed_trainings_are_told(serial_study, tmp_path: Path, capsys):
     assert "No verdict yet" in captured.out
     assert "no training completed; the reasons are above" in captured.err
     assert main(["show", str(tmp_path / "runs" / "run")]) == 0
+
+    broken_b = [f"b.{text}" for text in broken]
+    assert main(["proxy", "correlate", *serial_study, "--archs", "3", "name=b", *broken_b]) == 1
+    captured = capsys.readouterr()
+    assert "nothing can be said yet: it takes three architectures that completed on both" in captured.out
+    assert "no training of side b completed; the reasons are above" in captured.err
 
 
 def test_bad_words(serial_study, tmp_path: Path, capsys):

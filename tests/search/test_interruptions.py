@@ -1,15 +1,15 @@
-"""The real command line on a real Ray, stopped by Ctrl-C and by SIGKILL, and continued."""
+"""The real command line, stopped by SIGKILL, by Ctrl-C and by SIGTERM, and continued."""
 
 import json
 import os
 import signal
-import subprocess
 from pathlib import Path
 
-from cli_process import CLI, start, wait_for_results
+from cli_process import start, wait_for_results
 
 from spinesearch.results.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.run import Run, load_run
+from spinesearch.search.cli import main
 
 
 def told(run: Run) -> str:
@@ -20,42 +20,35 @@ def told(run: Run) -> str:
 
 
 def test_killed_and_interrupted_the_search_ends_as_an_undisturbed_one(tiny, tmp_path: Path):
+    """SIGKILL and Ctrl-C on a Ray of its own, then SIGTERM in one process."""
     command = ["search", *tiny, "search.num_workers=2", "search.num_trials=8", "name=run"]
     run_dir = tmp_path / "runs" / "run"
     finished: list[dict[str, object]] = []
-    for number, count in enumerate((1, 3, 5)):
-        process = start(command)
-        found = wait_for_results(process, run_dir, count)
+    for stop, count, words in (
+        (signal.SIGKILL, 1, []),
+        (signal.SIGINT, 2, []),
+        (signal.SIGTERM, 4, ["search.engine=serial"]),  # what clusters send before they take a machine
+    ):
+        process = start([*command, *words])
+        found = wait_for_results(process, run_dir, max(count, len(finished) + 1))
         assert found[: len(finished)] == finished
         finished = found
-        if number == 1:
-            os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches Ray's processes too
-            output, _ = process.communicate(timeout=60)
+        if stop == signal.SIGINT:
+            os.killpg(process.pid, stop)  # a terminal's Ctrl-C reaches Ray's processes too
+        else:
+            process.send_signal(stop)
+        output, _ = process.communicate(timeout=60)
+        if stop != signal.SIGKILL:
             assert process.returncode == 130, output
             assert f"stopped; nothing finished is lost. Go on with:\n  spinesearch resume {run_dir}" in output
             assert "Traceback" not in output
-        elif number == 2:
-            process.terminate()  # what clusters send before they take a machine
-            output, _ = process.communicate(timeout=60)
-            assert process.returncode == 130, output
             assert "SIGTERM" not in output
-        else:
-            process.kill()
-            process.communicate(timeout=60)
-    last = subprocess.run([*CLI, "resume", str(run_dir)], capture_output=True, text=True, timeout=200)
-    assert last.returncode == 0, last.stderr
+    assert main(["resume", str(run_dir), "search.engine=serial"]) == 0
     run, torn = load_run(run_dir)
     assert not torn
     assert run.num_done == 8
-    results = [
-        dict(event) for event in read_ledger(run_dir / LEDGER_NAME).events if event["event"] == "result"
-    ]
+    events = read_ledger(run_dir / LEDGER_NAME).events
+    results = [dict(event) for event in events if event["event"] == "result"]
     assert results[: len(finished)] == finished
-    whole = subprocess.run(
-        [*CLI, *command[:-1], "name=whole", "search.engine=serial"],
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert whole.returncode == 0, whole.stderr
+    assert main([*command, "search.engine=serial", "name=whole"]) == 0
     assert told(load_run(tmp_path / "runs" / "whole")[0]) == told(run)

@@ -1,5 +1,6 @@
 """The command line as a process of its own, to be killed."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -7,13 +8,13 @@ from pathlib import Path
 
 from spinesearch.results.ledger import LEDGER_NAME, read_ledger
 
-CLI = [sys.executable, "-m", "spinesearch.search.cli"]
-
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
+    # A shell ignores Ctrl-C in what it runs in the background, tests too, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A group of its own, so that Ctrl-C can be sent to all of it, as a terminal does.
     return subprocess.Popen(
-        [*CLI, *arguments],
+        [sys.executable, "-m", "spinesearch.search.cli", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -31,4 +32,5 @@ def wait_for_results(process: subprocess.Popen[str], run_dir: Path, count: int) 
             if len(found) >= count:
                 return found
         time.sleep(0.05)
-    raise AssertionError("no result in time")
+    process.kill()  # left alone it would take time and memory from the tests that follow
+    raise AssertionError(f"no result in time: {process.communicate()[0]}")

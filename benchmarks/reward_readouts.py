@@ -1,0 +1,184 @@
+"""What a reward can be read from: the weights, the statistics of batch normalisation, the metric.
+
+python benchmarks/reward_readouts.py OUT.jsonl NUM_ARCHS NUM_SEEDS [key=value ...]
+
+Trains architectures x seeds as `spinesearch proxy variance` does, reads each training in every way, and
+prints the intraclass correlation of each reading: they differ in nothing but the reading. A line per training
+goes to OUT.jsonl; those that are there already are not trained again. Settings are those of
+`spinesearch search`; ``proxy_task.bn_momentum`` changes the running statistics and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from spinesearch.proxy_task.augment import normalize
+from spinesearch.proxy_task.batches import load_batch, shuffled_batches
+from spinesearch.proxy_task.data import open_data
+from spinesearch.proxy_task.evaluate import coco_metrics, evaluation_case
+from spinesearch.proxy_task.evaluators import pycocotools_evaluation
+from spinesearch.proxy_task.losses import detection_loss
+from spinesearch.proxy_task.matching import BACKGROUND, make_targets
+from spinesearch.proxy_task.task import ProxyTask, build_detector
+from spinesearch.proxy_task.train import predict, recalibrate_batch_norm, train
+from spinesearch.results.statistics import same_seed_icc, variance_components
+from spinesearch.search.config import compose, run_config
+from spinesearch.search.study import sample_architectures
+from spinesearch.space import ArchSpec
+
+AVERAGES = (0.9, 0.97)  # decays of averaged weights: over about the last 10 and 33 steps
+RECALIBRATION_BATCHES = 8
+WIDE_THRESHOLDS = np.linspace(0.2, 0.95, 16)  # COCO's and six below
+
+
+class Averages:
+    """Exponential moving averages of a model's parameters, warmed up as TensorFlow's are."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.parameters = [p.detach() for p in model.parameters()]
+        self.by_decay = {decay: [p.clone() for p in self.parameters] for decay in AVERAGES}
+
+    def update(self, step: int, loss: float) -> None:
+        """Take in the weights after a step."""
+        del loss
+        for decay, averaged in self.by_decay.items():
+            torch._foreach_lerp_(averaged, self.parameters, 1 - min(decay, (1 + step) / (10 + step)))
+
+
+def readings(task: ProxyTask, spec: ArchSpec, seed: int) -> dict[str, dict[str, float]]:
+    """Every metric by name, for every way to take weights and statistics."""
+    torch.manual_seed(seed)
+    model = build_detector(spec, task.settings, num_classes=task.data.num_classes)
+    averages = Averages(model)
+    index, size = task.data.train_index, task.settings.batch_size
+    generators = [torch.Generator().manual_seed(3 * seed + i) for i in range(3)]
+
+    def batches(count: int, generator: torch.Generator) -> Any:
+        order = shuffled_batches(index, batch_size=size, num_batches=count, generator=generator)
+        return (load_batch(task.data, rows, task.device) for rows in order)
+
+    train(
+        model,
+        batches(task.num_steps, generators[0]),
+        task._anchors,
+        task.settings,
+        num_steps=task.num_steps,
+        generator=generators[1],
+        on_step=averages.update,
+    )
+    found = {"final weights, running statistics": metrics(task, model)}
+    recalibration = list(batches(RECALIBRATION_BATCHES, generators[2]))
+    final = [p.clone() for p in averages.parameters]
+    for name, weights in {
+        "final weights": final,
+        **{f"average {d}": w for d, w in averages.by_decay.items()},
+    }.items():
+        _assign(model, weights)
+        recalibrate_batch_norm(model, recalibration, task.settings)
+        found[f"{name}, statistics anew"] = metrics(task, model)
+    return found
+
+
+def metrics(task: ProxyTask, model: nn.Module) -> dict[str, float]:
+    """AP in several forms, and the loss, on the held-out images."""
+    index = task.data.held_out_index
+    parts = np.split(index, range(task.settings.batch_size, len(index), task.settings.batch_size))
+    detections = [task._detect(model, part) for part in parts]
+    boxes, scores, labels = (torch.cat(arrays).numpy() for arrays in zip(*detections, strict=True))
+    found = task.data.dataset, index, boxes, scores, labels
+    coco = coco_metrics(*found)
+    assert coco.ap is not None
+    loss = held_out_loss(task, model, parts)
+    return {
+        "ap": coco.ap,
+        "ap50": coco.ap50 or 0.0,
+        "ap75": coco.ap75 or 0.0,
+        "ar100": coco.ar100 or 0.0,
+        "ap over IoU .20-.95": pycocotools_evaluation(evaluation_case(*found), WIDE_THRESHOLDS).stats[0],
+        "held-out loss": loss,
+        "ap - loss / 10": coco.ap - loss / 10,
+    }
+
+
+@torch.inference_mode()
+def held_out_loss(task: ProxyTask, model: nn.Module, parts: list[Any]) -> float:
+    """The training loss per matched anchor on the held-out images."""
+    total = weight = 0.0
+    for part in parts:
+        batch = normalize(load_batch(task.data, part, task.device))
+        classes, codes = make_targets(task._anchors, batch.boxes, batch.labels)
+        num_positives = float((classes != BACKGROUND).sum()) + 1.0
+        logits, deltas = predict(model, batch.images, task.settings)
+        total += float(detection_loss(logits, deltas, classes, codes)) * num_positives
+        weight += num_positives
+    return total / weight
+
+
+def report(records: list[dict[str, Any]]) -> Table:
+    """Every reading's variance components over the trainings done."""
+    table = Table("reading", "metric", "mean", "sd within", "sd between", "ICC", "95 % interval", "one seed")
+    archs, seeds = ({record[key] for record in records} for key in ("arch", "seed"))
+    for reading, names in records[0]["readings"].items():
+        for metric in names:
+            scores = np.full((len(archs), len(seeds)), np.nan)
+            for record in records:
+                scores[record["arch"], record["seed"]] = record["readings"][reading][metric]
+            parts = variance_components([row[np.isfinite(row)].tolist() for row in scores])
+            if parts is None or parts.icc is None or parts.interval is None:
+                continue
+            same = same_seed_icc(scores)
+            figures = (parts.mean, parts.within**0.5, parts.between**0.5, parts.icc)
+            interval = f"{parts.interval.low:.2f} to {parts.interval.high:.2f}"
+            row = [*(f"{value:.3f}" for value in figures), interval, "" if same is None else f"{same:.3f}"]
+            table.add_row(reading, metric, *row)
+    return table
+
+
+def main() -> None:
+    """Train what is missing, then print the table."""
+    out, num_archs, num_seeds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    config = run_config(compose(sys.argv[4:]))
+    print(
+        f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {sys.argv[2:]}", flush=True
+    )
+    torch.set_num_threads(config.proxy_task.num_threads)
+    task = ProxyTask(config.proxy_task, open_data(config.data, image_size=config.proxy_task.image_size))
+    space = config.space.build()
+    archs = [
+        space.decode(tokens)
+        for tokens, _ in sample_architectures(space, num_archs=num_archs, seed=config.seed)
+    ]
+    records = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    done = {(record["arch"], record["seed"]) for record in records}
+    for seed in range(num_seeds):
+        for number, spec in enumerate(archs):
+            if (number, seed) in done:
+                continue
+            start = time.perf_counter()
+            found = readings(task, spec, seed)
+            records.append({"arch": number, "seed": seed, "readings": found})
+            with out.open("a") as file:
+                file.write(json.dumps(records[-1]) + "\n")
+            print(f"architecture {number}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
+    Console(width=140).print(report(records))
+
+
+def _assign(model: nn.Module, weights: list[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, weight in zip(model.parameters(), weights, strict=True):
+            parameter.copy_(weight)
+
+
+if __name__ == "__main__":
+    main()
