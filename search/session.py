@@ -21,6 +21,7 @@ from spinesearch.search.checkpoint import Checkpoints
 from spinesearch.search.config import ConfigError, RunConfig, check_resumable, run_config
 from spinesearch.search.display import Display
 from spinesearch.search.engine import open_run_data, open_scorer
+from spinesearch.search.environment import code_version
 from spinesearch.search.loop import SearchPlan, run_search
 from spinesearch.search.mirror_observer import MirrorObserver, send_rest
 from spinesearch.search.observer import Observers, SearchObserver
@@ -141,6 +142,7 @@ def run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
     return {
         "event": "run",
         "version": __version__,
+        "sources": code_version().sources,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "host": platform.node(),

@@ -24,6 +24,9 @@ from spinesearch.search.session import check_same_data, data_record, run_event
 from spinesearch.search.study import Known, run_study, sample_architectures
 from spinesearch.search.study_config import StudyConfig, check_continues
 
+# Settings of the proxy task under which a candidate scores the same, up to the last bits.
+_NOT_DECIDING = ("device", "evaluator", "cuda_graph")
+
 
 def carry_out_study(
     wanted: StudyConfig, run_dir: Path, console: Console, *, command: str, reuse: Sequence[Path] = ()
@@ -159,9 +162,12 @@ def _conditions(run: Run, side: str) -> dict[str, Any]:
     if run.study is not None:
         config, data = Study(run).config(side), Study(run).data(side)
     conditions = {
-        f"proxy_task.{key}": value for key, value in config["proxy_task"].items() if key != "device"
+        f"proxy_task.{key}": value for key, value in config["proxy_task"].items() if key not in _NOT_DECIDING
     }
-    versions = {key: sorted({session[key] for session in run.sessions}) for key in ("version", "torch")}
+    versions = {
+        key: sorted({session.get(key, "unknown") for session in run.sessions})
+        for key in ("version", "sources", "torch")
+    }
     return {**conditions, "data key": data["key"], **versions}
 
 
