@@ -144,11 +144,11 @@ class ReinforceController:
     def _masks(self, rollouts: Sequence[Rollout]) -> Tensor:
         """Allowed choices at every decision of every candidate: bool [N, T, C]."""
         num_choices = self._space.num_choices
-        masks = torch.zeros(len(rollouts), len(num_choices), max(num_choices), dtype=torch.bool)
+        masks = np.zeros((len(rollouts), len(num_choices), max(num_choices)), dtype=np.bool_)
         for n, rollout in enumerate(rollouts):
             for t, count in enumerate(num_choices):
-                masks[n, t, :count] = torch.tensor(self._space.choice_mask(rollout.tokens[:t]))
-        return masks
+                masks[n, t, :count] = self._space.choice_mask(rollout.tokens[:t])
+        return torch.from_numpy(masks)
 
 
 @contextmanager

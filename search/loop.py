@@ -26,7 +26,7 @@ from spinesearch.search.failed_share import check_failed_share
 from spinesearch.search.observer import SearchObserver
 from spinesearch.search.reward import ended_event
 from spinesearch.search.scorer import LostAttempt, Outcome, Scorer, job_of
-from spinesearch.space import SearchSpace
+from spinesearch.space import ArchSpec, SearchSpace
 
 _TICK_S = 0.5  # how often observers hear that time passes
 
@@ -128,6 +128,7 @@ class _Search:
         self._clock = clock
         self._first_of: dict[str, Trial] = {}  # the first trial of each network
         self._duplicates: dict[int, list[Trial]] = {}  # trials that wait for the result of another
+        self._specs: dict[int, ArchSpec] = {}  # of trials proposed and not handed out yet
         self._num_checked = 0  # trials looked at for what is to be done about them
         self._num_updates = 0  # updates the controller has seen
 
@@ -163,6 +164,7 @@ class _Search:
                     )
                 continue
             if number < plan.num_trials:
+                spec = self._specs[number] = self._space.decode(suggestion.tokens)
                 events.append(
                     {
                         "event": "propose",
@@ -170,7 +172,7 @@ class _Search:
                         "generation": generation,
                         "tokens": list(suggestion.tokens),
                         "log_prob": suggestion.log_prob,
-                        "arch_id": self._space.decode(suggestion.tokens).arch_id,
+                        "arch_id": spec.arch_id,
                     }
                 )
         self._record(events)
@@ -220,10 +222,11 @@ class _Search:
         """See to every trial up to ``end``: submit it, or answer it from the trial it duplicates."""
         for trial in self._run.trials[self._num_checked : end]:
             original = self._first_of.setdefault(trial.arch_id, trial)
+            spec = self._specs.pop(trial.trial, None)
             if trial.is_done:
                 continue
             if original is trial:
-                spec = self._space.decode(trial.tokens)
+                spec = spec or self._space.decode(trial.tokens)
                 self._scorer.submit(job_of(trial, spec, self._plan.seed))
             elif original.is_done:
                 self._record_results([_duplicate_event(trial, original)])
