@@ -74,7 +74,8 @@ def wait_for_search(called: Any) -> None:
 
 
 # Once both steps of srun are noted: a search is not over before its cluster is up.
-COMPLETES = """until [[ $(grep -ac '^srun' "$CALLS") == $((SLURM_JOB_NUM_NODES > 1 ? 2 : 1)) ]]; do sleep 0.05; done
+COMPLETES = """steps=$((SLURM_JOB_NUM_NODES > 1 ? 2 : 1))
+until [[ $(grep -ac '^srun' "$CALLS") == "$steps" ]]; do sleep 0.05; done
 """
 ENDS_AT_SIGTERM = "trap 'exit 130' TERM\nwhile :; do sleep 0.05; done\n"
 
