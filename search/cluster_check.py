@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -122,12 +123,19 @@ class _Probe:
 
 @dataclass(kw_only=True, slots=True)
 class _Check:
-    """One node's check while it runs: the answers still to come, in order."""
+    """One node's check while it runs.
+
+    Attributes:
+        report: what is known so far.
+        stages: what is still to be asked, in order, by name; the first has been asked.
+        answer: a reference to the answer to the first.
+        deadline: by the monotonic clock, of the first answer of all.
+    """
 
     report: NodeReport
-    actor: Any
-    stages: list[tuple[str, Any]]
-    deadline: float = field(default=0.0)
+    stages: list[tuple[str, Callable[[], Any]]]
+    answer: Any
+    deadline: float
 
 
 def check_nodes(
@@ -157,7 +165,7 @@ def check_nodes(
     with _probes() as start:
         running = {i: start(node, open_score, resources, seed, patience_s) for i, node in enumerate(alive)}
         while running:
-            ray.wait([check.stages[0][1] for check in running.values()], timeout=_POLL_S)
+            ray.wait([check.answer for check in running.values()], timeout=_POLL_S)
             for i, check in list(running.items()):
                 _advance(check, here, patience_s)
                 if not check.stages:
@@ -186,13 +194,14 @@ def _probes() -> Iterator[Callable[..., _Check]]:
         }
         actor: Any = ray.remote(_Probe).options(**options).remote()
         actors.append(actor)
-        stages = [("facts", actor.facts.remote())]
+        stages: list[tuple[str, Callable[[], Any]]] = [("facts", actor.facts.remote)]
         if fits:
-            stages += [("open", actor.open.remote(open_score)), ("rate", actor.rate.remote(seed))]
+            stages.append(("open", functools.partial(actor.open.remote, open_score)))
+            stages.append(("rate", functools.partial(actor.rate.remote, seed)))
         return _Check(
             report=_first_report(node, fits),
-            actor=actor,
             stages=stages,
+            answer=actor.facts.remote(),
             deadline=time.monotonic() + patience_s,
         )
 
@@ -215,20 +224,18 @@ def _first_report(node: Mapping[str, Any], num_workers: int) -> NodeReport:
 
 
 def _advance(check: _Check, here: CodeVersion, patience_s: float) -> None:
-    """Take the answers that have come; at the first that ends the check, drop the rest."""
+    """Take the answer that has come and ask the next question, until one ends the check."""
     while check.stages:
-        stage, reference = check.stages[0]
-        ready, _ = ray.wait([reference], timeout=0)
+        stage, _ = check.stages[0]
+        ready, _ = ray.wait([check.answer], timeout=0)
         if not ready:
             if stage == "facts" and time.monotonic() > check.deadline:
-                _end(
-                    check, f"no place for a worker within {patience_s:g} s: busy, or its Ray does not answer"
-                )
+                _end(check, f"no place for a worker within {patience_s:g} s: busy, or it does not answer")
             return
         try:
-            answer = ray.get(reference)
+            answer = ray.get(check.answer)
         except RayError as error:
-            if stage == "open":
+            if stage == "open" and isinstance(error, RayTaskError):  # not where the process died
                 check.report = replace(check.report, sees_data=False)
             _end(check, _reason(error))
             return
@@ -241,6 +248,8 @@ def _advance(check: _Check, here: CodeVersion, patience_s: float) -> None:
             check.report = replace(check.report, sees_data=True)
         else:
             check.report = replace(check.report, images_per_s=answer)
+        if check.stages:
+            check.answer = check.stages[0][1]()
 
 
 def _end(check: _Check, problem: str) -> None:

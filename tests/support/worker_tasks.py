@@ -123,3 +123,13 @@ def open_dead() -> Score:
     """Its process does not live to open it."""
     os.kill(os.getpid(), 9)
     return fake_score
+
+
+def open_rated() -> Score:
+    """Tells a rate, of which the first is the lowest, as it is of real proxy tasks."""
+    rates = iter((1.0, 100.0))
+
+    def score(spec: ArchSpec, seed: int) -> dict[str, float]:
+        return {"images_per_s": next(rates)}
+
+    return score

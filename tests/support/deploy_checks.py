@@ -1,0 +1,19 @@
+"""What holds for the command in every file of deploy/."""
+
+from pathlib import Path
+
+import yaml
+
+from spinesearch.search.cli import main
+from spinesearch.search.config import RunConfig, run_config
+
+
+def parsed(arguments: list[str], capsys) -> RunConfig:
+    """The configuration of a `spinesearch search` command, by the command line itself."""
+    assert Path(arguments[0]).name == "spinesearch"
+    assert arguments[1] == "search"
+    assert main([*arguments[1:], "--cfg"]) == 0
+    config = run_config(yaml.safe_load(capsys.readouterr().out))
+    assert config.name is not None, "without a name, a restarted command would begin another run"
+    assert config.search.ray_address != "local"
+    return config
