@@ -204,7 +204,7 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
 _FREE_SETTINGS = frozenset(
-    {"name", "label", "runs_dir", "proxy_task.device", "proxy_task.evaluator"}
+    {"name", "label", "runs_dir", "proxy_task.device", "proxy_task.evaluator", "proxy_task.cuda_graph"}
     | {f"data.{key}" for key in ("train_images", "train_annotations", "cache_dir")}
     | {
         f"search.{key}"
