@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import gc
-import logging
-import weakref
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from recorded_graph import CallAgain, NotCapturable, Sessions
+from small_training import CPU, FEW, MIXED, NUM_STEPS, SETTINGS, Cells, assert_same, make_batches, run
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from spinesearch.models import layers, resample
 from spinesearch.models.detector import build_detector
 from spinesearch.proxy_task import train as train_module
-from spinesearch.proxy_task.anchors import make_anchors
 from spinesearch.proxy_task.augment import Batch
-from spinesearch.proxy_task.captured_step import CapturedStep, CaptureFailed, Capturing, padded_rows
+from spinesearch.proxy_task.captured_step import CapturedStep, CaptureFailed, padded_rows
 from spinesearch.proxy_task.divergence import TrainingDiverged
-from spinesearch.proxy_task.failures import OutOfMemory
 from spinesearch.proxy_task.optim import FlatOptimizer
-from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.proxy_task.train import GRAPH_PHASES, train
+from spinesearch.proxy_task.train import GRAPH_PHASES
 from spinesearch.space import SPINENET_49
 
-CPU = torch.device("cpu")
-NUM_STEPS = 9
-SETTINGS = ProxySettings(
-    num_steps=NUM_STEPS, optimizer="muon", lr=0.05, weight_decay=0.01, warmup_steps=3, scale_jitter=(0.8, 1.2)
-)
-ANCHORS = make_anchors(128, num_scales=1, base_anchor=3.0)
 SMALL = {
     "num_classes": 3,
     "num_anchors": 3,
@@ -43,75 +33,6 @@ SMALL = {
     "endpoints_num_filters": 8,
     "stem_filters": 8,
 }
-
-
-class Cells(nn.Module):
-    """As many predictions as there are anchors, from a strided convolution; all kinds of state there are."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 6, 8, stride=8, bias=False)
-        self.norm = nn.BatchNorm2d(6, momentum=0.1)
-        self.drop = layers.StochasticDepth(0.5)
-        self.predict = nn.Conv2d(6, 12, 1)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        out = self.predict(self.drop(self.norm(self.conv(images))).relu())
-        rows = out.flatten(2).mT.reshape(len(images), -1, 3)
-        rows = rows.repeat(1, -(-len(ANCHORS) // rows.shape[1]), 1)[:, : len(ANCHORS)]
-        return rows, torch.cat([rows, rows[..., :1]], dim=-1)
-
-
-def make_batches(nums_boxes: list[int], device: str = "cpu") -> list[Batch]:
-    """Three images each, of which one has so many boxes and the others fewer."""
-    generator = torch.Generator().manual_seed(0)
-    batches = []
-    for most in nums_boxes:
-        images = torch.randint(0, 256, (3, 128, 128, 3), dtype=torch.uint8, generator=generator)
-        corners = 128 * torch.rand(3, most, 2, 2, generator=generator).sort(dim=2).values
-        labels = torch.randint(0, 3, (3, most), generator=generator)
-        labels[1, most // 2 :] = -1
-        boxes = torch.where((labels >= 0)[..., None], corners.flatten(2), 0.0)
-        batch = Batch(images.permute(0, 3, 1, 2), torch.tensor([[128.0, 96.0]] * 3), boxes, labels)
-        batches.append(Batch(*(x.pin_memory() for x in batch)) if device == "cuda" else batch)
-    return batches
-
-
-FEW, MIXED = [3, 1, 2, 5, 4, 3, 8, 0, 7], [3, 9, 4, 12, 2, 16, 1, 11, 6]
-
-
-def run(
-    settings: ProxySettings = SETTINGS,
-    session: object = None,
-    *,
-    boxes: list[int] = FEW,
-    model: nn.Module | None = None,
-    laps: list[str] | None = None,
-    device: str = "cpu",
-) -> tuple[list[float], dict[str, Tensor]]:
-    """Every step's loss, and all of the model after training."""
-    torch.manual_seed(1)
-    model = (model or Cells()).to(device)
-    losses: list[float] = []
-    train(
-        model,
-        make_batches(boxes, device),
-        ANCHORS.to(device),
-        settings,
-        num_steps=len(boxes),
-        generator=torch.Generator().manual_seed(2),
-        on_step=lambda step, loss: losses.append(loss),
-        session=session,  # type: ignore[arg-type]
-        **({} if laps is None else {"lap": laps.append}),
-    )
-    assert len(losses) == len(boxes)
-    return losses, {key: value.detach().cpu() for key, value in model.state_dict().items()}
-
-
-def assert_same(one, other) -> None:
-    assert one[0] == other[0]
-    for key, value in one[1].items():
-        assert torch.equal(value, other[1][key]), key
 
 
 @pytest.fixture
@@ -222,70 +143,6 @@ def test_nothing_of_a_batch_is_left_for_the_next() -> None:
         assert (seen[-1].labels[:, num_boxes:] == -1).all()
     assert len(set(where)) == 1
     assert batches[0].images.data_ptr() not in where
-
-
-class Failing(CallAgain):
-    """A graph whose capture fails after the work has begun."""
-
-    error: Exception = RuntimeError("CUDA error: operation not permitted\nwhen stream is capturing")
-
-    def capture(self, work) -> None:
-        work()
-        raise self.error
-
-
-class OutOfRoom(Failing):
-    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-
-def candidate(models: list[weakref.ref[nn.Module]], session: object) -> tuple[list[float], dict[str, Tensor]]:
-    torch.manual_seed(1)
-    model = Cells()
-    models.append(weakref.ref(model))
-    return run(SETTINGS, session, model=model)
-
-
-def test_after_a_failed_capture_all_train_eagerly_and_one_warning_says_why(caplog) -> None:
-    sessions = Sessions(Failing)
-    capturing = Capturing(CPU, sessions)
-    models: list[weakref.ref[nn.Module]] = []
-    with caplog.at_level(logging.WARNING):
-        results = [capturing.run(partial(candidate, models)) for _ in range(3)]
-    for result in results:
-        assert_same(result, candidate(models, None))
-    (record,) = caplog.records
-    assert record.getMessage().startswith(
-        "proxy_task.cuda_graph: the training step could not be captured (RuntimeError: CUDA error: operation "
-        "not permitted when stream is capturing); this candidate starts again"
-    )
-    assert not capturing.is_on
-    assert (len(sessions.graphs), sessions.num_open) == (1, 0)
-    assert len(models) == 1 + 3 + 3
-    assert models[0]() is None  # of the attempt nothing is left
-
-
-def test_a_capture_that_runs_out_of_memory_is_of_that_candidate_alone(caplog) -> None:
-    sessions = Sessions(OutOfRoom)
-    capturing = Capturing(CPU, sessions)
-    models: list[weakref.ref[nn.Module]] = []
-    for count in (1, 2):
-        assert_same(capturing.run(partial(candidate, models)), candidate(models, None))
-        assert len(sessions.graphs) == count
-    assert capturing.is_on
-    assert not caplog.records
-
-
-def test_other_failures_pass_and_leave_capturing_on() -> None:
-    for error in (TrainingDiverged(4), OutOfMemory("out of memory: all of it"), KeyError("level")):
-        capturing = Capturing(CPU, Sessions())
-
-        def attempt(session: object, error: Exception = error) -> None:
-            raise error
-
-        with pytest.raises(type(error)) as caught:
-            capturing.run(attempt)
-        assert caught.value is error
-        assert capturing.is_on
 
 
 def test_divergence_in_a_replay_is_noticed_and_closes_the_session() -> None:
