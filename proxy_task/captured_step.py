@@ -1,6 +1,6 @@
 """The training step as a CUDA graph: its kernels recorded once, then launched together at every step.
 
-A narrow SpineNet's step launches thousands of small kernels, one after the other, from one thread. A replay
+A narrow SpineNet's step is a long row of small kernels, launched one after the other by one thread. A replay
 launches the same kernels on the same memory at once; so whatever changes between steps (images, boxes, random
 numbers, learning rate) is written into tensors that stay where they are.
 
@@ -82,8 +82,8 @@ class CapturedStep:
     """A training step that is done eagerly a few times, then captured, then replayed.
 
     The eager ones are steps of the training like any other. Boxes are padded to a power of two of rows, and
-    each of these shapes has a graph of its own: padding to the most that any image has would make the
-    matching of most batches several times as expensive, and the batches of a data set need few of them.
+    each of these shapes has a graph of its own: matching takes time and memory in proportion to the rows, and
+    with one graph every batch would pay for the image of the data set that has most.
 
     Args:
         work: the step itself, which changes model and optimiser in place.
