@@ -95,7 +95,7 @@ def metrics(task: ProxyTask, model: nn.Module) -> dict[str, float]:
     index = task.data.held_out_index
     parts = np.split(index, range(task.settings.batch_size, len(index), task.settings.batch_size))
     detections = [task._detect(model, part) for part in parts]
-    boxes, scores, labels = (torch.cat(arrays).numpy() for arrays in zip(*detections, strict=True))
+    boxes, scores, labels = (torch.cat(arrays).cpu().numpy() for arrays in zip(*detections, strict=True))
     found = task.data.dataset, index, boxes, scores, labels
     coco = coco_metrics(*found)
     assert coco.ap is not None
@@ -116,7 +116,7 @@ def held_out_loss(task: ProxyTask, model: nn.Module, parts: list[Any]) -> float:
     """The training loss per matched anchor on the held-out images."""
     total = weight = 0.0
     for part in parts:
-        batch = normalize(load_batch(task.data, part, task.device))
+        batch = normalize(load_batch(task.data, part, task.device).to(task.device))
         classes, codes = make_targets(task._anchors, batch.boxes, batch.labels)
         num_positives = float((classes != BACKGROUND).sum()) + 1.0
         logits, deltas = predict(model, batch.images, task.settings)

@@ -38,6 +38,10 @@ class Batch(NamedTuple):
     boxes: Tensor
     labels: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device; from pinned memory the processor does not wait for the copy."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
 
 class Placement(NamedTuple):
     """Where augmentation puts each image: mirrored in place, scaled about (0, 0), then moved left and up.
@@ -56,7 +60,7 @@ class Placement(NamedTuple):
 def normalize(batch: Batch) -> Batch:
     """The batch with float32 images of mean 0 and deviation 1 over ImageNet, and zeros in the padding."""
     side = batch.images.shape[-1]
-    mean, std = (batch.content.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (_per_channel(values, batch.content) for values in (IMAGENET_MEAN, IMAGENET_STD))
     position = torch.arange(side, device=batch.images.device)
     is_column = (position < batch.content[:, :1]).view(-1, 1, 1, side)
     is_row = (position < batch.content[:, 1:]).view(-1, 1, side, 1)
@@ -64,6 +68,11 @@ def normalize(batch: Batch) -> Batch:
     images = batch.images.contiguous().float()
     images.sub_(255 * mean).mul_(1 / (255 * std)).mul_(is_column & is_row)
     return batch._replace(images=images)
+
+
+def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """The values as `[3, 1, 1]`, filled in on the device: the processor waits for a list that is copied."""
+    return torch.stack([like.new_full((), value) for value in values]).view(3, 1, 1)
 
 
 def draw_placement(
@@ -82,7 +91,19 @@ def draw_placement(
         scale_jitter: (min, max).
         generator: a generator on the CPU, so that one seed means the same on every device.
     """
-    draws = torch.rand(4, content.shape[0], generator=generator).to(content.device)
+    draws = draw(content.shape[0], generator).to(content.device)
+    return placement_of(draws, content, side, flip=flip, scale_jitter=scale_jitter)
+
+
+def draw(num_images: int, generator: torch.Generator) -> Tensor:
+    """Random numbers `[4, B]` on the CPU, uniform in [0, 1): all that a batch's placement needs of chance."""
+    return torch.rand(4, num_images, generator=generator)
+
+
+def placement_of(
+    draws: Tensor, content: Tensor, side: int, *, flip: bool, scale_jitter: tuple[float, float]
+) -> Placement:
+    """The placement that `draw_placement` makes of these draws `[4, B]`, on the content's device."""
     low, high = scale_jitter
     scale = low + (high - low) * draws[1]
     excess = (content * scale[:, None] - side).clamp(min=0)

@@ -39,7 +39,13 @@ def shuffled_batches(
 
 
 def load_batch(data: ProxyData, index: npt.NDArray[np.int64], device: torch.device) -> Batch:
-    """The uint8 images `[B, 3, S, S]` at these positions of the pack, with their boxes."""
+    """The uint8 images `[B, 3, S, S]` at these positions of the pack, with their boxes, in main memory.
+
+    Args:
+        data: where from.
+        index: `[B]`.
+        device: where they go on to; for a GPU they lie in memory that it fetches by itself.
+    """
     labels = data.labels[index]
     num_boxes = int((labels >= 0).sum(axis=1).max(initial=0))  # objects stand before the padding
     arrays = (
@@ -50,7 +56,7 @@ def load_batch(data: ProxyData, index: npt.NDArray[np.int64], device: torch.devi
     tensors = [read_images(data.pack.images, index, pinned=device.type == "cuda")]
     tensors += [torch.from_numpy(array) for array in arrays]
     if device.type == "cuda":
-        tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
+        tensors = [tensor.pin_memory() for tensor in tensors]
     images, *rest = tensors
     return Batch(images.permute(0, 3, 1, 2), *rest)
 

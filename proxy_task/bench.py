@@ -10,12 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from spinesearch.proxy_task.cuda_graph import find_session
 from spinesearch.proxy_task.data import ProxyData
 from spinesearch.proxy_task.machine import threads
+from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.stopwatch import Phase, Stopwatch
 from spinesearch.proxy_task.task import PHASES, ProxyTask
-from spinesearch.proxy_task.train import STEP_PHASES
+from spinesearch.proxy_task.train import GRAPH_PHASES, STEP_PHASES
 from spinesearch.space import ArchSpec
 
 # Steps that are not counted: memory is taken, kernels are chosen and caches fill in them.
@@ -39,15 +41,19 @@ class BenchResult:
     """One candidate's time on this machine.
 
     Attributes:
-        phases: of a training step, by name, in order.
-        step: of a whole training step.
-        num_steps: how many were measured.
-        images_per_s: training images per second over all of these.
+        phases: of an eager training step, by name, in order.
+        step: of a whole eager training step.
+        graph_step: of a step that is replayed as a CUDA graph, measured in a second training; None where the
+            settings or the device have steps done eagerly.
+        num_steps: how many were measured, of each kind.
+        images_per_s: training images per second over all of these, of the graph if there is one.
         batch_size: images per step.
         overhead: seconds of what is done once per candidate, by name, in order.
         full_steps: steps that the settings train a candidate for.
-        candidate_seconds: of a whole candidate: what is done once, and ``full_steps`` median steps.
-        peak_memory: bytes at the worst moment: on CUDA of tensors on the device, else of the process.
+        candidate_seconds: of a whole candidate: what is done once, and ``full_steps`` median steps, with the
+            graph if there is one.
+        peak_memory: bytes at the worst moment, with the graph if there is one: on CUDA of tensors on the
+            device, else of the process.
         multiply_adds: of one image through the detector.
         flops_per_s: floating-point operations of training per second: multiply-adds x 2 x 3.
         matmul_flops_per_s: of a large square product in the same dtype, on the same threads.
@@ -57,6 +63,7 @@ class BenchResult:
 
     phases: dict[str, Spread]
     step: Spread
+    graph_step: Spread | None
     num_steps: int
     images_per_s: float
     batch_size: int
@@ -76,7 +83,8 @@ def bench_proxy(
 ) -> BenchResult:
     """Train one candidate for a number of steps after warming up, evaluate it, and say what took how long.
 
-    What is timed is `ProxyTask.score` itself.
+    What is timed is `ProxyTask.score` itself. Where it captures its steps in a CUDA graph, whose parts cannot
+    be told apart, a training without comes first, for the phases.
 
     Args:
         settings: of the proxy task; only their length is changed.
@@ -89,38 +97,55 @@ def bench_proxy(
         TrainingDiverged: the candidate's loss stopped being finite.
     """
     short = replace(settings, num_steps=NUM_WARMUP_STEPS + num_steps, num_epochs=None)
-    task = ProxyTask(short, data)
-    if task.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(task.device)
-    stopwatch = Stopwatch(task.device)
-    result = task.score(spec, seed, lap=stopwatch)
-    phases = stopwatch.phases()
-    peak_memory = _peak_memory(task.device)  # before the matrix product takes its own
-    steps = _steps(phases)[NUM_WARMUP_STEPS:]
-    overhead = {phase.name: phase.seconds for phase in phases if phase.name in PHASES}
-    totals = steps.sum(axis=1)
+    run = eager = _measured(replace(short, cuda_graph="off"), data, spec, seed)
+    if find_session(settings.cuda_graph, eager.device) is not None:
+        run = _measured(short, data, spec, seed)
+    eager_steps = _steps(eager.phases, STEP_PHASES)[NUM_WARMUP_STEPS:]
+    graph_steps = _steps(run.phases, GRAPH_PHASES)[NUM_WARMUP_STEPS:]
+    is_captured = len(graph_steps) == num_steps  # else they are eager by settings, or a capture failed
+    totals = (graph_steps if is_captured else eager_steps).sum(axis=1)
+    overhead = {phase.name: phase.seconds for phase in run.phases if phase.name in PHASES}
     full_steps = settings.training_steps(len(data.train_index))
-    images_per_s = settings.batch_size * len(steps) / float(totals.sum())
-    flops_per_image = result.num_multiply_adds * _FLOPS_PER_MULTIPLY_ADD * _TRAINING_PASSES
+    images_per_s = settings.batch_size * len(totals) / float(totals.sum())
+    flops_per_image = run.result.num_multiply_adds * _FLOPS_PER_MULTIPLY_ADD * _TRAINING_PASSES
     dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
     with threads(settings.num_threads):
-        matmul_flops_per_s = matmul_rate(task.device, dtype)
+        matmul_flops_per_s = matmul_rate(run.device, dtype)
     return BenchResult(
-        phases={name: _spread(steps[:, i]) for i, name in enumerate(STEP_PHASES)},
-        step=_spread(totals),
-        num_steps=len(steps),
+        phases={name: _spread(eager_steps[:, i]) for i, name in enumerate(STEP_PHASES)},
+        step=_spread(eager_steps.sum(axis=1)),
+        graph_step=_spread(totals) if is_captured else None,
+        num_steps=len(totals),
         images_per_s=images_per_s,
         batch_size=settings.batch_size,
         overhead=overhead,
         full_steps=full_steps,
         candidate_seconds=sum(overhead.values()) + full_steps * float(np.median(totals)),
-        peak_memory=peak_memory,
-        multiply_adds=result.num_multiply_adds,
+        peak_memory=run.peak_memory,
+        multiply_adds=run.result.num_multiply_adds,
         flops_per_s=images_per_s * flops_per_image,
         matmul_flops_per_s=matmul_flops_per_s,
-        device=task.device.type,
+        device=run.device.type,
         dtype=str(dtype).removeprefix("torch."),
     )
+
+
+class _Run(NamedTuple):
+    """A candidate with all its laps."""
+
+    result: TaskResult
+    phases: list[Phase]
+    peak_memory: int
+    device: torch.device
+
+
+def _measured(settings: ProxySettings, data: ProxyData, spec: ArchSpec, seed: int) -> _Run:
+    task = ProxyTask(settings, data)
+    if task.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(task.device)
+    stopwatch = Stopwatch(task.device)
+    result = task.score(spec, seed, lap=stopwatch)
+    return _Run(result, stopwatch.phases(), _peak_memory(task.device), task.device)
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -136,10 +161,15 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / float(np.median(seconds))
 
 
-def _steps(phases: list[Phase]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Seconds by step and phase, `[steps, phases]`."""
-    seconds = [phase.seconds for phase in phases if phase.name in STEP_PHASES]
-    return np.array(seconds, dtype=np.float64).reshape(-1, len(STEP_PHASES))
+def _steps(phases: list[Phase], names: tuple[str, ...]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Seconds `[steps, phases]` of the steps that have exactly the phases of these names."""
+    laps = [phase for phase in phases if phase.name not in PHASES]
+    seconds = [
+        [phase.seconds for phase in step]
+        for step in (laps[i : i + len(names)] for i in range(0, len(laps), len(names)))
+        if tuple(phase.name for phase in step) == names
+    ]
+    return np.array(seconds, dtype=np.float64).reshape(-1, len(names))
 
 
 def _spread(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Spread:

@@ -51,8 +51,8 @@ class Muon:
         self._averages = [torch.zeros_like(stack) for stack in stacks]
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
-        """Take one step; every stack has a gradient."""
+    def step(self, lr: float | Tensor) -> None:
+        """Take one step; every stack has a gradient. A rate in a tensor on the device stays there, unread."""
         for stack, average in zip(self._stacks, self._averages, strict=True):
             assert stack.grad is not None
             average.lerp_(stack.grad, 1 - self._momentum)
@@ -60,5 +60,9 @@ class Muon:
             rows, columns = stack.shape[-2:]
             # An orthogonal R x C matrix has norm sqrt(min(R, C)), a fresh kernel sqrt(R): the factor, which
             # is the reference implementation's, makes their ratio 1 for every shape.
+            factor = max(1.0, rows / columns) ** 0.5
             stack.mul_(1 - lr * self._weight_decay)
-            stack.add_(update, alpha=-lr * max(1.0, rows / columns) ** 0.5)
+            if isinstance(lr, Tensor):
+                stack.addcmul_(update, lr * factor, value=-1)
+            else:
+                stack.add_(update, alpha=-lr * factor)

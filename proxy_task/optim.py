@@ -26,12 +26,18 @@ class FlatOptimizer:
     each, do not. Muon takes the kernels that batch normalisation follows, a stack for each shape, and leaves
     the rest to AdamW.
 
+    On CUDA everything that changes from step to step lies on the device, the learning rate too: a step reads
+    nothing back, and can be captured in a graph and replayed under another rate.
+
     Args:
         model: on its final device; its parameters become views.
         settings: the recipe.
+        is_capturable: whether to work as on CUDA; None for where the model is on CUDA.
     """
 
-    def __init__(self, model: nn.Module, settings: ProxySettings) -> None:
+    def __init__(
+        self, model: nn.Module, settings: ProxySettings, *, is_capturable: bool | None = None
+    ) -> None:
         is_muon = settings.optimizer == "muon"
         stacked: dict[tuple[int, int], list[nn.Parameter]] = {}
         kernels, others = [], []
@@ -55,13 +61,40 @@ class FlatOptimizer:
             {"params": [vector], "weight_decay": settings.weight_decay if group is kernels else 0.0}
             for vector, group in vectors
         ]
+        device = self._joined[0][0].device
+        if is_capturable is None:
+            is_capturable = device.type == "cuda"
         self._elementwise: torch.optim.Optimizer
-        if settings.optimizer == "sgd":
-            self._elementwise = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+        # None leaves the choice of implementation to torch, as `fused=False` would not.
+        fused = is_capturable or None
+        if settings.optimizer == "sgd":  # which has no `capturable`: it keeps no count of its steps
+            self._elementwise = torch.optim.SGD(
+                groups, lr=settings.lr, momentum=settings.momentum, fused=fused
+            )
         else:
-            self._elementwise = torch.optim.AdamW(groups, lr=settings.lr)
+            self._elementwise = torch.optim.AdamW(
+                groups, lr=settings.lr, fused=fused, capturable=is_capturable
+            )
+        self._lr: float | Tensor = settings.lr
+        if is_capturable:
+            self._lr = torch.full((), settings.lr, device=device)
+            companion_lr = torch.full((), settings.lr * self._lr_ratio, device=device)
+            for options in self._elementwise.param_groups:
+                options["lr"] = companion_lr
 
-    def step(self, lr: float) -> Tensor:
+    def set_lr(self, lr: float) -> None:
+        """Learning rate of the steps from here on, on CUDA also of replayed ones."""
+        if isinstance(self._lr, Tensor):
+            self._lr.fill_(lr)
+        else:
+            self._lr = lr
+        for options in self._elementwise.param_groups:
+            if isinstance(options["lr"], Tensor):
+                options["lr"].fill_(lr * self._lr_ratio)
+            else:
+                options["lr"] = lr * self._lr_ratio
+
+    def step(self) -> Tensor:
         """Take one step down the gradients, which are gone then; returns their global norm unclipped."""
         for joined, group in self._joined:
             # What no output depends on has no gradient; zeros leave it where it is, or let it decay.
@@ -70,9 +103,7 @@ class FlatOptimizer:
             for p in group:
                 p.grad = None
         norm = nn.utils.clip_grad_norm_([joined for joined, _ in self._joined], self._clip_norm)
-        self._muon.step(lr)
-        for options in self._elementwise.param_groups:
-            options["lr"] = lr * self._lr_ratio
+        self._muon.step(self._lr)
         self._elementwise.step()
         return norm
 

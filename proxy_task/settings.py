@@ -16,6 +16,7 @@ OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("cosine", "step")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
+CUDA_GRAPHS = ("auto", "off")
 EVALUATORS = ("auto", "hotcoco", "faster_coco_eval", "pycocotools")
 ACTIVATIONS = ("relu", "swish")  # of `spinesearch.models.layers`
 MAX_LEVEL_STRIDE = 2**7  # P7, the coarsest of the five outputs
@@ -61,6 +62,8 @@ class ProxySettings:
             "auto" takes the fastest that is installed.
         device: one of `DEVICES`; "auto" takes CUDA where there is one.
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
+        cuda_graph: one of `CUDA_GRAPHS`; "auto" captures the training step in a CUDA graph and replays it, on
+            CUDA.
         num_threads: torch's threads on the CPU while a candidate is scored.
 
     Raises:
@@ -99,12 +102,15 @@ class ProxySettings:
     evaluator: str = "auto"
     device: str = "auto"
     precision: str = "float32"
+    cuda_graph: str = "auto"
     num_threads: int = 1
 
     def __post_init__(self) -> None:
         for name in ("decay_at", "scale_jitter"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.cuda_graph in (False, "False"):  # what yaml takes a bare off for
+            object.__setattr__(self, "cuda_graph", "off")
         for field in fields(self):
             value = getattr(self, field.name)
             is_valid, rule = _RULES[field.name]
@@ -199,5 +205,6 @@ _RULES: dict[str, _Rule] = {
     "evaluator": _one_of(EVALUATORS),
     "device": _one_of(DEVICES),
     "precision": _one_of(PRECISIONS),
+    "cuda_graph": _one_of(CUDA_GRAPHS),
     "num_threads": _COUNT,
 }

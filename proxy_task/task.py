@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from spinesearch.models.retinanet import RetinaNet
 from spinesearch.proxy_task.anchors import anchors_per_cell, make_anchors
 from spinesearch.proxy_task.augment import Batch, normalize
 from spinesearch.proxy_task.batches import load_batch, one_ahead, shuffled_batches
+from spinesearch.proxy_task.captured_step import Capturing, GraphSession
+from spinesearch.proxy_task.cuda_graph import find_session
 from spinesearch.proxy_task.data import ProxyData
 from spinesearch.proxy_task.detect import MAX_DETECTIONS, Detections, detect_objects
 from spinesearch.proxy_task.evaluate import CocoMetrics, coco_metrics
@@ -59,6 +62,7 @@ class ProxyTask:
         self.settings = settings
         self.data = data
         self.device = find_device(settings.device)
+        self.capturing = Capturing(self.device, find_session(settings.cuda_graph, self.device))
         find_evaluator(settings.evaluator)
         self.num_steps = settings.training_steps(len(data.train_index))
         self._anchors = make_anchors(
@@ -81,7 +85,7 @@ class ProxyTask:
         Args:
             spec: the backbone.
             seed: decides initialisation, order of the images and augmentation; at least 0.
-            on_step: called with (step, loss), on the CPU after every step.
+            on_step: called with (step, loss), on the CPU after every step; from 0 again if a capture failed.
             lap: called at the end of each of `PHASES`; in their midst those of every training step.
 
         Raises:
@@ -92,17 +96,20 @@ class ProxyTask:
         cuda = [self.device] if self.device.type == "cuda" else []
         with threads(self.settings.num_threads), torch.random.fork_rng(devices=cuda):
             try:
-                return self._score(spec, seed, on_step, lap)
+                return self.capturing.run(partial(self._score, spec, seed, on_step, lap))
             except Exception as error:
                 raise released(error, self.device) from None
 
     def _score(
-        self, spec: ArchSpec, seed: int, on_step: Callable[[int, float], None] | None, lap: Lap
+        self,
+        spec: ArchSpec,
+        seed: int,
+        on_step: Callable[[int, float], None] | None,
+        lap: Lap,
+        session: GraphSession | None,
     ) -> TaskResult:
         start = time.perf_counter()
-        _seed_global(
-            _stream_seed(seed, _INIT), self.device
-        )  # torch's initialisers and stochastic depth draw from it
+        _seed_global(_stream_seed(seed, _INIT), self.device)  # for initialisers and stochastic depth
         model = build_detector(spec, self.settings, num_classes=self.data.num_classes)
         model.to(self.device)
         lap("build")
@@ -117,10 +124,11 @@ class ProxyTask:
             generator=_generator(seed, _AUGMENTATION),
             on_step=on_step,
             lap=lap,
+            session=session,
         )
         train_seconds = time.perf_counter() - train_start
         if num_batches := self.settings.bn_recalibration_batches:
-            batches = self._train_batches(num_batches, seed, _RECALIBRATION)
+            batches = (b.to(self.device) for b in self._train_batches(num_batches, seed, _RECALIBRATION))
             recalibrate_batch_norm(model, batches, self.settings)
         lap("recalibration")
         metrics = self.evaluate(model)
@@ -172,7 +180,7 @@ class ProxyTask:
         sizes = torch.tensor([(image.width, image.height) for image in images], dtype=torch.float32)
         scales = torch.from_numpy(self.data.pack.scales[index])
         with torch.inference_mode():
-            batch = normalize(load_batch(self.data, index, self.device))
+            batch = normalize(load_batch(self.data, index, self.device).to(self.device))
             cls_logits, box_deltas = predict(model, batch.images, self.settings)
             found = detect_objects(
                 cls_logits, box_deltas, self._anchors, scales.to(self.device), sizes.to(self.device)

@@ -125,8 +125,13 @@ def bench_lines(result: BenchResult) -> list[str]:
     where = "tensors on the device" if result.device == "cuda" else "the process"
     rate, madds = result.flops_per_s, result.multiply_adds / 1e6
     share = 100 * rate / result.matmul_flops_per_s
+    speed = [f"{result.images_per_s:.0f} training images/s"]
+    if result.graph_step is not None:
+        eager = result.batch_size / result.step.median
+        speed[0] += f" with the step in a CUDA graph, {1e3 * result.graph_step.median:.2f} ms a step"
+        speed.append(f"  {eager:.0f} without, as in the table above; all below is with it")
     return [
-        f"{result.images_per_s:.0f} training images/s",
+        *speed,
         f"a candidate of {result.full_steps} steps: {result.candidate_seconds:.1f} s, of which",
         f"  {once}",
         f"peak memory of {where}: {result.peak_memory / 2**30:.2f} GiB",

@@ -163,7 +163,8 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
 _FREE_SETTINGS = frozenset(
-    {"name", "label", "runs_dir", "mirror", "proxy_task.device", "proxy_task.evaluator"}
+    {"name", "label", "runs_dir", "mirror"}
+    | {f"proxy_task.{key}" for key in ("device", "evaluator", "cuda_graph")}
     | {f"data.{key}" for key in ("train_images", "train_annotations", "cache_dir")}
     | {f"search.{key}" for key in FREE_SEARCH_SETTINGS}
 )

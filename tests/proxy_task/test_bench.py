@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from recorded_graph import CallAgain, Sessions
 
 from spinesearch.proxy_task import bench
+from spinesearch.proxy_task import task as task_module
 from spinesearch.proxy_task.bench import NUM_WARMUP_STEPS, bench_proxy, matmul_rate
 from spinesearch.proxy_task.data import ProxyData, open_data
 from spinesearch.proxy_task.data_settings import GeneratedDataSettings
@@ -15,6 +17,7 @@ from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.stopwatch import Phase, Stopwatch
 from spinesearch.proxy_task.task import PHASES, ProxyTask
 from spinesearch.proxy_task.train import STEP_PHASES
+from spinesearch.search.cli_bench import bench_lines
 from spinesearch.space import SPINENET_49
 
 SETTINGS = ProxySettings(
@@ -69,6 +72,7 @@ def test_the_phases_make_up_the_candidate(data: ProxyData):
     assert tuple(result.overhead) == PHASES
     assert all(spread.low <= spread.median <= spread.high for spread in result.phases.values())
     assert result.step.low <= 2 / result.images_per_s <= result.step.high
+    assert result.graph_step is None
     assert result.full_steps == 300
     assert result.candidate_seconds == pytest.approx(sum(result.overhead.values()) + 300 * result.step.median)
     assert sum(result.overhead.values()) + 6 * result.step.low < wall_s
@@ -95,6 +99,37 @@ def test_warm_up_is_not_counted(data: ProxyData, monkeypatch):
     assert result.overhead["build"] > 9999
 
 
+def test_with_a_graph_the_phases_are_eager_and_the_rate_is_the_graphs(data: ProxyData, monkeypatch):
+    """Eager steps seem to take ten seconds more, those in the graph do not."""
+
+    class Slow(Stopwatch):
+        def phases(self) -> list[Phase]:
+            return [Phase(p.name, p.seconds + 10 * (p.name == "backward")) for p in super().phases()]
+
+    sessions = Sessions(CallAgain)
+    for module in (bench, task_module):
+        monkeypatch.setattr(
+            module, "find_session", lambda cuda_graph, device: sessions if cuda_graph == "auto" else None
+        )
+    monkeypatch.setattr(bench, "Stopwatch", Slow)
+    monkeypatch.setattr(bench, "matmul_rate", lambda device, dtype: 1e12)
+    result = bench_proxy(SETTINGS, data, SPINENET_49, num_steps=2, seed=0)
+    assert len(sessions.graphs) in (1, 2)
+    assert tuple(result.phases) == STEP_PHASES
+    assert result.phases["backward"].low > 10
+    assert result.step.low > 10
+    assert result.graph_step is not None
+    assert result.graph_step.high < 10
+    assert result.images_per_s > 2 / 10
+    assert result.candidate_seconds < 300 * 10
+    assert bench_lines(result)[:2] == [
+        f"{result.images_per_s:.0f} training images/s with the step in a CUDA graph, "
+        f"{1e3 * result.graph_step.median:.2f} ms a step",
+        "  0 without, as in the table above; all below is with it",
+    ]
+    assert max(map(len, bench_lines(result))) <= 80
+
+
 def test_epochs_become_steps(data: ProxyData):
     settings = replace(SETTINGS, num_steps=None, num_epochs=10.0)
     result = bench_proxy(settings, data, SPINENET_49, num_steps=1, seed=0)
@@ -117,6 +152,7 @@ def test_on_a_gpu(data: ProxyData, precision: str):
     settings = replace(SETTINGS, device="cuda", precision=precision)
     result = bench_proxy(settings, data, SPINENET_49, num_steps=10, seed=0)
     assert (result.device, result.dtype) == ("cuda", precision)
+    assert result.graph_step is not None
     assert result.step.median == pytest.approx(sum(s.median for s in result.phases.values()), rel=0.5)
     assert 0 < result.flops_per_s < result.matmul_flops_per_s
     assert 2**20 < result.peak_memory < torch.cuda.get_device_properties(0).total_memory

@@ -50,7 +50,8 @@ def test_equals_torchs_optimizer_on_the_separate_parameters(name: str) -> None:
         reference = torch.optim.AdamW(groups, lr=0.05)
     for step in range(5):
         loss_of(flat, step).backward()
-        norm = optimizer.step(lr=0.05 / (step + 1))
+        optimizer.set_lr(0.05 / (step + 1))
+        norm = optimizer.step()
         loss_of(plain, step).backward()
         plain.unused.weight.grad = torch.zeros_like(plain.unused.weight)
         for group in reference.param_groups:
@@ -70,7 +71,8 @@ def test_only_kernels_decay(name: str) -> None:
     settings = ProxySettings(num_steps=1, optimizer=name, weight_decay=0.5)
     optimizer = FlatOptimizer(model, settings)
     sum(0 * p.sum() for p in model.parameters()).backward()
-    optimizer.step(lr=0.1)
+    optimizer.set_lr(0.1)
+    optimizer.step()
     for key, p in model.named_parameters():
         factor = 0.95 if key in ("conv.weight", "unused.weight") else 1.0
         assert_close(p.detach(), before[key] * factor)
@@ -112,7 +114,8 @@ def test_muon_takes_the_kernels_that_are_normalised() -> None:
     loss = loss_of(nn.Sequential(model.hidden, model.predict), 0)
     optimizer = FlatOptimizer(model, settings)
     loss.backward()
-    optimizer.step(lr=0.05)
+    optimizer.set_lr(0.05)
+    optimizer.step()
     change = {key: (p.detach() - before[key]) for key, p in model.named_parameters()}
     # Half of lr, so half of adam_lr: AdamW's first step is its learning rate in every entry.
     for key in ("hidden.norm.weight", "hidden.conv.bias", "predict.weight", "predict.bias"):

@@ -1,0 +1,65 @@
+"""CUDA graphs and their allocator without CUDA: as much of their states as a failed capture concerns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+class Allocator:
+    """As much of CUDA's as a capture concerns: pools, and the captures that it takes to be under way."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.underway: list[object] = []
+        self.uses = 0
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+        monkeypatch.setattr(torch.cuda, "empty_cache", self.empty_cache)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: FakeCudaGraph(self))
+        monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", self.end, raising=False)
+        monkeypatch.setattr(torch._C, "_cuda_releasePool", self.release, raising=False)
+
+    def begin(self, pool: object) -> None:
+        self.underway.append(pool)
+        self.uses += 1
+
+    def end(self, device: int, pool: object) -> None:
+        if pool not in self.underway:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.underway.remove(pool)
+
+    def release(self, device: int, pool: object) -> None:
+        self.uses -= 1
+
+    def empty_cache(self) -> None:
+        if self.underway:
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+
+class FakeCudaGraph:
+    """In the order of ATen's CUDAGraph.cpp: an invalid capture ends before the allocator hears of it."""
+
+    def __init__(self, allocator: Allocator) -> None:
+        self.allocator = allocator
+        self.is_valid = True
+        self.is_capturing = self.has_pool = False
+
+    def capture_begin(self, pool: object, capture_error_mode: str) -> None:
+        assert capture_error_mode == "thread_local"
+        self.pool, self.is_capturing = pool, True
+        self.allocator.begin(pool)
+
+    def capture_end(self) -> None:
+        if not (self.is_capturing and self.is_valid):
+            self.is_capturing = False
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        self.is_capturing = False
+        self.allocator.end(0, self.pool)
+        self.has_pool = True
+
+    def replay(self) -> None:
+        assert self.has_pool
+
+    def reset(self) -> None:
+        if self.has_pool:
+            self.allocator.release(0, self.pool)
+            self.has_pool = False
