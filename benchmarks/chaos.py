@@ -2,8 +2,8 @@
 
 python benchmarks/chaos.py [NUM_FAULTS] [--seed SEED]
 
-The real command carries the run out, in a process that is killed, hindered and started again, with a mirror in
-another folder; see chaos_search.py. Linux only. Ends with code 1 if a fault was not survived.
+The real command carries the run out, in a process that is killed, hindered and started again, with a mirror
+in another folder; see chaos_search.py. Linux only. Ends with code 1 if a fault was not survived.
 """
 
 from __future__ import annotations

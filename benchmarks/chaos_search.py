@@ -127,6 +127,14 @@ class ProcessScorer:
         )
 
 
+def _is_worker(pid: str) -> bool:
+    """Whether it runs the worker's program; before, it is a copy of the driver, which waits for it."""
+    try:
+        return _WORKER.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def _start_worker() -> subprocess.Popen[str]:
     command = [sys.executable, "-I", "-S", "-c", _WORKER]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -159,12 +167,12 @@ class Driver:
         return self._process.is_alive()
 
     def workers(self) -> list[int]:
-        """The process ids of its workers."""
+        """The process ids of its workers, without those that are not quite started."""
         try:
-            text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii")
+            pids = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()
         except OSError:
             return []
-        return [int(pid) for pid in text.split()]
+        return [int(pid) for pid in pids if _is_worker(pid)]
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -3,8 +3,10 @@
 Every search is the real command in a process of its own, with candidates that need no training.
 """
 
+import contextlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -61,23 +63,27 @@ def undisturbed(nodes: Nodes, settings, tmp_path_factory) -> list[dict[str, obje
 def test_nodes_that_join_take_work_and_what_a_killed_one_had_is_done_elsewhere(
     nodes: Nodes, searches: Searches, undisturbed
 ):
-    driver = searches.start(seconds=0.4)
-    searches.wait_for_results(2)
-    home = searches.events("result")[0]["node"]
-    joined = nodes.add(num_cpus=2)
-
-    def results_elsewhere() -> list[str]:
-        return [event["node"] for event in searches.events("result") if event["node"] not in (home, None)]
-
-    searches.wait_for(lambda: len(results_elsewhere()) >= 3, "work on the node that joined")
-    nodes.kill(joined)
-    killed = results_elsewhere()[0]
+    gate = searches.folder / "gate"
+    driver = searches.start(gate=gate)
+    searches.wait_for_begun(2)  # on the head
+    killed = nodes.add(num_cpus=1)
+    searches.wait_for_begun(4)
+    nodes.kill(killed)
+    searches.wait_for_events("attempt", 2)
+    joined = nodes.add(num_cpus=1)
+    searches.wait_for_begun(6)
+    gate.touch()
     assert driver.finish() == 0, driver.output
     assert told(searches.run_dir) == undisturbed
     lost = searches.events("attempt")
-    assert lost
-    assert {attempt["node"] for attempt in lost} == {killed}
-    assert searches.events("result")[-1]["node"] == home
+    assert [attempt["trial"] for attempt in lost] in ([2, 3], [3, 2])
+    assert {attempt["node"].partition("/")[2] for attempt in lost} == {killed.node_id[:8]}
+    # Ray tells of the connection first, and of the death of a node that said no word some time later.
+    assert all(re.match("Actor(Died|Unavailable)Error: ", attempt["reason"]) for attempt in lost)
+    results = [event for event in searches.events("result") if event["status"] != "duplicate"]
+    at_work = {event["node"].partition("/")[2] for event in results}
+    assert len(at_work) == 2
+    assert at_work > {joined.node_id[:8]}
     assert searches.num_begun() == begun_once_and_again(searches)
 
 
@@ -85,26 +91,25 @@ def test_killed_and_frozen_workers_cost_nothing_but_their_time(searches: Searche
     driver = searches.start("search.trial_timeout_s=5", seconds=0.4)
     victims = []
     for number, stop in enumerate((signal.SIGKILL, signal.SIGSTOP), start=1):
-        seen = len(searches.begun()) + 2
-        searches.wait_for(lambda: len(searches.begun()) > seen, "a candidate that begins")
+        searches.wait_for_begun(len(searches.begun()) + 3)
         victims.append(searches.begun()[-1]["pid"])
         os.kill(victims[-1], stop)
-        searches.wait_for(lambda: len(searches.events("attempt")) >= number, "a lost attempt")
+        searches.wait_for_events("attempt", number)
     searches.wait_for(lambda: not is_running(victims[1]), "the end of the frozen process")
     assert driver.finish() == 0, driver.output
     assert told(searches.run_dir) == undisturbed
     killed, frozen = searches.events("attempt")
     assert [int(lost["worker"].partition(":")[2]) for lost in (killed, frozen)] == victims
-    assert killed["reason"].startswith("ActorDiedError: ")
+    assert re.match("Actor(Died|Unavailable)Error: ", killed["reason"])
     assert frozen["reason"] == "timed out after 5 s"
     assert searches.num_begun() == begun_once_and_again(searches)
 
 
 def test_the_driver_is_killed_and_the_same_command_goes_on(searches: Searches, undisturbed):
-    for number, count in enumerate((0, 5, 13)):
+    for count in (0, 5, 13):
         driver = searches.start(seconds=0.2)
-        searches.wait_for(lambda: len(searches.begun()) > number, "a candidate that begins")
-        searches.wait_for_results(count)
+        searches.wait_for_begun(1)
+        searches.wait_for_events("result", count)
         driver.kill()
         results = searches.events("result")
         begun = searches.begun()
@@ -121,7 +126,7 @@ def test_the_driver_is_killed_and_the_same_command_goes_on(searches: Searches, u
 
 def test_of_two_drivers_the_second_is_refused_and_the_first_is_undisturbed(searches: Searches, undisturbed):
     first = searches.start(seconds=0.2)
-    searches.wait_for_results(2)
+    searches.wait_for_events("result", 2)
     second = searches.start(seconds=0.2)
     assert second.finish() == 2
     in_use = f"{searches.run_dir}: another process is writing to this run (process {first.process.pid} on "
@@ -152,9 +157,9 @@ def test_on_a_full_disk_the_search_stops_with_one_line_and_goes_on_when_there_is
     small_disk: Path, searches: Searches, undisturbed
 ):
     driver = searches.start(seconds=0.2)
-    searches.wait_for_results(5)
+    searches.wait_for_events("result", 5)
     filler = small_disk / "other"
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
     line = "ledger.jsonl: could not be written: No space left on device; what it holds is safe: make room and"

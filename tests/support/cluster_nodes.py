@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, and the real command line on it, in processes to be killed."""
+"""A Ray cluster of several nodes on this machine, and the real command on it in processes to be killed."""
 
 from __future__ import annotations
 
@@ -91,8 +91,11 @@ def start_nodes() -> Iterator[Nodes]:
             nodes.shutdown()
 
 
-def open_marked(marks: Path, seconds: float) -> Score:
-    """Scores as the fake does, after a while, and notes in a file what it begins, where and with what."""
+def open_marked(marks: Path, seconds: float, gate: Path | None) -> Score:
+    """Scores as the fake does, after a while, and notes in a file what it begins, and with what.
+
+    With a gate it waits until there is such a file.
+    """
 
     def score(spec: ArchSpec, seed: int) -> dict[str, float]:
         mark = {
@@ -103,6 +106,8 @@ def open_marked(marks: Path, seconds: float) -> Score:
         with marks.open("a") as file:  # one write at the end of the file, however many processes
             file.write(json.dumps(mark) + "\n")
         time.sleep(seconds)
+        while gate is not None and not gate.exists():
+            time.sleep(0.05)
         return fake_score(spec, seed)
 
     return score
@@ -154,13 +159,18 @@ class Searches:
         self._drivers: list[Driver] = []
 
     def start(
-        self, *overrides: str, seconds: float = 0.0, clock: Callable[[], float] | None = None
+        self,
+        *overrides: str,
+        seconds: float = 0.0,
+        gate: Path | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> Driver:
         """Begin or continue the run.
 
         Args:
             overrides: settings of this process.
             seconds: that a candidate takes.
+            gate: the file without which none ends.
             clock: in place of the wall clock.
         """
         log = self.folder / f"log-{len(self._drivers)}"
@@ -168,7 +178,7 @@ class Searches:
         command = ["search", *self._settings, f"runs_dir={self.run_dir.parent}", "name=run", *overrides]
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["cluster_nodes", "spinesearch.controller.reinforce"])
-        open_score = functools.partial(open_marked, self.marks, seconds)
+        open_score = functools.partial(open_marked, self.marks, seconds, gate)
         process = context.Process(
             target=run_command, args=(command, open_score, log, self._environ, clock), daemon=True
         )
@@ -192,8 +202,13 @@ class Searches:
         events = read_ledger(path).events if path.exists() else ()
         return [event for event in events if event["event"] == kind]
 
-    def wait_for_results(self, count: int) -> None:
-        self.wait_for(lambda: len(self.events("result")) >= count, f"{count} results")
+    def wait_for_events(self, kind: str, count: int) -> None:
+        """Return when the ledger holds so many events of a kind."""
+        self.wait_for(lambda: len(self.events(kind)) >= count, f"{count} {kind} events")
+
+    def wait_for_begun(self, count: int) -> None:
+        """Return when workers have begun so many candidates."""
+        self.wait_for(lambda: len(self.begun()) >= count, f"{count} candidates that begin")
 
     def begun(self) -> list[dict[str, Any]]:
         """What workers noted when they began a candidate, in order."""
