@@ -1,0 +1,280 @@
+"""A Ray cluster of several nodes on this machine, and the real command on it in processes to be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from fake_search import fake_score
+
+from spinesearch.results.ledger import LEDGER_NAME, Event, read_ledger
+from spinesearch.search import engine, session
+from spinesearch.search.cli import main
+from spinesearch.search.loop import run_search
+from spinesearch.search.scorer import OpenScore, Score
+from spinesearch.space import ArchSpec
+
+_OBJECT_STORE_BYTES = 80 * 1024**2  # Ray's least
+
+
+class Nodes:
+    """A cluster whose head offers one processor, and nodes to be added and killed.
+
+    Attributes:
+        address: the head's.
+        environ: what processes of the cluster have in their environment.
+    """
+
+    def __init__(self, folder: str) -> None:
+        from ray.cluster_utils import Cluster
+
+        support = str(Path(__file__).parent)
+        self.environ = {
+            "PYTHONPATH": os.pathsep.join(filter(None, [support, os.environ.get("PYTHONPATH", "")])),
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_worker_niceness": "0",  # 15 otherwise: on a busy machine workers would hardly begin
+            "RAY_TMPDIR": folder,  # Ray notes in its subfolder `ray` which head of this machine is the newest
+        }
+        with mock.patch.dict(os.environ, self.environ):
+            self._cluster = Cluster(
+                initialize_head=True,
+                head_node_args={
+                    "num_cpus": 1,
+                    "object_store_memory": _OBJECT_STORE_BYTES,
+                    "include_dashboard": False,
+                    "include_log_monitor": False,
+                    "temp_dir": f"{folder}/ray",
+                },
+            )
+        self.address: str = self._cluster.address
+
+    def add(self, **resources: Any) -> Any:
+        """A new node, when the head knows it; ``num_cpus``, ``num_gpus``, ``resources`` as Ray takes them."""
+        with mock.patch.dict(os.environ, self.environ):
+            return self._cluster.add_node(object_store_memory=_OBJECT_STORE_BYTES, **resources)
+
+    def kill(self, node: Any) -> None:
+        """SIGKILL for all processes of a node."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def kill_added(self) -> None:
+        """Only the head is left."""
+        for node in list(self._cluster.worker_nodes):
+            self.kill(node)
+
+    def shutdown(self) -> None:
+        """End every process of the cluster."""
+        self._cluster.shutdown()
+
+
+@contextlib.contextmanager
+def start_nodes() -> Iterator[Nodes]:
+    """A cluster with a temporary folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # Ray's sockets need a short path
+        nodes = Nodes(folder)
+        try:
+            yield nodes
+        finally:
+            nodes.shutdown()
+
+
+def open_marked(marks: Path, seconds: float, gate: Path | None) -> Score:
+    """Scores as the fake does, after a while, and notes in a file what it begins, and with what.
+
+    With a gate it waits until there is such a file.
+    """
+
+    def score(spec: ArchSpec, seed: int) -> dict[str, float]:
+        mark = {
+            "arch_id": spec.arch_id,
+            "pid": os.getpid(),
+            "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        }
+        with marks.open("a") as file:  # one write at the end of the file, however many processes
+            file.write(json.dumps(mark) + "\n")
+        time.sleep(seconds)
+        while gate is not None and not gate.exists():
+            time.sleep(0.05)
+        return fake_score(spec, seed)
+
+    return score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Driver:
+    """A process that runs the command line.
+
+    Attributes:
+        process: it.
+        log: what it printed.
+    """
+
+    process: ForkServerProcess
+    log: Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def finish(self, timeout_s: float = 120) -> int:
+        """Its exit code, when it has ended."""
+        self.process.join(timeout_s)
+        assert self.process.exitcode is not None, f"still running: {self.output}"
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.join()
+
+
+class Searches:
+    """Searches of one test, by the command that a user would give; all have the same candidates.
+
+    Args:
+        folder: for runs and marks.
+        settings: overrides that all have.
+        environ: changes of the environment.
+    """
+
+    def __init__(self, folder: Path, settings: list[str], environ: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.run_dir = folder / "runs" / "run"
+        self.marks = folder / "marks"
+        self._settings = settings
+        self._environ = dict(environ)
+        self._drivers: list[Driver] = []
+
+    def start(
+        self,
+        *overrides: str,
+        seconds: float = 0.0,
+        gate: Path | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> Driver:
+        """Begin or continue the run.
+
+        Args:
+            overrides: settings of this process.
+            seconds: that a candidate takes.
+            gate: the file without which none ends.
+            clock: in place of the wall clock.
+        """
+        log = self.folder / f"log-{len(self._drivers)}"
+        log.touch()
+        command = ["search", *self._settings, f"runs_dir={self.run_dir.parent}", "name=run", *overrides]
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["cluster_nodes", "spinesearch.controller.reinforce"])
+        open_score = functools.partial(open_marked, self.marks, seconds, gate)
+        process = context.Process(
+            target=run_command, args=(command, open_score, log, self._environ, clock), daemon=True
+        )
+        process.start()
+        driver = Driver(process=process, log=log)
+        self._drivers.append(driver)
+        return driver
+
+    def wait_for(self, is_so: Callable[[], Any], what: str, timeout_s: float = 90) -> None:
+        """Return when something is so; the newest driver must be running."""
+        driver = self._drivers[-1]
+        end = time.monotonic() + timeout_s
+        while not is_so():
+            assert driver.process.is_alive(), f"ended before {what}: {driver.output}"
+            assert time.monotonic() < end, f"no {what} in time: {driver.output}"
+            time.sleep(0.05)
+
+    def events(self, kind: str) -> list[Event]:
+        """The events of a kind that the ledger holds now."""
+        path = self.run_dir / LEDGER_NAME
+        events = read_ledger(path).events if path.exists() else ()
+        return [event for event in events if event["event"] == kind]
+
+    def wait_for_events(self, kind: str, count: int) -> None:
+        """Return when the ledger holds so many events of a kind."""
+        self.wait_for(lambda: len(self.events(kind)) >= count, f"{count} {kind} events")
+
+    def wait_for_begun(self, count: int) -> None:
+        """Return when workers have begun so many candidates."""
+        self.wait_for(lambda: len(self.begun()) >= count, f"{count} candidates that begin")
+
+    def begun(self) -> list[dict[str, Any]]:
+        """What workers noted when they began a candidate, in order."""
+        lines = self.marks.read_text().splitlines() if self.marks.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def num_begun(self) -> Counter[str]:
+        """How often each network was begun."""
+        return Counter(mark["arch_id"] for mark in self.begun())
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for driver in self._drivers:
+            driver.kill()
+
+
+def told(run_dir: Path) -> list[dict[str, Any]]:
+    """All proposals, results and updates of a run, without who did them, when, and in which attempt.
+
+    In the order of trials, so that what was scored at once may arrive in any order. A trial or update that
+    stands twice stands twice here.
+    """
+    kinds = ("propose", "result", "update")
+    events = [event for event in read_ledger(run_dir / LEDGER_NAME).events if event["event"] in kinds]
+    passing = ("time", "node", "worker", "seconds", "attempts")
+    kept = [{key: value for key, value in event.items() if key not in passing} for event in events]
+    return sorted(
+        kept, key=lambda event: (kinds.index(event["event"]), event.get("trial", event.get("update")))
+    )
+
+
+def run_command(
+    command: list[str],
+    open_score: OpenScore,
+    log: Path,
+    environ: Mapping[str, str],
+    clock: Callable[[], float] | None,
+) -> None:
+    """The command line in this process, a forked one, with candidates scored without training."""
+    os.setsid()
+    os.environ.update(environ)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    engine.open_proxy_score = functools.partial(_open_instead, open_score)  # on Ray's workers
+    engine.proxy_score = functools.partial(_open_instead, open_score)  # in this process
+    if clock is not None:
+        session.run_search = functools.partial(_search_by, clock)
+    raise SystemExit(main(command))
+
+
+def _open_instead(open_score: OpenScore, *proxy_task: object) -> Score:
+    return open_score()
+
+
+def _search_by(clock: Callable[[], float], **search: Any) -> None:
+    with mock.patch.object(time, "time", clock):  # not before: Ray's connecting goes by it
+        run_search(**search, clock=clock)
+
+
+class JumpingClock:
+    """A wall clock that is set, by a month at most, at every look: forwards and backwards."""
+
+    def __init__(self) -> None:
+        self._days = itertools.cycle((0, 30, -7, 1, -30, 0.5))
+        self._real = time.time
+
+    def __call__(self) -> float:
+        return self._real() + 86400 * next(self._days)
