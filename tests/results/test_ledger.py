@@ -186,7 +186,7 @@ def test_a_run_from_its_events(run_dir: Path):
 @pytest.mark.parametrize(
     ("event", "message"),
     [
-        (EVENTS[5], "line 8 does not fit: a second result of trial 2"),
+        (EVENTS[5], "line 8 does not fit: a result of trial 2, which has its result already"),
         ({**EVENTS[5], "trial": 9}, "line 8 does not fit: a result of trial 9, which was not proposed"),
         ({**EVENTS[4], "trial": 7}, "line 8 does not fit: trial 4 should be proposed next, got 7"),
         ({"event": "update", "update": 3, "stats": {}, "digest": ""}, "update 0 should be next, got 3"),

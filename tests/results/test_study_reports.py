@@ -22,7 +22,7 @@ from spinesearch.results.statistics import kendall_tau, spearman_rho, variance_c
 from spinesearch.results.study import LESS_IS_BETTER, Study
 from spinesearch.results.study_report import arch_table, write_report
 from spinesearch.results.variance import variance_notes, variance_report, variance_table, verdict
-from spinesearch.search.config import REWARD_METRICS
+from spinesearch.search.settings import REWARD_METRICS
 
 # Shrout and Fleiss 1979, table 2, over 100: ICC(1) is 0.17 and ICC(3,1) 0.71.
 TABLE = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import worker_tasks
 
-# Ray's workers run at niceness 15 unless told otherwise: on a machine that is busy with anything else they start
-# in minutes instead of seconds.
+# Ray's workers run at niceness 15 unless told otherwise: on a machine that is busy with anything else they
+# start in minutes instead of seconds.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from spinesearch.results.ledger import LEDGER_NAME, read_ledger
 
+CLI = [sys.executable, "-m", "spinesearch.search.cli"]
+
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
     # A shell ignores Ctrl-C in what it runs in the background, tests too, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # A group of its own, so that Ctrl-C can be sent to all of it, as a terminal does.
     return subprocess.Popen(
-        [sys.executable, "-m", "spinesearch.search.cli", *arguments],
+        [*CLI, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

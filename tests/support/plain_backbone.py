@@ -36,9 +36,11 @@ class PlainBackbone(nn.Module):
         arguments = dict(twin.arguments)
         scale, alpha = arguments.pop("filter_size_scale"), arguments.pop("resample_alpha")
         endpoint, repeats = arguments.pop("endpoints_num_filters"), arguments.pop("block_repeats")
-        rate = arguments.pop("stochastic_depth_rate")
+        rate, stem_filters = arguments.pop("stochastic_depth_rate"), arguments.pop("stem_filters")
         style = build_style(**arguments)
-        widths = network_widths(spec, filter_size_scale=scale, resample_alpha=alpha)
+        widths = network_widths(
+            spec, filter_size_scale=scale, resample_alpha=alpha, stem_filters=stem_filters
+        )
         channels = self.channels = widths.channels
         blocks, num_stem = spec.all_blocks, len(spec.stem)
 
