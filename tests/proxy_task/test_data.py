@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import MISSING, OmegaConf
 
 from spinesearch.proxy_task.coco import held_out_mask
 from spinesearch.proxy_task.data import (
@@ -178,55 +174,6 @@ def test_generated_data_are_reopened_without_being_drawn(tmp_path) -> None:
     assert not (tmp_path / "generated").exists()
 
 
-# What a worker's own memory holds of a data set, in a process of its own.
-MEMORY = """
-import sys
-from spinesearch.proxy_task.coco import load_coco
-from spinesearch.proxy_task.data import CocoDataSettings, reopen_data
-
-def own_memory():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon"))
-
-images, annotations, cache_dir, key = sys.argv[1:]
-before = own_memory()
-settings = CocoDataSettings(train_images=images, train_annotations=annotations, cache_dir=cache_dir)
-data = reopen_data(settings, image_size=8, key=key)
-opened = own_memory()
-load_coco(images, annotations)
-print(opened - before, own_memory() - before, data.boxes.nbytes // 1024)
-"""
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc/PID/status")
-def test_a_worker_holds_next_to_nothing_of_the_annotations(tiny_coco, tmp_path) -> None:
-    """1,500 images (one file under many names) of 100 objects, which take megabytes once parsed."""
-    source = tiny_coco.images_dir / "7.png"
-    tiny_coco.document["images"] = [
-        {"id": i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in range(100, 1600)
-    ]
-    tiny_coco.document["annotations"] = [
-        {"image_id": 100 + n // 100, "category_id": 2, "bbox": [n % 30, 2, 5, 6]} for n in range(150_000)
-    ]
-    tiny_coco.save()
-    for i in range(100, 1600):
-        (tiny_coco.images_dir / f"{i}.png").hardlink_to(source)
-    settings = CocoDataSettings(
-        train_images=str(tiny_coco.images_dir),
-        train_annotations=str(tiny_coco.path),
-        cache_dir=str(tmp_path / "cache"),
-    )
-    key = open_data(settings, image_size=8).key
-    arguments = [settings.train_images, settings.train_annotations, str(tmp_path / "cache"), key]
-    run = subprocess.run(
-        [sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True, check=True
-    )
-    opened, parsed, targets = map(int, run.stdout.split())
-    assert targets > 2000  # KiB; they alone would show
-    assert opened < 2000
-    assert parsed > opened + 5000
-
-
 def test_a_split_without_a_box_is_told_before_anything_is_packed(open_tiny, tmp_path) -> None:
     with pytest.raises(DataError, match=r"^data\.held_out_share"):
         open_tiny(held_out_share=1e-9)
@@ -309,70 +256,6 @@ def test_dropped_boxes_are_logged_where_nobody_listens(tiny_coco, open_tiny, cap
         open_tiny()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert caplog.messages == [f"{tiny_coco.path}: 1 box is left out: empty, not finite or outside the image"]
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("name", ""),
-        ("num_images", 1),
-        ("num_images", True),
-        ("num_images", 4.0),
-        ("num_val_images", -1),
-        ("seed", -1),
-        ("seed", "0"),
-        ("held_out_share", 0),
-        ("held_out_share", 1),
-        ("held_out_share", True),
-        ("held_out_share", float("nan")),
-        ("held_out_share", "0.2"),
-        ("storage", "png"),
-        ("storage", None),
-        ("jpeg_quality", 0),
-        ("jpeg_quality", 101),
-        ("jpeg_quality", 90.0),
-        ("cache_dir", ""),
-        ("cache_dir", 3),
-    ],
-)
-def test_bad_settings_of_generated_data(field: str, value: Any) -> None:
-    with pytest.raises(DataError, match=rf"^data\.{field}: must be .*got ") as error:
-        GeneratedDataSettings(**{field: value})
-    assert repr(value) in str(error.value)
-
-
-@pytest.mark.parametrize("field", ["train_images", "train_annotations"])
-@pytest.mark.parametrize("value", ["", None, 3])
-def test_bad_settings_of_coco_data(field: str, value: Any) -> None:
-    with pytest.raises(DataError, match=rf"^data\.{field}: must be the .*got "):
-        CocoDataSettings(**{"train_images": "a", "train_annotations": "b", field: value})
-
-
-@pytest.mark.parametrize("value", [1, "yes", None])
-def test_skip_broken_is_true_or_false(value: Any) -> None:
-    with pytest.raises(DataError, match=r"^data\.skip_broken: must be true or false, got "):
-        CocoDataSettings(train_images="a", train_annotations="b", skip_broken=value)
-
-
-@pytest.mark.parametrize("image_size", [0, -5, 12.5, True])
-def test_bad_image_size(image_size: Any) -> None:
-    with pytest.raises(DataError, match=r"image_size: must be an integer of at least 1"):
-        open_data(GeneratedDataSettings(), image_size=image_size)
-
-
-@pytest.mark.parametrize("settings", [GeneratedDataSettings, CocoDataSettings])
-def test_the_yaml_files_list_the_settings_and_their_defaults(settings: type) -> None:
-    fields = {f.name: f for f in dataclasses.fields(settings)}
-    config = OmegaConf.load(CONF / f"{fields['name'].default}.yaml")
-    raw = OmegaConf.to_container(config)
-    assert isinstance(raw, dict)
-    assert list(raw) == list(fields)
-    for name, value in raw.items():
-        default = fields[str(name)].default
-        assert value == (MISSING if default is dataclasses.MISSING else default)
-    given = {name: "x" for name, value in raw.items() if value == MISSING}
-    composed = OmegaConf.merge(OmegaConf.structured(settings), OmegaConf.merge(config, given))
-    assert isinstance(OmegaConf.to_object(composed), settings)
 
 
 def test_generated_data_opens_with_progress_and_then_from_the_cache(tmp_path) -> None:

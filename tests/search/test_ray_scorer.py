@@ -1,7 +1,6 @@
 """The Ray engine on a real Ray."""
 
 import functools
-import os
 import re
 import socket
 import time
@@ -15,12 +14,10 @@ import worker_tasks
 from fake_search import carry_out
 from ray.exceptions import RayActorError
 
-from spinesearch.search import ray_cluster
-from spinesearch.search.config import ConfigError
 from spinesearch.search.pooled_worker import PoolTimes
 from spinesearch.search.ray_scorer import RayScorer
 from spinesearch.search.scorer import EngineError, Job, LostAttempt, Outcome, SerialScorer
-from spinesearch.search.trial_resources import TrialResources, trial_resources
+from spinesearch.search.trial_resources import TrialResources
 from spinesearch.search.trial_timeout import TrialTimeout
 from spinesearch.space import SPINENET_49
 
@@ -172,24 +169,6 @@ def test_more_workers_than_places_still_finish(build):
     assert "each needs 1 CPU and 0 GPU, the cluster has 2 CPU and 0 GPU" in warnings[0]
 
 
-def test_a_connection_that_exists_is_used(cluster):
-    assert ray_cluster.connect("local", num_cpus=1) is False
-
-
-def test_an_address_where_nobody_listens_fails_at_once(monkeypatch):
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    started = time.monotonic()
-    with pytest.raises(ConfigError, match=rf"no Ray at '127.0.0.1:{port}'.*refused; start one"):
-        ray_cluster.connect(f"127.0.0.1:{port}", num_cpus=1)
-    assert time.monotonic() - started < 5
-    with pytest.raises(ConfigError, match="an address is local, auto or HOST:PORT"):
-        ray_cluster.connect("nonsense", num_cpus=1)
-    assert "RAY_ADDRESS" not in os.environ
-
-
 def test_workers_that_died_idle_cost_a_candidate_nothing(build, tmp_path: Path):
     """As when a node is lost between two generations: the candidate never began, so no attempt is counted."""
     scorer = build(worker_tasks.open_fake, max_attempts=1)
@@ -297,13 +276,3 @@ def test_null_takes_as_many_workers_as_fit(build):
         scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=0))
     outcomes = finish(scorer, 6)
     assert len({outcome.worker for outcome in outcomes}) == 2
-
-
-def test_what_a_worker_needs_is_checked_where_the_cluster_cannot_grow(cluster):
-    assert trial_resources(1, None, None, may_grow=False) == TrialResources(cpus=1)
-    with pytest.raises(ConfigError, match=r"search.gpus_per_trial: 1 asked for, but this Ray has 0 GPUs"):
-        trial_resources(1, 1, None, may_grow=False)
-    with pytest.raises(ConfigError, match=r"search.resources_per_trial: 2 a100 asked for, but"):
-        trial_resources(1, 0, {"a100": 2}, may_grow=False)
-    needs = trial_resources(1, 0.5, {"a100": 2}, may_grow=True)
-    assert str(needs) == "1 CPU and 0.5 GPU and 2 a100"
