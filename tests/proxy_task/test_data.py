@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,6 @@ from spinesearch.proxy_task.data import (
     reopen_data,
 )
 from spinesearch.proxy_task.errors import DataError
-
-CONF = Path(__file__).parents[2] / "conf" / "data"
 
 
 @pytest.fixture

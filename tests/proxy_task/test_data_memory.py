@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,9 +12,6 @@ from spinesearch.proxy_task.data import (
     CocoDataSettings,
     open_data,
 )
-
-CONF = Path(__file__).parents[2] / "conf" / "data"
-
 
 # What a worker's own memory holds of a data set, in a process of its own.
 MEMORY = """

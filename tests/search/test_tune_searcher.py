@@ -12,8 +12,6 @@ from ray.tune.search import ConcurrencyLimiter
 from spinesearch.search.checkpoint import state_digest
 from spinesearch.search.tune_searcher import SpineSearcher
 
-ROOT = Path(__file__).parents[2]
-
 
 def build(seed=0, lag=1, num_trials=40, controller="reinforce", generation_size=4, **options):
     """The searcher that goes with `carry_out`, and its controller."""
