@@ -63,7 +63,7 @@ def _correlate(arguments: list[str]) -> int:
         "proxy_task and data; without any, the setting is compared with itself: what noise alone leaves\n"
         f"of the agreement.\n{_GOES_ON}",
         "examples:\n"
-        "  spinesearch proxy correlate --archs 16 b.proxy_task.num_steps=2000 name=fidelity\n"
+        "  spinesearch proxy correlate --archs 16 b.proxy_task.num_steps=1000 name=fidelity\n"
         "  spinesearch proxy correlate a.data=generated b.data=coco b.data.train_images=DIR \\\n"
         "      b.data.train_annotations=FILE",
     )
