@@ -11,6 +11,7 @@ import pytest
 import torch
 from fake_cuda import Allocator
 from recorded_graph import CallAgain, Sessions
+from tiny_task import TINY_TASK
 from torch import Tensor
 
 from spinesearch.proxy_task import task as task_module
@@ -21,23 +22,7 @@ from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import R0_SP53, SPINENET_49
 
-CUDA = ProxySettings(
-    image_size=128,
-    filter_size_scale=0.0625,
-    resample_alpha=0.5,
-    endpoints_num_filters=16,
-    head_num_convs=1,
-    head_num_filters=16,
-    num_scales=1,
-    num_steps=10,
-    batch_size=4,
-    optimizer="adamw",
-    lr=1e-3,
-    warmup_steps=4,
-    scale_jitter=(0.8, 1.2),
-    bn_recalibration_batches=1,
-    device="cuda",
-)
+CUDA = replace(TINY_TASK, num_steps=10, warmup_steps=4, scale_jitter=(0.8, 1.2), device="cuda")
 ABSURD = 2**60  # bytes, an exabyte
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

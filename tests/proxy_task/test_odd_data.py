@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_task import TINY_TASK
 
 from spinesearch.proxy_task.data import CocoDataSettings, ProxyData, open_data
-from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import SPINENET_49
 
-TINY = ProxySettings(
-    image_size=128,
-    filter_size_scale=0.0625,
-    resample_alpha=0.5,
-    endpoints_num_filters=16,
-    head_num_convs=1,
-    head_num_filters=16,
-    num_scales=1,
-    num_steps=3,
-    batch_size=3,
-    optimizer="adamw",
-    lr=1e-3,
-    scale_jitter=(0.5, 2.0),
-    bn_recalibration_batches=1,
-    device="cpu",
-)
+TINY = replace(TINY_TASK, num_steps=3, batch_size=3, scale_jitter=(0.5, 2.0))
 
 
 def save_odd_images(folder: Path) -> list[dict[str, Any]]:

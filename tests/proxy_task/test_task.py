@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_task import TINY_TASK
 from torch import nn
 
 from spinesearch.models.cost import count_multiply_adds
@@ -21,23 +22,7 @@ from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import R0_SP53, SPINENET_49
 
-TINY = ProxySettings(
-    image_size=128,
-    filter_size_scale=0.0625,
-    resample_alpha=0.5,
-    endpoints_num_filters=16,
-    head_num_convs=1,
-    head_num_filters=16,
-    num_scales=1,
-    num_steps=2,
-    batch_size=4,
-    optimizer="adamw",
-    lr=1e-3,
-    scale_jitter=(0.8, 1.2),
-    stochastic_depth_rate=0.2,
-    bn_recalibration_batches=1,
-    device="cpu",
-)
+TINY = replace(TINY_TASK, scale_jitter=(0.8, 1.2), stochastic_depth_rate=0.2)
 GENERATED = {"num_images": 16, "num_val_images": 2}
 
 

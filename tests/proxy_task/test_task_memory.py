@@ -13,34 +13,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tiny_task import TINY_TASK
 from torch import nn
 
 from spinesearch.proxy_task import task as task_module
 from spinesearch.proxy_task.data import GeneratedDataSettings, ProxyData, open_data
 from spinesearch.proxy_task.divergence import TrainingDiverged
 from spinesearch.proxy_task.failures import OutOfMemory
-from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.search.scorer import Job, Score, run_job
 from spinesearch.space import R0_SP53, SPINENET_49
 from spinesearch.space.build import SpineNetSettings
 
 CONF = Path(__file__).parents[2] / "conf"
-TINY = ProxySettings(
-    image_size=128,
-    filter_size_scale=0.0625,
-    resample_alpha=0.5,
-    endpoints_num_filters=16,
-    head_num_convs=1,
-    head_num_filters=16,
-    num_scales=1,
-    num_steps=2,
-    batch_size=2,
-    optimizer="adamw",
-    lr=1e-3,
-    bn_recalibration_batches=1,
-    device="cpu",
-)
+TINY = replace(TINY_TASK, batch_size=2)
 ABSURD = 2**60  # bytes, an exabyte
 
 
