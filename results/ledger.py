@@ -7,7 +7,6 @@ is therefore dropped, damage anywhere else is an error that names the line.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import zlib
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from spinesearch.results.run_lock import LEASE_NAME, LOCK_NAME, RunLock
+from spinesearch.results.run_lock import LEASE_NAME, LOCK_NAME, RunInUseError, RunLock
 
 LEDGER_NAME = "ledger.jsonl"
 _RENEWED_NAME = "ledger.renewed"
@@ -139,7 +138,7 @@ class Ledger:
         self._file = -1
         try:
             if self._lock.must_renew:
-                _renew(self._path)
+                _renew(self._path, self._lock)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             self.contents = read_ledger(self._path)
             if self.contents.torn:
@@ -162,9 +161,18 @@ class Ledger:
         """Check that the run is still this process's to write.
 
         Raises:
-            RunInUseError: another process has taken it over.
+            RunInUseError: another process has taken it over, or put another file in the ledger's place.
         """
         self._lock.check()
+        try:
+            is_there = os.path.samestat(os.fstat(self._file), os.stat(self._path))
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise RunInUseError(
+                f"{self._path}: another process has put another file in its place; this process stops here: "
+                "give the command again to go on from what stands there"
+            )
 
     def append(self, events: Iterable[Event]) -> None:
         """Write events, on disk when this returns; all of them or, after an error, none.
@@ -204,8 +212,11 @@ class Ledger:
                 written += os.write(self._file, data[written:])
             os.fsync(self._file)
         except OSError as error:
-            with contextlib.suppress(OSError):
+            try:
                 os.ftruncate(self._file, self._num_bytes)
+            except OSError:  # half a line may stand there: whoever opens the run next cuts it off
+                os.close(self._file)
+                self._file = -1
             raise LedgerError(
                 f"{self._path}: could not be written: {error.strerror}; "
                 "what it holds is safe: make room and resume the run"
@@ -233,7 +244,7 @@ class Ledger:
         self.close()
 
 
-def _renew(path: Path) -> None:
+def _renew(path: Path, lock: RunLock) -> None:
     """Make the ledger a new file of the same lines; who has the old one open writes to no file of the run."""
     if not path.exists():
         return
@@ -242,6 +253,7 @@ def _renew(path: Path) -> None:
         file.write(path.read_bytes())
         file.flush()
         os.fsync(file.fileno())
+    lock.check()  # frozen for long, this process may have lost the run, whose file is another's by now
     os.replace(renewed, path)
 
 

@@ -123,8 +123,8 @@ class RunLock:
             os.close(self._file)
             is_ours, is_known = self._lock_file()
         self._lease.take()
-        if not is_ours:
-            self.must_renew = True
+        self.must_renew |= not is_ours
+        if self.must_renew:  # a mount may give its lock to a process on either machine
             time.sleep(_SETTLE_S)
             self.check()
 

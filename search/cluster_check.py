@@ -28,6 +28,13 @@ from spinesearch.space import SPINENET_49
 
 _NUM_RUNS = 2  # the first warms up: memory is taken and kernels are chosen in it
 _POLL_S = 0.5
+# Once there is a place: a first packing of a large data set takes tens of minutes, a GPU's start less.
+_PATIENCE_S = {"open": 3600.0, "rate": 600.0}
+_SILENCE = {
+    "facts": "no place for a worker within {:g} s: busy, or it does not answer",
+    "open": "its data were not open after {:g} s",
+    "rate": "its short training had no end after {:g} s",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,12 +136,14 @@ class _Check:
         report: what is known so far.
         stages: what is still to be asked, in order, by name; the first has been asked.
         answer: a reference to the answer to the first.
-        deadline: by the monotonic clock, of the first answer of all.
+        patience_s: how long the answer may take.
+        deadline: of the answer, by the monotonic clock.
     """
 
     report: NodeReport
     stages: list[tuple[str, Callable[[], Any]]]
     answer: Any
+    patience_s: float
     deadline: float
 
 
@@ -167,7 +176,7 @@ def check_nodes(
         while running:
             ray.wait([check.answer for check in running.values()], timeout=_POLL_S)
             for i, check in list(running.items()):
-                _advance(check, here, patience_s)
+                _advance(check, here)
                 if not check.stages:
                     del running[i]
                     reports[i] = check.report
@@ -202,6 +211,7 @@ def _probes() -> Iterator[Callable[..., _Check]]:
             report=_first_report(node, fits),
             stages=stages,
             answer=actor.facts.remote(),
+            patience_s=patience_s,
             deadline=time.monotonic() + patience_s,
         )
 
@@ -223,14 +233,14 @@ def _first_report(node: Mapping[str, Any], num_workers: int) -> NodeReport:
     )
 
 
-def _advance(check: _Check, here: CodeVersion, patience_s: float) -> None:
+def _advance(check: _Check, here: CodeVersion) -> None:
     """Take the answer that has come and ask the next question, until one ends the check."""
     while check.stages:
         stage, _ = check.stages[0]
         ready, _ = ray.wait([check.answer], timeout=0)
         if not ready:
-            if stage == "facts" and time.monotonic() > check.deadline:
-                _end(check, f"no place for a worker within {patience_s:g} s: busy, or it does not answer")
+            if time.monotonic() > check.deadline:
+                _end(check, _SILENCE[stage].format(check.patience_s))
             return
         try:
             answer = ray.get(check.answer)
@@ -249,7 +259,10 @@ def _advance(check: _Check, here: CodeVersion, patience_s: float) -> None:
         else:
             check.report = replace(check.report, images_per_s=answer)
         if check.stages:
-            check.answer = check.stages[0][1]()
+            stage, ask = check.stages[0]
+            check.answer = ask()
+            check.patience_s = _PATIENCE_S[stage]
+            check.deadline = time.monotonic() + check.patience_s
 
 
 def _end(check: _Check, problem: str) -> None:

@@ -34,6 +34,6 @@ def check_failed_share(generation: int, trials: Sequence[Trial], max_failed_shar
     raise EngineError(
         f"generation {generation}: {num_failed} of {num_trained} candidates failed, "
         f"{num_failed / num_trained:.0%} where search.max_failed_share allows {max_failed_share:.0%}: "
-        f"{reasons}. Mend the cause, then resume: the search goes on with the next generation, these results "
+        f"{reasons}. Mend the cause, then resume: the search goes on with what is left to do, these results "
         "stay as they are; search.max_failed_share=1 never stops"
     )

@@ -97,7 +97,7 @@ def run_search(
             if generation > plan.lag:
                 search.update(generation - 1 - plan.lag)
             search.propose(generation)
-        search.collect_until_done(run.trials)
+        search.finish()
     finally:
         observer.ended()
 
@@ -208,6 +208,16 @@ class _Search:
             self._observer.warned(f"the controller's state was not saved, resuming will replay it: {reason}")
         if is_new:  # not when it is gone through again: so a resumed run goes on
             check_failed_share(generation, trials, self._plan.max_failed_share)
+
+    def finish(self) -> None:
+        """Wait for all results, also those of a last generation that is too short to learn from."""
+        plan, trials = self._plan, self._run.trials
+        generation = plan.num_trials // plan.generation_size
+        rest = trials[generation * plan.generation_size :]
+        is_new = not all(trial.is_done for trial in rest)
+        self.collect_until_done(trials)
+        if is_new:
+            check_failed_share(generation, rest, plan.max_failed_share)
 
     def collect_until_done(self, trials: list[Trial]) -> None:
         """Take in results until all these trials have theirs."""

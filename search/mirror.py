@@ -27,6 +27,7 @@ _EXPORT_FOLDER = "export"
 _PART_NAME = re.compile(r"(\d{12,})\.jsonl")
 _STATE_NAME = re.compile(r"update-\d+\.pt")
 _EXPORT_NAME = re.compile(r"[^/]+\.json")
+_PASSWORD = re.compile(r"[^/@]*:[^/]*@")  # as in user:secret@host
 
 
 class MirrorError(ValueError):
@@ -50,9 +51,15 @@ class Mirror:
     def __init__(self, url: str, name: str) -> None:
         import fsspec
 
-        if "://" not in url:
+        protocol, separator, place = url.partition("://")
+        if not (protocol and separator and place):
             raise MirrorError(
                 f"mirror: must be a URL, such as s3://bucket/runs or file:///mnt/runs, got {url!r}"
+            )
+        if _PASSWORD.match(place):
+            raise MirrorError(
+                "mirror: its URL has a password in it, which would be printed and recorded; give it as the "
+                f"package for {protocol}:// takes it: in the environment or a file of its own"
             )
         self.url = f"{url.rstrip('/')}/{name}"
         try:

@@ -102,10 +102,9 @@ class MirrorObserver(SearchObserver):
             self._messages.append(self._overtaken)
         while self._messages:
             self._warn(self._messages.pop(0))
-        if self._thread.is_alive():
-            self._warn(
-                f"mirror: {self._mirror.url} took too long: its last results are only in {self._run_dir}"
-            )
+        if self._thread.is_alive() or self._has_failed:
+            what = "took too long" if self._thread.is_alive() else "could still not be written"
+            self._warn(f"mirror: {self._mirror.url} {what}: its last results are only in {self._run_dir}")
 
     def _ask(self) -> None:
         self._asked = time.monotonic()

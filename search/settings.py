@@ -9,6 +9,7 @@ REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
 ENGINES = ("ray", "serial")
 _MAX_LAG = 100  # generations; a policy that old teaches nothing
 
+_RESOURCE_UNITS = 10_000  # that Ray counts a resource in
 _RESERVED_RESOURCES = {
     "CPU": "search.cpus_per_trial",
     "GPU": "search.gpus_per_trial",
@@ -72,6 +73,8 @@ class SearchSettings:
             )
         if not 0 < self.cpus_per_trial < math.inf:
             raise ValueError(f"search.cpus_per_trial: must be positive, got {self.cpus_per_trial}")
+        for name in ("cpus_per_trial", "gpus_per_trial"):
+            _check_precision(f"search.{name}", getattr(self, name) or 0.0)
         if self.trials_per_worker is not None and self.trials_per_worker < 1:
             raise ValueError(
                 f"search.trials_per_worker: must be at least 1 or null, got {self.trials_per_worker}"
@@ -104,3 +107,10 @@ class SearchSettings:
                     f"search.resources_per_trial: {name} must be positive, and a whole number above 1, "
                     f"got {amount}"
                 )
+            _check_precision(f"search.resources_per_trial: {name}", amount)
+
+
+def _check_precision(what: str, amount: float) -> None:
+    units = amount * _RESOURCE_UNITS
+    if abs(units - round(units)) > 1e-6 * units:
+        raise ValueError(f"{what}: must be a multiple of 1/{_RESOURCE_UNITS}, Ray's precision, got {amount}")

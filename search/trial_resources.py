@@ -84,6 +84,11 @@ def trial_resources(
         ConfigError: the cluster lacks something, and will not come to have it.
     """
     has = cluster_resources()
+    if cpus > has.get("CPU", 0.0) and not may_grow:
+        raise ConfigError(
+            f"search.cpus_per_trial: {cpus:g} asked for, but this Ray has {has.get('CPU', 0.0):g} CPUs; "
+            "ask for less, or give search.num_workers to share them"
+        )
     if gpus is None:
         gpus = 1.0 if has.get("GPU", 0.0) else 0.0
     if gpus > has.get("GPU", 0.0) and not may_grow:

@@ -254,8 +254,9 @@ class WorkerPool:
             self._waiting_since = now
         elif now - self._waiting_since > self._times.patience_s:
             has = cluster_resources()
+            names = ("CPU", "GPU", *self._resources.custom)
             self._warn(
-                f"no worker is ready: each needs {self._resources}, the cluster has "
-                f"{has.get('CPU', 0):g} CPU and {has.get('GPU', 0):g} GPU; still waiting"
+                f"no worker is ready: each needs {self._resources} on one node, the nodes have "
+                f"{' and '.join(f'{has.get(name, 0):g} {name}' for name in names)} together; still waiting"
             )
             self._waiting_since = math.inf

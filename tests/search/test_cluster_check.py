@@ -106,6 +106,13 @@ def test_a_node_that_is_busy_is_named_after_a_while(cluster):
         ray.kill(blocker)
 
 
+def test_a_training_that_has_no_end_is_named(cluster, monkeypatch):
+    monkeypatch.setitem(cluster_check._PATIENCE_S, "rate", 1.0)
+    report = check(functools.partial(worker_tasks.open_slow, 100.0))
+    assert report.sees_data is True
+    assert "its short training had no end after 1 s" in report.problem
+
+
 def test_a_node_too_small_for_a_worker_tells_its_versions_and_no_more(cluster):
     report = check(worker_tasks.open_rated, TrialResources(cpus=1, gpus=1))
     assert report.facts is not None

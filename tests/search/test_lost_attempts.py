@@ -168,6 +168,13 @@ def test_a_stopped_search_goes_on_when_resumed_and_stops_at_the_next_bad_generat
     assert run.num_done == 40
 
 
+def test_a_last_generation_too_short_to_learn_from_is_checked_once(tmp_path: Path):
+    with pytest.raises(EngineError, match=r"generation 5: 3 of 3 candidates failed, .* 3 x no space left"):
+        carry_out(tmp_path, scorer=Failing(20), max_failed_share=0.3, num_trials=23)
+    run, _ = carry_out(tmp_path, scorer=FakeScorer(), max_failed_share=0.3, num_trials=23)
+    assert run.num_done == 23
+
+
 def test_lost_attempts_are_listed_newest_first():
     assert lost_attempts(Run()) is None
     trial = Trial(trial=4, tokens=(0,), arch_id="a")

@@ -205,10 +205,16 @@ def test_exports_take_the_place_of_earlier_ones(url: str, tmp_path: Path):
         assert in_mirror(url, "export") == list(names)
 
 
-@pytest.mark.parametrize("url", ["runs", "/mnt/runs", "nope://bucket"])
+@pytest.mark.parametrize("url", ["runs", "/mnt/runs", "nope://bucket", "s3://"])
 def test_what_is_no_url_of_storage_is_refused(url: str):
     with pytest.raises(MirrorError, match="mirror: "):
         Mirror(url, "run")
+
+
+def test_a_password_is_neither_taken_nor_told():
+    with pytest.raises(MirrorError, match="has a password in it") as caught:
+        Mirror("sftp://user:secret@host/runs", "run")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_missing_package_is_named():

@@ -81,6 +81,18 @@ def test_storage_that_fails_is_told_of_once_and_made_up_for(tmp_path: Path):
     assert Mirror("faulty://bucket", "run").read() == bytes_of(tmp_path / "run")
 
 
+def test_storage_that_stays_away_is_told_of_again_at_the_end(tmp_path: Path):
+    def fault(path: str, data: bytes) -> None:
+        raise ConnectionError("the network is away")
+
+    FaultyFileSystem.fault = fault
+    watching = Warnings()
+    carry_out(tmp_path / "run", num_trials=24, mirror=Mirror("faulty://gone", "run"), observer=watching)
+    assert len(watching.messages) == 2
+    where = f"its last results are only in {tmp_path / 'run'}"
+    assert watching.messages[1] == f"mirror: faulty://gone/run could still not be written: {where}"
+
+
 def test_storage_that_never_answers_holds_up_neither_the_search_nor_its_end(tmp_path: Path, monkeypatch):
     answer = threading.Event()
     FaultyFileSystem.fault = lambda path, data: answer.wait(30)  # type: ignore[assignment,return-value]

@@ -166,7 +166,7 @@ def test_more_workers_than_places_still_finish(build):
     for trial in range(6):
         scorer.submit(Job(trial=trial, spec=SPINENET_49, seed=trial))
     assert {outcome.trial for outcome in finish(scorer, 6)} == set(range(6))
-    assert "each needs 1 CPU and 0 GPU, the cluster has 2 CPU and 0 GPU" in warnings[0]
+    assert "each needs 1 CPU and 0 GPU on one node, the nodes have 2 CPU and 0 GPU together" in warnings[0]
 
 
 def test_workers_that_died_idle_cost_a_candidate_nothing(build, tmp_path: Path):
