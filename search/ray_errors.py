@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ray.exceptions import RayActorError
 
 _ADVICE = " Some common causes include"  # and then what Ray supposes in general
@@ -20,3 +22,15 @@ def why_lost(error: BaseException) -> str:
         if error.preempted:
             text = f"its node was preempted: {text}"
     return f"{type(error).__name__}: {text}"[:_MAX_REASON]
+
+
+def import_failure(error: BaseException) -> tuple[str, str] | None:
+    """The address of a node that lacks the code of an actor, and what it says; None of any other error.
+
+    Ray tells neither by a field, so both are read from its report: ``(pid=7, ip=10.0.0.5, actor_id=...``.
+    """
+    text = str(error)
+    address = re.search(r"\bip=([^,\s)]+)", text)
+    if address is None or "failed to import on the worker" not in text:
+        return None
+    return address[1], text.strip().splitlines()[-1].strip()[:_MAX_REASON]

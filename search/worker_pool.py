@@ -13,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from spinesearch.search.environment import code_version
 from spinesearch.search.pooled_worker import PooledWorker, PoolTimes
-from spinesearch.search.ray_errors import why_lost
+from spinesearch.search.ray_errors import import_failure, why_lost
 from spinesearch.search.refusals import RefusedNodes, differences
 from spinesearch.search.scorer import EngineError, OpenScore
 from spinesearch.search.trial_resources import TrialResources, cluster_nodes, cluster_resources
@@ -125,6 +125,9 @@ class WorkerPool:
             if kind == "open" and isinstance(error, RayTaskError):
                 self._refuse(worker, f"could not open the proxy task: {reason}")
                 return None
+            if lacking := import_failure(error):
+                self._refuse_code(worker, *lacking)
+                return None
             self.end(worker)
             if kind != "ping":  # an idle one is replaced without a word: no candidate was its own
                 self._failed_start(worker, reason)
@@ -226,9 +229,21 @@ class WorkerPool:
 
     def _refuse(self, worker: PooledWorker, reason: str) -> None:
         """End a worker that is of no use, and leave its node alone for a while."""
+        assert worker.greeting is not None
+        self._refuse_node(worker, worker.greeting.node_id, f"{worker} {reason}")
+
+    def _refuse_code(self, worker: PooledWorker, address: str, message: str) -> None:
+        """The same where the worker's own code could not be imported, so that it could not tell its node."""
+        reason = (
+            f"a worker on the node at {address} is refused: its Python has not what this search runs "
+            f"({message}); install spinesearch there as it is here"
+        )
+        for node in cluster_nodes():
+            if node["Alive"] and node["NodeManagerAddress"] == address:
+                self._refuse_node(worker, node["NodeID"], reason)
+
+    def _refuse_node(self, worker: PooledWorker, node_id: str, reason: str) -> None:
         self.end(worker)
-        reason = f"{worker} {reason}"
-        node_id = worker.greeting.node_id if worker.greeting else ""
         if self._refused.add(node_id, reason, self._clock()):
             self._warn(f"{reason}; going on without it")
         self._end_pending()

@@ -1,6 +1,7 @@
 """The Ray engine on a real Ray."""
 
 import functools
+import importlib
 import re
 import socket
 import time
@@ -14,6 +15,7 @@ import worker_tasks
 from fake_search import carry_out
 from ray.exceptions import RayActorError
 
+from spinesearch.search import worker_pool
 from spinesearch.search.pooled_worker import PoolTimes
 from spinesearch.search.ray_scorer import RayScorer
 from spinesearch.search.scorer import EngineError, Job, LostAttempt, Outcome, SerialScorer
@@ -247,6 +249,21 @@ def test_a_worker_with_other_code_is_refused_by_name(build):
     name = re.escape(socket.gethostname())
     with pytest.raises(
         EngineError, match=rf"node {name} \([\d.]+\) is refused: its spinesearch .* other sources"
+    ):
+        finish(scorer, 1)
+    assert len(warnings) == 1
+
+
+def test_a_node_without_our_code_is_refused_by_its_address(build, tmp_path: Path, monkeypatch):
+    """What workers lack is this module, which only this process can import."""
+    (tmp_path / "only_here.py").write_text("class Worker:\n    def greet(self):\n        return None\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(worker_pool, "Worker", importlib.import_module("only_here").Worker)
+    warnings: list[str] = []
+    scorer = build(worker_tasks.open_fake, warnings=warnings)
+    scorer.submit(Job(trial=0, spec=SPINENET_49, seed=0))
+    with pytest.raises(
+        EngineError, match=r"a worker on the node at \S+ is refused: .*No module named 'only_here'"
     ):
         finish(scorer, 1)
     assert len(warnings) == 1
