@@ -154,6 +154,7 @@ def small_disk(searches: Searches) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_the_search_stops_with_one_line_and_goes_on_when_there_is_room(
     small_disk: Path, searches: Searches, undisturbed
 ):
