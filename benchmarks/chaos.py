@@ -18,7 +18,14 @@ from pathlib import Path
 
 import torch
 from chaos_faults import FAULTS, Fault
-from chaos_run import TRIALS_PER_FAULT, DisturbedRun, NotSurvivedError, Told, carry_out_undisturbed
+from chaos_run import (
+    TRIALS_PER_FAULT,
+    DisturbedRun,
+    NotSurvivedError,
+    Told,
+    carry_out_undisturbed,
+    num_trials_for,
+)
 
 from spinesearch.controller.reinforce import ReinforceController
 from spinesearch.search.mirror import Mirror
@@ -67,7 +74,7 @@ def main() -> int:
     # As many of each kind, in random order.
     faults = [FAULTS[i % len(FAULTS)] for i in range(options.num_faults)]
     rng.shuffle(faults)
-    num_trials = TRIALS_PER_FAULT * (len(faults) + 10)  # some are left when the last fault is over
+    num_trials = num_trials_for(len(faults))
     survived: Counter[str] = Counter()
     folder = Path(tempfile.mkdtemp(prefix="chaos"))
     begun = time.monotonic()

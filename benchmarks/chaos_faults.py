@@ -80,7 +80,7 @@ def _signal_worker(run: DisturbedRun, number: signal.Signals) -> None:
 
 
 def _jump(run: DisturbedRun) -> None:
-    run.offset.value = run.rng.uniform(-_LONGEST_JUMP_S, _LONGEST_JUMP_S)
+    run.circumstances.offset_s = run.rng.uniform(-_LONGEST_JUMP_S, _LONGEST_JUMP_S)
 
 
 def _fill_disk(run: DisturbedRun) -> None:

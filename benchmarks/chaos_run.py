@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import random
 import shutil
@@ -10,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chaos_search import Driver
+from chaos_search import Circumstances, Driver
 
 from spinesearch.results.ledger import LEDGER_NAME, parse_ledger, read_ledger
 from spinesearch.search.mirror import Mirror
 
 TRIALS_PER_FAULT = 4
+_TRIALS_AHEAD = 40  # so far the search may get before the next fault, so that all befall one at work
+_LONGEST_S = 0.4  # that a candidate takes
 _PATIENCE_S = 60.0  # for what should happen next, on a busy machine
 _POLL_S = 0.01
 
@@ -40,9 +43,15 @@ def told(ledger_path: Path) -> Told:
     )
 
 
+def num_trials_for(num_faults: int) -> int:
+    """As many candidates as there have to be for so many faults; some are left when the last is over."""
+    return TRIALS_PER_FAULT * num_faults + 2 * _TRIALS_AHEAD
+
+
 def carry_out_undisturbed(folder: Path, num_trials: int) -> Told:
     """What the ledger tells after a run in which nothing happens."""
-    driver = Driver(_command(folder, "undisturbed", num_trials), multiprocessing.RawValue("d", 0.0))
+    circumstances = multiprocessing.RawValue(Circumstances, 0, 0, math.inf)
+    driver = Driver(_command(folder, "undisturbed", num_trials), circumstances)
     ended = driver.finish(10 * _PATIENCE_S)
     if ended is None or ended[0]:
         raise NotSurvivedError(f"an undisturbed run does not end well: {ended}")
@@ -68,7 +77,7 @@ class DisturbedRun:
         run_dir: the run's folder.
         ledger_path: its ledger.
         mirror_dir: where its mirror is.
-        offset: seconds by which the driver's wall clock is wrong.
+        circumstances: of its driver.
         num_drivers: how many processes have carried it out so far.
     """
 
@@ -79,7 +88,7 @@ class DisturbedRun:
         self.run_dir = folder / "runs" / "run"
         self.ledger_path = self.run_dir / LEDGER_NAME
         self.mirror_dir = folder / "mirror"
-        self.offset: Any = multiprocessing.RawValue("d", 0.0)
+        self.circumstances = multiprocessing.RawValue(Circumstances, 0, _LONGEST_S, _TRIALS_AHEAD)
         self.num_drivers = 0
         self._driver: Driver | None = None
         self._safe = b""  # the ledger's lines that must not be lost
@@ -93,7 +102,7 @@ class DisturbedRun:
     def new_driver(self) -> Driver:
         """Another process that is given the command."""
         self.num_drivers += 1
-        return Driver(self._command, self.offset)
+        return Driver(self._command, self.circumstances)
 
     def driver(self) -> Driver:
         """The one that carries the run out, started if there is none."""
@@ -114,6 +123,7 @@ class DisturbedRun:
 
     def ends_with(self, code: int, line: str) -> None:
         """Check that the driver ends by itself, with this code and a last line that has ``line`` in it."""
+        self.circumstances.end = math.inf  # until then it must not have to wait
         ended = self.driver().finish(_PATIENCE_S)
         if ended is None or ended[0] != code or line not in ended[1]:
             raise NotSurvivedError(f"the search should have ended with {line!r}, got {ended}")
@@ -129,6 +139,7 @@ class DisturbedRun:
             self._num_faults_away -= 1
             if not self._num_faults_away:
                 self.mirror_returns()
+        self.circumstances.end = num_results + _TRIALS_AHEAD
         self._wait(lambda: self._look() >= num_results, f"the search does not get to result {num_results}")
 
     def end(self) -> None:

@@ -6,6 +6,7 @@ Only training is left out: workers are processes of their own, to be killed and 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import io
 import multiprocessing
@@ -31,8 +32,7 @@ from spinesearch.search.scorer import Job, LostAttempt, Outcome
 from spinesearch.search.trial_timeout import PatientClock, TrialTimeout
 
 _NUM_WORKERS = 3
-_MEAN_S = 0.02  # that a candidate takes
-_TIMEOUT_S = 1.0  # after which it is taken to hang
+_TIMEOUT_S = 2.0  # after which a candidate is taken to hang
 
 # One network in nine fails, as candidates do.
 _WORKER = """
@@ -45,20 +45,36 @@ for line in sys.stdin:
 """
 
 
+class Circumstances(ctypes.Structure):
+    """What a driver shares with who disturbs it, made by `multiprocessing.RawValue`.
+
+    Attributes:
+        offset_s: by which its wall clock is wrong.
+        longest_s: time a candidate may take; the times are random, and differ at every start.
+        end: no candidate from this one on is given to a worker.
+    """
+
+    _fields_ = (("offset_s", ctypes.c_double), ("longest_s", ctypes.c_double), ("end", ctypes.c_double))
+
+    def now(self, real_time: Callable[[], float]) -> float:
+        """The wall clock, in seconds."""
+        return real_time() + float(self.offset_s)
+
+
 class ProcessScorer:
     """Scores candidates on processes; one whose process is lost or hangs is given to another.
 
     Args:
         num_workers: processes.
-        mean_s: mean time a candidate takes; the times are random, and differ at every start.
         timeout: when a candidate is taken to hang.
+        circumstances: how long candidates take, and how far it may go.
     """
 
-    def __init__(self, *, num_workers: int, mean_s: float, timeout: TrialTimeout) -> None:
+    def __init__(self, *, num_workers: int, timeout: TrialTimeout, circumstances: Circumstances) -> None:
         self._num_workers = num_workers
         self._rng = random.Random(os.getpid())
-        self._mean_s = mean_s
         self._timeout = timeout
+        self._circumstances = circumstances
         self._clock = PatientClock()
         self._queue: deque[Job] = deque()
         self._idle: list[subprocess.Popen[str]] = []
@@ -75,8 +91,10 @@ class ProcessScorer:
 
     def wait(self, timeout_s: float) -> list[Outcome | LostAttempt]:
         """What ended, after at most ``timeout_s``."""
-        while self._queue and len(self._running) < self._num_workers:
-            self._give(self._idle.pop() if self._idle else _start_worker(), self._queue.popleft())
+        while len(self._idle) + len(self._running) < self._num_workers:
+            self._idle.append(_start_worker())
+        while self._idle and self._queue and self._queue[0].trial < self._circumstances.end:
+            self._give(self._idle.pop(), self._queue.popleft())
         limit_s = self._timeout.limit_s or timeout_s
         ready, _, _ = select.select(list(self._running), [], [], min(timeout_s, limit_s / 2))
         ended = [self._take(output) for output in ready]
@@ -93,8 +111,9 @@ class ProcessScorer:
 
     def _give(self, worker: subprocess.Popen[str], job: Job) -> None:
         assert worker.stdin is not None
+        seconds = self._rng.uniform(0, self._circumstances.longest_s)
         with contextlib.suppress(BrokenPipeError):  # it died idle; `_take` finds the end of its output
-            worker.stdin.write(f"{job.spec.arch_id} {job.seed} {self._rng.expovariate(1 / self._mean_s)}\n")
+            worker.stdin.write(f"{job.spec.arch_id} {job.seed} {seconds}\n")
             worker.stdin.flush()
         self._running[worker.stdout] = (worker, job, self._clock())
 
@@ -145,13 +164,13 @@ class Driver:
 
     Args:
         command: of `spinesearch`.
-        offset: seconds by which its wall clock is wrong, shared with it.
+        circumstances: shared with it.
     """
 
-    def __init__(self, command: list[str], offset: Any) -> None:
+    def __init__(self, command: list[str], circumstances: Circumstances) -> None:
         context = multiprocessing.get_context("fork")
         self._output, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_drive, args=(command, offset, theirs))
+        self._process = context.Process(target=_drive, args=(command, circumstances, theirs))
         self._process.start()
         theirs.close()
 
@@ -196,12 +215,15 @@ class Driver:
             os.killpg(self.pid, 9)
 
 
-def _drive(command: list[str], offset: Any, output: Connection) -> None:
+def _drive(command: list[str], circumstances: Circumstances, output: Connection) -> None:
     os.setsid()
     sys.stdout = sys.stderr = text = io.StringIO()  # on a full disk too
-    session.open_run_data = lambda config, console: _NO_DATA  # type: ignore[assignment,return-value]
-    session.open_scorer = _open_scorer  # type: ignore[assignment]
-    session.run_search = functools.partial(run_search, clock=lambda: time.time() + offset.value)
+    time.time = functools.partial(circumstances.now, time.time)
+    vars(session).update(
+        open_run_data=lambda config, console: _NO_DATA,
+        open_scorer=functools.partial(_open_scorer, circumstances),
+        run_search=functools.partial(run_search, clock=time.time),
+    )
     try:
         code = main(command)
     except BaseException:
@@ -216,8 +238,12 @@ _NO_DATA = SimpleNamespace(key="none", train_index=(), held_out_index=(), class_
 
 
 @contextlib.contextmanager
-def _open_scorer(config: Any, data: Any, *, warn: Callable[[str], None]) -> Iterator[ProcessScorer]:
-    scorer = ProcessScorer(num_workers=_NUM_WORKERS, mean_s=_MEAN_S, timeout=TrialTimeout(_TIMEOUT_S))
+def _open_scorer(
+    circumstances: Circumstances, config: Any, data: Any, *, warn: Callable[[str], None]
+) -> Iterator[ProcessScorer]:
+    scorer = ProcessScorer(
+        num_workers=_NUM_WORKERS, timeout=TrialTimeout(_TIMEOUT_S), circumstances=circumstances
+    )
     try:
         yield scorer
     finally:

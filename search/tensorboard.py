@@ -65,8 +65,12 @@ class TensorBoardObserver(SearchObserver):
 
     def ended(self) -> None:
         """Flush and close."""
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        try:
             self._writer.close()
+        except OSError as error:  # would hide why the search ended, and keep others from ending
+            self._give_up(error)
 
     def _write(self, tag: str, value: float, step: int, walltime: float | None) -> None:
         if self._writer is None:

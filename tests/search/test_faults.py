@@ -105,6 +105,7 @@ def test_killed_and_frozen_workers_cost_nothing_but_their_time(searches: Searche
     assert searches.num_begun() == begun_once_and_again(searches)
 
 
+@pytest.mark.slow
 def test_the_driver_is_killed_and_the_same_command_goes_on(searches: Searches, undisturbed):
     for count in (0, 5, 13):
         driver = searches.start(seconds=0.2)
@@ -153,6 +154,7 @@ def small_disk(searches: Searches) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_the_search_stops_with_one_line_and_goes_on_when_there_is_room(
     small_disk: Path, searches: Searches, undisturbed
 ):
@@ -176,6 +178,7 @@ def test_on_a_full_disk_the_search_stops_with_one_line_and_goes_on_when_there_is
     assert searches.events("result")[: len(results)] == results
 
 
+@pytest.mark.slow
 def test_a_wall_clock_that_jumps_changes_nothing_but_the_time_stamps(searches: Searches, undisturbed):
     driver = searches.start("search.trial_timeout_s=60", seconds=0.1, clock=JumpingClock())
     assert driver.finish() == 0, driver.output

@@ -78,3 +78,17 @@ def test_tensorboard_has_every_scalar_once_however_often_a_run_is_continued(tmp_
 def test_durations_for_people():
     shown_as = {42: "42 s", 95: "2 min", 3 * 3600: "3.0 h", 5 * 86400: "5.0 d"}
     assert {seconds: duration(seconds) for seconds in shown_as} == shown_as
+
+
+def test_scalars_that_cannot_be_written_at_the_end_are_a_warning(tmp_path: Path, monkeypatch, caplog):
+    from torch.utils.tensorboard import SummaryWriter
+
+    close = SummaryWriter.close
+
+    def close_in_vain(writer: SummaryWriter) -> None:
+        close(writer)
+        raise FileNotFoundError("events.out.tfevents")
+
+    monkeypatch.setattr(SummaryWriter, "close", close_in_vain)
+    carry_out(tmp_path, observer=TensorBoardObserver(tmp_path), num_trials=8)
+    assert "TensorBoard scalars are no longer written: events.out.tfevents" in caplog.text
