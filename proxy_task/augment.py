@@ -20,7 +20,7 @@ from spinesearch.proxy_task.matching import BACKGROUND
 # ImageNet's mean and standard deviation of RGB in [0, 1], as in the authors' code.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-MIN_SIDE = 1.0  # px; what a crop leaves of a box is dropped below this side: a sliver's code would be huge
+MIN_SIDE = 1.0  # px; a box that a crop cuts to less is dropped: a sliver's code would be huge
 
 
 class Batch(NamedTuple):
@@ -113,7 +113,7 @@ def placement_of(
 def place(batch: Batch, placement: Placement) -> Batch:
     """The normalised batch with each image and its boxes mirrored, scaled and cropped as the placement says.
 
-    Boxes are clipped to the square; one that keeps less than `MIN_SIDE` of a side becomes a padded row.
+    Boxes are clipped to the square; one whose side that cuts to less than `MIN_SIDE` becomes a padded row.
     """
     side = batch.images.shape[-1]
     is_flipped, scale, offset = placement
@@ -123,9 +123,10 @@ def place(batch: Batch, placement: Placement) -> Batch:
     x1, y1, x2, y2 = batch.boxes.unbind(-1)
     mirror = is_flipped[:, None]
     x1, x2 = torch.where(mirror, width[:, None] - x2, x1), torch.where(mirror, width[:, None] - x1, x2)
-    boxes = torch.stack((x1, y1, x2, y2), dim=-1) * scale[:, None, None] - offset.repeat(1, 2)[:, None]
-    boxes = boxes.clamp(0, side)
-    is_kept = ((boxes[..., 2:] - boxes[..., :2]) >= MIN_SIDE).all(dim=-1)
+    whole = torch.stack((x1, y1, x2, y2), dim=-1) * scale[:, None, None] - offset.repeat(1, 2)[:, None]
+    boxes = whole.clamp(0, side)
+    is_uncut = (boxes == whole).unflatten(-1, (2, 2)).all(dim=-2)  # each axis, from both ends
+    is_kept = (((boxes[..., 2:] - boxes[..., :2]) >= MIN_SIDE) | is_uncut).all(dim=-1)
     labels = torch.where(is_kept, batch.labels, BACKGROUND)
     return Batch(_resample(batch.images, placement, width), content, boxes, labels)
 

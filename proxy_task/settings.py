@@ -20,6 +20,7 @@ CUDA_GRAPHS = ("auto", "off")
 EVALUATORS = ("auto", "hotcoco", "faster_coco_eval", "pycocotools")
 ACTIVATIONS = ("relu", "swish")  # of `spinesearch.models.layers`
 MAX_LEVEL_STRIDE = 2**7  # P7, the coarsest of the five outputs
+MAX_IMAGE_SIZE = 8192  # six times what detectors take: more is a slip of the keyboard
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +110,7 @@ class ProxySettings:
         for name in ("decay_at", "scale_jitter"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.cuda_graph in (False, "False"):  # what yaml takes a bare off for
+        if self.cuda_graph is False or self.cuda_graph == "False":  # what yaml takes a bare off for
             object.__setattr__(self, "cuda_graph", "off")
         for field in fields(self):
             value = getattr(self, field.name)
@@ -171,8 +172,8 @@ _BELOW_ONE: _Rule = (lambda v: _is_number(v) and 0 <= v < 1), "a number in [0, 1
 
 _RULES: dict[str, _Rule] = {
     "image_size": (
-        lambda v: _is_int(v) and v > 0 and v % MAX_LEVEL_STRIDE == 0,
-        f"a positive multiple of {MAX_LEVEL_STRIDE}",
+        lambda v: _is_int(v) and 0 < v <= MAX_IMAGE_SIZE and v % MAX_LEVEL_STRIDE == 0,
+        f"a positive multiple of {MAX_LEVEL_STRIDE} up to {MAX_IMAGE_SIZE}",
     ),
     "filter_size_scale": _POSITIVE,
     "stem_filters": _COUNT_OR_NULL,

@@ -70,7 +70,8 @@ class RunLock:
         except BaseException:
             self._close()
             raise
-        threading.Thread(target=self._beat, name="run-lease", daemon=True).start()
+        self._beating = threading.Thread(target=self._beat, name="run-lease", daemon=True)
+        self._beating.start()
 
     def check(self) -> None:
         """Check that the run is still this process's; a matter of microseconds on a local disk.
@@ -90,6 +91,7 @@ class RunLock:
         """Give the run back; further calls do nothing."""
         if self._file >= 0 and not self._released.is_set():
             self._released.set()
+            self._beating.join(HEARTBEAT_S)  # a beat on its way would take the lease back; a server may hang
             with contextlib.suppress(OSError):
                 self._lease.release()
         self._close()

@@ -64,7 +64,7 @@ class Mirror:
         self.url = f"{url.rstrip('/')}/{name}"
         try:
             self._files, self._root = fsspec.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # of what library depends on the protocol; some connect already
             raise MirrorError(f"mirror: {url!r} cannot be used: {' '.join(str(error).split())}") from error
         self._parts: frozenset[str] = frozenset()  # those known to be there
         self._end = 0  # bytes of the ledger in them

@@ -30,11 +30,10 @@ def send_rest(mirror: Mirror, run_dir: Path, ledger: Ledger, warn: Callable[[str
 
 def send_exports(url: str, run_dir: Path, console: Console) -> None:
     """Send the exported architectures to the mirror at ``url``; warns if that fails."""
-    mirror = Mirror(url, run_dir.resolve().name)
     try:
-        mirror.push_exports(run_dir)
+        Mirror(url, run_dir.resolve().name).push_exports(run_dir)
     except Exception as error:  # of what library depends on the protocol
-        line = f"warning: mirror: the exports were not sent to {mirror.url}: {reason(error)}"
+        line = f"warning: mirror: the exports were not sent to {url}: {reason(error)}"
         console.print(line, style="yellow", soft_wrap=True)
 
 

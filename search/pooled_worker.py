@@ -18,6 +18,7 @@ class PoolTimes:
         prompt_s: for an idle worker to answer until another is asked too.
         ping_s: for an idle worker to answer until it is given up; on a crowded machine it may take seconds.
         patience_s: without a ready worker until people are told what is missing.
+        repeat_s: until they are told again.
         retry_node_s: until a node that was refused is tried again: somebody may have mended it.
         backoff_s: after workers died while starting, doubled with each round.
     """
@@ -27,6 +28,7 @@ class PoolTimes:
     prompt_s: float = 1.0
     ping_s: float = 30.0
     patience_s: float = 20.0
+    repeat_s: float = 600.0
     retry_node_s: float = 600.0
     backoff_s: float = 0.5
 

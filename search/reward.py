@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from numbers import Real
 from typing import Any
 
 from spinesearch.search.scorer import LostAttempt, Outcome
@@ -13,7 +14,7 @@ from spinesearch.search.scorer import LostAttempt, Outcome
 def metric_value(metrics: Mapping[str, Any] | None, metric: str) -> float | None:
     """The metric of a candidate that completed; None if it failed or has no finite value of it."""
     value = None if metrics is None else metrics.get(metric)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
 
 
 def reward_of(metrics: Mapping[str, Any] | None, *, metric: str, failed_reward: float) -> float:

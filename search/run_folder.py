@@ -100,7 +100,7 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
         raise MirrorError(f"{url}: holds no run; give the mirror's URL and the run's name, MIRROR/NAME")
     config = run_config(Run.from_events(Path(url), parse_ledger(theirs, url).events).config)
     places = [text.removeprefix("runs_dir=") for text in overrides if text.startswith("runs_dir=")]
-    run_dir = Path(*places[-1:] or [config.runs_dir]).expanduser() / name
+    run_dir = run_dir_of(replace(config, runs_dir=str(Path(*places[-1:] or [config.runs_dir])), name=name))
     _, ledger, _ = open_run(replace(config, mirror=base), run_dir, console)
     assert ledger is not None
     ledger.close()

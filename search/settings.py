@@ -14,6 +14,7 @@ _RESERVED_RESOURCES = {
     "CPU": "search.cpus_per_trial",
     "GPU": "search.gpus_per_trial",
     "memory": "search.worker_memory_gb",
+    "object_store_memory": "no setting, as workers keep nothing there",
 }
 
 # How a run is carried out but not what comes out of it, so that a resumed run may change them.

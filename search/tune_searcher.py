@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -236,7 +237,7 @@ class SpineSearcher(Searcher):
         if arch_id in self._generations.rewards:
             return
         metric = str(self.metric)
-        if metrics is not None and self.mode == "min" and isinstance(metrics.get(metric), int | float):
+        if metrics is not None and self.mode == "min" and isinstance(metrics.get(metric), Real):
             metrics = {metric: -metrics[metric]}
         reward = reward_of(metrics, metric=metric, failed_reward=self._failed_reward)
         self._generations.rewards[arch_id] = reward

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
@@ -95,7 +95,7 @@ class WorkerPool:
             self._look(now)
         num_living = len(self._calls) + len(self._idle) + len(self._busy)
         if not num_living and not self._limit:
-            raise EngineError(self._refused.last_reason)
+            raise EngineError(self._refused.last_reason or "Ray does not tell which nodes there are")
         while num_living < min(self._limit, num_candidates) and now >= self._no_start_before:
             self._start(now)
             num_living += 1
@@ -264,14 +264,15 @@ class WorkerPool:
             )
 
     def _tell_if_stuck(self, now: float) -> None:
-        """Say once what is missing when no worker has found a place for a while."""
+        """Say what is missing when no worker has found a place for a while, and again from time to time."""
         if self._idle or self._busy or any(worker.greeting for worker in self.workers):
             self._waiting_since = now
         elif now - self._waiting_since > self._times.patience_s:
-            has = cluster_resources()
-            names = ("CPU", "GPU", *self._resources.custom)
-            self._warn(
-                f"no worker is ready: each needs {self._resources} on one node, the nodes have "
-                f"{' and '.join(f'{has.get(name, 0):g} {name}' for name in names)} together; still waiting"
-            )
-            self._waiting_since = math.inf
+            with contextlib.suppress(RayError):  # the head is busy or gone
+                has = cluster_resources()
+                names = ("CPU", "GPU", *self._resources.custom)
+                self._warn(
+                    f"no worker is ready: each needs {self._resources} on one node, the nodes have "
+                    f"{' and '.join(f'{has.get(name, 0):g} {name}' for name in names)} together; still waiting"
+                )
+            self._waiting_since = now + self._times.repeat_s

@@ -90,8 +90,12 @@ def plain_boxes(
             x2 * scale - offset[0],
             y2 * scale - offset[1],
         ]
-        corners = [min(max(value, 0.0), SIDE) for value in corners]
-        is_kept = corners[2] - corners[0] >= MIN_SIDE and corners[3] - corners[1] >= MIN_SIDE
+        cut = [min(max(value, 0.0), SIDE) for value in corners]
+        is_kept = all(
+            cut[i + 2] - cut[i] >= MIN_SIDE or (cut[i] == corners[i] and cut[i + 2] == corners[i + 2])
+            for i in range(2)
+        )
+        corners = cut
         out.append((corners, label) if is_kept and label != BACKGROUND else None)
     return out
 
