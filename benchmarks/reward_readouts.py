@@ -3,9 +3,10 @@
 python benchmarks/reward_readouts.py OUT.jsonl NUM_ARCHS NUM_SEEDS [key=value ...]
 
 Trains architectures x seeds as `spinesearch proxy variance` does, reads each training in every way, and
-prints the intraclass correlation of each reading: they differ in nothing but the reading. A line per training
-goes to OUT.jsonl; those that are there already are not trained again. Settings are those of
-`spinesearch search`; ``proxy_task.bn_momentum`` changes the running statistics and nothing else.
+prints the intraclass correlation of each reading: they differ in nothing but the reading. OUT.jsonl gets a
+line with the settings and one per training; those that are there already are not trained again. Settings
+are those of `spinesearch search`; ``proxy_task.bn_momentum`` changes the running statistics and nothing else.
+Seeds are not those of `spinesearch proxy`: the same number gives another training.
 """
 
 from __future__ import annotations
@@ -46,14 +47,21 @@ class Averages:
     """Exponential moving averages of a model's parameters, warmed up as TensorFlow's are."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.parameters = [p.detach() for p in model.parameters()]
-        self.by_decay = {decay: [p.clone() for p in self.parameters] for decay in AVERAGES}
+        self._model = model
+        self.by_decay = {decay: copies(model) for decay in AVERAGES}
 
     def update(self, step: int, loss: float) -> None:
         """Take in the weights after a step."""
         del loss
+        weights = list(self._model.parameters())  # asked for anew: the optimiser moves them in memory
         for decay, averaged in self.by_decay.items():
-            torch._foreach_lerp_(averaged, self.parameters, 1 - min(decay, (1 + step) / (10 + step)))
+            with torch.no_grad():
+                torch._foreach_lerp_(averaged, weights, 1 - min(decay, (1 + step) / (10 + step)))
+
+
+def copies(model: nn.Module) -> list[Tensor]:
+    """The model's weights as they are now."""
+    return [p.detach().clone() for p in model.parameters()]
 
 
 def readings(task: ProxyTask, spec: ArchSpec, seed: int) -> dict[str, dict[str, float]]:
@@ -79,9 +87,8 @@ def readings(task: ProxyTask, spec: ArchSpec, seed: int) -> dict[str, dict[str, 
     )
     found = {"final weights, running statistics": metrics(task, model)}
     recalibration = list(batches(RECALIBRATION_BATCHES, generators[2]))
-    final = [p.clone() for p in averages.parameters]
     for name, weights in {
-        "final weights": final,
+        "final weights": copies(model),
         **{f"average {d}": w for d, w in averages.by_decay.items()},
     }.items():
         _assign(model, weights)
@@ -94,7 +101,7 @@ def metrics(task: ProxyTask, model: nn.Module) -> dict[str, float]:
     """AP in several forms, and the loss, on the held-out images."""
     index = task.data.held_out_index
     parts = np.split(index, range(task.settings.batch_size, len(index), task.settings.batch_size))
-    detections = [task._detect(model, part) for part in parts]
+    detections = [task._detect(model, part, load_batch(task.data, part, task.device)) for part in parts]
     boxes, scores, labels = (torch.cat(arrays).cpu().numpy() for arrays in zip(*detections, strict=True))
     found = task.data.dataset, index, boxes, scores, labels
     coco = coco_metrics(*found)
@@ -159,7 +166,7 @@ def main() -> None:
         space.decode(tokens)
         for tokens, _ in sample_architectures(space, num_archs=num_archs, seed=config.seed)
     ]
-    records = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    records = open_records(out, {"settings": config.to_dict(), "data": task.data.key})
     done = {(record["arch"], record["seed"]) for record in records}
     for seed in range(num_seeds):
         for number, spec in enumerate(archs):
@@ -172,6 +179,16 @@ def main() -> None:
                 file.write(json.dumps(records[-1]) + "\n")
             print(f"architecture {number}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
     Console(width=140).print(report(records))
+
+
+def open_records(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trainings in a file; it is begun if missing, and a line that a kill has torn is cut off."""
+    lines = out.read_text().splitlines(keepends=True) if out.exists() else []
+    whole = [line for line in lines if line.endswith("\n")]
+    if whole and json.loads(whole[0]) != json.loads(json.dumps(settings)):
+        sys.exit(f"{out}: was written with other settings or data; name another file")
+    out.write_text("".join(whole or [json.dumps(settings) + "\n"]))
+    return [json.loads(line) for line in whole[1:]]
 
 
 def _assign(model: nn.Module, weights: list[Tensor]) -> None:

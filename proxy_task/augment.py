@@ -125,7 +125,8 @@ def place(batch: Batch, placement: Placement) -> Batch:
     x1, x2 = torch.where(mirror, width[:, None] - x2, x1), torch.where(mirror, width[:, None] - x1, x2)
     whole = torch.stack((x1, y1, x2, y2), dim=-1) * scale[:, None, None] - offset.repeat(1, 2)[:, None]
     boxes = whole.clamp(0, side)
-    is_uncut = (boxes == whole).unflatten(-1, (2, 2)).all(dim=-2)  # each axis, from both ends
+    is_inside = boxes == whole
+    is_uncut = is_inside[..., :2] & is_inside[..., 2:]  # along x, along y
     is_kept = (((boxes[..., 2:] - boxes[..., :2]) >= MIN_SIDE) | is_uncut).all(dim=-1)
     labels = torch.where(is_kept, batch.labels, BACKGROUND)
     return Batch(_resample(batch.images, placement, width), content, boxes, labels)

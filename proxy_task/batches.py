@@ -61,6 +61,14 @@ def load_batch(data: ProxyData, index: npt.NDArray[np.int64], device: torch.devi
     return Batch(images.permute(0, 3, 1, 2), *rest)
 
 
+def load_batches(
+    data: ProxyData, indices: Iterable[npt.NDArray[np.int64]], device: torch.device
+) -> Iterator[Batch]:
+    """What `load_batch` gives for each; for a GPU each is loaded while the one before it is in use."""
+    batches = (load_batch(data, index, device) for index in indices)
+    return one_ahead(batches) if device.type == "cuda" else batches
+
+
 def read_images(images: PackedImages, index: npt.NDArray[np.int64], *, pinned: bool) -> Tensor:
     """The uint8 images `[B, S, S, 3]` at these positions, copied or decoded once, to where they go on from.
 

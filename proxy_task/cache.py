@@ -41,7 +41,7 @@ def build_lock(entry: Path, waiting: Callable[[], None] | None = None) -> Iterat
         handle = open(entry.with_name(f".{entry.name}.lock"), "wb")  # noqa: SIM115
     except OSError as error:
         raise DataError(
-            f"cache folder {entry.parent}: cannot be written ({error.strerror}); {MOVE_HINT}"
+            f"cache folder {entry.parent}: cannot be written ({error.strerror or error}); {MOVE_HINT}"
         ) from error
     with handle:
         try:
@@ -53,7 +53,7 @@ def build_lock(entry: Path, waiting: Callable[[], None] | None = None) -> Iterat
                 fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
             raise DataError(
-                f"cache folder {entry.parent}: no file locks there ({error.strerror}); {MOVE_HINT}"
+                f"cache folder {entry.parent}: no file locks there ({error.strerror or error}); {MOVE_HINT}"
             ) from error
         yield
 

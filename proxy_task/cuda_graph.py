@@ -57,7 +57,9 @@ class CudaGraph:
         with suppress(RuntimeError):  # it ends the capture of the stream, and complains of an invalid one
             self._graph.capture_end()
         # Of an invalid capture that is where it stops, with the allocator still taking the pool for in use.
-        with suppress(RuntimeError):  # where it did not stop, the allocator knows no such capture
+        with suppress(
+            RuntimeError, AttributeError
+        ):  # where it did not stop, the allocator knows no such capture
             torch._C._cuda_endAllocateToPool(self._device, self._pool)
             torch._C._cuda_releasePool(self._device, self._pool)
 

@@ -20,6 +20,7 @@ MAX_DETECTIONS = 100  # per image; what COCO's AP looks at
 
 _WIDENING = 4  # own: how many times more candidates are looked at where the best gave too few detections
 _NONE = -(2**63)
+_TURNS_A_LOOK = 8
 
 
 class Detections(NamedTuple):
@@ -153,7 +154,7 @@ def non_maximum_suppression(
     Always picks the best remaining candidate and drops those of its class that overlap it by more than the
     threshold. Each turn does so for every image at once, so the number of turns is D, at most
     `max_detections`. Classes are told apart by their labels, not by moving each to a place of its own: far
-    from the origin float32 coordinates are too coarse for that.
+    from the origin float32 coordinates are too coarse for that. On a GPU the last columns may be all -1.
 
     Args:
         boxes: `[B, N, 4]`, xyxy.
@@ -166,10 +167,12 @@ def non_maximum_suppression(
     # Columns that lie together in memory: taking them out of `boxes` every turn was two fifths of the time.
     columns = torch.cat((boxes, box_area(boxes).unsqueeze(-1)), dim=-1).transpose(1, 2).contiguous()
     picks = []
-    for _ in range(max_detections if scores.shape[1] else 0):
+    # Looking whether anything is left makes the processor wait for a GPU.
+    look_every = _TURNS_A_LOOK if scores.is_cuda else 1
+    for turn in range(max_detections if scores.shape[1] else 0):
         best, row = remaining.max(dim=1, keepdim=True)  # [B, 1]
         is_pick = best > 0
-        if not is_pick.any():
+        if turn % look_every == 0 and not is_pick.any():
             break
         picks.append(torch.where(is_pick, row, -1))
         pick = columns.gather(2, row.unsqueeze(1).expand(-1, 5, -1))  # [B, 5, 1]

@@ -61,7 +61,7 @@ def generate_dataset(
                 publish(folder)
             except OSError as error:
                 raise DataError(
-                    f"cache folder {root}: cannot be written ({error.strerror}); {MOVE_HINT}"
+                    f"cache folder {root}: cannot be written ({error.strerror or error}); {MOVE_HINT}"
                 ) from error
             finally:
                 shutil.rmtree(partial, ignore_errors=True)

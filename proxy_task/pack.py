@@ -92,13 +92,24 @@ def open_pack(
     """
     tell = tell or (lambda line: None)
     path = cache_dir / "packs" / _entry_name(source)
+
+    def checked(dataset: CocoDataset) -> None:
+        """What was read is what the folder's name says: the file may have changed since it was hashed."""
+        if _entry_name(source) != path.name:
+            raise DataError(
+                f"annotation file {source.annotations_path}: changed while it was read; "
+                "give the command again"
+            )
+        if check is not None:
+            check(dataset)
+
     pack = _open_current(path, source)
     if pack is None:
         waiting = f"waiting for another process, which packs the images of {source.annotations_path}"
         with build_lock(path, lambda: tell(waiting)):
             pack = _open_current(path, source)
             if pack is None:
-                build_pack(source, path, check, progress or (lambda done, total: None), tell)
+                build_pack(source, path, checked, progress or (lambda done, total: None), tell)
                 pack = _open(path, source)
     if pack is None:
         raise DataError(f"cache folder {path.parent}: {path.name} vanished as it was built; {MOVE_HINT}")

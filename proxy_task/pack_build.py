@@ -72,7 +72,7 @@ class Skipped(NamedTuple):
 def build_pack(
     source: PackSource,
     path: Path,
-    check: Callable[[CocoDataset], None] | None,
+    check: Callable[[CocoDataset], None],
     progress: Callable[[int, int], None],
     tell: Callable[[str], None],
 ) -> None:
@@ -87,8 +87,7 @@ def build_pack(
     stats = file_stats(source.images_dir, dataset.images.names)
     if not source.skip_broken:
         check_none_missing(dataset, stats)
-    if check is not None:
-        check(dataset)
+    check(dataset)
     partial = partial_path(path)
     try:
         remove(path)
@@ -106,7 +105,7 @@ def build_pack(
         publish(path)
     except OSError as error:  # above all: another process filled the disk
         raise DataError(
-            f"cache folder {path.parent}: cannot be written ({error.strerror}); "
+            f"cache folder {path.parent}: cannot be written ({error.strerror or error}); "
             f"free some space, or {MOVE_HINT}"
         ) from error
     finally:

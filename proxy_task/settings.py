@@ -6,7 +6,6 @@ Section numbers below are those of the SpineNet paper, arXiv 1912.05027.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -20,6 +19,7 @@ CUDA_GRAPHS = ("auto", "off")
 EVALUATORS = ("auto", "hotcoco", "faster_coco_eval", "pycocotools")
 ACTIVATIONS = ("relu", "swish")  # of `spinesearch.models.layers`
 MAX_LEVEL_STRIDE = 2**7  # P7, the coarsest of the five outputs
+_HUGE = 1e300  # Python's own ints go on beyond, and no float of a training can hold them
 MAX_IMAGE_SIZE = 8192  # six times what detectors take: more is a slip of the keyboard
 
 
@@ -110,7 +110,7 @@ class ProxySettings:
         for name in ("decay_at", "scale_jitter"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.cuda_graph is False or self.cuda_graph == "False":  # what yaml takes a bare off for
+        if str(self.cuda_graph) == "False":  # what yaml takes a bare off for
             object.__setattr__(self, "cuda_graph", "off")
         for field in fields(self):
             value = getattr(self, field.name)
@@ -137,7 +137,7 @@ _Rule = tuple[Callable[[Any], bool], str]
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_HUGE < value < _HUGE
 
 
 def _is_int(value: Any) -> bool:

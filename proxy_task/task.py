@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -16,7 +17,7 @@ from spinesearch.models import detector
 from spinesearch.models.retinanet import RetinaNet
 from spinesearch.proxy_task.anchors import anchors_per_cell, make_anchors
 from spinesearch.proxy_task.augment import Batch, normalize
-from spinesearch.proxy_task.batches import load_batch, one_ahead, shuffled_batches
+from spinesearch.proxy_task.batches import load_batches, shuffled_batches
 from spinesearch.proxy_task.captured_step import Capturing, GraphSession
 from spinesearch.proxy_task.cuda_graph import find_session
 from spinesearch.proxy_task.data import ProxyData
@@ -161,7 +162,8 @@ class ProxyTask:
         """COCO metrics of a model on the held-out images; the model is left in evaluation mode."""
         index = self.data.held_out_index
         batches = np.split(index, range(self.settings.batch_size, len(index), self.settings.batch_size))
-        found = [self._detect(model, batch) for batch in batches]
+        loaded = load_batches(self.data, batches, self.device)
+        found = [self._detect(model, *pair) for pair in zip(batches, loaded, strict=True)]
         boxes, scores, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
         return coco_metrics(
             self.data.dataset,
@@ -173,18 +175,16 @@ class ProxyTask:
             num_threads=self.settings.num_threads,
         )
 
-    def _detect(self, model: nn.Module, index: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Detections:
+    def _detect(self, model: nn.Module, index: npt.NDArray[np.int64], loaded: Batch) -> Detections:
         """Detections in the images at these positions, padded to `MAX_DETECTIONS` rows."""
         model.eval()
         images = [self.data.dataset.images[i] for i in index]
         sizes = torch.tensor([(image.width, image.height) for image in images], dtype=torch.float32)
-        scales = torch.from_numpy(self.data.pack.scales[index])
+        scales = torch.from_numpy(self.data.pack.scales[index]).to(self.device)
         with torch.inference_mode():
-            batch = normalize(load_batch(self.data, index, self.device).to(self.device))
+            batch = normalize(loaded.to(self.device))
             cls_logits, box_deltas = predict(model, batch.images, self.settings)
-            found = detect_objects(
-                cls_logits, box_deltas, self._anchors, scales.to(self.device), sizes.to(self.device)
-            )
+            found = detect_objects(cls_logits, box_deltas, self._anchors, scales, sizes.to(self.device))
         missing = MAX_DETECTIONS - found.scores.shape[1]
         pad = nn.functional.pad
         return Detections(
@@ -200,8 +200,7 @@ class ProxyTask:
             num_batches=num_batches,
             generator=_generator(seed, stream),
         )
-        batches = (load_batch(self.data, index, self.device) for index in order)
-        return one_ahead(batches) if self.device.type == "cuda" else batches
+        return load_batches(self.data, order, self.device)
 
 
 def check_settings(

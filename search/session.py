@@ -64,12 +64,12 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
                         send_rest(mirror, run_dir, ledger, display.warned)
                     return run
         space = config.space.build()
-        # With Ray it is the workers' devices that count, which depend on their resources.
+        # On a cluster it is the workers' devices that count.
         check_settings(
             config.proxy_task,
             space.levels,
             is_mbconv=space.is_mbconv,
-            check_device=config.search.engine == "serial",
+            check_device=config.search.trains_here,
         )
         data = open_run_data(config, console)
         if run.sessions:

@@ -97,6 +97,11 @@ class SearchSettings:
                     f"search.{name}: must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
 
+    @property
+    def trains_here(self) -> bool:
+        """Whether candidates are trained on this machine, and on no other."""
+        return self.engine == "serial" or self.ray_address == "local"
+
     def _check_resources(self) -> None:
         for name, amount in (self.resources_per_trial or {}).items():
             if name in _RESERVED_RESOURCES:

@@ -61,12 +61,12 @@ def carry_out_study(
         space = config.space.build()
         archs = sample_architectures(space, num_archs=wanted.num_archs, seed=config.seed)
         for side_config in wanted.configs.values():
-            # With Ray it is the workers' devices that count, which depend on their resources.
+            # On a cluster it is the workers' devices that count.
             check_settings(
                 side_config.proxy_task,
                 space.levels,
                 is_mbconv=space.is_mbconv,
-                check_device=config.search.engine == "serial",
+                check_device=config.search.trains_here,
             )
         data = _open_all_data(wanted, console)
         if run.sessions:

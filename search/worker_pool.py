@@ -271,8 +271,9 @@ class WorkerPool:
             with contextlib.suppress(RayError):  # the head is busy or gone
                 has = cluster_resources()
                 names = ("CPU", "GPU", *self._resources.custom)
+                there = " and ".join(f"{has.get(name, 0):g} {name}" for name in names)
                 self._warn(
-                    f"no worker is ready: each needs {self._resources} on one node, the nodes have "
-                    f"{' and '.join(f'{has.get(name, 0):g} {name}' for name in names)} together; still waiting"
+                    f"no worker is ready: each needs {self._resources} on one node, the nodes have {there} "
+                    "together; still waiting"
                 )
             self._waiting_since = now + self._times.repeat_s

@@ -56,6 +56,19 @@ def test_nothing_to_do_changes_nothing() -> None:
     assert torch.equal(same.labels, batch.labels)
 
 
+def test_only_a_box_that_is_cut_is_dropped_for_its_size() -> None:
+    """One half a pixel wide, and one that the right edge cuts to half a pixel."""
+    boxes = torch.tensor([[[20.0, 30.0, 20.5, 60.0], [100.0, 0.0, 128.0, 20.0]]])
+    labels = torch.tensor([[0, 1]])
+    content = torch.full((1, 2), 128.0)
+    batch = Batch(torch.zeros(1, 3, SIDE, SIDE), content, boxes, labels)
+    for is_flipped, scale in ((False, 1.0), (True, 1.0), (False, 0.5)):
+        still = Placement(torch.tensor([is_flipped]), torch.tensor([scale]), torch.zeros(1, 2))
+        assert place(batch, still).labels.tolist() == [[0, 1]]
+    cut = Placement(torch.tensor([False]), torch.tensor([1.275]), torch.zeros(1, 2))  # 100 to 127.5
+    assert place(batch, cut).labels.tolist() == [[0, -1]]
+
+
 def test_mirrors_about_the_middle_of_the_content() -> None:
     content = torch.tensor([[128.0, 90.0], [77.0, 128.0]])
     batch = rectangles(2, seed=1, content=content)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spinesearch.proxy_task import pack_build
 from spinesearch.proxy_task.coco import load_coco
 from spinesearch.proxy_task.dataset import CocoDataset
 from spinesearch.proxy_task.errors import DataError
@@ -216,6 +217,23 @@ def test_targets_grow_with_the_image_that_has_most(tiny_coco, tmp_path) -> None:
     pack = open_pack(source_of(tiny_coco), tmp_path)
     assert pack.boxes.shape == (4, 701, 4)
     assert (pack.labels >= 0).sum(axis=1).tolist() == [1, 2, 701, 1]
+
+
+def test_annotations_that_change_while_they_are_read_are_not_packed_as_the_old_ones(
+    tiny_coco, tmp_path, monkeypatch
+) -> None:
+    def read(images_dir: Path, path: Path) -> CocoDataset:
+        dataset = read_coco(images_dir, path)
+        path.write_text(path.read_text() + "\n")
+        return dataset
+
+    read_coco = pack_build.read_coco
+    monkeypatch.setattr(pack_build, "read_coco", read)
+    with pytest.raises(DataError, match="changed while it was read; give the command again"):
+        open_pack(source_of(tiny_coco), tmp_path)
+    assert folders(tmp_path) == []
+    monkeypatch.undo()
+    open_pack(source_of(tiny_coco), tmp_path)
 
 
 def test_nothing_is_packed_when_the_check_refuses(tiny_coco, tmp_path) -> None:

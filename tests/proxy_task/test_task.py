@@ -14,6 +14,7 @@ from tiny_task import TINY_TASK
 from torch import nn
 
 from spinesearch.models.cost import count_multiply_adds
+from spinesearch.proxy_task import batches
 from spinesearch.proxy_task import task as task_module
 from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
 from spinesearch.proxy_task.divergence import TrainingDiverged
@@ -99,13 +100,13 @@ def test_candidates_of_one_seed_see_the_same_batches(
     data: ProxyData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[np.ndarray]] = [[]]  # type: ignore[type-arg]
-    load = task_module.load_batch
+    load = batches.load_batch
 
     def spy(data: ProxyData, index: np.ndarray, device: torch.device) -> object:  # type: ignore[type-arg]
         seen[-1].append(index)
         return load(data, index, device)
 
-    monkeypatch.setattr(task_module, "load_batch", spy)
+    monkeypatch.setattr(batches, "load_batch", spy)
     task = ProxyTask(TINY, data)
     for spec in (SPINENET_49, R0_SP53):
         task.score(spec, seed=1)

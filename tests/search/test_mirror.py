@@ -211,6 +211,11 @@ def test_what_is_no_url_of_storage_is_refused(url: str):
         Mirror(url, "run")
 
 
+def test_storage_that_is_asked_at_once_and_not_there_is_named():
+    with pytest.raises(MirrorError, match=r"mirror: 'ftp://127.0.0.1:1/runs' cannot be used: .*refused"):
+        Mirror("ftp://127.0.0.1:1/runs", "run")
+
+
 def test_a_password_is_neither_taken_nor_told():
     with pytest.raises(MirrorError, match="has a password in it") as caught:
         Mirror("sftp://user:secret@host/runs", "run")

@@ -48,6 +48,10 @@ def test_they_may_change_on_resume():
         ("search.max_failed_share=30", "search.max_failed_share: must be in 0..1, got 30"),
         ("search.max_failed_share=nan", "search.max_failed_share: must be in 0..1, got nan"),
         ("search.resources_per_trial={GPU: 1}", "for GPU there is search.gpus_per_trial"),
+        (
+            "search.resources_per_trial={object_store_memory: 5}",
+            "there is no setting",
+        ),
         ("search.resources_per_trial={x: 1.5}", "x must be positive, and a whole number above 1, got 1.5"),
         ("search.resources_per_trial={x: 0}", "x must be positive"),
         ("search.resources_per_trial={x: 0.12345}", "x: must be a multiple of 1/10000, Ray's precision"),

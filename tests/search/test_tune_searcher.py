@@ -4,6 +4,7 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_search import SPACE, build_controller, carry_out
 from fake_tune import FakeTune, outcome
@@ -130,6 +131,8 @@ def test_results_belong_to_networks_and_the_first_one_counts():
         ("max", {"ap": 0.5}, True, -3.0),
         ("max", {"ap": float("nan")}, False, -3.0),
         ("min", {"ap": float("inf")}, False, -3.0),
+        ("max", {"ap": np.float32(0.5)}, False, 0.5),
+        ("min", {"ap": np.int64(2)}, False, -2.0),
         ("max", {"ap": "0.5"}, False, -3.0),
         ("min", {}, False, -3.0),
         ("max", None, False, -3.0),

@@ -10,7 +10,7 @@ from ray.exceptions import RayActorError
 
 import spinesearch
 from spinesearch.search.environment import CodeVersion, code_version
-from spinesearch.search.ray_errors import why_lost
+from spinesearch.search.ray_errors import import_failure, why_lost
 from spinesearch.search.refusals import RefusedNodes, differences
 from spinesearch.search.trial_resources import TrialResources
 from spinesearch.search.trial_timeout import LEAST_COMPLETED, PatientClock, TrialTimeout
@@ -168,3 +168,18 @@ def test_why_a_worker_was_lost_in_one_line(message: str, preempted: bool, line: 
     assert "\n" not in why_lost(error)
     assert len(why_lost(RayActorError(error_msg="x" * 9999))) == 300
     assert why_lost(ValueError("")) == "ValueError: "
+
+
+def test_what_a_worker_lacks_is_the_whole_of_why_it_did_not_start():
+    report = (
+        "The actor died because of an error raised in its creation task, "
+        "\x1b[36mray::Worker.__init__()\x1b[39m "
+        "(pid=7, ip=10.0.0.5, actor_id=ab, repr=<a.b object>)\n    ^^^^\n"
+        "RuntimeError: The actor with name Worker failed to import on the worker.\n"
+        "ModuleNotFoundError: No module named 'spinesearch'"
+    )
+    error = RayActorError(error_msg=report)
+    error._actor_init_failed = True
+    assert why_lost(error) == "RayActorError: ModuleNotFoundError: No module named 'spinesearch'"
+    assert import_failure(error) == ("10.0.0.5", "ModuleNotFoundError: No module named 'spinesearch'")
+    assert import_failure(ValueError("ip=10.0.0.5")) is None
