@@ -46,9 +46,10 @@ class BenchResult:
         graph_step: of a step that is replayed as a CUDA graph, measured in a second training; None where the
             settings or the device have steps done eagerly.
         num_steps: how many were measured, of each kind.
-        images_per_s: training images per second over all of these, of the graph if there is one.
+        images_per_s: training images per second at the median of these, of the graph if there is one.
         batch_size: images per step.
-        overhead: seconds of what is done once per candidate, by name, in order.
+        overhead: seconds of what is done once per candidate, by name, in order; ``graph capture`` is what
+            the steps of the shorter training took beyond their median, in which their graphs were captured.
         full_steps: steps that the settings train a candidate for.
         candidate_seconds: of a whole candidate: what is done once, and ``full_steps`` median steps, with the
             graph if there is one.
@@ -101,12 +102,16 @@ def bench_proxy(
     if find_session(settings.cuda_graph, eager.device) is not None:
         run = _measured(short, data, spec, seed)
     eager_steps = _steps(eager.phases, STEP_PHASES)[NUM_WARMUP_STEPS:]
-    graph_steps = _steps(run.phases, GRAPH_PHASES)[NUM_WARMUP_STEPS:]
+    all_graph_steps = _steps(run.phases, GRAPH_PHASES).sum(axis=1)
+    graph_steps = all_graph_steps[NUM_WARMUP_STEPS:]
     is_captured = len(graph_steps) == num_steps  # else they are eager by settings, or a capture failed
-    totals = (graph_steps if is_captured else eager_steps).sum(axis=1)
+    totals = graph_steps if is_captured else eager_steps.sum(axis=1)
+    median = float(np.median(totals))
     overhead = {phase.name: phase.seconds for phase in run.phases if phase.name in PHASES}
+    if is_captured:
+        overhead["graph capture"] = max(0.0, float((all_graph_steps - median).sum()))
     full_steps = settings.training_steps(len(data.train_index))
-    images_per_s = settings.batch_size * len(totals) / float(totals.sum())
+    images_per_s = settings.batch_size / median
     flops_per_image = run.result.num_multiply_adds * _FLOPS_PER_MULTIPLY_ADD * _TRAINING_PASSES
     dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
     with threads(settings.num_threads):
@@ -120,7 +125,7 @@ def bench_proxy(
         batch_size=settings.batch_size,
         overhead=overhead,
         full_steps=full_steps,
-        candidate_seconds=sum(overhead.values()) + full_steps * float(np.median(totals)),
+        candidate_seconds=sum(overhead.values()) + full_steps * median,
         peak_memory=run.peak_memory,
         multiply_adds=run.result.num_multiply_adds,
         flops_per_s=images_per_s * flops_per_image,

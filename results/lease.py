@@ -45,7 +45,8 @@ class Owner:
     def of_this_process(cls) -> Owner:
         """This process, with a new token."""
         return cls(
-            host=socket.gethostname()[:64],
+            # In ASCII, one byte a letter: the file's lines have a length.
+            host=socket.gethostname()[:64].encode("ascii", "replace").decode(),
             pid=os.getpid(),
             kernel=_kernel(),
             started=_start_of(os.getpid()),

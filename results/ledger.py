@@ -1,8 +1,9 @@
 """The append-only record of a run: one JSON object per line, on disk before anything depends on it.
 
 A line is ``{"seq": n, "event": ..., ..., "crc32": "..."}``: ``seq`` counts lines from 0, ``crc32`` is that of
-the line's text before it. A kill or power cut can only tear the end of the file; a last line that is damaged
-is therefore dropped, damage anywhere else is an error that names the line.
+the line's text before it. A kill tears nothing but the end of the file, a power cut what had not
+yet reached the disk; a last line that is damaged is therefore dropped, damage anywhere else is an error that
+names the line.
 """
 
 from __future__ import annotations

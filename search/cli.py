@@ -128,11 +128,17 @@ def _resume(arguments: list[str]) -> int:
     from spinesearch.search.config import to_yaml, with_overrides
 
     run_dir, overrides = Path(options.run), options.overrides
-    if "://" in options.run:
+    if "://" not in options.run:
+        run, _ = load_run(run_dir)
+    elif options.cfg:
+        from spinesearch.search.run_folder import mirrored_run
+
+        run, overrides = mirrored_run(options.run, overrides)
+    else:
         from spinesearch.search.run_folder import fetch_run
 
         run_dir, overrides = fetch_run(options.run, overrides, build_console())
-    run, _ = load_run(run_dir)
+        run, _ = load_run(run_dir)
     if run.study is not None:
         from spinesearch.search.cli_proxy import resume_study
 

@@ -118,10 +118,10 @@ def bench_table(result: BenchResult) -> Table:
 
 def bench_lines(result: BenchResult) -> list[str]:
     """What stands below the table: rate, a whole candidate, memory, share of the matmul rate."""
-    once = ", ".join(
+    once = [
         f"{name} {seconds:.1f} s ({100 * seconds / result.candidate_seconds:.1f} %)"
         for name, seconds in result.overhead.items()
-    )
+    ]
     where = "tensors on the device" if result.device == "cuda" else "the process"
     rate, madds = result.flops_per_s, result.multiply_adds / 1e6
     share = 100 * rate / result.matmul_flops_per_s
@@ -133,7 +133,7 @@ def bench_lines(result: BenchResult) -> list[str]:
     return [
         *speed,
         f"a candidate of {result.full_steps} steps: {result.candidate_seconds:.1f} s, of which",
-        f"  {once}",
+        *(f"  {', '.join(once[i : i + 3])}" for i in range(0, len(once), 3)),
         f"peak memory of {where}: {result.peak_memory / 2**30:.2f} GiB",
         f"{madds:.0f} M multiply-adds an image: {_rate(rate)} in training, {share:.1f} % of",
         f"  the {_rate(result.matmul_flops_per_s)} of a large {result.dtype} matrix product",

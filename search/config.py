@@ -216,11 +216,25 @@ def _checked(cls: type[Any], node: Mapping[Any, Any], prefix: str) -> Any:
     except ConfigKeyError as error:
         raise ConfigError(unknown_setting(f"{prefix}{error.full_key}", _known_settings())) from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{prefix}{error.full_key}: {wrong_type(error, node)}") from error
+        key = error.full_key or _unmergeable(cls, node)
+        raise ConfigError(f"{prefix}{key}: {wrong_type(error, node.get(key))}") from error
     except ConfigError:
         raise
     except ValueError as error:  # the settings classes name section and field themselves
         raise ConfigError(str(error)) from error
+
+
+def _unmergeable(cls: type[Any], node: Mapping[Any, Any]) -> str:
+    """The first key whose value does not fit, where OmegaConf does not tell it: a list for a mapping."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for key, value in node.items():
+        try:
+            OmegaConf.merge(OmegaConf.structured(cls), {key: value})
+        except OmegaConfBaseException:
+            return str(key)
+    return ""
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 _LEVEL_COUNTS = "space.base_levels."
@@ -38,13 +38,12 @@ def reason(error: Exception, overrides: Sequence[str], known: Sequence[str]) -> 
     return f"{text} (in: {' '.join(overrides)})"
 
 
-def wrong_type(error: Exception, node: Mapping[Any, Any]) -> str:
-    """What is wrong with the type of a value of ``node``, the section it stands in."""
+def wrong_type(error: Exception, value: Any) -> str:
+    """What is wrong with the type of a setting's value."""
     text = str(error).splitlines()[0]
-    value = node.get(getattr(error, "full_key", None))
     if "is not a ListConfig" in text:
         return f"must be a list in brackets, got {value!r}"
-    if "to Dict[" in text:
+    if "to Dict[" in text or text.startswith("Cannot merge DictConfig with"):
         return f"must be a mapping in braces, got {value!r}"
     if "is not Optional" in text:
         return "must not be null"

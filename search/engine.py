@@ -47,13 +47,23 @@ def open_run_data(config: RunConfig, console: Console) -> ProxyData:
                     console.print(f"{description}: {total}")
             progress.update(tasks[description], completed=done)
 
-        return open_data(
+        def warn(message: str) -> None:
+            console.print(f"warning: {message}", style="yellow", soft_wrap=True)
+
+        data = open_data(
             config.data,
             image_size=config.proxy_task.image_size,
             progress=report,
-            warn=lambda message: console.print(f"warning: {message}", style="yellow", soft_wrap=True),
+            warn=warn,
             tell=lambda line: console.print(line, soft_wrap=True, highlight=False),
         )
+    num_steps = config.proxy_task.training_steps(len(data.train_index))
+    if config.proxy_task.warmup_steps >= num_steps:
+        warn(
+            f"proxy_task.warmup_steps: {config.proxy_task.warmup_steps} of a training of {num_steps} steps, "
+            "whose learning rate therefore rises to the end and never falls; give fewer"
+        )
+    return data
 
 
 class _Rate(ProgressColumn):

@@ -94,17 +94,38 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
     Raises:
         LedgerError, RunInUseError, MirrorError: it cannot be fetched.
     """
-    base, _, name = url.rstrip("/").rpartition("/")
-    theirs = Mirror(base, name).read()
-    if not theirs:
-        raise MirrorError(f"{url}: holds no run; give the mirror's URL and the run's name, MIRROR/NAME")
-    config = run_config(Run.from_events(Path(url), parse_ledger(theirs, url).events).config)
+    run, going_on = mirrored_run(url, overrides)
+    base, name = _mirror_and_name(url)
+    config = run_config(run.config)
     places = [text.removeprefix("runs_dir=") for text in overrides if text.startswith("runs_dir=")]
     run_dir = run_dir_of(replace(config, runs_dir=str(Path(*places[-1:] or [config.runs_dir])), name=name))
     _, ledger, _ = open_run(replace(config, mirror=base), run_dir, console)
     assert ledger is not None
     ledger.close()
-    return run_dir, [f"mirror={base}", *(text for text in overrides if not text.startswith("runs_dir="))]
+    return run_dir, going_on
+
+
+def mirrored_run(url: str, overrides: Sequence[str]) -> tuple[Run, list[str]]:
+    """The run that a mirror holds, read there, and the overrides to go on with; nothing is written.
+
+    Args:
+        url: the mirror's of the run: ``<mirror>/<name>``.
+        overrides: as given.
+
+    Raises:
+        LedgerError, MirrorError: it cannot be read, or is none.
+    """
+    base, name = _mirror_and_name(url)
+    theirs = Mirror(base, name).read()
+    if not theirs:
+        raise MirrorError(f"{url}: holds no run; give the mirror's URL and the run's name, MIRROR/NAME")
+    run = Run.from_events(Path(url), parse_ledger(theirs, url).events)
+    return run, [f"mirror={base}", *(text for text in overrides if not text.startswith("runs_dir="))]
+
+
+def _mirror_and_name(url: str) -> tuple[str, str]:
+    base, _, name = url.rstrip("/").rpartition("/")
+    return base, name
 
 
 def open_new_ledger(run_dir: Path) -> Ledger:

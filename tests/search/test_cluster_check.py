@@ -21,6 +21,8 @@ from spinesearch.search.config import compose, run_config
 from spinesearch.search.environment import code_version
 from spinesearch.search.trial_resources import TrialResources, cluster_nodes
 
+pytestmark = pytest.mark.ray
+
 ONE_CPU = TrialResources(cpus=1)
 
 

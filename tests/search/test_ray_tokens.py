@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.ray
+
 TOKEN = "6f8c1c3e-58f4-4d41-9bd2-0f5c8e2f6a11"
 
 

@@ -59,7 +59,14 @@ def test_a_mirrored_run_goes_on_after_its_folder_is_gone(serial, untrained, tmp_
     # And by the mirror's URL, into another place, with more to do.
     shutil.rmtree(tmp_path / "runs")
     elsewhere = tmp_path / "elsewhere"
-    assert main(["resume", f"file://{mirror}/run", f"runs_dir={elsewhere}", "search.num_trials=4"]) == 0
+    resume = ["resume", f"file://{mirror}/run", f"runs_dir={elsewhere}", "search.num_trials=4"]
+    capsys.readouterr()
+    assert main([*resume, "--cfg"]) == 0
+    out = capsys.readouterr().out
+    assert "num_trials: 4\n" in out
+    assert f"mirror: file://{mirror}\n" in out
+    assert not elsewhere.exists()  # only looked at
+    assert main(resume) == 0
     run, _ = load_run(elsewhere / "run")
     assert run.num_done == 4
     assert run.config["mirror"] == f"file://{mirror}"

@@ -54,6 +54,11 @@ def test_they_may_change_on_resume():
         ),
         ("search.resources_per_trial={x: 1.5}", "x must be positive, and a whole number above 1, got 1.5"),
         ("search.resources_per_trial={x: 0}", "x must be positive"),
+        (
+            "search.resources_per_trial=[1]",
+            "resources_per_trial: must be a mapping in braces, got [1]",
+        ),
+        ("search.resources_per_trial=1", "resources_per_trial: must be a mapping in braces, got 1"),
         ("search.resources_per_trial={x: 0.12345}", "x: must be a multiple of 1/10000, Ray's precision"),
         ("search.cpus_per_trial=0.00001", "search.cpus_per_trial: must be a multiple of 1/10000"),
         ("search.gpus_per_trial=0.33333", "search.gpus_per_trial: must be a multiple of 1/10000"),

@@ -16,6 +16,8 @@ from fake_tune import FakeTune
 from spinesearch.search.checkpoint import state_digest
 from spinesearch.space import ArchSpec
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).parents[2]
 
 
