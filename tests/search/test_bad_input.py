@@ -28,7 +28,10 @@ from spinesearch.space import SPINENET_49
         (["search.reward_metric=fps"], "search.reward_metric: must be one of ap, ap50"),
         (["search.gpus_per_trial=-1"], "search.gpus_per_trial: must not be negative"),
         (["controller.learning_rate=-1"], "controller.learning_rate: must be positive and finite, got -1"),
-        (["proxy_task.image_size=100"], "proxy_task.image_size: must be a positive multiple of 128, got 100"),
+        (
+            ["proxy_task.image_size=100"],
+            "proxy_task.image_size: must be a positive multiple of 128 up to 8192, got 100",
+        ),
         (["space.window=1"], "space.window: must be at least 2 or null, got 1"),
         (["data.held_out_share=2"], "data.held_out_share"),
         (["seed=-1"], r"seed: must be in 0\.\.9223372036854775807, got -1"),
