@@ -30,7 +30,7 @@ from spinesearch.space import SPINENET_49
         (["controller.learning_rate=-1"], "controller.learning_rate: must be positive and finite, got -1"),
         (
             ["proxy_task.image_size=100"],
-            "proxy_task.image_size: must be a positive multiple of 128 up to 8192, got 100",
+            "image_size: must be a positive multiple of 128 up to 8192, got 100",
         ),
         (["space.window=1"], "space.window: must be at least 2 or null, got 1"),
         (["data.held_out_share=2"], "data.held_out_share"),
