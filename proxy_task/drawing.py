@@ -105,8 +105,8 @@ def _add_object(
             break
     else:
         return 0
-    # Shape and colour both tell the class, as of most things in photographs; at 128 pixels and 200 steps
-    # shape alone is not learnt.
+    # Shape and colour both tell the class, as of most things in photographs; a training of `small`'s
+    # length does not learn shape alone.
     _paint(rng, canvas, distance, (y, x), radius, hue=label / len(CLASS_NAMES))
     owner[place][mask[patch]] = len(full_areas)
     return full_area

@@ -3,8 +3,7 @@
 K. Jordan and others, "Muon: an optimizer for hidden layers in neural networks", 2024
 (https://kellerjordan.github.io/posts/muon/). A kernel in front of batch normalisation has a direction and no
 length, and an orthogonal update turns all its directions alike; so the learning rate is the relative change
-of a fresh kernel per step. Two hundred steps on the generated data gave SpineNet-49 an AP of 0.25 where those
-of AdamW gave 0.08.
+of a fresh kernel per step. docs/reward-noise.md has what it gives beside AdamW and SGD in a short training.
 
 Shapes: N matrices of one shape, R rows (output channels), C columns (input channels times kernel area).
 """
