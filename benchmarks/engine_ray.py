@@ -67,6 +67,31 @@ def open_workers(open_score: OpenScore, num_workers: int) -> RayScorer:
     )
 
 
+class _Echo:
+    """An actor that gives back what it gets."""
+
+    def answer(self, job: Job) -> Job:
+        return job
+
+
+def bare_rate(num_calls: int, spec: ArchSpec) -> float:
+    """Calls per second of Ray's actors with nothing around them, each actor with one call at a time."""
+    actors = [ray.remote(num_cpus=1)(_Echo).remote() for _ in range(NUM_CPUS)]
+    job = Job(trial=0, spec=spec, seed=0)
+    ray.get([actor.answer.remote(job) for actor in actors])  # they have started
+    running = {actor.answer.remote(job): actor for actor in actors}
+    start = time.perf_counter()
+    for _ in range(num_calls):
+        (done, *_), _ = ray.wait([*running], num_returns=1)
+        ray.get(done)
+        actor = running.pop(done)
+        running[actor.answer.remote(job)] = actor
+    rate = num_calls / (time.perf_counter() - start)
+    for actor in actors:
+        ray.kill(actor)
+    return rate
+
+
 def wait_for_workers(scorer: RayScorer, num_workers: int, spec: ArchSpec) -> None:
     """Keep all workers that there are busy until there are so many."""
     seen: set[str] = set()

@@ -22,6 +22,7 @@ import ray
 from engine_candidates import InOrder, PreparedSpace
 from engine_ray import (
     NUM_CPUS,
+    bare_rate,
     local_ray,
     open_instant,
     open_sleeping,
@@ -47,7 +48,7 @@ from spinesearch.search.display import Display
 from spinesearch.search.observer import Observers, SearchObserver
 from spinesearch.search.tensorboard import TensorBoardObserver
 from spinesearch.search.worker import resident_bytes
-from spinesearch.space import SearchSpace, SpineNetSpace
+from spinesearch.space import SPINENET_49, SearchSpace, SpineNetSpace
 
 _SECTIONS = ("speed", "waiting", "simulation", "memory", "ledger")
 _NUM_MANY = 14_000  # candidates of the largest searches published
@@ -127,6 +128,7 @@ def _print_speed(quick: bool) -> None:
         "random search": (num_ours, partial(_rate, num_ours, space, random_search)),
         "REINFORCE": (num_ours, partial(_rate, num_ours, space, reinforce)),
         "REINFORCE, display, TensorBoard": (num_ours, partial(_rate, num_ours, space, reinforce, _watchers)),
+        "Ray's actors alone": (num_ours, partial(bare_rate, num_ours, SPINENET_49)),
         "Ray Tune, `reuse_actors=True`": (num_reused, partial(tune_rate, num_reused, reuse_actors=True)),
         "Ray Tune as it comes": (num_plain, partial(tune_rate, num_plain, reuse_actors=False)),
     }
