@@ -142,7 +142,8 @@ def _print_speed(quick: bool) -> None:
     )
     print("| | candidates | per second |\n|---|---|---|")
     for name, (count, _) in rates.items():
-        middle, low, high = (f"{f(times[name]):,.3g}" for f in (median, min, max))
+        figures = [f(times[name]) for f in (median, min, max)]
+        middle, low, high = (f"{x:,.0f}" if x >= 100 else f"{x:.3g}" for x in figures)
         print(f"| {name} | {count} | {middle} ({low}-{high}) |")
 
 
