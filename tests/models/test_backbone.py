@@ -100,8 +100,11 @@ def test_random_specs_build_and_have_the_right_shapes() -> None:
         blocks = backbone.block_features(images)
         for (level, block_id), feature in zip(spec.output_ids.items(), features.values(), strict=True):
             assert feature.shape == (1, 8, *size_at(level, *size))
-            # Skipping dead blocks changes nothing.
-            assert torch.equal(feature, backbone.endpoints[str(level)](blocks[block_id]))
+            # Skipping dead blocks changes nothing but last bits: a feature that fewer resamplings read is
+            # squeezed by a narrower matrix product, which some processors sum in another order.
+            torch.testing.assert_close(
+                feature, backbone.endpoints[str(level)](blocks[block_id]), rtol=1e-4, atol=1e-5
+            )
 
 
 def test_widths_follow_the_level_table() -> None:

@@ -1,10 +1,10 @@
 """The published sizes, typed out from section 3 of the reference (where they are the authors' code's own)."""
 
-import time
-
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from spinesearch.models.cost import count_multiply_adds, count_parameters
 from spinesearch.models.detector import build_detector
@@ -92,8 +92,17 @@ def test_counting_leaves_the_module_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), rng)
 
 
-def test_counting_costs_less_than_a_second() -> None:
-    detector = on_meta("spinenet49", {})
-    start = time.process_time()
-    count_multiply_adds(detector, 4096)
-    assert time.process_time() - start < 1.0
+def test_counting_computes_nothing() -> None:
+    class MetaOnly(TorchDispatchMode):
+        num_operations = 0
+
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            out = operation(*args, **(kwargs or {}))
+            self.num_operations += 1
+            assert all(t.is_meta for t in tree_leaves(out) if isinstance(t, torch.Tensor)), operation
+            return out
+
+    detector = build_detector("spinenet49", num_classes=2, **PROXY)
+    with MetaOnly() as mode:
+        count_multiply_adds(detector, 4096)
+    assert mode.num_operations > 100
