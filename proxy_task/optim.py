@@ -99,7 +99,7 @@ class FlatOptimizer:
         for joined, group in self._joined:
             # What no output depends on has no gradient; zeros leave it where it is, or let it decay.
             grads = (torch.zeros_like(p) if p.grad is None else p.grad for p in group)
-            joined.grad = torch.cat([grad.flatten() for grad in grads]).view_as(joined)
+            joined.grad = torch.cat([_flat(grad) for grad in grads]).view_as(joined)
             for p in group:
                 p.grad = None
         norm = nn.utils.clip_grad_norm_([joined for joined, _ in self._joined], self._clip_norm)
@@ -126,9 +126,18 @@ def learning_rate(step: int, num_steps: int, settings: ProxySettings) -> float:
 
 
 def _join(parameters: Sequence[nn.Parameter], shape: tuple[int, ...]) -> nn.Parameter:
-    """All these parameters as one of this shape, of which they become views."""
-    joined = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]).view(shape))
+    """All these parameters as one of this shape, of which they become views; kernels lie channels last."""
+    joined = nn.Parameter(torch.cat([_flat(p.detach()) for p in parameters]).view(shape))
     parts = torch.split(joined.detach().view(-1), [p.numel() for p in parameters])
     for p, part in zip(parameters, parts, strict=True):
-        p.data = part.view_as(p)
+        if p.ndim == 4:
+            out, channels, height, width = p.shape
+            p.data = part.view(out, height, width, channels).permute(0, 3, 1, 2)
+        else:
+            p.data = part.view_as(p)
     return joined
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """All its values in one row; a kernel's channel by channel within each pixel, as its gradient comes."""
+    return (tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor).reshape(-1)

@@ -20,6 +20,7 @@ from spinesearch.proxy_task.data import ProxyData, reopen_data
 from spinesearch.proxy_task.data_settings import DataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.environment import CodeVersion, code_version
+from spinesearch.search.pooled_worker import PoolTimes
 from spinesearch.search.proxy_score import proxy_score
 from spinesearch.search.refusals import differences
 from spinesearch.search.scorer import OpenScore, Score
@@ -28,8 +29,8 @@ from spinesearch.space import SPINENET_49
 
 _NUM_RUNS = 2  # the first warms up: memory is taken and kernels are chosen in it
 _POLL_S = 0.5
-# Once there is a place: a first packing of a large data set takes tens of minutes, a GPU's start less.
-_PATIENCE_S = {"open": 3600.0, "rate": 600.0}
+# Once there is a place: for data as long as a search gives its workers, for a GPU's start less.
+_PATIENCE_S = {"open": PoolTimes().open_s, "rate": 600.0}
 _SILENCE = {
     "facts": "no place for a worker within {:g} s: busy, or it does not answer",
     "open": "its data were not open after {:g} s",

@@ -117,6 +117,7 @@ def open_scorer(config: RunConfig, data: ProxyData, *, warn: Callable[[str], Non
             trials_per_worker=settings.trials_per_worker,
             worker_memory_gb=settings.worker_memory_gb,
             timeout=TrialTimeout(settings.trial_timeout_s),
+            may_grow=settings.ray_address != "local",
             warn=warn,
         )
         try:

@@ -14,22 +14,24 @@ class PoolTimes:
 
     Attributes:
         look_s: between two looks at the cluster's nodes.
-        open_s: for a worker to open its data: a first packing of a large data set takes tens of minutes.
+        open_s: for a worker to open its data: a first packing of a very large data set takes hours.
         prompt_s: for an idle worker to answer until another is asked too.
         ping_s: for an idle worker to answer until it is given up; on a crowded machine it may take seconds.
         patience_s: without a ready worker until people are told what is missing.
         repeat_s: until they are told again.
         retry_node_s: until a node that was refused is tried again: somebody may have mended it.
+        join_s: for another node to join where all that are there were refused.
         backoff_s: after workers died while starting, doubled with each round.
     """
 
     look_s: float = 2.0
-    open_s: float = 3600.0
+    open_s: float = 4 * 3600.0
     prompt_s: float = 1.0
     ping_s: float = 30.0
     patience_s: float = 20.0
     repeat_s: float = 600.0
     retry_node_s: float = 600.0
+    join_s: float = 300.0
     backoff_s: float = 0.5
 
 

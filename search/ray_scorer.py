@@ -37,6 +37,7 @@ class RayScorer:
         timeout: when a candidate is taken to hang.
         times: how long to wait for workers.
         clock: seconds.
+        may_grow: whether nodes may join the cluster.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class RayScorer:
         timeout: TrialTimeout | None = None,
         times: PoolTimes | None = None,
         clock: Callable[[], float] | None = None,
+        may_grow: bool = False,
     ) -> None:
         self._clock = clock or PatientClock()
         self._pool = WorkerPool(
@@ -61,6 +63,7 @@ class RayScorer:
             warn=warn,
             clock=self._clock,
             times=times or PoolTimes(),
+            may_grow=may_grow,
         )
         self._max_attempts = max_attempts
         self._warn = warn
@@ -83,12 +86,12 @@ class RayScorer:
             self._given_up.append(_given_up(job))
             return
         self._queue.append(job)
-        self._pool.wake(len(self._queue))
+        self._wake()
 
     def wait(self, timeout_s: float) -> list[Outcome | LostAttempt]:
         """What ended, after at most ``timeout_s``."""
         self._pool.tend(len(self._queue) + len(self._running))
-        self._pool.wake(len(self._queue))
+        self._wake()
         ended: list[Outcome | LostAttempt] = [*self._given_up]
         self._given_up.clear()
         references = [*self._pool.references, *self._running]
@@ -105,7 +108,7 @@ class RayScorer:
             elif (worker := self._pool.take(reference)) is not None:
                 self._give(worker)
         ended += self._end_hung()
-        self._pool.wake(len(self._queue))
+        self._wake()
         return ended
 
     def close(self) -> None:
@@ -114,12 +117,30 @@ class RayScorer:
         self._running.clear()
         self._pool.close()
 
+    def _wake(self) -> None:
+        """Have as many idle workers answer as there are candidates that they may be given."""
+        if self._queue:
+            self._pool.wake(len(self._queue), lambda worker: self._next_for(worker) is not None)
+
+    def _next_for(self, worker: PooledWorker) -> int | None:
+        """The place in the queue of the candidate that this worker is to be given; None for none.
+
+        A candidate goes back to a node where it was lost only if there are workers nowhere else.
+        """
+        assert worker.greeting is not None
+        for place, job in enumerate(self._queue):
+            if worker.greeting.node not in job.lost_on or self._pool.nodes <= job.lost_on:
+                return place
+        return None
+
     def _give(self, worker: PooledWorker) -> None:
         """Hand the next candidate to a worker that has just answered."""
-        if not self._queue:
+        place = self._next_for(worker)
+        if place is None:
             self._pool.release(worker)
             return
-        job = self._queue.popleft()
+        job = self._queue[place]
+        del self._queue[place]
         self._pool.use(worker)
         self._running[worker.actor.score.remote(job)] = (worker, job, self._clock())
 
@@ -135,6 +156,7 @@ class RayScorer:
         if answer.outcome.metrics is not None:
             self._timeout.completed(answer.outcome.seconds)
         worker.num_scored += 1
+        self._pool.scored(worker)
         if self._is_worn(worker, answer):
             self._pool.end(worker)  # the next `wait` starts another in its place
         else:
@@ -163,17 +185,18 @@ class RayScorer:
 
     def _lost(self, worker: PooledWorker, job: Job, began: float, reason: str) -> list[Outcome | LostAttempt]:
         """The worker's end, not the candidate's failure; the candidate is run again if it may be."""
-        self._pool.end(worker)
         assert worker.greeting is not None
+        node = worker.greeting.node
+        self._pool.lost(worker, began, reason, is_second=node in job.lost_on)
         lost = LostAttempt(
             trial=job.trial,
             attempt=job.attempt,
             reason=reason,
-            node=worker.greeting.node,
+            node=node,
             worker=worker.greeting.worker,
             seconds=round(self._clock() - began, 3),
         )
-        again = job.again(reason)
+        again = job.again(reason, node)
         if again.attempt > self._max_attempts:
             return [lost, _given_up(again)]
         self._warn(

@@ -1,4 +1,4 @@
-"""Which workers are refused and which nodes left alone for it: `differences`, `RefusedNodes`."""
+"""Which workers are refused and which nodes left alone: `differences`, `RefusedNodes`, `LossesInARow`."""
 
 from __future__ import annotations
 
@@ -59,3 +59,25 @@ class RefusedNodes:
     def any_alive(self, nodes: Sequence[Mapping[str, Any]]) -> bool:
         """Whether a node left alone is still in the cluster, going by `ray.nodes`."""
         return any(node["Alive"] and node["NodeID"] in self._until for node in nodes)
+
+
+class LossesInARow:
+    """How often each node lost workers with nothing scored there in between.
+
+    Workers that are lost together, as by one failure of their node, count once.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, tuple[int, float]] = {}  # by node: losses, and when the last was noticed
+
+    def add(self, node_id: str, began: float, now: float) -> int:
+        """Count a worker that was lost in what it had begun then; returns the number in a row."""
+        count, last = self._counts.get(node_id, (0, began))
+        if began >= last:
+            count += 1
+        self._counts[node_id] = count, now
+        return count
+
+    def forget(self, node_id: str) -> None:
+        """Something was scored there."""
+        self._counts.pop(node_id, None)

@@ -30,6 +30,7 @@ class Job:
         seed: of its training.
         attempt: how often it has been started, this time included.
         last_reason: why the attempt before this one was lost.
+        lost_on: nodes on which attempts were lost.
     """
 
     trial: int
@@ -37,16 +38,25 @@ class Job:
     seed: int
     attempt: int = 1
     last_reason: str = ""
+    lost_on: frozenset[str] = frozenset()
 
-    def again(self, reason: str) -> Job:
-        """The next attempt at the same candidate, whose worker was lost."""
-        return replace(self, attempt=self.attempt + 1, last_reason=reason)
+    def again(self, reason: str, node: str = "") -> Job:
+        """The next attempt at the same candidate, whose worker was lost on this node."""
+        return replace(
+            self, attempt=self.attempt + 1, last_reason=reason, lost_on=self.lost_on | {node} - {""}
+        )
 
 
 def job_of(trial: Trial, spec: ArchSpec, seed: int) -> Job:
     """The job of a trial without a result; attempts that the ledger tells of are counted."""
-    reason = trial.lost[-1].reason if trial.lost else ""
-    return Job(trial=trial.trial, spec=spec, seed=seed, attempt=len(trial.lost) + 1, last_reason=reason)
+    return Job(
+        trial=trial.trial,
+        spec=spec,
+        seed=seed,
+        attempt=len(trial.lost) + 1,
+        last_reason=trial.lost[-1].reason if trial.lost else "",
+        lost_on=frozenset(attempt.node for attempt in trial.lost),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,9 +12,10 @@ from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError
 
 from spinesearch.search.environment import code_version
+from spinesearch.search.node_watch import NodeWatch, nodes_at
 from spinesearch.search.pooled_worker import PooledWorker, PoolTimes
 from spinesearch.search.ray_errors import import_failure, why_lost
-from spinesearch.search.refusals import RefusedNodes, differences
+from spinesearch.search.refusals import differences
 from spinesearch.search.scorer import EngineError, OpenScore
 from spinesearch.search.trial_resources import TrialResources, cluster_nodes, cluster_resources
 from spinesearch.search.worker import Greeting, Worker
@@ -28,7 +29,7 @@ class WorkerPool:
 
     A worker is *pending* until Ray has found a place for it; then it greets and opens its data; then it is
     *ready*: busy with a candidate, or idle. One whose code differs or that cannot open its data is refused,
-    and its node left alone for a while.
+    and its node left alone for a while. So is a node that loses worker after worker while there are others.
 
     Args:
         open_score: opens the proxy task in each worker; picklable.
@@ -37,6 +38,7 @@ class WorkerPool:
         warn: told in one line of every worker that is refused or dies, and of what is missing.
         clock: seconds.
         times: how long to wait for what.
+        may_grow: whether nodes may join, so that having refused all that are there is not the end.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class WorkerPool:
         warn: Callable[[str], None],
         clock: Callable[[], float],
         times: PoolTimes,
+        may_grow: bool,
     ) -> None:
         self._open_score = ray.put(cloudpickle.dumps(open_score))  # type: ignore[no-untyped-call]
         self._code = code_version()
@@ -60,7 +63,7 @@ class WorkerPool:
         self._calls: dict[Any, tuple[Literal["greet", "open", "ping"], PooledWorker]] = {}
         self._idle: deque[PooledWorker] = deque()  # may have died since
         self._busy: set[PooledWorker] = set()
-        self._refused = RefusedNodes(times.retry_node_s)
+        self._nodes = NodeWatch(resources, times, warn, may_grow=may_grow)
         self._limit = 0
         self._next_look = -1.0
         self._failed_starts = 0
@@ -80,6 +83,12 @@ class WorkerPool:
         """All, pending ones too."""
         return [*(worker for _, worker in self._calls.values()), *self._idle, *self._busy]
 
+    @property
+    def nodes(self) -> frozenset[str]:
+        """Where ready workers are, by the nodes' names in the ledger."""
+        asked = (worker for kind, worker in self._calls.values() if kind == "ping")
+        return frozenset(w.greeting.node for w in (*asked, *self._idle, *self._busy) if w.greeting)
+
     def tend(self, num_candidates: int) -> None:
         """Start, stop and give up workers as the cluster and the number of candidates in hand demand.
 
@@ -95,22 +104,28 @@ class WorkerPool:
             self._look(now)
         num_living = len(self._calls) + len(self._idle) + len(self._busy)
         if not num_living and not self._limit:
-            raise EngineError(self._refused.last_reason or "Ray does not tell which nodes there are")
+            raise EngineError(self._nodes.last_reason or "Ray does not tell which nodes there are")
         while num_living < min(self._limit, num_candidates) and now >= self._no_start_before:
             self._start(now)
             num_living += 1
         self._tell_if_stuck(now)
 
-    def wake(self, num_candidates: int) -> None:
-        """Ask as many idle workers as there are candidates whether they live: one may have died unnoticed."""
-        if not self._idle:
-            return
+    def wake(self, num_candidates: int, is_wanted: Callable[[PooledWorker], bool]) -> None:
+        """Ask as many idle workers as there are candidates whether they live: one may have died unnoticed.
+
+        Args:
+            num_candidates: that wait.
+            is_wanted: whether one of them may go to a worker.
+        """
         since = self._clock() - self._times.prompt_s
         num_asked = sum(kind == "ping" and worker.asked > since for kind, worker in self._calls.values())
-        while self._idle and num_asked < num_candidates:
-            worker = self._idle.popleft()
-            self._call("ping", worker, worker.actor.ping.remote())
-            num_asked += 1
+        for worker in list(self._idle):
+            if num_asked >= num_candidates:
+                break
+            if is_wanted(worker):
+                self._idle.remove(worker)
+                self._call("ping", worker, worker.actor.ping.remote())
+                num_asked += 1
 
     def take(self, reference: Any) -> PooledWorker | None:
         """The worker that one of `references` has made ready, if it has."""
@@ -135,7 +150,8 @@ class WorkerPool:
         if kind == "greet":
             self._greeted(worker, answer)
             return None
-        self._failed_starts = 0
+        if kind == "open":
+            self._failed_starts = 0
         return worker
 
     def use(self, worker: PooledWorker) -> None:
@@ -155,6 +171,21 @@ class WorkerPool:
         self._busy.discard(worker)
         ray.kill(worker.actor)
 
+    def scored(self, worker: PooledWorker) -> None:
+        """A worker has come to the end of a candidate."""
+        assert worker.greeting is not None
+        self._nodes.scored(worker.greeting)
+
+    def lost(self, worker: PooledWorker, began: float, reason: str, *, is_second: bool = False) -> None:
+        """End a worker that was lost; the arguments are those of `NodeWatch.lost`."""
+        self.end(worker)
+        greeting = worker.greeting
+        assert greeting is not None
+        if self._nodes.lost(greeting, began, self._clock(), reason, is_second=is_second):
+            for idle in [w for w in self._idle if w.greeting and w.greeting.node_id == greeting.node_id]:
+                self.end(idle)
+            self._next_look = -1.0
+
     def close(self) -> None:
         """Kill all."""
         workers = self.workers
@@ -166,7 +197,7 @@ class WorkerPool:
                 ray.kill(worker.actor)
 
     def _start(self, now: float) -> None:
-        options = self._resources.actor_options(self._refused.ids)
+        options = self._resources.actor_options(self._nodes.refused)
         worker = PooledWorker(actor=self._actor_class.options(**options).remote(), started=now, asked=now)
         self._call("greet", worker, worker.actor.greet.remote())
 
@@ -176,19 +207,18 @@ class WorkerPool:
 
     def _look(self, now: float) -> None:
         """Find out how many workers there may be now, and give up pending and idle ones beyond that."""
-        if self._refused.forget_expired(now):
+        if self._nodes.forget_expired(now):
             self._end_pending()
         try:
             nodes = cluster_nodes()
         except RayError:  # the head is busy or gone; the next look tells
             return
-        refused = self._refused.ids
-        num_places = self._resources.workers_that_fit(nodes, refused)
+        refused = self._nodes.refused
         pending = self._pending()
         kept = [worker for worker in self.workers if worker.greeting and worker.greeting.node_id in refused]
+        num_places = self._nodes.room(nodes)
         self._limit = max(1, num_places) + len(kept) if self._num_workers is None else self._num_workers
-        if not num_places and self._refused.any_alive(nodes):
-            # New workers would wait for a place that the nodes there are may not give.
+        if self._nodes.is_hopeless(nodes, now):
             self._limit = len(self.workers) - len(pending)
         surplus = [*self._idle, *pending][::-1]
         for worker in surplus[: max(0, len(self.workers) - self._limit)]:
@@ -216,6 +246,11 @@ class WorkerPool:
     def _greeted(self, worker: PooledWorker, greeting: Greeting) -> None:
         """A worker runs: see whether it is wanted."""
         worker.greeting = greeting
+        if (
+            greeting.node_id in self._nodes.refused
+        ):  # it was on its way there; the next is told to go elsewhere
+            self.end(worker)
+            return
         if difference := differences(self._code, greeting.code):
             self._refuse(worker, f"is refused: {difference}")
             return
@@ -238,20 +273,23 @@ class WorkerPool:
             f"a worker on the node at {address} is refused: its Python has not what this search runs "
             f"({message}); install spinesearch there as it is here"
         )
-        for node in cluster_nodes():
-            if node["Alive"] and node["NodeManagerAddress"] == address:
-                self._refuse_node(worker, node["NodeID"], reason)
+        found = nodes_at(address)
+        for node_id in found:
+            self._refuse_node(worker, node_id, reason)
+        if not found:
+            self.end(worker)
+            self._failed_start(worker, message)
 
     def _refuse_node(self, worker: PooledWorker, node_id: str, reason: str) -> None:
         self.end(worker)
-        if self._refused.add(node_id, reason, self._clock()):
-            self._warn(f"{reason}; going on without it")
-        self._end_pending()
+        self._nodes.refuse(node_id, reason, self._clock())
         self._next_look = -1.0
 
     def _failed_start(self, worker: PooledWorker, reason: str) -> None:
         """A worker died before it was ready; those that die together, as with their node, count once."""
         now = self._clock()
+        if worker.greeting is not None:
+            self.lost(worker, worker.started, reason)
         if worker.started >= self._last_failed_start:
             self._failed_starts += 1
             pause_s = min(_LONGEST_BACKOFF_S, self._times.backoff_s * 2**self._failed_starts)

@@ -26,6 +26,15 @@ class Net(nn.Module):
         return out
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_kernels_stay_channels_last_and_what_they_are(name: str) -> None:
+    net = Net().to(memory_format=torch.channels_last)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    FlatOptimizer(net, ProxySettings(num_steps=5, optimizer=name))
+    assert net.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
 def loss_of(model: nn.Module, step: int) -> torch.Tensor:
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
     out: torch.Tensor = model(x)
