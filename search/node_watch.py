@@ -1,4 +1,4 @@
-"""The nodes of a cluster as a search knows them: their room, and which are left alone and why: `NodeWatch`."""
+"""The nodes of a cluster as a search knows them, and which it leaves alone and why: `NodeWatch`."""
 
 from __future__ import annotations
 
@@ -74,6 +74,22 @@ class NodeWatch:
         if self._refused.add(node_id, reason, now):
             self._warn(f"{reason}; going on without it")
 
+    def refuse_at(self, address: str, message: str, now: float) -> bool:
+        """The same by its IP address, where a worker's code could not be imported; False if none has it."""
+        try:
+            nodes = cluster_nodes()
+        except RayError:  # the head is busy or gone
+            return False
+        found = [node["NodeID"] for node in nodes if node["Alive"] and node["NodeManagerAddress"] == address]
+        for node_id in found:
+            self.refuse(
+                node_id,
+                f"a worker on the node at {address} is refused: its Python has not what this search runs "
+                f"({message}); install spinesearch there as it is here",
+                now,
+            )
+        return bool(found)
+
     def scored(self, greeting: Greeting) -> None:
         """A worker has come to the end of a candidate: its node is in order."""
         self._losses.forget(greeting.node_id)
@@ -101,12 +117,3 @@ class NodeWatch:
         self._refused.add(greeting.node_id, told, now)
         self._warn(f"{told}; leaving that node alone for {self._times.retry_node_s:.0f} s")
         return True
-
-
-def nodes_at(address: str) -> list[str]:
-    """Ids of the living nodes with this IP address."""
-    try:
-        nodes = cluster_nodes()
-    except RayError:  # the head is busy or gone
-        return []
-    return [node["NodeID"] for node in nodes if node["Alive"] and node["NodeManagerAddress"] == address]

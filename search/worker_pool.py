@@ -12,7 +12,7 @@ from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError
 
 from spinesearch.search.environment import code_version
-from spinesearch.search.node_watch import NodeWatch, nodes_at
+from spinesearch.search.node_watch import NodeWatch
 from spinesearch.search.pooled_worker import PooledWorker, PoolTimes
 from spinesearch.search.ray_errors import import_failure, why_lost
 from spinesearch.search.refusals import differences
@@ -207,8 +207,9 @@ class WorkerPool:
 
     def _look(self, now: float) -> None:
         """Find out how many workers there may be now, and give up pending and idle ones beyond that."""
-        if self._nodes.forget_expired(now):
-            self._end_pending()
+        if self._nodes.forget_expired(now):  # those without a place are started anew, for these nodes too
+            for worker in self._pending():
+                self.end(worker)
         try:
             nodes = cluster_nodes()
         except RayError:  # the head is busy or gone; the next look tells
@@ -227,11 +228,6 @@ class WorkerPool:
     def _pending(self) -> list[PooledWorker]:
         return [worker for kind, worker in self._calls.values() if kind == "greet"]
 
-    def _end_pending(self) -> None:
-        """Give up those without a place, to be started anew for other nodes."""
-        for worker in self._pending():
-            self.end(worker)
-
     def _give_up_silent(self, now: float) -> None:
         """End those that answer nothing any more."""
         for kind, worker in list(self._calls.values()):
@@ -246,9 +242,7 @@ class WorkerPool:
     def _greeted(self, worker: PooledWorker, greeting: Greeting) -> None:
         """A worker runs: see whether it is wanted."""
         worker.greeting = greeting
-        if (
-            greeting.node_id in self._nodes.refused
-        ):  # it was on its way there; the next is told to go elsewhere
+        if greeting.node_id in self._nodes.refused:  # it was on its way; the next is told to go elsewhere
             self.end(worker)
             return
         if difference := differences(self._code, greeting.code):
@@ -265,24 +259,15 @@ class WorkerPool:
     def _refuse(self, worker: PooledWorker, reason: str) -> None:
         """End a worker that is of no use, and leave its node alone for a while."""
         assert worker.greeting is not None
-        self._refuse_node(worker, worker.greeting.node_id, f"{worker} {reason}")
+        self.end(worker)
+        self._nodes.refuse(worker.greeting.node_id, f"{worker} {reason}", self._clock())
+        self._next_look = -1.0
 
     def _refuse_code(self, worker: PooledWorker, address: str, message: str) -> None:
         """The same where the worker's own code could not be imported, so that it could not tell its node."""
-        reason = (
-            f"a worker on the node at {address} is refused: its Python has not what this search runs "
-            f"({message}); install spinesearch there as it is here"
-        )
-        found = nodes_at(address)
-        for node_id in found:
-            self._refuse_node(worker, node_id, reason)
-        if not found:
-            self.end(worker)
-            self._failed_start(worker, message)
-
-    def _refuse_node(self, worker: PooledWorker, node_id: str, reason: str) -> None:
         self.end(worker)
-        self._nodes.refuse(node_id, reason, self._clock())
+        if not self._nodes.refuse_at(address, message, self._clock()):
+            self._failed_start(worker, message)
         self._next_look = -1.0
 
     def _failed_start(self, worker: PooledWorker, reason: str) -> None:

@@ -105,6 +105,35 @@ def test_killed_and_frozen_workers_cost_nothing_but_their_time(searches: Searche
     assert searches.num_begun() == begun_once_and_again(searches)
 
 
+def test_what_a_node_loses_is_done_on_others_and_the_node_is_left_alone(
+    nodes: Nodes, searches: Searches, undisturbed
+):
+    """As with a GPU that fell off its bus: workers there start well and die at their first candidate."""
+    deadly = nodes.add(num_cpus=1)
+    driver = searches.start(seconds=1.5, deadly=deadly)
+    assert driver.finish() == 0, driver.output
+    assert told(searches.run_dir) == undisturbed
+    lost = searches.events("attempt")
+    assert {attempt["node"].partition("/")[2] for attempt in lost} == {deadly.node_id[:8]}
+    assert max(Counter(attempt["trial"] for attempt in lost).values()) == 1  # the next attempt was elsewhere
+    assert re.search(r"were lost 3 times in a row, the last: .*; leaving that node alone for", driver.output)
+    assert len(lost) <= 6  # three rounds of the two workers that it has room for
+
+
+def test_with_all_nodes_refused_a_search_waits_for_another_to_join(
+    nodes: Nodes, searches: Searches, undisturbed
+):
+    closed = nodes.add(num_cpus=1, resources={"spot": 1})
+    driver = searches.start("search.resources_per_trial={spot: 1}", "search.num_workers=2", closed=closed)
+    searches.wait_for(lambda: "waiting up to 300 s" in driver.output, "word of the refusal")
+    assert "stale file handle; going on without it" in driver.output
+    joined = nodes.add(num_cpus=1, resources={"spot": 1})
+    assert driver.finish() == 0, driver.output
+    assert told(searches.run_dir) == undisturbed
+    results = [event for event in searches.events("result") if event["status"] != "duplicate"]
+    assert {event["node"].partition("/")[2] for event in results} == {joined.node_id[:8]}
+
+
 @pytest.mark.slow
 def test_the_driver_is_killed_and_the_same_command_goes_on(searches: Searches, undisturbed):
     for count in (0, 5, 13):

@@ -8,6 +8,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -91,11 +92,19 @@ def start_nodes() -> Iterator[Nodes]:
             nodes.shutdown()
 
 
-def open_marked(marks: Path, seconds: float, gate: Path | None) -> Score:
+def open_marked(
+    marks: Path, seconds: float, gate: Path | None, deadly: frozenset[str], closed: frozenset[str]
+) -> Score:
     """Scores as the fake does, after a while, and notes in a file what it begins, and with what.
 
-    With a gate it waits until there is such a file.
+    With a gate it waits until there is such a file. On a deadly node it kills its process instead of scoring;
+    on a closed one it cannot be opened.
     """
+    import ray
+
+    node_id = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+    if node_id in closed:
+        raise FileNotFoundError("data.train_images: stale file handle")
 
     def score(spec: ArchSpec, seed: int) -> dict[str, float]:
         mark = {
@@ -105,6 +114,8 @@ def open_marked(marks: Path, seconds: float, gate: Path | None) -> Score:
         }
         with marks.open("a") as file:  # one write at the end of the file, however many processes
             file.write(json.dumps(mark) + "\n")
+        if node_id in deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(seconds)
         while gate is not None and not gate.exists():
             time.sleep(0.05)
@@ -164,6 +175,8 @@ class Searches:
         seconds: float = 0.0,
         gate: Path | None = None,
         clock: Callable[[], float] | None = None,
+        deadly: Any = None,
+        closed: Any = None,
     ) -> Driver:
         """Begin or continue the run.
 
@@ -172,13 +185,16 @@ class Searches:
             seconds: that a candidate takes.
             gate: the file without which none ends.
             clock: in place of the wall clock.
+            deadly: a node whose workers die as soon as they begin a candidate.
+            closed: a node on which the data cannot be opened.
         """
+        nodes = (frozenset((node.node_id,) if node else ()) for node in (deadly, closed))
         log = self.folder / f"log-{len(self._drivers)}"
         log.touch()
         command = ["search", *self._settings, f"runs_dir={self.run_dir.parent}", "name=run", *overrides]
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["cluster_nodes", "spinesearch.controller.reinforce"])
-        open_score = functools.partial(open_marked, self.marks, seconds, gate)
+        open_score = functools.partial(open_marked, self.marks, seconds, gate, *nodes)
         process = context.Process(
             target=run_command, args=(command, open_score, log, self._environ, clock), daemon=True
         )
