@@ -61,6 +61,10 @@ class Controller(Protocol):
             controller.update(rollouts)
     """
 
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """What it was built with besides the space, as plain data: seed, name, settings."""
+
     def suggest(self, count: int) -> list[Suggestion]:
         """The next ``count`` candidates."""
 

@@ -23,6 +23,11 @@ class RandomController:
         self._log_prob = -math.log(space.size)
         self._num_suggested = 0
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Seed and name."""
+        return {"seed": self._seed, "name": "random"}
+
     def suggest(self, count: int) -> list[Suggestion]:
         """The next ``count`` candidates."""
         first = self._num_suggested

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,11 @@ class ReinforceController:
         self._num_suggested = 0
         self._baseline: float | None = None
         self._reward_variance = 0.0
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The seed, and the fields of `ReinforceSettings`, name included."""
+        return {"seed": self._seed, **asdict(self._settings)}
 
     @torch.no_grad()
     def suggest(self, count: int) -> list[Suggestion]:

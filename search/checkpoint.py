@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,9 +67,11 @@ class Checkpoints:
                 continue
             try:
                 state = torch.load(self._path(update), weights_only=True)
-            except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-                continue  # torn by a power cut, or damaged
-            if state_digest(state) == digests[update]:
+                if state_digest(state) != digests[update]:
+                    continue
+            except Exception:  # torn by a power cut, or damaged: torch.load may raise anything then
+                continue
+            else:
                 return update, state
         return None
 

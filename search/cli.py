@@ -197,7 +197,7 @@ def _carry_out(config: RunConfig, run_dir: Path) -> int:
     from spinesearch.results.run import ranked_trials
     from spinesearch.results.tables import leaderboard
     from spinesearch.search.cli_show import write_exports
-    from spinesearch.search.run_folder import has_run
+    from spinesearch.search.run_folder import give_up_unused, has_run
     from spinesearch.search.scorer import EngineError
     from spinesearch.search.session import search
 
@@ -213,6 +213,8 @@ def _carry_out(config: RunConfig, run_dir: Path) -> int:
         return 130
     except EngineError as error:
         return fail(f"{error} (then: {resume})", code=1)
+    finally:
+        give_up_unused(config, run_dir)
     best = ranked_trials(run.trials)
     if not best:
         return fail(f"no candidate completed; `spinesearch show {folder}` tells why", code=1)

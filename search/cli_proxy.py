@@ -121,7 +121,7 @@ def _carry_out(wanted: StudyConfig, run_dir: Path, *, command: str, reuse: list[
     """Train to the end, print the report and write it down."""
     from spinesearch.results.study import Study
     from spinesearch.results.study_report import print_report, write_report
-    from spinesearch.search.run_folder import has_run
+    from spinesearch.search.run_folder import give_up_unused, has_run
     from spinesearch.search.scorer import EngineError
     from spinesearch.search.study_session import carry_out_study
 
@@ -136,6 +136,8 @@ def _carry_out(wanted: StudyConfig, run_dir: Path, *, command: str, reuse: list[
         return 130
     except EngineError as error:
         return fail(f"{error} (then: {resume})", code=1)
+    finally:
+        give_up_unused(wanted.config, run_dir)
     study = Study(run)
     console.print()
     print_report(study, console)

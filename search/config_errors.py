@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 _LEVEL_COUNTS = "space.base_levels."
+# How OmegaConf says it.
+_WRONG_KIND = re.compile(
+    r"Value (?P<value>'.*') "
+    r"(of type '.*' could not be converted to (?P<kind>\w+)|is not a valid (?P<bool>bool))"
+)
+_KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 
 def unknown_setting(key: str, known: Sequence[str]) -> str:
@@ -47,4 +54,7 @@ def wrong_type(error: Exception, value: Any) -> str:
         return f"must be a mapping in braces, got {value!r}"
     if "is not Optional" in text:
         return "must not be null"
+    if found := _WRONG_KIND.match(text):
+        kind = found["kind"] or found["bool"]
+        return f"must be {_KINDS.get(kind, kind)}, got {found['value']}"
     return text

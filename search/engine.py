@@ -66,6 +66,18 @@ def open_run_data(config: RunConfig, console: Console) -> ProxyData:
     return data
 
 
+def check_engine(config: RunConfig) -> None:
+    """Check that there is a Ray where the configuration says, before the data, which may take hours to pack.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if config.search.engine == "ray" and config.search.ray_address != "local":
+        from spinesearch.search.ray_cluster import check_address
+
+        check_address(config.search.ray_address)
+
+
 class _Rate(ProgressColumn):
     """Images a second."""
 

@@ -56,6 +56,10 @@ class Mirror:
             raise MirrorError(
                 f"mirror: must be a URL, such as s3://bucket/runs or file:///mnt/runs, got {url!r}"
             )
+        if protocol in ("file", "local") and not place.startswith("/"):  # would be below the current folder
+            raise MirrorError(
+                f"mirror: a path after {protocol}:// must be absolute, as in file:///mnt/runs, got {url!r}"
+            )
         if _PASSWORD.match(place):
             raise MirrorError(
                 "mirror: its URL has a password in it, which would be printed and recorded; give it as the "
@@ -171,9 +175,10 @@ class Mirror:
         """The mirror's ledger as far as its lines are whole; takes note of its parts and length."""
         self._parts = self._list(_LEDGER_FOLDER, _PART_NAME)
         paths = [f"{self._root}/{_LEDGER_FOLDER}/{part}" for part in sorted(self._parts, key=_start)]
-        contents = self._files.cat(paths) if paths else {}
+        # Not by `cat`, which takes brackets and stars in a name for patterns.
+        contents = self._files.cat_ranges(paths, None, None, on_error="raise") if paths else []
         data = bytearray()
-        for path in paths:
+        for path, content in zip(paths, contents, strict=True):
             start = _start(path.rpartition("/")[2])
             if start > len(data):
                 raise MirrorError(
@@ -182,7 +187,7 @@ class Mirror:
                 )
             # What a torn part had after its last whole line gives way to the part that was begun there.
             del data[start:]
-            data += contents[path]
+            data += content
         del data[data.rfind(b"\n") + 1 :]
         self._end = len(data)
         return bytes(data)

@@ -16,6 +16,16 @@ from spinesearch.search.ray_head import check_head
 _OBJECT_STORE_BYTES = 80 * 1024**2  # specs and metrics only; Ray's least
 
 
+def check_address(address: str) -> None:
+    """Check, within 5 s, that `connect` would find a Ray at this address.
+
+    Raises:
+        ConfigError: it would not; one line that says why and what to do.
+    """
+    if address != "local" and not ray.is_initialized():
+        check_head(address)
+
+
 def connect(address: str, *, num_cpus: float | None) -> bool:
     """Connect this process to Ray.
 
@@ -33,8 +43,7 @@ def connect(address: str, *, num_cpus: float | None) -> bool:
     """
     if ray.is_initialized():
         return False
-    if address != "local":
-        check_head(address)
+    check_address(address)
     # Workers without a GPU of their own are told to use the CPU, so Ray need not hide GPUs; unset, it warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,9 @@ from spinesearch.search.mirror import Mirror, MirrorError
 
 
 def run_dir_of(config: RunConfig) -> Path:
-    """Where a run goes: ``<runs_dir>/<name>``, or without a name a new folder of today's date.
+    """Where a run goes: ``<runs_dir>/<name>``, or without a name a new folder of today's date, made here.
+
+    Made, so that no other search that begins now takes it; `give_up_unused` removes it if nothing began.
 
     Raises:
         ConfigError: the name is no plain folder name, or the folder holds something else than a run.
@@ -33,9 +35,7 @@ def run_dir_of(config: RunConfig) -> Path:
     if config.name is None:
         if config.mirror is not None:
             raise ConfigError("mirror: needs a name=..., by which another machine finds the run there")
-        stem = f"{time.strftime('%Y-%m-%d')}_{config.label}"
-        names = itertools.chain([stem], (f"{stem}_{i}" for i in itertools.count(2)))
-        return next(runs_dir / name for name in names if not (runs_dir / name).exists())
+        return _new_folder(runs_dir, f"{time.strftime('%Y-%m-%d')}_{config.label}")
     run_dir = runs_dir / config.name
     if run_dir.exists() and not run_dir.is_dir():
         raise ConfigError(f"name: {run_dir} is no folder; choose another name")
@@ -45,6 +45,26 @@ def run_dir_of(config: RunConfig) -> Path:
     if any(path.name not in STARTING_NAMES for path in run_dir.iterdir()):
         raise ConfigError(f"name: {run_dir} exists and is no run; choose another name")
     return run_dir
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """A folder of this name, made now, with a number if there is one already."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number, folder = 1, parent / name
+    while True:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+        number += 1
+        folder = parent / f"{name}_{number}"
+
+
+def give_up_unused(config: RunConfig, run_dir: Path) -> None:
+    """Remove a folder that `run_dir_of` made and in which nothing began, as after an error in the data."""
+    if config.name is None:
+        with contextlib.suppress(OSError):  # it holds something
+            run_dir.rmdir()
+            run_dir.parent.rmdir()
 
 
 def has_run(run_dir: Path) -> bool:
@@ -128,13 +148,13 @@ def _mirror_and_name(url: str) -> tuple[str, str]:
     return base, name
 
 
-def open_new_ledger(run_dir: Path) -> Ledger:
-    """The ledger of a run that begins now, empty.
+def open_new_ledger(run_dir: Path, console: Console) -> Ledger:
+    """The ledger of a run that begins now, empty; the console is told if that takes a while.
 
     Raises:
         ConfigError: another process was faster.
     """
-    ledger = Ledger(run_dir)
+    ledger = Ledger(run_dir, tell=lambda line: console.print(line, soft_wrap=True, highlight=False))
     if ledger.contents.events:
         ledger.close()
         raise ConfigError(

@@ -6,6 +6,7 @@ import contextlib
 import platform
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from spinesearch.results.run import Run
 from spinesearch.search.checkpoint import Checkpoints
 from spinesearch.search.config import ConfigError, RunConfig, check_resumable, run_config
 from spinesearch.search.display import Display
-from spinesearch.search.engine import open_run_data, open_scorer
+from spinesearch.search.engine import check_engine, open_run_data, open_scorer
 from spinesearch.search.environment import code_version
 from spinesearch.search.loop import SearchPlan, run_search
 from spinesearch.search.mirror_observer import MirrorObserver, send_rest
@@ -55,6 +56,7 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
                         f"name: {run_dir} holds a study, not a search; go on with it by "
                         "`spinesearch resume`, or choose another name"
                     )
+                config = _as_extended(config, run, console)
                 check_resumable(run_config(run.config), config)
                 if _is_complete(run, config):
                     console.print(
@@ -71,13 +73,14 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
             is_mbconv=space.is_mbconv,
             check_device=config.search.trains_here,
         )
+        check_engine(config)
         data = open_run_data(config, console)
         if run.sessions:
             check_same_data(run.sessions[0]["data"], data)
         scorer = stack.enter_context(open_scorer(config, data, warn=display.warned))
         controller = _build_controller(config, space)
         if ledger is None:
-            ledger = stack.enter_context(open_new_ledger(run_dir))
+            ledger = stack.enter_context(open_new_ledger(run_dir, console))
         event = run_event(config, data)
         ledger.append([event])
         run.apply(event)
@@ -105,6 +108,19 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
             observer=Observers(observers),
         )
     return run
+
+
+def _as_extended(config: RunConfig, run: Run, console: Console) -> RunConfig:
+    """The configuration with the trials that the run was given since this command began or continued it.
+
+    So that a job which is restarted with the command it had goes on, although somebody extended the run.
+    """
+    wanted, recorded = config.search.num_trials, run.config["search"]["num_trials"]
+    earlier = {session["config"]["search"]["num_trials"] for session in run.sessions}
+    if wanted >= recorded or wanted not in earlier:
+        return config
+    console.print(f"search.num_trials: the run was extended from {wanted} to {recorded}, which it goes on to")
+    return replace(config, search=replace(config.search, num_trials=recorded))
 
 
 def _is_complete(run: Run, config: RunConfig) -> bool:

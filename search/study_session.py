@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from spinesearch.results.run import Run, Trial, load_run
 from spinesearch.results.study import Study
 from spinesearch.search.config import ConfigError, RunConfig
 from spinesearch.search.display import Display
-from spinesearch.search.engine import open_run_data, open_scorer
+from spinesearch.search.engine import check_engine, open_run_data, open_scorer
 from spinesearch.search.environment import machine
 from spinesearch.search.mirror_observer import MirrorObserver, send_rest
 from spinesearch.search.observer import Observers, SearchObserver
@@ -52,6 +53,7 @@ def carry_out_study(
         if ledger is not None:
             stack.enter_context(ledger)
             if run.sessions:
+                wanted = _as_extended(wanted, run, console)
                 check_continues(run, wanted)
                 if run.num_done == wanted.num_trials:
                     if mirror is not None:
@@ -68,6 +70,7 @@ def carry_out_study(
                 is_mbconv=space.is_mbconv,
                 check_device=config.search.trains_here,
             )
+        check_engine(config)
         data = _open_all_data(wanted, console)
         if run.sessions:
             for side, opened in data.items():
@@ -81,7 +84,7 @@ def carry_out_study(
                 style="yellow",
             )
         if ledger is None:
-            ledger = stack.enter_context(open_new_ledger(run_dir))
+            ledger = stack.enter_context(open_new_ledger(run_dir, console))
         ledger.append([event])
         run.apply(event)
         console.print(_headline(wanted, space.name, run_dir))
@@ -99,6 +102,21 @@ def carry_out_study(
             known=known,
         )
     return run
+
+
+def _as_extended(wanted: StudyConfig, run: Run, console: Console) -> StudyConfig:
+    """What is wanted, grown as the study was since it was wanted before: see the search's of this name."""
+    studies = [session["study"] for session in run.sessions if session.get("study")]
+
+    def grown(name: str, option: str) -> int:
+        number: int = getattr(wanted, name)
+        numbers = [int(study[name]) for study in studies] or [number]
+        if number >= numbers[-1] or number not in numbers:
+            return number
+        console.print(f"{option}: the study was extended from {number} to {numbers[-1]}, and goes on to that")
+        return numbers[-1]
+
+    return replace(wanted, num_archs=grown("num_archs", "--archs"), num_seeds=grown("num_seeds", "--seeds"))
 
 
 def _open_all_data(wanted: StudyConfig, console: Console) -> dict[str, ProxyData]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pickle
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
@@ -19,7 +18,8 @@ from spinesearch.search.generations import Candidate, Generations
 from spinesearch.search.reward import reward_of
 from spinesearch.space import SearchSpace
 
-_VERSION = 1  # of the file that `SpineSearcher.save` writes
+_VERSION = 2  # of the file that `SpineSearcher.save` writes
+_NUM_DECODED = 100  # candidates of a file that are decoded again, to see that they are networks of the space
 _MAX_STALE_GENERATIONS = 100  # in a row without a network not seen before: the controller has converged
 
 logger = logging.getLogger(__name__)
@@ -76,9 +76,10 @@ class SpineSearcher(Searcher):
         self._seed = seed
         self._failed_reward = failed_reward
         self._num_trials = num_trials
-        self._settings = {
-            "controller": type(controller).__name__,
+        self._settings: dict[str, Any] = {
+            **{f"controller's {name}": value for name, value in controller.arguments.items()},
             "space": space.name,
+            "space's num_choices": list(space.num_choices),
             "metric": metric,
             "mode": mode,
             "seed": seed,
@@ -249,14 +250,21 @@ class SpineSearcher(Searcher):
         try:
             state = torch.load(path, weights_only=True)
             record = json.loads(state["record"])
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        except Exception as error:  # of a damaged file torch.load may raise anything
             raise ValueError(f"{path}: is no state of a SpineSearcher, or is damaged: {error}") from error
         if record["version"] != _VERSION:
             raise ValueError(f"{path}: has version {record['version']}; this release reads {_VERSION}")
-        for name, ours in self._settings.items():
-            if record["settings"][name] != ours:
+        ours, theirs = self._settings, record["settings"]
+        for name in ours | theirs:
+            if theirs.get(name) != ours.get(name):
                 raise ValueError(
-                    f"{name}: {path} was written with {record['settings'][name]!r}, got {ours!r}; "
+                    f"{name}: {path} was written with {theirs.get(name)!r}, got {ours.get(name)!r}; "
+                    "build the searcher as before, or begin a new search"
+                )
+        for candidate in record["candidates"][:_NUM_DECODED]:
+            if self._space.decode(candidate["tokens"]).arch_id != candidate["arch_id"]:
+                raise ValueError(
+                    f"space: the candidates of {path} are other networks in this space {self._space.name}; "
                     "build the searcher as before, or begin a new search"
                 )
         self._generations.load_state_dict({**record, "controller": state["controller"]})

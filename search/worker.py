@@ -52,7 +52,7 @@ class Answer:
     Attributes:
         outcome: None if the process is good for nothing more, as when its device is lost.
         reason: why, then.
-        memory_bytes: resident memory of the process after the candidate.
+        memory_bytes: memory of the process's own after the candidate.
     """
 
     outcome: Outcome | None
@@ -100,14 +100,18 @@ class Worker:
             outcome = run_job(self._score, job, self._worker, self._node)
         except SystemExit as error:  # DeviceLost among them
             return Answer(outcome=None, reason=f"{type(error).__name__}: {error}")
-        return Answer(outcome=outcome, memory_bytes=resident_bytes())
+        return Answer(outcome=outcome, memory_bytes=own_memory_bytes())
 
 
-def resident_bytes() -> int:
-    """Memory that this process occupies now; where the system does not tell, the most it has occupied."""
+def own_memory_bytes() -> int:
+    """Resident memory that this process has to itself; where that is not told, the most it has occupied.
+
+    Without pages of files: those of the packed data are the page cache's, which all workers share and the
+    system takes back at will.
+    """
     try:
-        num_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        _, resident, of_files, *_ = map(int, Path("/proc/self/statm").read_text(encoding="ascii").split())
     except OSError:  # not Linux
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else 1024 * peak
-    return num_pages * os.sysconf("SC_PAGE_SIZE")
+    return (resident - of_files) * os.sysconf("SC_PAGE_SIZE")

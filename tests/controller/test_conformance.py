@@ -60,6 +60,16 @@ def test_same_seed_equal_other_seed_different(build, space):
     assert rounds(build(space, seed=1), 4) != rounds(build(space, seed=2), 4)
 
 
+def test_its_arguments_are_plain_data_that_tell_controllers_apart(build):
+    arguments = build(SPACE, seed=1).arguments
+    assert json.loads(json.dumps(arguments)) == arguments == build(SPACE, seed=1).arguments
+    assert arguments["seed"] == 1
+    assert arguments != build(SPACE, seed=2).arguments
+    assert len({json.dumps(kind(SPACE, seed=1).arguments) for kind in CONTROLLERS.values()}) == len(
+        CONTROLLERS
+    )
+
+
 def test_a_fresh_process_agrees(build):
     code = (
         "import json, sys\n"

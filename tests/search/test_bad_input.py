@@ -22,7 +22,7 @@ from spinesearch.space import SPINENET_49
         (["nonsense=1"], "nonsense: there is no such setting"),
         (["controller=evolution"], "controller: must be one of random, reinforce, got 'evolution'"),
         (["experiment=nope"], "experiment: must be one of demo, paper, got 'nope'"),
-        (["search.num_trials=many"], "search.num_trials: Value 'many' .* could not be converted to Integer"),
+        (["search.num_trials=many"], "search.num_trials: must be a whole number, got 'many'"),
         (["search.num_trials=0"], "search.num_trials: must be at least 1, got 0"),
         (["search.engine=slurm"], "search.engine: must be one of ray, serial, got 'slurm'"),
         (["search.reward_metric=fps"], "search.reward_metric: must be one of ap, ap50"),
@@ -45,6 +45,12 @@ from spinesearch.space import SPINENET_49
         (["proxy_task.batch_size=1"], "proxy_task.batch_size: "),
         (["proxy_task.device=cuda"], "proxy_task.device: is cuda but torch sees no CUDA device"),
         (["name=a/b"], "name: must be a plain folder name, got 'a/b'"),
+        (["search.max_failed_share=some"], "search.max_failed_share: must be a number, got 'some'"),
+        (["proxy_task.flip=maybe"], "proxy_task.flip: must be true or false, got 'maybe'"),
+        (
+            ["mirror=file://mnt/runs", "name=x"],
+            "mirror: a path after file:// must be absolute, as in file:///",
+        ),
         (["search.num_workers"], "Error parsing override 'search.num_workers'"),
         (["data=coco"], "data.train_images: must be given, add data.train_images="),
     ],
@@ -53,6 +59,15 @@ def test_bad_settings(overrides, message, serial, tmp_path: Path, capsys):
     kept = [text for text in serial if not text.startswith("data.") or "data=coco" not in overrides]
     fails(["search", *kept, *overrides], message, capsys)
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_address_where_nobody_listens_is_told_before_the_data_are_made(tmp_path: Path, capsys):
+    """Which may take hours; and nothing has begun then."""
+    settings = [f"runs_dir={tmp_path / 'runs'}", f"data.cache_dir={tmp_path / 'cache'}", "name=run"]
+    settings.append("search.ray_address=127.0.0.1:9")
+    for command in (["search"], ["proxy", "variance"]):
+        fails([*command, *settings], r"search.ray_address: no Ray at '127\.0\.0\.1:9'", capsys)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_words_that_are_no_command(capsys):

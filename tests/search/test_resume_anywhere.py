@@ -11,12 +11,14 @@ from importlib import util
 from pathlib import Path
 
 import pytest
+from cli_checks import fails
 from cli_process import CLI, start
 
 from spinesearch.results.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.run import Run, load_run
 from spinesearch.search.cli import main
 from spinesearch.search.config import RunConfig, check_resumable, compose, run_config, with_overrides
+from spinesearch.search.run_folder import give_up_unused, run_dir_of
 from spinesearch.search.scorer import Score
 
 
@@ -87,6 +89,46 @@ def test_a_mirror_that_fell_behind_is_made_up_for_by_a_complete_run(serial, untr
     assert main([*command, f"mirror=file://{mirror}"]) == 0
     (part,) = (mirror / "run" / "ledger").iterdir()
     assert part.read_bytes() == (run_dir / LEDGER_NAME).read_bytes()
+
+
+def test_a_mirror_can_be_read_again_whatever_the_run_is_called(serial, untrained, tmp_path: Path):
+    """Storage libraries take some characters for patterns."""
+    mirror = f"mirror=file://{tmp_path}/m*"
+    for name in ("a[1]", "b?", "*"):
+        command = ["search", *serial, "search.num_trials=2", f"name='{name}'", mirror]
+        assert main(command) == 0
+        ledger = (tmp_path / "runs" / name / LEDGER_NAME).read_bytes()
+        shutil.rmtree(tmp_path / "runs")
+        assert main(command) == 0
+        assert (tmp_path / "runs" / name / LEDGER_NAME).read_bytes() == ledger
+
+
+def test_the_command_that_began_a_run_goes_on_though_it_was_extended(
+    serial, untrained, tmp_path: Path, capsys
+):
+    command = ["search", *serial, "search.num_trials=2", "name=run"]
+    assert main(command) == 0
+    assert main([*command, "search.num_trials=4"]) == 0
+    capsys.readouterr()
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "search.num_trials: the run was extended from 2 to 4, which it goes on to\n" in out
+    assert "complete, all 4 candidates are done" in out
+    fails(
+        [*command, "search.num_trials=3"], "a run can grow but not shrink: it was begun with 4, got 3", capsys
+    )
+
+
+def test_searches_without_a_name_that_begin_together_have_a_folder_each(tmp_path: Path):
+    config = run_config(compose([f"runs_dir={tmp_path}/runs"]))
+    first, second = run_dir_of(config), run_dir_of(config)
+    assert second.name == f"{first.name}_2"
+    give_up_unused(config, second)
+    assert run_dir_of(config) == second
+    (second / LEDGER_NAME).touch()
+    for folder in (first, second):
+        give_up_unused(config, folder)
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == [second.name]
 
 
 def test_nothing_pins_a_run_to_a_cluster_or_a_kind_of_gpu():

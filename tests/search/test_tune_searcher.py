@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,12 @@ from fake_search import SPACE, build_controller, carry_out
 from fake_tune import FakeTune, outcome
 from ray.tune.search import ConcurrencyLimiter
 
+from spinesearch.controller import Controller
+from spinesearch.controller.reinforce import ReinforceController
+from spinesearch.controller.settings import ReinforceSettings
 from spinesearch.search.checkpoint import state_digest
 from spinesearch.search.tune_searcher import SpineSearcher
+from spinesearch.space import SpineNetSpace
 
 
 def build(seed=0, lag=1, num_trials=40, controller="reinforce", generation_size=4, **options):
@@ -207,8 +212,34 @@ def test_the_state_of_another_search_is_refused(tmp_path: Path):
     build(lag=1)[0].save(str(tmp_path / "state"))
     with pytest.raises(ValueError, match=r"^lag: .*state was written with 1, got 2; build"):
         build(lag=2)[0].restore(str(tmp_path / "state"))
-    with pytest.raises(ValueError, match=r"^controller: .* 'ReinforceController', got 'RandomController'"):
+    with pytest.raises(ValueError, match=r"^controller's name: .* 'reinforce', got 'random'"):
         build(controller="random")[0].restore(str(tmp_path / "state"))
+
+
+PAPERS = SpineNetSpace()
+
+
+def test_another_seed_setting_or_space_of_the_same_name_is_refused(tmp_path: Path):
+    path = str(tmp_path / "state")
+
+    def searcher(controller: Controller, space: SpineNetSpace = PAPERS) -> SpineSearcher:
+        return SpineSearcher(controller, space, metric="ap")
+
+    saved = searcher(ReinforceController(PAPERS, seed=0))
+    saved.suggest("a")
+    saved.save(path)
+    searcher(ReinforceController(PAPERS, seed=0)).restore(path)
+    with pytest.raises(ValueError, match=r"^controller's seed: .* was written with 0, got 77; build"):
+        searcher(ReinforceController(PAPERS, seed=77)).restore(path)
+    faster = ReinforceController(PAPERS, seed=0, settings=ReinforceSettings(learning_rate=0.9))
+    with pytest.raises(
+        ValueError, match=r"^controller's learning_rate: .* was written with 0\.005, got 0\.9"
+    ):
+        searcher(faster).restore(path)
+    # As many decisions and choices, but other networks.
+    moved = replace(PAPERS, level_offsets=tuple(reversed(PAPERS.level_offsets)))
+    with pytest.raises(ValueError, match=r"^space: the candidates of .* are other networks in this space"):
+        searcher(ReinforceController(moved, seed=0), moved).restore(path)
 
 
 @pytest.mark.parametrize(

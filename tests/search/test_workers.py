@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ray.exceptions import RayActorError
 
@@ -17,7 +18,7 @@ from spinesearch.search.ray_errors import import_failure, why_lost
 from spinesearch.search.refusals import RefusedNodes, differences
 from spinesearch.search.trial_resources import TrialResources
 from spinesearch.search.trial_timeout import LEAST_COMPLETED, PatientClock, TrialTimeout
-from spinesearch.search.worker import Greeting
+from spinesearch.search.worker import Greeting, own_memory_bytes
 
 CODE = CodeVersion(version="0.1.0", sources="aaa", torch="2.13.0")
 
@@ -276,3 +277,17 @@ def test_what_a_worker_lacks_is_the_whole_of_why_it_did_not_start():
     assert why_lost(error) == "RayActorError: ModuleNotFoundError: No module named 'spinesearch'"
     assert import_failure(error) == ("10.0.0.5", "ModuleNotFoundError: No module named 'spinesearch'")
     assert import_failure(ValueError("ip=10.0.0.5")) is None
+
+
+def test_memory_of_its_own_is_not_what_it_has_mapped_of_files(tmp_path: Path):
+    """A worker that reads its way through the packed data has not grown."""
+    data = np.zeros(300_000_000, np.uint8)
+    data.tofile(tmp_path / "pack")
+    del data
+    mapped = np.memmap(tmp_path / "pack", np.uint8, "r")
+    before = own_memory_bytes()
+    assert mapped.sum() == 0
+    assert own_memory_bytes() < before + 50e6
+    leak = np.ones(300_000_000, np.uint8)
+    assert own_memory_bytes() > before + 250e6
+    assert leak.size == mapped.size
