@@ -40,6 +40,8 @@ MAX_IMAGES = 100  # of which JPEGs are measured
 
 def main() -> None:
     """Print everything for each image size."""
+    if len(sys.argv) < 3:
+        raise SystemExit(__doc__)
     images, annotations = map(Path, sys.argv[1:3])
     versions = f"numpy {np.__version__}, Pillow {PIL.__version__}"
     print(

@@ -5,6 +5,7 @@ python benchmarks/ledger_scale.py [NUM_TRIALS]
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import random
 import statistics
@@ -23,10 +24,14 @@ from spinesearch.results.ledger import LEDGER_NAME, Event, Ledger
 from spinesearch.results.run import Run
 from spinesearch.search.checkpoint import Checkpoints, state_digest
 from spinesearch.search.config import compose, run_config
+from spinesearch.search.loop import SearchPlan, run_search
 from spinesearch.search.mirror import Mirror
+from spinesearch.search.scorer import Job, SerialScorer
+from spinesearch.search.tensorboard import TensorBoardObserver
 
 _GENERATION_SIZE = 8  # candidates per update, as in conf/search/default.yaml
 _DUPLICATE_SHARE = 0.1
+_LAG = 1  # likewise
 _REPEATS = 5
 
 # Opens the run of its second argument as `spinesearch resume` does, in a process of its own.
@@ -40,23 +45,41 @@ print(*ledger_scale.open_run(pathlib.Path(sys.argv[2])))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opening:
-    """Seconds of the steps to where a search can go on; the imports are those of its modules and torch."""
+    """Seconds of the steps to where a search goes on; the imports are those of its modules and torch."""
 
     ledger_s: float
     events_s: float
     controller_s: float
+    search_s: float
     process_s: float
 
     @property
     def total_s(self) -> float:
         """All but the imports."""
-        return self.ledger_s + self.events_s + self.controller_s
+        return self.ledger_s + self.events_s + self.controller_s + self.search_s
+
+
+class HandedOut(Exception):  # noqa: N818 - it is no error
+    """A candidate has reached the scorer."""
+
+
+class FirstCandidate(SerialScorer):
+    """Ends the search when it is handed the first candidate, and notes when that was."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: lambda spec, seed: {})
+        self.at = 0.0
+
+    def submit(self, job: Job) -> None:
+        """Raise."""
+        self.at = time.perf_counter()
+        raise HandedOut
 
 
 def write_run(run_dir: Path, *, num_trials: int = 14_000, seed: int = 0) -> None:
     """Write a run as a search leaves it in the space of the paper, with random scores.
 
-    One candidate in ten is a duplicate. The controller's state belongs to the last update.
+    One candidate in ten is a duplicate. The controller's states are those of the last updates.
     """
     config = run_config(compose([f"search.num_trials={num_trials}"]))
     space = config.space.build()
@@ -93,7 +116,9 @@ def write_run(run_dir: Path, *, num_trials: int = 14_000, seed: int = 0) -> None
                 "digest": state_digest(state),
             }
             ledger.append([*proposals, *(_result(trial, chance) for trial in trials), update])
-    Checkpoints(run_dir, keep=3).save(num_trials // _GENERATION_SIZE - 1, state)
+    num_updates = num_trials // _GENERATION_SIZE
+    for update in range(num_updates - _LAG - 2, num_updates):
+        Checkpoints(run_dir, keep=_LAG + 2).save(update, state)
 
 
 def _result(trial: int, chance: random.Random) -> dict[str, Any]:
@@ -112,20 +137,41 @@ def _result(trial: int, chance: random.Random) -> dict[str, Any]:
     return {**event, "time": time.time()}
 
 
-def open_run(run_dir: Path) -> tuple[float, float, float]:
-    """Seconds to read the ledger, to take in its events, and to make and load the controller."""
-    begun = time.perf_counter()
+def open_run(run_dir: Path) -> tuple[float, float, float, float]:
+    """Seconds to read the ledger, to take in its events, to make the controller, and to the next candidate.
+
+    The last is the search's own: it loads the controller's state, samples a generation beyond those of the
+    run, and hands out its first candidate; meanwhile the scalars for TensorBoard are written anew.
+    """
+    marks = [time.perf_counter()]
     with Ledger(run_dir) as ledger:
-        read = time.perf_counter()
+        marks.append(time.perf_counter())
         run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
-        taken_in = time.perf_counter()
+        marks.append(time.perf_counter())
         space = run_config(run.config).space.build()
         controller = ReinforceController(space, seed=0)
-        found = Checkpoints(run_dir, keep=3).load_newest({u.update: u.digest for u in run.updates})
-        assert found is not None
-        controller.load_state_dict(found[1])
-        ready = time.perf_counter()
-    return read - begun, taken_in - read, ready - taken_in
+        marks.append(time.perf_counter())
+        scorer = FirstCandidate()
+        with contextlib.suppress(HandedOut):
+            run_search(
+                plan=SearchPlan(
+                    seed=0,
+                    num_trials=len(run.trials) + _GENERATION_SIZE,
+                    generation_size=_GENERATION_SIZE,
+                    lag=_LAG,
+                    reward_metric="ap",
+                    failed_reward=0.0,
+                ),
+                space=space,
+                controller=controller,
+                scorer=scorer,
+                ledger=ledger,
+                run=run,
+                checkpoints=Checkpoints(run_dir, keep=_LAG + 2),
+                observer=TensorBoardObserver(run_dir),
+            )
+    begun, read, taken_in, made = marks
+    return read - begun, taken_in - read, made - taken_in, scorer.at - made
 
 
 def time_opening(run_dir: Path) -> Opening:
@@ -140,8 +186,15 @@ def time_opening(run_dir: Path) -> Opening:
             text=True,
         )
         steps.append([*map(float, result.stdout.split()), time.perf_counter() - begun])
-    ledger_s, events_s, controller_s, process_s = map(statistics.median, zip(*steps, strict=True))
-    return Opening(ledger_s=ledger_s, events_s=events_s, controller_s=controller_s, process_s=process_s)
+    return Opening(
+        **dict(
+            zip(
+                ("ledger_s", "events_s", "controller_s", "search_s", "process_s"),
+                map(statistics.median, zip(*steps, strict=True)),
+                strict=True,
+            )
+        )
+    )
 
 
 def time_append(run_dir: Path, *, num_appends: int = 1000) -> tuple[float, float]:
@@ -192,8 +245,9 @@ def main() -> None:
         print(f"| ledger of {num_trials:,} candidates | {_megabytes(run_dir):.1f} MB |\n| --- | --- |")
         print(f"| read and checked | {opening.ledger_s:.2f} s |")
         print(f"| events taken in | {opening.events_s:.2f} s |")
-        print(f"| controller made and loaded | {opening.controller_s:.2f} s |")
-        print(f"| ready, all of these | {opening.total_s:.2f} s |")
+        print(f"| controller made | {opening.controller_s:.2f} s |")
+        print(f"| its state loaded, the next generation sampled and handed out | {opening.search_s:.2f} s |")
+        print(f"| going on, all of these | {opening.total_s:.2f} s |")
         print(f"| the process from its start, with imports | {opening.process_s:.2f} s |")
         print(f"| one result appended, on disk | {append_s * 1e3:.2f} ms |")
         print(f"| of that the looks at the lease | {check_s * 1e3:.3f} ms |")

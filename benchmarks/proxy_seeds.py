@@ -18,6 +18,8 @@ from spinesearch.space import SPINENET_49
 
 def main() -> None:
     """Print a line per seed, then means and deviations."""
+    if len(sys.argv) < 2:
+        raise SystemExit(__doc__)
     num_seeds, overrides = int(sys.argv[1]), sys.argv[2:]
     config = run_config(compose(overrides))
     print(f"{machine()}, {versions()}, {datetime.date.today()}, {overrides}", flush=True)

@@ -154,6 +154,8 @@ def report(records: list[dict[str, Any]]) -> Table:
 
 def main() -> None:
     """Train what is missing, then print the table."""
+    if len(sys.argv) < 4:
+        raise SystemExit(__doc__)
     out, num_archs, num_seeds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     config = run_config(compose(sys.argv[4:]))
     print(

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from spinesearch.proxy_task.augment import Batch
 from spinesearch.proxy_task.data import ProxyData
-from spinesearch.proxy_task.jpegs import JpegImages
+from spinesearch.proxy_task.jpegs import MAX_THREADS, JpegImages
+from spinesearch.proxy_task.parallel import num_processors
 from spinesearch.proxy_task.storage import PackedImages
 
 T = TypeVar("T")
@@ -72,6 +73,9 @@ def load_batches(
 def read_images(images: PackedImages, index: npt.NDArray[np.int64], *, pinned: bool) -> Tensor:
     """The uint8 images `[B, S, S, 3]` at these positions, copied or decoded once, to where they go on from.
 
+    For a GPU as many threads decode as the process has processors, `MAX_THREADS` at most. On the CPU it is
+    torch's threads that train, and as many decode: other workers have the other processors.
+
     Args:
         images: of a pack.
         index: `[B]`, each in 0..N-1.
@@ -79,7 +83,8 @@ def read_images(images: PackedImages, index: npt.NDArray[np.int64], *, pinned: b
     """
     out = torch.empty((len(index), *images.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
     if isinstance(images, JpegImages):
-        images.read(index, out.numpy())
+        num_threads = num_processors() if pinned else torch.get_num_threads()
+        images.read(index, out.numpy(), num_threads=min(num_threads, MAX_THREADS))
     else:
         np.take(np.asarray(images), index, axis=0, out=out.numpy(), mode="clip")  # "raise" would buffer
     return out

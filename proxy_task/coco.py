@@ -19,6 +19,8 @@ from spinesearch.proxy_task.errors import DataError
 from spinesearch.proxy_task.ragged import Ragged, offsets_of, ragged_texts
 from spinesearch.proxy_task.records import NUMBER, check_unique, column, fits, read_document, short
 
+_MAX_AREA = 1e10  # square pixels: pycocotools ignores objects beyond its widest range of areas, (0, 1e5 ** 2)
+
 __all__ = ["CocoDataset", "CocoImage", "file_stats", "held_out_mask", "load_coco", "read_coco"]
 
 
@@ -173,10 +175,13 @@ def _clipped_boxes(
 
 
 def _areas(path: Path, rows: list[dict[str, Any]], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The records' areas [T], and the box's own where a record has none that is a finite number."""
+    """The records' areas [T], and the box's own where a record has none in COCO's range of areas.
+
+    An object of an area outside of it would not be scored at all.
+    """
     values = np.array(column(path, "annotations", rows, "area", NUMBER, default=np.nan), np.float64)
     own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return np.where(np.abs(values) < np.finfo(np.float32).max, values, own).astype(np.float32)
+    return np.where((values >= 0) & (values <= _MAX_AREA), values, own).astype(np.float32)
 
 
 def _lookup(

@@ -140,7 +140,7 @@ def reopen_data(settings: DataSettings, *, image_size: int, key: str) -> ProxyDa
         if _key(settings, pack, image_size) == key:
             return _proxy_data(settings, pack, image_size)
     # The other process has warned of what is odd about the data.
-    data = open_data(settings, image_size=image_size, warn=lambda line: None)
+    data = open_data(settings, image_size=image_size, warn=lambda line: None, tell=_log.info)
     if data.key != key:
         raise DataError(
             f"data: this machine's copy (key {data.key}) is not the one the search uses (key {key}); "

@@ -16,10 +16,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from spinesearch.proxy_task.errors import DataError
-from spinesearch.proxy_task.parallel import num_processors
 from spinesearch.proxy_task.ragged import Ragged
 
-_MAX_THREADS = 8  # one decodes about 1,000 images of 512 px a second (docs/data.md)
+MAX_THREADS = 8  # one decodes about 1,000 images of 512 px a second (docs/data.md)
 
 Decode = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 
@@ -53,13 +52,18 @@ class JpegImages:
         self.read(positions, out)
         return out if np.ndim(index) else out[0]
 
-    def read(self, index: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> None:
+    def read(self, index: npt.NDArray[np.int64], out: npt.NDArray[np.uint8], *, num_threads: int = 1) -> None:
         """Decodes the images at these positions `[B]` into `out`, `[B, S, S, 3]`.
+
+        Args:
+            index: positions.
+            out: where to.
+            num_threads: at most `MAX_THREADS`.
 
         Raises:
             DataError: a JPEG is damaged.
         """
-        num_parts = min(len(index), num_threads())
+        num_parts = min(len(index), num_threads)
         if num_parts <= 1:
             self._decode(index, out)
             return
@@ -83,14 +87,9 @@ class JpegImages:
             square[:height, width:] = 0
 
 
-def num_threads() -> int:
-    """Threads that decode a batch."""
-    return min(num_processors(), _MAX_THREADS)
-
-
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads(), thread_name_prefix="decode-jpeg")
+    return ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="decode-jpeg")  # starts them as they are needed
 
 
 @cache

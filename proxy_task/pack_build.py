@@ -33,7 +33,7 @@ from spinesearch.proxy_task.pack_files import padded_targets, save_dataset
 from spinesearch.proxy_task.parallel import in_order, num_processors
 from spinesearch.proxy_task.storage import DEFAULT_JPEG_QUALITY, JpegStorage, Storage
 
-PACK_VERSION = 2  # count up when the same files would give other pixels, or the pack's files change
+PACK_VERSION = 3  # count up when the same files would give other pixels, or the pack's files change
 _MAX_THREADS = 16
 _NUM_SAMPLES = 32  # images from whose JPEGs the length of all is estimated
 _ESTIMATE_MARGIN = 1.2  # room asked for, over the estimate

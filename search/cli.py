@@ -144,6 +144,7 @@ def _resume(arguments: list[str]) -> int:
 
         return resume_study(run, run_dir, overrides, only_print=options.cfg)
     config = with_overrides(run.config, overrides)
+    del run  # the search reads it again, once it is the run's only writer
     if options.cfg:
         print(to_yaml(config.to_dict()), end="")
         return 0

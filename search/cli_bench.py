@@ -67,6 +67,8 @@ def _bench_proxy(arguments: list[str]) -> int:
         print(to_yaml({name: shown[name] for name in ("seed", "proxy_task", "data")}), end="")
         return 0
     from spinesearch.proxy_task.bench import NUM_WARMUP_STEPS, bench_proxy
+    from spinesearch.proxy_task.divergence import TrainingDiverged
+    from spinesearch.proxy_task.failures import OutOfMemory
     from spinesearch.proxy_task.task import check_settings
     from spinesearch.search.engine import open_run_data
     from spinesearch.search.environment import machine, versions
@@ -77,7 +79,12 @@ def _bench_proxy(arguments: list[str]) -> int:
     console = build_console()
     data = open_run_data(config, console)
     console.print(f"training for {NUM_WARMUP_STEPS} steps to warm up and {options.steps} to measure")
-    result = bench_proxy(config.proxy_task, data, spec, num_steps=options.steps, seed=config.seed)
+    try:
+        result = bench_proxy(config.proxy_task, data, spec, num_steps=options.steps, seed=config.seed)
+    except TrainingDiverged as error:
+        return fail(f"{error}; give a lower proxy_task.lr", code=1)
+    except OutOfMemory as error:
+        return fail(f"{error}; give a smaller proxy_task.batch_size, image_size or filter_size_scale", code=1)
     console.print(bench_table(result))
     for line in bench_lines(result):
         console.print(line)

@@ -35,6 +35,7 @@ class NodeWatch:
         self._refused = RefusedNodes(times.retry_node_s)
         self._losses = LossesInARow()
         self._waiting_since: float | None = None
+        self._told_of_opening: set[str] = set()
 
     @property
     def refused(self) -> frozenset[str]:
@@ -89,6 +90,15 @@ class NodeWatch:
                 now,
             )
         return bool(found)
+
+    def tell_of_opening(self, greeting: Greeting) -> None:
+        """Say, once per node, why a worker there gets no candidate yet."""
+        if greeting.node_id not in self._told_of_opening:
+            self._told_of_opening.add(greeting.node_id)
+            self._warn(
+                f"a worker on node {greeting.node_name} is still opening its data: the first one on a "
+                "machine packs them, which may take as long there as it took here"
+            )
 
     def scored(self, greeting: Greeting) -> None:
         """A worker has come to the end of a candidate: its node is in order."""

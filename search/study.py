@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from spinesearch.controller.protocol import candidate_rng
+from spinesearch.results.failures import common_reasons
 from spinesearch.results.ledger import Event, Ledger
 from spinesearch.results.run import Run, Trial
 from spinesearch.results.study import SIDES, Kind
 from spinesearch.search.observer import SearchObserver
 from spinesearch.search.reward import ended_event
-from spinesearch.search.scorer import Scorer, job_of
+from spinesearch.search.scorer import EngineError, Scorer, job_of
 from spinesearch.space import SearchSpace
 
 _TICK_S = 0.5  # how often observers hear that time passes
+_HOPELESS = 5  # trainings that fail, none that completes
 _MAX_DRAWS_PER_ARCH = 200  # until a space is taken to have no further architectures
 
 Arch = tuple[tuple[int, ...], str]
@@ -107,6 +109,9 @@ def run_study(
         observer: told of everything.
         known: results of other runs to take over.
         clock: Unix time, for the results' time stamps.
+
+    Raises:
+        EngineError: the scorer cannot go on, or whatever is trained fails.
     """
     num_trials = plan.num_archs * plan.num_seeds * len(SIDES[plan.kind])
 
@@ -130,6 +135,7 @@ def run_study(
                     assert trial.seed is not None
                     spec = space.decode(trial.tokens)
                     scorer.submit(job_of(trial, spec, trial.seed))
+                ended_here: list[Trial] = []
                 while left := [trial for trial in left if not trial.is_done]:
                     for ended in scorer.wait(_TICK_S):
                         event = ended_event(
@@ -137,10 +143,24 @@ def run_study(
                         )
                         record([{**event, "time": clock()}])
                         if event["event"] == "result":
-                            observer.finished(run.trials[ended.trial])
+                            ended_here.append(run.trials[ended.trial])
+                            observer.finished(ended_here[-1])
+                    _check_not_all_failed(side, ended_here)
                     observer.ticked(scorer.num_running)
     finally:
         observer.ended()
+
+
+def _check_not_all_failed(side: str, ended: Sequence[Trial]) -> None:
+    """Stop early where a setting lets no candidate live: there is nothing to learn from the rest."""
+    if len(ended) < _HOPELESS or any(trial.status != "failed" for trial in ended):
+        return
+    reasons = "; ".join(f"{len(group)} x {reason}" for reason, group in common_reasons(ended)[:3])
+    of_side = f" of side {side}" if side else ""
+    raise EngineError(
+        f"the first {len(ended)} trainings{of_side} all failed: {reasons}. Mend the cause, then go on with "
+        "the others, or begin another study where a setting is to blame"
+    )
 
 
 def _missing_proposals(plan: StudyPlan, archs: Sequence[Arch], run: Run) -> list[Event]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import queue
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ class TensorBoardObserver(SearchObserver):
 
     The step of ``search/reward`` and ``proxy/seconds`` is the trial's number, that of ``search/best`` the
     number of candidates done. When a run is continued everything is written anew from the ledger, so that
-    nothing stands twice.
+    nothing stands twice; a thread does so, as it takes seconds after thousands of candidates.
 
     Args:
         run_dir: the run's folder; the events go into its subfolder ``tensorboard``.
@@ -28,19 +30,15 @@ class TensorBoardObserver(SearchObserver):
 
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / FOLDER
-        self._writer: Any = None
+        self._scalars: queue.SimpleQueue[tuple[str, float, int, float | None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
         self._best = -float("inf")
         self._num_done = 0
 
     def started(self, run: Run, num_trials: int) -> None:
         """Write what has happened so far."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        shutil.rmtree(self._folder, ignore_errors=True)
-        try:
-            self._writer = SummaryWriter(str(self._folder), flush_secs=10)
-        except OSError as error:
-            self._give_up(error)
+        self._thread = threading.Thread(target=self._work, name="tensorboard", daemon=True)
+        self._thread.start()
         for trial in sorted(run.trials, key=lambda trial: trial.time):
             if trial.is_done:
                 self.finished(trial)
@@ -64,23 +62,24 @@ class TensorBoardObserver(SearchObserver):
             self._write(f"controller/{name}", value, update.update, None)
 
     def ended(self) -> None:
-        """Flush and close."""
-        if self._writer is None:
-            return
-        try:
-            self._writer.close()
-        except OSError as error:  # would hide why the search ended, and keep others from ending
-            self._give_up(error)
+        """Write what is left, and close."""
+        self._scalars.put(None)
+        if self._thread is not None:
+            self._thread.join()
 
     def _write(self, tag: str, value: float, step: int, walltime: float | None) -> None:
-        if self._writer is None:
-            return
-        try:
-            self._writer.add_scalar(tag, value, step, walltime=walltime)
-        except OSError as error:
-            self._give_up(error)
+        self._scalars.put((tag, value, step, walltime))
 
-    def _give_up(self, error: OSError) -> None:
-        """A full disk must not end a search; everything here can be written anew from the ledger."""
-        self._writer = None
-        _log.warning("TensorBoard scalars are no longer written: %s", error)
+    def _work(self) -> None:
+        """Write what there is until the end; a full disk must not end a search, which needs none of it."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            shutil.rmtree(self._folder, ignore_errors=True)
+            writer: Any = SummaryWriter(str(self._folder), flush_secs=10)
+            while (scalar := self._scalars.get()) is not None:
+                tag, value, step, walltime = scalar
+                writer.add_scalar(tag, value, step, walltime=walltime)
+            writer.close()
+        except OSError as error:
+            _log.warning("TensorBoard scalars are no longer written: %s", error)

@@ -128,6 +128,20 @@ def test_placements_cover_their_ranges_and_keep_the_crop_inside() -> None:
     assert offset[:, 0].max() > 100
 
 
+def test_mirror_scale_and_both_sides_of_the_crop_are_drawn_apart() -> None:
+    content = torch.full((4000, 2), 128.0)
+    generator = torch.Generator().manual_seed(5)
+    is_flipped, scale, offset = draw_placement(
+        content, SIDE, flip=True, scale_jitter=(1.5, 2.0), generator=generator
+    )
+    crop = offset / (content * scale[:, None] - SIDE)  # shares of what exceeds the square, in 0..1
+    drawn = torch.stack((is_flipped.float(), scale, *crop.T))
+    correlations = torch.corrcoef(drawn) - torch.eye(4)
+    assert correlations.abs().max() < 6 / 4000**0.5  # 6 standard deviations
+    assert crop.min() < 0.01
+    assert crop.max() > 0.99
+
+
 def test_the_same_draws_whatever_is_turned_on() -> None:
     content = torch.full((8, 2), 128.0)
     a, b = (torch.Generator().manual_seed(5) for _ in range(2))

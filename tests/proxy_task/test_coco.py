@@ -55,6 +55,14 @@ def test_boxes_are_clipped_and_unusable_ones_dropped_and_counted(tiny_coco) -> N
     assert data.num_dropped_boxes == len(bad)
 
 
+@pytest.mark.parametrize("area", [-1, -0.5, 1.1e10, 1e300, float("inf")])
+def test_an_area_that_would_keep_its_object_from_being_scored_gives_way_to_the_boxs(tiny_coco, area) -> None:
+    for row in tiny_coco.document["annotations"]:
+        row["area"] = area
+    data = tiny_coco.load()
+    assert [found.tolist() for found in data.area] == [[1200], [200, 16], [600], [240]]
+
+
 def test_missing_area_and_iscrowd_have_defaults(tiny_coco) -> None:
     first, second, *_ = tiny_coco.document["annotations"]
     del first["area"], first["iscrowd"]

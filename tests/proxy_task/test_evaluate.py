@@ -77,6 +77,19 @@ def test_no_detections_and_undefined_sizes(tiny_coco) -> None:  # type: ignore[n
     )
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_detection_whose_box_is_not_finite_is_none(tiny_coco, value: float) -> None:  # type: ignore[no-untyped-def]
+    dataset = tiny_coco.load()
+    i = [image.id for image in dataset.images].index(11)
+    label = int(dataset.labels[i][0])
+    right = ([10.0, 10.0, 30.0, 40.0], 0.5, label)
+    for place in range(4):
+        box = [10.0, 10.0, 30.0, 40.0]
+        box[place] = value
+        assert evaluate_lists(dataset, [i], [[(box, 0.9, label), right]]).ap == pytest.approx(1.0)
+        assert evaluate_lists(dataset, [i], [[(box, 0.9, label)]]).ap == 0.0
+
+
 def test_scores_rank_and_the_index_selects_images(tiny_coco) -> None:  # type: ignore[no-untyped-def]
     dataset = tiny_coco.load()
     ids = [image.id for image in dataset.images]

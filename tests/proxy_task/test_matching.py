@@ -1,13 +1,21 @@
 from fractions import Fraction
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from spinesearch.proxy_task import matching
 from spinesearch.proxy_task.anchors import make_anchors
 from spinesearch.proxy_task.boxes import decode_boxes, encode_boxes, pairwise_iou
 from spinesearch.proxy_task.matching import BACKGROUND, MATCH_IOU, make_targets, match_anchors
+
+
+@pytest.fixture(autouse=True, params=[matching._ROWS_AT_ONCE, 2, 1])
+def rows_at_once(request, monkeypatch) -> None:
+    """However few boxes are looked at together, the matches are the same."""
+    monkeypatch.setattr(matching, "_ROWS_AT_ONCE", request.param)
 
 
 def random_truth(batch: int, rows: int, *, seed: int) -> tuple[Tensor, Tensor]:

@@ -49,8 +49,8 @@ def test_momentum_and_decay_typed_out() -> None:
     muon = Muon([stack], momentum=0.5, weight_decay=0.1)
     one = float(orthogonalize(torch.ones(1, 1, 1)))  # what the iteration makes of a unit matrix
     expected = 10.0
-    # Averages 0.5, 0.2 and -0.4; with the newest gradient counted again 0.75, 0.05 and -0.7.
-    for grad, sign in ((1.0, 1), (-0.1, 1), (-1.0, -1)):
+    # Averages 0.5, 0.1 and 0.05; with the newest gradient counted again 0.75, -0.1 and 0.025.
+    for grad, sign in ((1.0, 1), (-0.3, -1), (0.0, 1)):
         stack.grad = torch.full((1, 1, 1), grad)
         muon.step(0.1)
         expected = expected * 0.99 - 0.1 * sign * one

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from spinesearch.proxy_task import batches
 from spinesearch.proxy_task import task as task_module
 from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
 from spinesearch.proxy_task.divergence import TrainingDiverged
+from spinesearch.proxy_task.matching import make_targets
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
@@ -63,15 +65,51 @@ def test_same_seed_same_bits_whatever_ran_before(data: ProxyData) -> None:
     assert score_with_losses(task, seed=8) != first
 
 
+def test_a_seed_decides_the_initial_weights(data: ProxyData) -> None:
+    initial: list[dict[str, torch.Tensor]] = []
+    build = task_module.build_detector
+
+    def noted(*args: Any, **kwargs: Any) -> nn.Module:
+        model: nn.Module = build(*args, **kwargs)
+        initial.append({name: value.clone() for name, value in model.state_dict().items()})
+        return model
+
+    task = ProxyTask(TINY, data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task_module, "build_detector", noted)
+        for seed in (7, 7, 8):
+            task.score(SPINENET_49, seed)
+    first, again, other = initial
+    kernels = [name for name, value in first.items() if value.ndim == 4]
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in kernels)
+
+
+def test_detections_are_scored_in_the_pixels_of_the_images(data: ProxyData) -> None:
+    """A model that knows every object, in the pixels of its input, which are fewer than the images have."""
+    task = ProxyTask(TINY, data)
+    assert (data.pack.scales[data.held_out_index] < 0.9).any()
+    anchors, rows = task._anchors, iter(data.held_out_index.tolist())
+
+    class Oracle(nn.Module):
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            index = [next(rows) for _ in range(len(images))]
+            boxes, labels = (torch.from_numpy(values[index]) for values in (data.boxes, data.labels))
+            classes, codes = make_targets(anchors, boxes, labels)
+            logits = torch.full((*classes.shape, data.num_classes), -20.0)
+            best = classes.clamp(min=0).unsqueeze(-1)
+            logits.scatter_(2, best, torch.where(classes >= 0, 5.0, -20.0).unsqueeze(-1))
+            return logits, codes
+
+    assert task.evaluate(Oracle()).ap == pytest.approx(1.0, abs=0.02)
+
+
 def test_same_seed_same_bits_in_another_process(data: ProxyData, cache_dir: Path) -> None:
     here = ProxyTask(TINY, data).score(SPINENET_49, seed=7)
     code = f"""
 import json, torch
-from spinesearch.models.cost import count_multiply_adds
 from spinesearch.proxy_task.data import GeneratedDataSettings, open_data
-from spinesearch.models.cost import count_multiply_adds
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.models.cost import count_multiply_adds
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import SPINENET_49
 data = open_data(GeneratedDataSettings(cache_dir={str(cache_dir)!r}, **{GENERATED!r}), image_size=128)

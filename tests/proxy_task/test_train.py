@@ -74,7 +74,8 @@ def test_divergence_names_its_step_and_survives_pickling() -> None:
 
 def test_recalibration_is_the_plain_average_over_batches() -> None:
     model = OneCell()
-    model.norm.running_mean = torch.full((3,), 100.0)  # what training left behind must not show
+    model.norm.running_mean.fill_(100.0)  # what training left behind must not show
+    model.norm.num_batches_tracked.fill_(100)
     batches = [make_batch(seed) for seed in range(5)]
     recalibrate_batch_norm(model, batches, SETTINGS)
     images = [normalize(batch).images for batch in batches]

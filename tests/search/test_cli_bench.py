@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from cli_checks import fails
 
+from spinesearch.proxy_task import task
 from spinesearch.search.cli import main
 from spinesearch.space import SPINENET_49
 
@@ -70,3 +72,18 @@ def test_help_and_cfg(settings, capsys):
     out = capsys.readouterr().out
     assert "batch_size: 4" in out
     assert "controller" not in out
+
+
+def test_a_candidate_that_cannot_be_measured_is_told_in_one_line(settings, monkeypatch, capsys):
+    command = ["bench", "proxy", *settings, "--steps", "3"]
+    assert main([*command, "proxy_task.lr=1e30", "proxy_task.warmup_steps=0"]) == 1
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"spinesearch: .*not finite at step \d+.*; give a lower proxy_task.lr\n", err)
+
+    def build(*args: object, **kwargs: object) -> None:
+        torch.empty(2**60, dtype=torch.uint8)
+
+    monkeypatch.setattr(task, "build_detector", build)
+    assert main(command) == 1
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"spinesearch: out of memory: .*; give a smaller proxy_task.batch_size, .*\n", err)

@@ -20,8 +20,9 @@ from spinesearch.controller.random import RandomController
 from spinesearch.results.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.run import Run
 from spinesearch.results.study import SIDES
-from spinesearch.search.scorer import Job, SerialScorer, run_job
+from spinesearch.search.scorer import EngineError, Job, SerialScorer, run_job
 from spinesearch.search.study import sample_architectures
+from spinesearch.space import ArchSpec
 
 KINDS = ("variance", "correlate")
 
@@ -88,6 +89,18 @@ def test_the_same_study_with_any_number_of_workers(kind: str, tmp_path: Path):
         scorer = FakeScorer(num_workers, order)
         other = carry_out(tmp_path / str(num_workers), plan(kind), scorer=scorer)
         assert everything(other) == everything(serial)
+
+
+def test_a_study_in_which_nothing_lives_stops_and_goes_on_when_that_is_mended(tmp_path: Path):
+    def broken(spec: ArchSpec, seed: int) -> dict[str, float]:
+        raise ValueError("no file system mounted")
+
+    wanted = plan("correlate", archs=8, seeds=2)
+    with pytest.raises(EngineError, match=r"the first 5 trainings of side a all failed: 5 x ValueError: no"):
+        carry_out(tmp_path, wanted, scorer=SerialScorer(lambda: broken))
+    run = carry_out(tmp_path, wanted)
+    assert run.num_done == 32
+    assert [t.trial for t in run.trials if t.reason.endswith("no file system mounted")] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("kind", KINDS)
