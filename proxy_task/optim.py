@@ -23,8 +23,9 @@ class FlatOptimizer:
 
     A narrow SpineNet has some six hundred small parameters; clipping and updating them together takes a
     tenth of the time. Kernels get weight decay; biases and batch normalisation, which have one dimension
-    each, do not. Muon takes the kernels that batch normalisation follows, a stack for each shape, and leaves
-    the rest to AdamW.
+    each, do not. SGD's is the gradient of a term of the loss, as in the authors' code, and clipped with the
+    rest; that of AdamW and Muon is decoupled. Muon takes the kernels that batch normalisation follows, a
+    stack for each shape, and leaves the rest to AdamW.
 
     On CUDA everything that changes from step to step lies on the device, the learning rate too: a step reads
     nothing back, and can be captured in a graph and replayed under another rate.
@@ -38,7 +39,7 @@ class FlatOptimizer:
     def __init__(
         self, model: nn.Module, settings: ProxySettings, *, is_capturable: bool | None = None
     ) -> None:
-        is_muon = settings.optimizer == "muon"
+        is_muon, is_sgd = settings.optimizer == "muon", settings.optimizer == "sgd"
         stacked: dict[tuple[int, int], list[nn.Parameter]] = {}
         kernels, others = [], []
         for name, p in model.named_parameters():
@@ -57,8 +58,10 @@ class FlatOptimizer:
         )
         # Muon's companion has a learning rate of its own, in the schedule's proportion.
         self._lr_ratio = settings.adam_lr / settings.lr if is_muon else 1.0
+        self._loss_decay = settings.weight_decay if is_sgd else 0.0
+        self._decayed = [vector for vector, group in vectors if group is kernels]
         groups = [
-            {"params": [vector], "weight_decay": settings.weight_decay if group is kernels else 0.0}
+            {"params": [vector], "weight_decay": 0.0 if is_sgd or group is others else settings.weight_decay}
             for vector, group in vectors
         ]
         device = self._joined[0][0].device
@@ -67,7 +70,7 @@ class FlatOptimizer:
         self._elementwise: torch.optim.Optimizer
         # None leaves the choice of implementation to torch, as `fused=False` would not.
         fused = is_capturable or None
-        if settings.optimizer == "sgd":  # which has no `capturable`: it keeps no count of its steps
+        if is_sgd:  # which has no `capturable`: it keeps no count of its steps
             self._elementwise = torch.optim.SGD(
                 groups, lr=settings.lr, momentum=settings.momentum, fused=fused
             )
@@ -95,13 +98,20 @@ class FlatOptimizer:
                 options["lr"] = lr * self._lr_ratio
 
     def step(self) -> Tensor:
-        """Take one step down the gradients, which are gone then; returns their global norm unclipped."""
+        """Take one step down the gradients, which are gone then; returns their global norm unclipped.
+
+        The norm is that of the gradient of all that is minimised, with SGD's weight decay in it.
+        """
         for joined, group in self._joined:
             # What no output depends on has no gradient; zeros leave it where it is, or let it decay.
             grads = (torch.zeros_like(p) if p.grad is None else p.grad for p in group)
             joined.grad = torch.cat([_flat(grad) for grad in grads]).view_as(joined)
             for p in group:
                 p.grad = None
+        if self._loss_decay:
+            for vector in self._decayed:
+                assert vector.grad is not None
+                vector.grad.add_(vector.detach(), alpha=self._loss_decay)
         norm = nn.utils.clip_grad_norm_([joined for joined, _ in self._joined], self._clip_norm)
         self._muon.step(self._lr)
         self._elementwise.step()

@@ -38,7 +38,9 @@ def assert_close_in_rms(got: dict[int, Tensor], want: dict[int, Tensor], toleran
         assert float(error) < tolerance, level
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if "fpn" in name else ()) for name in MODELS]
+)
 @torch.no_grad()
 def test_channels_last_and_half_precision_give_the_float32_result(name: str) -> None:
     images = torch.randn(2, 3, 128, 96)

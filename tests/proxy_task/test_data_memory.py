@@ -59,4 +59,4 @@ def test_a_worker_holds_next_to_nothing_of_the_annotations(tiny_coco, tmp_path) 
     opened, parsed, targets = map(int, run.stdout.split())
     assert targets > 2000  # KiB; they alone would show
     assert opened < 2000
-    assert parsed > opened + 5000
+    assert parsed > 10 * max(opened, 200)  # what the parsed file takes would have shown

@@ -16,7 +16,7 @@ from spinesearch.proxy_task.coco import load_coco
 from spinesearch.proxy_task.dataset import CocoDataset
 from spinesearch.proxy_task.errors import DataError
 from spinesearch.proxy_task.pack import Pack, open_pack, packs_in
-from spinesearch.proxy_task.pack_build import PackSource
+from spinesearch.proxy_task.pack_build import PACK_VERSION, PackSource
 from spinesearch.proxy_task.storage import JpegStorage, RawStorage
 
 
@@ -147,8 +147,8 @@ def test_a_pack_of_another_version_is_built_again(tiny_coco, tmp_path) -> None:
     open_pack(source_of(tiny_coco), tmp_path)
     (folder,) = folders(tmp_path)
     facts = (folder / "meta.json").read_text()
-    assert '"version": 2' in facts
-    (folder / "meta.json").write_text(facts.replace('"version": 2', '"version": 1'))
+    assert f'"version": {PACK_VERSION}' in facts
+    (folder / "meta.json").write_text(facts.replace(f'"version": {PACK_VERSION}', '"version": 1'))
     calls: list[int] = []
     open_pack(source_of(tiny_coco), tmp_path, progress=lambda done, total: calls.append(done))
     assert calls == [4]

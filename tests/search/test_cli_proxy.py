@@ -112,6 +112,7 @@ def test_correlate_and_what_it_takes_over(serial_study, tmp_path: Path, capsys):
     assert sum(t.reused_from == "search" for t in third.trials) == 3
 
 
+@pytest.mark.slow
 def test_ray_workers_and_this_process_agree(cluster, settings, tmp_path: Path):
     """To the last bit, on two sides with different settings."""
     command = ["proxy", "correlate", *settings, "--archs", "3", "b.proxy_task.num_steps=3"]
@@ -120,6 +121,7 @@ def test_ray_workers_and_this_process_agree(cluster, settings, tmp_path: Path):
     assert told(tmp_path / "runs" / "serial") == told(tmp_path / "runs" / "ray")
 
 
+@pytest.mark.slow
 def test_killed_and_interrupted_the_study_ends_as_an_undisturbed_one(serial_study, tmp_path: Path, capsys):
     """The real command line as a process of its own: SIGKILL, then Ctrl-C, then `resume`."""
     command = ["proxy", "variance", *serial_study, "--archs", "3", "--seeds", "2", "name=run"]

@@ -120,6 +120,7 @@ def test_what_a_node_loses_is_done_on_others_and_the_node_is_left_alone(
     assert len(lost) <= 6  # three rounds of the two workers that it has room for
 
 
+@pytest.mark.slow
 def test_with_all_nodes_refused_a_search_waits_for_another_to_join(
     nodes: Nodes, searches: Searches, undisturbed
 ):

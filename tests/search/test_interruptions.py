@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from cli_process import start, wait_for_results
 
 from spinesearch.results.ledger import LEDGER_NAME, read_ledger
@@ -19,9 +20,11 @@ def told(run: Run) -> str:
     )
 
 
-def test_killed_and_interrupted_the_search_ends_as_an_undisturbed_one(tiny, tmp_path: Path):
-    """SIGKILL and Ctrl-C on a Ray of its own, then SIGTERM in one process."""
+@pytest.mark.parametrize("engine", [pytest.param("ray", marks=pytest.mark.slow), "serial"])
+def test_killed_and_interrupted_the_search_ends_as_an_undisturbed_one(engine: str, tiny, tmp_path: Path):
+    """SIGKILL and Ctrl-C, on a Ray of its own or in one process, then SIGTERM in one process."""
     command = ["search", *tiny, "search.num_workers=2", "search.num_trials=8", "name=run"]
+    command.append(f"search.engine={engine}")
     run_dir = tmp_path / "runs" / "run"
     finished: list[dict[str, object]] = []
     for stop, count, words in (

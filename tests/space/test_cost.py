@@ -176,9 +176,7 @@ def random_arguments(rng: random.Random) -> dict[str, Any]:
 SIZES = [(32, 32), (33, 47), (64, 64), (96, 65), (127, 500), (200, 333), (384, 384), (640, 640), (800, 1333)]
 
 
-@pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 10))]
-)
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))])
 def test_torch_counts_the_same_on_random_specs(seed: int):
     """10 seeds of 20 specs; a spec takes about a third of a second."""
     rng = random.Random(seed)
