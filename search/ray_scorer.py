@@ -33,7 +33,7 @@ class RayScorer:
         max_attempts: how often a candidate is started before it counts as failed.
         warn: told in one line of every worker that is lost or refused and why none starts.
         trials_per_worker: candidates after which a worker is replaced; None for never.
-        worker_memory_gb: resident memory, 1e9 bytes, beyond which it is; None for any.
+        worker_memory_gb: memory of its own, 1e9 bytes, beyond which it is; None for any.
         timeout: when a candidate is taken to hang.
         times: how long to wait for workers.
         clock: seconds.

@@ -154,6 +154,7 @@ def check_job(job: Mapping[str, Any]) -> None:
     for group in groups(job):
         assert all(type(value) is str for value in group["rayStartParams"].values())
         pod = group["template"]["spec"]
+        assert f"USER {pod['securityContext']['fsGroup']}\n" in (DEPLOY / "Dockerfile").read_text()
         volumes = {volume["name"] for volume in pod["volumes"]}
         for container in pod["containers"]:
             check_fields("Container", container)
