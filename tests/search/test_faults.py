@@ -109,14 +109,19 @@ def test_what_a_node_loses_is_done_on_others_and_the_node_is_left_alone(
     nodes: Nodes, searches: Searches, undisturbed
 ):
     """As with a GPU that fell off its bus: workers there start well and die at their first candidate."""
+    gate = searches.folder / "gate"
     deadly = nodes.add(num_cpus=1)
-    driver = searches.start(seconds=1.5, deadly=deadly)
+    driver = searches.start(gate=gate, deadly=deadly)
+    searches.wait_for(lambda: "leaving that node alone" in driver.output, "word of the node")
+    gate.touch()
     assert driver.finish() == 0, driver.output
     assert told(searches.run_dir) == undisturbed
     lost = searches.events("attempt")
     assert {attempt["node"].partition("/")[2] for attempt in lost} == {deadly.node_id[:8]}
     assert max(Counter(attempt["trial"] for attempt in lost).values()) == 1  # the next attempt was elsewhere
-    assert re.search(r"were lost 3 times in a row, the last: .*; leaving that node alone for", driver.output)
+    assert re.search(
+        r"were lost 3 times in a row, the last: .*; leaving that node alone for 600", driver.output
+    )
     assert len(lost) <= 6  # three rounds of the two workers that it has room for
 
 
@@ -225,9 +230,15 @@ def test_workers_share_a_gpu_and_keep_to_the_nodes_that_offer_what_they_need(
 ):
     nodes.add(num_cpus=4, num_gpus=4)
     chosen = nodes.add(num_cpus=4, num_gpus=1, resources={"a100": 2})
+    gate = searches.folder / "gate"
     driver = searches.start(
-        "search.gpus_per_trial=0.5", "search.resources_per_trial={a100: 0.5}", "search.cpus_per_trial=1"
+        "search.gpus_per_trial=0.5",
+        "search.resources_per_trial={a100: 0.5}",
+        "search.cpus_per_trial=1",
+        gate=gate,
     )
+    searches.wait_for_begun(2)
+    gate.touch()
     assert driver.finish() == 0, driver.output
     assert told(searches.run_dir) == undisturbed
     results = [event for event in searches.events("result") if event["status"] != "duplicate"]
