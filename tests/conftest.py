@@ -5,7 +5,10 @@ import pytest
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ray's tests first and in one process, since two Rays crowd two cores; others file by file."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    items.sort(key=lambda item: not _needs_ray(item))
     for item in items:
-        group = "ray" if item.get_closest_marker("ray") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group("ray" if _needs_ray(item) else str(item.path)))
+
+
+def _needs_ray(item: pytest.Item) -> bool:
+    return item.get_closest_marker("ray") is not None or "cluster" in getattr(item, "fixturenames", ())

@@ -58,7 +58,7 @@ def test_a_backbone_of_fixed_shape_through_a_file(tmp_path: Path) -> None:
         assert_equal_but_for_rounding(got[level], feature)
 
 
-@pytest.mark.parametrize("model", ["v1", "mobile"])
+@pytest.mark.parametrize("model", ["v1", pytest.param("mobile", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_a_detector_with_any_batch(model: str) -> None:
     detector = tiny_detector() if model == "v1" else build_detector(MODELS[model][0], num_classes=3)

@@ -61,8 +61,11 @@ def test_bad_settings(overrides, message, serial, tmp_path: Path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_address_where_nobody_listens_is_told_before_the_data_are_made(tmp_path: Path, capsys):
+def test_an_address_where_nobody_listens_is_told_before_the_data_are_made(
+    tmp_path: Path, capsys, monkeypatch
+):
     """Which may take hours; and nothing has begun then."""
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # other tests of this process may have a Ray
     settings = [f"runs_dir={tmp_path / 'runs'}", f"data.cache_dir={tmp_path / 'cache'}", "name=run"]
     settings.append("search.ray_address=127.0.0.1:9")
     for command in (["search"], ["proxy", "variance"]):

@@ -48,9 +48,8 @@ class _Recorder(TorchDispatchMode):
                     self._keep(leaf)
         out = func(*args, **kwargs)
         outs = tree_leaves(out)
-        self.made |= {x.untyped_storage().data_ptr() for x in outs if isinstance(x, Tensor)} - set(
-            self.before
-        )
+        # A view of what was there before is not made here.
+        self.made |= _storages(outs) - _storages(tree_leaves((args, kwargs))) - set(self.before)
         self.calls.append((func, args, kwargs, outs))
         return out
 
@@ -63,6 +62,10 @@ class _Recorder(TorchDispatchMode):
     def undo(self) -> None:
         for whole, copy in self.before.values():
             whole.copy_(copy)
+
+
+def _storages(leaves: list[Any]) -> set[int]:
+    return {leaf.untyped_storage().data_ptr() for leaf in leaves if isinstance(leaf, Tensor)}
 
 
 class RecordedGraph:
