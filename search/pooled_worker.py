@@ -15,6 +15,7 @@ class PoolTimes:
     Attributes:
         look_s: between two looks at the cluster's nodes.
         open_s: for a worker to open its data: a first packing of a very large data set takes hours.
+        slow_open_s: until people are told that a worker is still at it.
         prompt_s: for an idle worker to answer until another is asked too.
         ping_s: for an idle worker to answer until it is given up; on a crowded machine it may take seconds.
         patience_s: without a ready worker until people are told what is missing.
@@ -26,6 +27,7 @@ class PoolTimes:
 
     look_s: float = 2.0
     open_s: float = 4 * 3600.0
+    slow_open_s: float = 60.0
     prompt_s: float = 1.0
     ping_s: float = 30.0
     patience_s: float = 20.0

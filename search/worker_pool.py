@@ -235,7 +235,7 @@ class WorkerPool:
             if kind == "open" and silent_s > self._times.open_s:
                 self.end(worker)
                 self._failed_start(worker, f"its data were not open after {silent_s:.0f} s")
-            elif kind == "open" and silent_s > self._times.patience_s and worker.greeting is not None:
+            elif kind == "open" and silent_s > self._times.slow_open_s and worker.greeting is not None:
                 self._nodes.tell_of_opening(worker.greeting)
             elif kind == "ping" and silent_s > self._times.ping_s:
                 self.end(worker)
