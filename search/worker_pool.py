@@ -111,11 +111,9 @@ class WorkerPool:
         self._tell_if_stuck(now)
 
     def wake(self, num_candidates: int, is_wanted: Callable[[PooledWorker], bool]) -> None:
-        """Ask as many idle workers as there are candidates whether they live: one may have died unnoticed.
+        """Ask as many idle workers that are wanted as there are candidates whether they live.
 
-        Args:
-            num_candidates: that wait.
-            is_wanted: whether one of them may go to a worker.
+        One may have died unnoticed.
         """
         since = self._clock() - self._times.prompt_s
         num_asked = sum(kind == "ping" and worker.asked > since for kind, worker in self._calls.values())
@@ -179,8 +177,8 @@ class WorkerPool:
     def lost(self, worker: PooledWorker, began: float, reason: str, *, is_second: bool = False) -> None:
         """End a worker that was lost; the arguments are those of `NodeWatch.lost`."""
         self.end(worker)
+        assert worker.greeting is not None
         greeting = worker.greeting
-        assert greeting is not None
         if self._nodes.lost(greeting, began, self._clock(), reason, is_second=is_second):
             for idle in [w for w in self._idle if w.greeting and w.greeting.node_id == greeting.node_id]:
                 self.end(idle)
