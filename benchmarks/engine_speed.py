@@ -47,7 +47,7 @@ from spinesearch.results.run import Run, Trial
 from spinesearch.search.display import Display
 from spinesearch.search.observer import Observers, SearchObserver
 from spinesearch.search.tensorboard import TensorBoardObserver
-from spinesearch.search.worker import resident_bytes
+from spinesearch.search.worker import own_memory_bytes
 from spinesearch.space import SPINENET_49, SearchSpace, SpineNetSpace
 
 _SECTIONS = ("speed", "waiting", "simulation", "memory", "ledger")
@@ -84,7 +84,7 @@ class _Memory(SearchObserver):
             self._note()
 
     def _note(self) -> None:
-        self.rows.append((self._num_finished, resident_bytes() / 1e6, time.perf_counter()))
+        self.rows.append((self._num_finished, own_memory_bytes() / 1e6, time.perf_counter()))
 
 
 def main() -> None:
@@ -236,7 +236,7 @@ def _print_memory(quick: bool) -> None:
     finally:
         scorer.close()
     print(f"**The driver over {num_trials:,} candidates**, display and TensorBoard included\n")
-    print("| candidates | resident MB | ms per candidate |\n|---|---|---|")
+    print("| candidates | MB of its own | ms per candidate |\n|---|---|---|")
     for (before, _, began), (count, mb, ended) in zip(memory.rows, memory.rows[1:], strict=False):
         print(f"| {count:,} | {mb:.0f} | {1e3 * (ended - began) / (count - before):.2f} |")
     counts, mbs, _ = np.array(memory.rows[len(memory.rows) // 3 :]).T
