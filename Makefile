@@ -30,43 +30,43 @@ test-slow: setup
 # ARGS="data=coco data.train_images=... ..." for other data.
 bench-proxy: setup
 	$(BIN)/spinesearch bench proxy $(ARGS)
-	$(BIN)/python benchmarks/proxy_seeds.py 6 $(ARGS)
+	$(BIN)/python benchmarks/training/proxy_seeds.py 6 $(ARGS)
 
 # Time of a cost from the spec alone, without torch: some seconds.
 bench-cost: setup
-	$(BIN)/python benchmarks/cost_speed.py
+	$(BIN)/python benchmarks/models/cost_speed.py
 
 # Speed of the backbones against a plain PyTorch port, each rewrite on and off: about 12 minutes on two cores that
 # do nothing else; the tables are those of docs/model-speed.md. ARGS=--quick for SpineNet-49 alone.
 bench-models: setup
-	$(BIN)/python benchmarks/model_speed.py $(ARGS)
+	$(BIN)/python benchmarks/models/model_speed.py $(ARGS)
 
 # Time of COCO AP by each evaluator, 5,000 images of 100 detections: six minutes, nearly all of them pycocotools'.
 bench-eval: setup
-	$(BIN)/python benchmarks/evaluators_speed.py $(ARGS)
+	$(BIN)/python benchmarks/training/evaluators_speed.py $(ARGS)
 
 # What data cost: packing, JPEGs, batches. ARGS="IMAGES_FOLDER ANNOTATION_FILE [IMAGE_SIZE ...]".
 bench-data: setup
-	$(BIN)/python benchmarks/data_speed.py $(ARGS)
+	$(BIN)/python benchmarks/training/data_speed.py $(ARGS)
 
 # What the engine costs, beside Ray Tune: the tables of docs/engine-speed.md. ARGS="speed waiting ..." for some of them,
 # ARGS=--quick to see that it runs.
 bench-engine: setup
-	$(BIN)/python benchmarks/engine_speed.py $(ARGS)
+	$(BIN)/python benchmarks/engine/engine_speed.py $(ARGS)
 
 # 100 random faults over one search, whose ledger must end as an undisturbed one's: about three minutes, Linux only.
 # ARGS="20 --seed 7": fewer, and those of a run whose seed was printed.
 chaos: setup
-	$(BIN)/python benchmarks/chaos.py $(ARGS)
+	$(BIN)/python benchmarks/engine/chaos.py $(ARGS)
 
 # How often the intervals of `spinesearch proxy` hold the truth: the tables of docs/reward-noise.md, under a minute.
 bench-intervals: setup
-	$(BIN)/python benchmarks/interval_coverage.py
+	$(BIN)/python benchmarks/training/interval_coverage.py
 
 # What a reward can be read from: averaged weights, statistics, metrics, all from the same trainings. A training takes
 # half a minute on one core. ARGS="OUT.jsonl 12 2 key=value ...": architectures, seeds, settings.
 bench-readouts: setup
-	$(BIN)/python benchmarks/reward_readouts.py $(ARGS)
+	$(BIN)/python benchmarks/training/reward_readouts.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

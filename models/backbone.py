@@ -22,9 +22,9 @@ from spinesearch.models.pointwise import can_rewrite, conv_norms, has_hooks
 from spinesearch.models.resample import Resample
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import OUTPUT_LEVELS, ArchSpec, ResNetSpec, load_spec
-from spinesearch.space.plan import SizePlan, plan_for_size, stem_strides
+from spinesearch.space.cost.plan import SizePlan, plan_for_size, stem_strides
+from spinesearch.space.cost.widths import network_widths
 from spinesearch.space.published import BackboneScaling, HeadScaling, published
-from spinesearch.space.widths import network_widths
 
 _cached_plan = lru_cache(maxsize=1024)(plan_for_size)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spinesearch.models.layers import ConvNorm, LayerStyle, StochasticDepth
 from spinesearch.models.mbconv import MBConv
-from spinesearch.space.widths import block_out_channels
+from spinesearch.space.cost.widths import block_out_channels
 
 
 class Bottleneck(nn.Module):

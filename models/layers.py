@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spinesearch.models.pointwise import can_rewrite, conv_norms
-from spinesearch.space.plan import MIN_IMAGE_SIDE
+from spinesearch.space.cost.plan import MIN_IMAGE_SIDE
 
 ACTIVATIONS = ("relu", "swish")
 # Whose padding, pooling and normalisation a network has: v1 the paper's code, v2 the Model Garden's.

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spinesearch.models.layers import ConvNorm, LayerStyle, StochasticDepth, resize_nearest, variance_scaling_
-from spinesearch.space.widths import MBCONV_EXPANSION, se_filters
+from spinesearch.space.cost.widths import MBCONV_EXPANSION, se_filters
 
 
 class SqueezeExcitation(nn.Module):

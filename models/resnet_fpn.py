@@ -23,8 +23,8 @@ from spinesearch.models.layers import (
     resize_nearest,
 )
 from spinesearch.space import OUTPUT_LEVELS
-from spinesearch.space.resnet import LATERAL_LEVELS, RESNET_FILTERS, RESNET_LEVELS, ResNetSpec
-from spinesearch.space.widths import STEM_CONV_FILTERS, block_out_channels
+from spinesearch.space.arch.resnet import LATERAL_LEVELS, RESNET_FILTERS, RESNET_LEVELS, ResNetSpec
+from spinesearch.space.cost.widths import STEM_CONV_FILTERS, block_out_channels
 
 
 class ResNetFPN(nn.Module):

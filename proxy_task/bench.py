@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from spinesearch.proxy_task.cuda_graph import find_session
-from spinesearch.proxy_task.data import ProxyData
-from spinesearch.proxy_task.machine import threads
+from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.proxy_task.stopwatch import Phase, Stopwatch
 from spinesearch.proxy_task.task import PHASES, ProxyTask
-from spinesearch.proxy_task.train import GRAPH_PHASES, STEP_PHASES
 from spinesearch.space import ArchSpec
+from spinesearch.training.process.machine import threads
+from spinesearch.training.process.stopwatch import Phase, Stopwatch
+from spinesearch.training.step.cuda_graph import find_session
+from spinesearch.training.step.train import GRAPH_PHASES, STEP_PHASES
 
 # Steps that are not counted: memory is taken, kernels are chosen and caches fill in them.
 NUM_WARMUP_STEPS = 10

@@ -20,10 +20,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from spinesearch.proxy_task.data import ProxyData, open_data
-from spinesearch.search.config import RunConfig
-from spinesearch.search.proxy_score import open_proxy_score, proxy_score
-from spinesearch.search.scorer import Scorer, SerialScorer
+from spinesearch.data.open import ProxyData, open_data
+from spinesearch.search.config.run_config import RunConfig
+from spinesearch.search.scoring.proxy_score import open_proxy_score, proxy_score
+from spinesearch.search.scoring.scorer import Scorer, SerialScorer
 
 
 def open_run_data(config: RunConfig, console: Console) -> ProxyData:
@@ -73,7 +73,7 @@ def check_engine(config: RunConfig) -> None:
         ConfigError: there is none.
     """
     if config.search.engine == "ray" and config.search.ray_address != "local":
-        from spinesearch.search.ray_cluster import check_address
+        from spinesearch.search.workers.ray_cluster import check_address
 
         check_address(config.search.ray_address)
 
@@ -104,10 +104,10 @@ def open_scorer(config: RunConfig, data: ProxyData, *, warn: Callable[[str], Non
             serial.close()
         return
 
-    from spinesearch.search.ray_cluster import connect, disconnect
-    from spinesearch.search.ray_scorer import RayScorer
-    from spinesearch.search.trial_resources import trial_resources
-    from spinesearch.search.trial_timeout import TrialTimeout
+    from spinesearch.search.workers.ray_cluster import connect, disconnect
+    from spinesearch.search.workers.ray_scorer import RayScorer
+    from spinesearch.search.workers.trial_resources import trial_resources
+    from spinesearch.search.workers.trial_timeout import TrialTimeout
 
     num_cpus = settings.num_workers and settings.num_workers * settings.cpus_per_trial
     is_ours = connect(settings.ray_address, num_cpus=num_cpus)

@@ -15,19 +15,19 @@ from rich.console import Console
 from spinesearch import __version__
 from spinesearch.controller import Controller
 from spinesearch.controller.settings import ReinforceSettings
-from spinesearch.proxy_task.data import ProxyData
+from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.task import check_settings
-from spinesearch.results.run import Run
-from spinesearch.search.checkpoint import Checkpoints
-from spinesearch.search.config import ConfigError, RunConfig, check_resumable, run_config
-from spinesearch.search.display import Display
+from spinesearch.results.ledger.run import Run
+from spinesearch.search.config.run_config import ConfigError, RunConfig, check_resumable, run_config
 from spinesearch.search.engine import check_engine, open_run_data, open_scorer
 from spinesearch.search.environment import code_version
-from spinesearch.search.loop import SearchPlan, run_search
-from spinesearch.search.mirror_observer import MirrorObserver, send_rest
-from spinesearch.search.observer import Observers, SearchObserver
-from spinesearch.search.run_folder import open_new_ledger, open_run
-from spinesearch.search.tensorboard import TensorBoardObserver
+from spinesearch.search.loop.checkpoint import Checkpoints
+from spinesearch.search.loop.loop import SearchPlan, run_search
+from spinesearch.search.loop.observer import Observers, SearchObserver
+from spinesearch.search.runs.run_folder import open_new_ledger, open_run
+from spinesearch.search.watchers.display import Display
+from spinesearch.search.watchers.mirror_observer import MirrorObserver, send_rest
+from spinesearch.search.watchers.tensorboard import TensorBoardObserver
 from spinesearch.space import SearchSpace
 
 

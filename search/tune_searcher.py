@@ -14,8 +14,8 @@ import torch
 from ray.tune.search import Searcher
 
 from spinesearch.controller import Controller
-from spinesearch.search.generations import Candidate, Generations
-from spinesearch.search.reward import reward_of
+from spinesearch.search.loop.generations import Candidate, Generations
+from spinesearch.search.scoring.reward import reward_of
 from spinesearch.space import SearchSpace
 
 _VERSION = 2  # of the file that `SpineSearcher.save` writes

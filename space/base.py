@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    from spinesearch.space.spec import ArchSpec
+    from spinesearch.space.arch.spec import ArchSpec
 
 
 class Decision(NamedTuple):

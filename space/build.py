@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from spinesearch.space.arch.spec import BLOCK_TYPES, MAX_LEVEL, MIN_LEVEL, BlockSpec, SpecError
 from spinesearch.space.base import SearchSpace
-from spinesearch.space.spec import BLOCK_TYPES, MAX_LEVEL, MIN_LEVEL, BlockSpec, SpecError
 from spinesearch.space.spinenet import SpineNetSpace
 
 _LEVELS = {f"L{level}": level for level in range(MIN_LEVEL, MAX_LEVEL + 1)}

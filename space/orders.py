@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from spinesearch.space.spec import OUTPUT_LEVELS, SpecError
+from spinesearch.space.arch.spec import OUTPUT_LEVELS, SpecError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from spinesearch.space.spec import MBCONV_STEM, ArchSpec, BlockSpec, SpecError
+from spinesearch.space.arch.spec import MBCONV_STEM, ArchSpec, BlockSpec, SpecError
 
 T = TypeVar("T")
 

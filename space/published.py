@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
+from spinesearch.space.arch.resnet import ResNetSpec
+from spinesearch.space.arch.spec import ArchSpec
 from spinesearch.space.presets import R0_SP53, R23_SP30, SPINENET_49, SPINENET_MOBILE_49, find_by_name
-from spinesearch.space.resnet import ResNetSpec
-from spinesearch.space.spec import ArchSpec
 
 # How the published models were trained: the paper's section 5.1 and appendix A, all from scratch on COCO.
 PROTOCOLS = MappingProxyType(

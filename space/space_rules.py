@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from spinesearch.space.plan import stem_strides
-from spinesearch.space.spec import (
+from spinesearch.space.arch.spec import (
     BLOCK_TYPES,
     MAX_LEVEL,
     MIN_LEVEL,
@@ -17,6 +16,7 @@ from spinesearch.space.spec import (
     BlockSpec,
     SpecError,
 )
+from spinesearch.space.cost.plan import stem_strides
 
 if TYPE_CHECKING:
     from spinesearch.space.spinenet import SpineNetSpace

@@ -22,10 +22,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from spinesearch.space.base import Decision
-from spinesearch.space.orders import BlockOrder, FixedOrder, PermutedOrder
-from spinesearch.space.space_rules import check_space
-from spinesearch.space.spec import (
+from spinesearch.space.arch.spec import (
     MAX_LEVEL,
     MIN_LEVEL,
     NUM_PARENTS,
@@ -35,6 +32,9 @@ from spinesearch.space.spec import (
     BlockSpec,
     SpecError,
 )
+from spinesearch.space.base import Decision
+from spinesearch.space.orders import BlockOrder, FixedOrder, PermutedOrder
+from spinesearch.space.space_rules import check_space
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest_plugins = ["data_fixtures", "run_fixtures"]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ray's tests first and in one process, since two Rays crowd two cores; others file by file."""

@@ -8,7 +8,7 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))
-def test_a_benchmark_has_all_that_it_imports(name: str, monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
-    assert importlib.import_module(name).__doc__
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_has_all_that_it_imports(path: Path, monkeypatch):
+    monkeypatch.syspath_prepend(path.parent)
+    assert importlib.import_module(path.stem).__doc__

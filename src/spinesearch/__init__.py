@@ -3,7 +3,8 @@
 The public face: specs (`ArchSpec`, `load_spec`, `preset`, `PUBLISHED`), networks (`build_backbone`,
 `build_detector`) and their weights (`load_tf_weights`, `save_weights`, `load_weights`, `load_backbone`,
 `load_detector`). Everything else lives in its package: `spinesearch.space`, `spinesearch.models`,
-`spinesearch.proxy_task`, `spinesearch.controller`, `spinesearch.search`, `spinesearch.results`.
+`spinesearch.data`, `spinesearch.training`, `spinesearch.proxy_task`, `spinesearch.controller`,
+`spinesearch.search`, `spinesearch.results`, `spinesearch.cli`.
 """
 
 from importlib import import_module
@@ -21,12 +22,18 @@ from spinesearch.space import (
 )
 
 if TYPE_CHECKING:
-    from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
-    from spinesearch.models.detector import build_detector
-    from spinesearch.models.resnet_fpn import ResNetFPN
-    from spinesearch.models.retinanet import RetinaNet
-    from spinesearch.models.tf_weights import load_tf_weights
-    from spinesearch.models.weights import load_backbone, load_detector, load_weights, save_weights
+    from spinesearch.models import (
+        ResNetFPN,
+        RetinaNet,
+        ScalePermutedBackbone,
+        build_backbone,
+        build_detector,
+        load_backbone,
+        load_detector,
+        load_tf_weights,
+        load_weights,
+        save_weights,
+    )
 
 __version__ = "0.1.0"
 
@@ -52,23 +59,23 @@ __all__ = [
     "save_weights",
 ]
 
-# The module of spinesearch.models that each name comes from.
+# What needs torch is imported from spinesearch.models when it is asked for.
 _NEED_TORCH = {
-    "ResNetFPN": "resnet_fpn",
-    "RetinaNet": "retinanet",
-    "ScalePermutedBackbone": "backbone",
-    "build_backbone": "backbone",
-    "build_detector": "detector",
-    "load_backbone": "weights",
-    "load_detector": "weights",
-    "load_tf_weights": "tf_weights",
-    "load_weights": "weights",
-    "save_weights": "weights",
+    "ResNetFPN",
+    "RetinaNet",
+    "ScalePermutedBackbone",
+    "build_backbone",
+    "build_detector",
+    "load_backbone",
+    "load_detector",
+    "load_tf_weights",
+    "load_weights",
+    "save_weights",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for, so that ``spinesearch --help`` answers at once."""
     if name in _NEED_TORCH:
-        return getattr(import_module(f"spinesearch.models.{_NEED_TORCH[name]}"), name)
+        return getattr(import_module("spinesearch.models"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,7 +18,7 @@ from spinesearch.space import (
     BlockSpec,
     SpecError,
 )
-from spinesearch.space.identity import live_blocks
+from spinesearch.space.arch.identity import live_blocks
 from spinesearch.space.presets import R23_SP30, SPINENET_MOBILE_49
 
 NARROW = {"filter_size_scale": 0.125, "resample_alpha": 0.5, "endpoints_num_filters": 8}

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import build_backbone
-from spinesearch.models.detector import build_detector
+from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.layers import ConvNorm, LayerStyle, build_style
 from spinesearch.models.mbconv import HardSigmoid, SqueezeExcitation
 from spinesearch.models.resample import Resample, halving_pools
-from spinesearch.models.tf_weights import load_tf_weights, tf_variables
+from spinesearch.models.weights.tf_weights import load_tf_weights, tf_variables
 
 SEEDED = Path(__file__).parents[2].parent / "shared" / "reference" / "oracles" / "seeded.py"
 NARROW = {"filter_size_scale": 0.25, "resample_alpha": 0.25, "endpoints_num_filters": 64}

@@ -7,8 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from spinesearch.models.cost import count_multiply_adds, count_parameters
-from spinesearch.models.detector import build_detector
-from spinesearch.models.retinanet import RetinaNet
+from spinesearch.models.heads.detector import build_detector
+from spinesearch.models.heads.retinanet import RetinaNet
 
 PROXY = {
     "filter_size_scale": 0.25,

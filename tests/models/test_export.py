@@ -8,7 +8,7 @@ from tiny_models import NARROW, TINY, tiny_detector
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import build_backbone
-from spinesearch.models.detector import build_detector
+from spinesearch.models.heads.detector import build_detector
 
 MODELS = {
     "v1": (TINY, NARROW),

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import build_backbone
-from spinesearch.models.detector import build_detector
-from spinesearch.models.tf_weights import load_tf_weights, tf_variables
+from spinesearch.models.heads.detector import build_detector
+from spinesearch.models.weights.tf_weights import load_tf_weights, tf_variables
 
 ORACLES = Path(__file__).parents[2].parent / "shared" / "reference" / "oracles"
 pytestmark = pytest.mark.skipif(

@@ -8,7 +8,7 @@ from torch import nn
 from spinesearch.models.backbone import build_backbone
 from spinesearch.models.blocks import Bottleneck
 from spinesearch.models.cost import count_parameters
-from spinesearch.models.detector import build_detector
+from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.layers import ConvNorm, SameConv2d, StochasticDepth, max_pool_same
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import ResNetSpec

@@ -8,17 +8,17 @@ import pytest
 import torch
 from recorded_graph import CallAgain, Sessions
 
+from spinesearch.cli.proxy.bench import bench_lines
+from spinesearch.data.data_settings import GeneratedDataSettings
+from spinesearch.data.open import ProxyData, open_data
 from spinesearch.proxy_task import bench
 from spinesearch.proxy_task import task as task_module
 from spinesearch.proxy_task.bench import NUM_WARMUP_STEPS, bench_proxy, matmul_rate
-from spinesearch.proxy_task.data import ProxyData, open_data
-from spinesearch.proxy_task.data_settings import GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.proxy_task.stopwatch import Phase, Stopwatch
 from spinesearch.proxy_task.task import PHASES, ProxyTask
-from spinesearch.proxy_task.train import STEP_PHASES
-from spinesearch.search.cli_bench import bench_lines
 from spinesearch.space import SPINENET_49
+from spinesearch.training.process.stopwatch import Phase, Stopwatch
+from spinesearch.training.step.train import STEP_PHASES
 
 SETTINGS = ProxySettings(
     num_steps=300,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinesearch.proxy_task.data import CocoDataSettings, open_data
+from spinesearch.data.open import CocoDataSettings, open_data
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import SPINENET_49

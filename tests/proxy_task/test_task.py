@@ -14,16 +14,16 @@ import torch
 from tiny_task import TINY_TASK
 from torch import nn
 
+from spinesearch.data.open import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
 from spinesearch.models.cost import count_multiply_adds
-from spinesearch.proxy_task import batches
 from spinesearch.proxy_task import task as task_module
-from spinesearch.proxy_task.data import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
-from spinesearch.proxy_task.divergence import TrainingDiverged
-from spinesearch.proxy_task.matching import make_targets
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import R0_SP53, SPINENET_49
+from spinesearch.training.input import batches
+from spinesearch.training.step.divergence import TrainingDiverged
+from spinesearch.training.targets.matching import make_targets
 
 TINY = replace(TINY_TASK, scale_jitter=(0.8, 1.2), stochastic_depth_rate=0.2)
 GENERATED = {"num_images": 16, "num_val_images": 2}
@@ -108,7 +108,7 @@ def test_same_seed_same_bits_in_another_process(data: ProxyData, cache_dir: Path
     here = ProxyTask(TINY, data).score(SPINENET_49, seed=7)
     code = f"""
 import json, torch
-from spinesearch.proxy_task.data import GeneratedDataSettings, open_data
+from spinesearch.data.open import GeneratedDataSettings, open_data
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import SPINENET_49

@@ -16,14 +16,14 @@ import yaml
 from tiny_task import TINY_TASK
 from torch import nn
 
+from spinesearch.data.open import GeneratedDataSettings, ProxyData, open_data
 from spinesearch.proxy_task import task as task_module
-from spinesearch.proxy_task.data import GeneratedDataSettings, ProxyData, open_data
-from spinesearch.proxy_task.divergence import TrainingDiverged
-from spinesearch.proxy_task.failures import OutOfMemory
 from spinesearch.proxy_task.task import ProxyTask
-from spinesearch.search.scorer import Job, Score, run_job
+from spinesearch.search.scoring.scorer import Job, Score, run_job
 from spinesearch.space import R0_SP53, SPINENET_49
 from spinesearch.space.build import SpineNetSettings
+from spinesearch.training.process.failures import OutOfMemory
+from spinesearch.training.step.divergence import TrainingDiverged
 
 CONF = Path(__file__).parents[2] / "conf"
 TINY = replace(TINY_TASK, batch_size=2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spinesearch.results.export import export_top
-from spinesearch.results.run import Run
+from spinesearch.results.ledger.run import Run
 from spinesearch.space import SpineNetSpace, load_spec
 
 SPACE = SpineNetSpace()
@@ -35,7 +35,7 @@ def add_trial(run: Run, reward: float) -> str:
 
 @pytest.fixture
 def run(monkeypatch) -> Run:
-    monkeypatch.setattr("spinesearch.results.run.build_space", lambda config: SPACE)
+    monkeypatch.setattr("spinesearch.results.ledger.run.build_space", lambda config: SPACE)
     run = Run()
     run.apply({"event": "run", "config": CONFIG, "version": "0", "data": {}, "time": 0.0})
     return run

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from spinesearch.results.run import Run, Trial
+from spinesearch.results.ledger.run import Run, Trial
 from spinesearch.results.tables import failures, format_size, status_line
 
 
@@ -101,7 +101,7 @@ def test_the_status_of_a_run_in_a_huge_space(monkeypatch):
         name = "huge"
         size = 10**400
 
-    monkeypatch.setattr("spinesearch.results.run.build_space", lambda config: Huge())
+    monkeypatch.setattr("spinesearch.results.ledger.run.build_space", lambda config: Huge())
     config = {"search": {"num_trials": 8}, "controller": {"name": "random"}, "space": {}, "seed": 3}
     run = Run(sessions=[{"event": "run", "config": config}], trials=run_of(None, "it died").trials)
     assert status_line(run) == (

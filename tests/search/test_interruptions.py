@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cli_process import start, wait_for_results
 
-from spinesearch.results.ledger import LEDGER_NAME, read_ledger
-from spinesearch.results.run import Run, load_run
-from spinesearch.search.cli import main
+from spinesearch.cli.main import main
+from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
+from spinesearch.results.ledger.run import Run, load_run
 
 
 def told(run: Run) -> str:

@@ -14,7 +14,7 @@ from ray.tune.search import ConcurrencyLimiter
 from spinesearch.controller import Controller
 from spinesearch.controller.reinforce import ReinforceController
 from spinesearch.controller.settings import ReinforceSettings
-from spinesearch.search.checkpoint import state_digest
+from spinesearch.search.loop.checkpoint import state_digest
 from spinesearch.search.tune_searcher import SpineSearcher
 from spinesearch.space import SpineNetSpace
 

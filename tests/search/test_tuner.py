@@ -13,7 +13,7 @@ import torch
 import tune_driver
 from fake_tune import FakeTune
 
-from spinesearch.search.checkpoint import state_digest
+from spinesearch.search.loop.checkpoint import state_digest
 from spinesearch.space import ArchSpec
 
 pytestmark = pytest.mark.ray

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spinesearch.search.config import check_resumable, compose, run_config
+from spinesearch.search.config.run_config import check_resumable, compose, run_config
 from spinesearch.space import SpecError, SpineNetSpace
 from spinesearch.space.build import SpineNetSettings, build_space
 

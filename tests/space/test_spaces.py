@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinesearch.search.config import compose, run_config
+from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.space import (
     MBCONV_STEM,
     OUTPUT_LEVELS,

@@ -2,7 +2,7 @@
 
 import re
 
-from spinesearch.search.cli import main
+from spinesearch.cli.main import main
 
 
 def fails(arguments: list[str], message: str, capsys) -> None:

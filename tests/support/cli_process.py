@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from spinesearch.results.ledger import LEDGER_NAME, read_ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 
-CLI = [sys.executable, "-m", "spinesearch.search.cli"]
+CLI = [sys.executable, "-m", "spinesearch.cli.main"]
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:

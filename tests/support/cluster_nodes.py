@@ -21,11 +21,11 @@ from unittest import mock
 
 from fake_search import fake_score
 
-from spinesearch.results.ledger import LEDGER_NAME, Event, read_ledger
+from spinesearch.cli.main import main
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Event, read_ledger
 from spinesearch.search import engine, session
-from spinesearch.search.cli import main
-from spinesearch.search.loop import run_search
-from spinesearch.search.scorer import OpenScore, Score
+from spinesearch.search.loop.loop import run_search
+from spinesearch.search.scoring.scorer import OpenScore, Score
 from spinesearch.space import ArchSpec
 
 _OBJECT_STORE_BYTES = 80 * 1024**2  # Ray's least

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from spinesearch.search.cli import main
-from spinesearch.search.config import RunConfig, run_config
+from spinesearch.cli.main import main
+from spinesearch.search.config.run_config import RunConfig, run_config
 
 
 def parsed(arguments: list[str], capsys) -> RunConfig:

@@ -21,14 +21,14 @@ import numpy as np
 from spinesearch.controller import Controller
 from spinesearch.controller.random import RandomController
 from spinesearch.controller.reinforce import ReinforceController
-from spinesearch.results.ledger import LEDGER_NAME, Ledger
-from spinesearch.results.run import Run
-from spinesearch.search.checkpoint import Checkpoints, state_digest
-from spinesearch.search.loop import SearchPlan, run_search
-from spinesearch.search.mirror import Mirror
-from spinesearch.search.mirror_observer import MirrorObserver
-from spinesearch.search.observer import Observers, SearchObserver
-from spinesearch.search.scorer import Job, Outcome, Scorer, run_job
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
+from spinesearch.results.ledger.run import Run
+from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
+from spinesearch.search.loop.loop import SearchPlan, run_search
+from spinesearch.search.loop.observer import Observers, SearchObserver
+from spinesearch.search.runs.mirror import Mirror
+from spinesearch.search.scoring.scorer import Job, Outcome, Scorer, run_job
+from spinesearch.search.watchers.mirror_observer import MirrorObserver
 from spinesearch.space import BLOCK_TYPES, SPINENET_49, ArchSpec, Decision
 
 

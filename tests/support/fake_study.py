@@ -17,12 +17,12 @@ from typing import Any
 
 from fake_search import SPACE, FakeScorer
 
-from spinesearch.results.ledger import LEDGER_NAME, Ledger
-from spinesearch.results.run import Run
-from spinesearch.results.study import Study
-from spinesearch.search.observer import SearchObserver
-from spinesearch.search.scorer import Scorer
-from spinesearch.search.study import Known, StudyPlan, run_study, sample_architectures
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.studies.study import Study
+from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.scoring.scorer import Scorer
+from spinesearch.search.study.study import Known, StudyPlan, run_study, sample_architectures
 
 
 def plan(kind: str = "variance", *, archs: int = 6, seeds: int = 3) -> StudyPlan:

@@ -6,8 +6,8 @@ from pathlib import Path
 import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
 
-from spinesearch.results.ledger import LEDGER_NAME, Ledger
-from spinesearch.search.mirror import Mirror
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
+from spinesearch.search.runs.mirror import Mirror
 
 
 class FaultyFileSystem(MemoryFileSystem):

@@ -1,8 +1,8 @@
 """SpineNet as one writes it down in PyTorch: NCHW, one module per operation, every sum a new tensor.
 
-The rewrites of `spinesearch.models` are held against this, in tests and by benchmarks/model_speed.py. It has
-the names of `ScalePermutedBackbone`, and so its state dict, and shares what no rewrite touches: widths and
-sizes, padding and pools, squeeze-and-excitation, stochastic depth.
+The rewrites of `spinesearch.models` are held against this, in tests and by `make bench-models`. It has the
+names of `ScalePermutedBackbone`, and so its state dict, and shares what no rewrite touches: widths and sizes,
+padding and pools, squeeze-and-excitation, stochastic depth.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from spinesearch.models.layers import (
 )
 from spinesearch.models.mbconv import SqueezeExcitation
 from spinesearch.models.resample import halving_pools, single_pool
-from spinesearch.space.plan import plan_for_size, stem_strides
-from spinesearch.space.widths import MBCONV_EXPANSION, network_widths, se_filters
+from spinesearch.space.cost.plan import plan_for_size, stem_strides
+from spinesearch.space.cost.widths import MBCONV_EXPANSION, network_widths, se_filters
 
 
 class PlainBackbone(nn.Module):

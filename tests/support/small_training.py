@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.models.layers import StochasticDepth
-from spinesearch.proxy_task.anchors import make_anchors
-from spinesearch.proxy_task.augment import Batch
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.proxy_task.train import train
+from spinesearch.training.input.augment import Batch
+from spinesearch.training.step.train import train
+from spinesearch.training.targets.anchors import make_anchors
 
 CPU = torch.device("cpu")
 NUM_STEPS = 9

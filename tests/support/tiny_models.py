@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from spinesearch.models.detector import build_detector
-from spinesearch.models.retinanet import RetinaNet
+from spinesearch.models.heads.detector import build_detector
+from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.space import ArchSpec
 
 TINY = ArchSpec.from_tuples(

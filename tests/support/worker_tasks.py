@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fake_search import fake_score
 
-from spinesearch.search.scorer import Score
+from spinesearch.search.scoring.scorer import Score
 from spinesearch.space import ArchSpec
 
 
@@ -86,7 +86,7 @@ def open_lost(folder: Path, deaths: int) -> Score:
                 (folder / f"loss-{i}").touch(exist_ok=False)
             except FileExistsError:
                 continue
-            from spinesearch.proxy_task.failures import DeviceLost
+            from spinesearch.training.process.failures import DeviceLost
 
             raise DeviceLost("device cuda:0 is lost: AcceleratorError: illegal memory access")
         return fake_score(spec, seed)

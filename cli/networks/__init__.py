@@ -1,0 +1,1 @@
+"""Commands on networks: published models, specs, exports, weights."""

@@ -1,0 +1,1 @@
+"""Commands that measure: the proxy task, its speed, a cluster."""

@@ -1,0 +1,150 @@
+"""``spinesearch proxy variance | correlate``: how far the proxy task's scores can be trusted."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spinesearch.cli.parser import build_console, command_parser, fail, interrupt
+
+if TYPE_CHECKING:
+    from spinesearch.results.ledger.run import Run
+    from spinesearch.results.studies.study import Kind
+    from spinesearch.search.study.study_config import StudyConfig
+
+_USAGE = """usage: spinesearch proxy variance | correlate ...
+
+How far the proxy task's scores can be trusted (docs/reward-noise.md).
+
+  variance   random architectures x seeds: the architecture's share of the reward's variance
+  correlate  the same architectures under two settings: do they rank alike?
+
+spinesearch proxy variance --help says more.
+"""
+
+_GOES_ON = """
+With name=NAME it goes to runs/NAME, and the same command continues it, also with more
+architectures or seeds; so does `spinesearch resume`. `spinesearch show` prints the report so far."""
+
+
+def proxy(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    commands: Mapping[str, Callable[[list[str]], int]] = {"variance": _variance, "correlate": _correlate}
+    word = arguments[0] if arguments else "--help"
+    if word in ("--help", "-h"):
+        print(_USAGE, end="")
+        return 0 if arguments else 2
+    if word not in commands:
+        return fail(f"proxy {word}: there is no such command; it is proxy variance or proxy correlate")
+    return commands[word](arguments[1:])
+
+
+def _variance(arguments: list[str]) -> int:
+    parser = command_parser(
+        "proxy variance",
+        "Train random architectures with several seeds each, as a search would, and tell which share of\n"
+        f"the variance of every score comes from the architecture.\n{_GOES_ON}",
+        "examples:\n"
+        "  spinesearch proxy variance --archs 12 --seeds 4 name=noise\n"
+        "  spinesearch proxy variance proxy_task.num_steps=400 search.num_workers=8",
+    )
+    return _study("variance", parser, arguments, num_archs=12, num_seeds=4)
+
+
+def _correlate(arguments: list[str]) -> int:
+    parser = command_parser(
+        "proxy correlate",
+        "Train the same random architectures under two settings, a and b, with different seeds, and tell\n"
+        "how alike they rank them. a.key=value and b.key=value are for one side alone and may change\n"
+        "proxy_task and data; without any, the setting is compared with itself: what noise alone leaves\n"
+        f"of the agreement.\n{_GOES_ON}",
+        "examples:\n"
+        "  spinesearch proxy correlate --archs 16 b.proxy_task.num_steps=1000 name=fidelity\n"
+        "  spinesearch proxy correlate a.data=generated b.data=coco b.data.train_images=DIR \\\n"
+        "      b.data.train_annotations=FILE",
+    )
+    return _study("correlate", parser, arguments, num_archs=16, num_seeds=1)
+
+
+def _study(
+    kind: Kind, parser: argparse.ArgumentParser, arguments: list[str], *, num_archs: int, num_seeds: int
+) -> int:
+    help_archs = f"different architectures of the space (default: {num_archs})"
+    help_seeds = f"trainings of each, per setting (default: {num_seeds})"
+    parser.add_argument("--archs", type=int, default=num_archs, metavar="N", help=help_archs)
+    parser.add_argument("--seeds", type=int, default=num_seeds, metavar="M", help=help_seeds)
+    parser.add_argument(
+        "--reuse",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="take over what this run has scored under the same settings, data and versions; may be repeated",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as for a search")
+    options = parser.parse_intermixed_args(arguments)
+    from spinesearch.search.study.study_config import compose_study
+
+    wanted = compose_study(kind, options.overrides, num_archs=options.archs, num_seeds=options.seeds)
+    if options.cfg:
+        _print_configs(wanted)
+        return 0
+    from spinesearch.search.runs.run_folder import run_dir_of
+
+    command = shlex.join(["spinesearch", "proxy", kind, *arguments])
+    return _carry_out(wanted, run_dir_of(wanted.config), command=command, reuse=options.reuse)
+
+
+def resume_study(run: Run, run_dir: Path, overrides: list[str], *, only_print: bool) -> int:
+    """Go on with a study: `spinesearch resume` of one; ``only_print`` is ``--cfg``."""
+    from spinesearch.search.study.study_config import recorded_study
+
+    wanted = recorded_study(run, overrides)
+    if only_print:
+        _print_configs(wanted)
+        return 0
+    return _carry_out(wanted, run_dir, command=str(run.sessions[-1]["command"]), reuse=[])
+
+
+def _print_configs(wanted: StudyConfig) -> None:
+    from spinesearch.search.config.run_config import to_yaml
+
+    for side, config in wanted.configs.items():
+        print(f"# side {side}\n" if side else "", to_yaml(config.to_dict()), sep="", end="")
+
+
+def _carry_out(wanted: StudyConfig, run_dir: Path, *, command: str, reuse: list[Path]) -> int:
+    """Train to the end, print the report and write it down."""
+    from spinesearch.results.studies.study import Study
+    from spinesearch.results.studies.study_report import print_report, write_report
+    from spinesearch.search.runs.run_folder import give_up_unused, has_run
+    from spinesearch.search.scoring.scorer import EngineError
+    from spinesearch.search.study.study_session import carry_out_study
+
+    console = build_console()
+    signal.signal(signal.SIGTERM, interrupt)
+    resume = f"spinesearch resume {shlex.quote(str(run_dir))}"
+    try:
+        run = carry_out_study(wanted, run_dir, console, command=command, reuse=reuse)
+    except KeyboardInterrupt:
+        if has_run(run_dir):
+            console.print(f"stopped; nothing finished is lost. Go on with:\n  {resume}")
+        return 130
+    except EngineError as error:
+        return fail(f"{error} (then: {resume})", code=1)
+    finally:
+        give_up_unused(wanted.config, run_dir)
+    study = Study(run)
+    console.print()
+    print_report(study, console)
+    for path in write_report(study, run_dir):
+        console.print(f"wrote {path}")
+    for side in study.sides:
+        if all(trial.status == "failed" for trial in study.trials(side)):
+            of_side = f" of side {side}" if side else ""
+            return fail(f"no training{of_side} completed; the reasons are above", code=1)
+    return 0

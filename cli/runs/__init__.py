@@ -1,0 +1,1 @@
+"""Commands on runs: search, resume, show and what follows."""

@@ -1,0 +1,119 @@
+"""``spinesearch show`` and ``export``: what a run has found, on the console and as files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spinesearch.cli.parser import build_console, command_parser
+
+if TYPE_CHECKING:
+    from spinesearch.results.ledger.run import Run
+
+
+def show(arguments: list[str]) -> int:
+    """Run ``spinesearch show``; returns its exit code."""
+    parser = command_parser(
+        "show",
+        "Print how far a run is, its best architectures, and the best one drawn; or draw a spec file.",
+        "examples:\n  spinesearch show runs/2026-11-23_demo\n  spinesearch show spec.json",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder, or a JSON spec")
+    parser.add_argument("--top", type=int, default=10, help="rows of the leaderboard (default: 10)")
+    options = parser.parse_args(arguments)
+    if options.run_dir.suffix == ".json":
+        return _show_spec(options.run_dir)
+    run = _load(options)
+    if options.cfg:
+        return 0
+    from spinesearch.results.ledger.run import ranked_trials
+    from spinesearch.results.tables import failures, leaderboard, lost_attempts, progress, status_line
+    from spinesearch.space import draw_spec
+
+    if options.top < 1:
+        raise ValueError(f"--top: must be at least 1, got {options.top}")
+    console = build_console()
+    if run.study is not None:
+        from spinesearch.results.studies.study import Study
+        from spinesearch.results.studies.study_report import arch_table, print_report
+
+        print_report(Study(run), console)
+        console.print(arch_table(Study(run), top=options.top))
+        lost = lost_attempts(run)
+        if lost is not None:
+            console.print(lost)
+        return 0
+    console.print(status_line(run))
+    for table in (failures(run), lost_attempts(run)):
+        if table is not None:
+            console.print(table)
+    best = ranked_trials(run.trials)
+    if not best:
+        console.print("no candidate has completed yet")
+        return 0
+    console.print()
+    console.print(progress(run))
+    console.print(leaderboard(run, top=min(options.top, len(best))))
+    console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n")
+    console.print(draw_spec(run.spec(best[0]), max_width=console.width))
+    return 0
+
+
+def _show_spec(path: Path) -> int:
+    """Draw the architecture of a spec file."""
+    from spinesearch.space import draw_spec, load_spec
+
+    spec = load_spec(path)
+    console = build_console()
+    console.print(f"{spec.name or path.stem} ({spec.arch_id})\n")
+    console.print(draw_spec(spec, max_width=console.width))
+    return 0
+
+
+def export(arguments: list[str]) -> int:
+    """Run ``spinesearch export``; returns its exit code."""
+    parser = command_parser(
+        "export",
+        "Write the best architectures of a run as JSON block specs.",
+        'then:\n  python -c "from spinesearch import load_spec, build_backbone; '
+        "print(build_backbone(load_spec('FILE')))\"",
+    )
+    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("--top", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where to (default: RUN/export)")
+    options = parser.parse_args(arguments)
+    run = _load(options)
+    if options.cfg:
+        return 0
+    if run.study is not None:
+        raise ValueError(
+            f"{options.run_dir}: is a study, which looks for no architecture; `spinesearch show` prints it"
+        )
+    write_exports(run, options.run_dir, options.top, options.output)
+    return 0
+
+
+def write_exports(run: Run, run_dir: Path, top: int, output: Path | None) -> None:
+    """Export the best architectures of a run, by default into its folder, and print the files' names."""
+    from spinesearch.results.export import export_top
+
+    for path in export_top(
+        run, top=top, run_name=run_dir.resolve().name, output_dir=output or run_dir / "export"
+    ):
+        print(f"exported {path}")
+
+
+def _load(options: argparse.Namespace) -> Run:
+    """The run of a command that only reads; prints its configuration if that is asked for."""
+    from spinesearch.results.ledger.run import load_run
+
+    run, torn = load_run(options.run_dir)
+    if options.cfg:
+        from spinesearch.search.config.run_config import to_yaml
+
+        print(to_yaml(run.config), end="")
+    elif torn:
+        print(f"warning: {torn} (by this reader; the file is as it was)", file=sys.stderr)
+    return run

@@ -1,0 +1,1 @@
+"""Annotation files in COCO's layout: read and checked."""

@@ -1,0 +1,112 @@
+"""Which data a proxy task trains on: what stands in ``conf/data``. No torch here, and no numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spinesearch.data.errors import DataError
+
+STORAGES = ("raw", "jpeg")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratedDataSettings:
+    """A data set the tool draws itself, see `generate`; needs no download.
+
+    Attributes:
+        name: what logs and reports call it.
+        num_images: training images, at least 2; held-out images come from these.
+        num_val_images: images of the val split; no search reads them, they are for training its result.
+        seed: two seeds give two data sets of one kind.
+        held_out_share: expected share of the training images that scores are measured on, in (0, 1).
+        storage: one of `STORAGES`, how the packed images lie on disk.
+        jpeg_quality: Pillow's, 1 to 100; raw storage has no use for it.
+        cache_dir: holds the images and their pack; None is `default_cache_dir`.
+
+    Raises:
+        DataError: a value breaks its rule.
+    """
+
+    name: str = "generated"
+    num_images: int = 400
+    num_val_images: int = 100
+    seed: int = 0
+    held_out_share: float = 0.2
+    storage: str = "raw"
+    jpeg_quality: int = 90
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("data.num_images", self.num_images, minimum=2)
+        check_integer("data.num_val_images", self.num_val_images, minimum=0)
+        check_integer("data.seed", self.seed, minimum=0)
+        _check_common(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CocoDataSettings:
+    """Training images and annotations in COCO's format; a data set's validation files have no place here.
+
+    Attributes:
+        name: what logs and reports call it.
+        train_images: folder of the images.
+        train_annotations: its annotation file, as instances_train2017.json.
+        held_out_share: expected share of the images that scores are measured on, above 0 and below 1.
+        skip_broken: leave out images whose file cannot be used, instead of refusing the data set.
+        storage: one of `STORAGES`, how the packed images lie on disk.
+        jpeg_quality: Pillow's, 1 to 100; raw storage has no use for it.
+        cache_dir: holds the packed images; None is `default_cache_dir`.
+
+    Raises:
+        DataError: a value breaks its rule.
+    """
+
+    name: str = "coco"
+    train_images: str
+    train_annotations: str
+    held_out_share: float = 0.2
+    skip_broken: bool = False
+    storage: str = "raw"
+    jpeg_quality: int = 90
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        for field, what in (
+            ("train_images", "the folder with the training images"),
+            ("train_annotations", "the annotation file of the training images"),
+        ):
+            value = getattr(self, field)
+            if not isinstance(value, str) or not value:
+                raise DataError(f"data.{field}: must be {what}, got {value!r}")
+        if not isinstance(self.skip_broken, bool):
+            raise DataError(f"data.skip_broken: must be true or false, got {self.skip_broken!r}")
+        _check_common(self)
+
+
+DataSettings = GeneratedDataSettings | CocoDataSettings
+
+
+def check_integer(setting: str, value: object, *, minimum: int, maximum: int | None = None) -> None:
+    """Raises `DataError` unless the value of this setting (its full name) is an integer within its range."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if is_integer and minimum <= value and (maximum is None or value <= maximum):  # type: ignore[operator]
+        return
+    rule = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+    raise DataError(f"{setting}: must be an integer {rule}, got {value!r}")
+
+
+def _check_common(settings: DataSettings) -> None:
+    name: object = settings.name
+    share: object = settings.held_out_share
+    cache_dir: object = settings.cache_dir
+    if not isinstance(name, str) or not name:
+        raise DataError(f"data.name: must be a name, got {name!r}")
+    if not isinstance(share, int | float) or not 0 < share < 1:
+        raise DataError(
+            f"data.held_out_share: must be above 0 and below 1, got {share!r}; the paper has 0.0625"
+        )
+    if settings.storage not in STORAGES:
+        raise DataError(f"data.storage: must be one of {', '.join(STORAGES)}, got {settings.storage!r}")
+    check_integer("data.jpeg_quality", settings.jpeg_quality, minimum=1, maximum=100)
+    if cache_dir is not None and (not isinstance(cache_dir, str) or not cache_dir):
+        raise DataError(f"data.cache_dir: must be a folder, or null for the default one, got {cache_dir!r}")

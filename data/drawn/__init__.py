@@ -1,0 +1,1 @@
+"""The generated data set: shapes and textures, drawn from a seed."""

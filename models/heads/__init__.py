@@ -1,0 +1,1 @@
+"""Heads on a backbone, and the detectors they make."""

@@ -1,0 +1,1 @@
+"""Weights on disk: our own files, and TensorFlow's checkpoints."""

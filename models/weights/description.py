@@ -1,0 +1,137 @@
+"""What a network is built from, as plain data for JSON: beside a weight file it answers every question.
+
+A description is the spec as `spinesearch.space.load_spec` reads it (for a ResNet its depth) and, under
+``model``, the arguments of `build_backbone` or `build_detector`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
+from spinesearch.models.heads.detector import build_detector
+from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.resnet_fpn import ResNetFPN
+from spinesearch.space import ArchSpec, ResNetSpec
+from spinesearch.space.cost.cost import backbone_cost, detector_cost
+from spinesearch.space.cost.plan import MIN_IMAGE_SIDE
+
+_BACKBONE_ARGUMENTS: Mapping[str, type] = {
+    "filter_size_scale": float,
+    "resample_alpha": float,
+    "endpoints_num_filters": int,
+    "block_repeats": int,
+    "stem_filters": int,
+    "stochastic_depth_rate": float,
+    "activation": str,
+    "bn_momentum": float,
+    "bn_eps": float,
+    "compat": str,
+}
+_DETECTOR_ARGUMENTS: Mapping[str, type] = {
+    "num_classes": int,
+    "num_anchors": int,
+    "head_num_convs": int,
+    "head_num_filters": int,
+    "head_is_separable": bool,
+}
+_RESNET_LACKS = ("filter_size_scale", "resample_alpha", "block_repeats", "stem_filters")
+Backbone = ScalePermutedBackbone | ResNetFPN
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """The description of a backbone or a RetinaNet.
+
+    Raises:
+        TypeError: the module is neither.
+    """
+    backbone = module.backbone if isinstance(module, RetinaNet) else module
+    if not isinstance(backbone, Backbone):
+        raise TypeError(f"module: expected a backbone or a RetinaNet, got {type(module).__name__}")
+    head = module.head.arguments if isinstance(module, RetinaNet) else {}
+    spec = backbone.spec
+    architecture = (
+        spec.to_dict() if isinstance(spec, ArchSpec) else {"name": spec.name, "resnet_depth": spec.depth}
+    )
+    types = {**_BACKBONE_ARGUMENTS, **_DETECTOR_ARGUMENTS}
+    arguments = {name: types[name](value) for name, value in {**backbone.arguments, **head}.items()}
+    return {**architecture, "model": {"kind": "detector" if head else "backbone", **arguments}}
+
+
+def build_described(description: Any) -> Backbone | RetinaNet:
+    """A new network of a description, with initial weights.
+
+    Raises:
+        ValueError: a field is missing, unknown or of a wrong type, or its value is out of range.
+    """
+    kind, spec, arguments = _checked(description)
+    return build_detector(spec, **arguments) if kind == "detector" else build_backbone(spec, **arguments)
+
+
+def check_size(description: Any, *, num_numbers: int) -> None:
+    """Refuse a description of a network that is larger than its weight file, before it is built.
+
+    Args:
+        description: of a network.
+        num_numbers: that the file can hold.
+
+    Raises:
+        ValueError: as for `build_described`, or the network has more parameters than that.
+    """
+    kind, spec, arguments = _checked(description)
+    if (repeats := arguments.get("block_repeats", 1)) > num_numbers:  # counted one by one below
+        raise ValueError(
+            f"model: a network of {repeats} parameters or more is described, where the weight file has "
+            f"room for {num_numbers}"
+        )
+    cost = detector_cost if kind == "detector" else backbone_cost
+    known = inspect.signature(cost).parameters
+    counted = cost(spec, MIN_IMAGE_SIDE, **{name: arguments[name] for name in arguments if name in known})
+    if counted.parameters > num_numbers:
+        raise ValueError(
+            f"model: a network of {counted.parameters} parameters is described, where the weight file has "
+            f"room for {num_numbers}"
+        )
+
+
+def _checked(description: Any) -> tuple[str, ArchSpec | ResNetSpec, dict[str, Any]]:
+    """Kind, architecture and arguments of a description whose fields have the right types."""
+    if not isinstance(description, dict) or not isinstance(description.get("model"), dict):
+        raise ValueError("model: the file has no object of this name; `save_weights` writes one")
+    arguments = dict(description["model"])
+    kind = arguments.pop("kind", None)
+    if kind not in ("backbone", "detector"):
+        raise ValueError(f"model: kind must be backbone or detector, got {kind!r}")
+    spec: ArchSpec | ResNetSpec
+    if "resnet_depth" in description:
+        _check_type("resnet_depth", description["resnet_depth"], int)
+        spec = ResNetSpec(depth=description["resnet_depth"])
+    else:
+        spec = ArchSpec.from_dict(description)
+    needed = {
+        name: wanted
+        for name, wanted in _BACKBONE_ARGUMENTS.items()
+        if isinstance(spec, ArchSpec) or name not in _RESNET_LACKS
+    }
+    if kind == "detector":
+        needed |= _DETECTOR_ARGUMENTS
+    if different := sorted(arguments.keys() ^ needed.keys()):
+        has = "an unknown" if different[0] in arguments else "no"
+        raise ValueError(f"model: there is {has} field {different[0]!r}; a {kind} has {', '.join(needed)}")
+    for name, wanted in needed.items():
+        _check_type(f"model: {name}", arguments[name], wanted)
+    return kind, spec, arguments
+
+
+def _check_type(name: str, value: Any, wanted: type) -> None:
+    if wanted is float:
+        is_right = type(value) in (int, float) and math.isfinite(value)  # JSON of Python's may hold NaN
+    else:
+        is_right = type(value) is wanted  # True is an int to isinstance
+    if not is_right:
+        raise ValueError(f"{name} must be of type {wanted.__name__}, got {value!r}")

@@ -1,0 +1,247 @@
+"""Weights on disk: safetensors, and beside them a JSON description that rebuilds the network.
+
+``weights.safetensors`` holds the state dict; its header notes the version of this format, the architecture
+and the compat, so that no file is loaded into a network that its weights only seem to fit. ``weights.json``
+holds what `describe` says. Neither can carry code: nothing here unpickles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from spinesearch.models.fit import check_fit
+from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.weights.description import Backbone, build_described, check_size, describe
+from spinesearch.space import pretty_json
+
+SUFFIX = ".safetensors"
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that weights may be stored in
+FORMAT_VERSION = "1"
+
+
+def save_weights(module: nn.Module, path: str | Path, *, overwrite: bool = False) -> None:
+    """Write a network's weights, and beside them a ``.json`` that rebuilds it.
+
+    Each file appears whole or not at all. Tensors that share memory, or lie in another order (channels_last),
+    are stored one by one in the usual order.
+
+    Args:
+        module: a backbone or a RetinaNet.
+        path: of the weights; must end in ``.safetensors``.
+        overwrite: whether files that are there already are replaced.
+
+    Raises:
+        ValueError: the path ends otherwise, a file is in the way, or the module has no weights (meta device).
+        OSError: a file cannot be written.
+        TypeError: the module is of another kind.
+    """
+    path = Path(path)
+    check_target(path, overwrite=overwrite)
+    description = describe(module)
+    state = module.state_dict()
+    if any(tensor.is_meta for tensor in state.values()):
+        raise ValueError("module: it is on the meta device and has no weights to save")
+    tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in state.items()}
+    _write_together(
+        {  # the weights last: a description without weights misleads nobody
+            description_file(path): lambda file: file.write_text(pretty_json(description), encoding="utf-8"),
+            path: lambda file: save_file(tensors, file, _header(description)),
+        }
+    )
+
+
+def load_weights(module: nn.Module, path: str | Path) -> None:
+    """Fill a network from a file of `save_weights`. A load that fails changes nothing.
+
+    Args:
+        module: a backbone or a RetinaNet of the architecture and compat that were saved, on any device and of
+            any floating dtype.
+        path: of the weights.
+
+    Raises:
+        ValueError: the file is no safetensors file, is damaged, or holds another network's weights; then the
+            message names the first three tensors that differ.
+        OSError: the file cannot be read.
+        TypeError: the module is of another kind.
+    """
+    path, state = Path(path), module.state_dict()
+    tensors = _read(path, state, _header(describe(module)))
+    with torch.no_grad():
+        for name, tensor in state.items():
+            tensor.copy_(tensors[name])
+
+
+def load_detector(path: str | Path) -> RetinaNet:
+    """The detector that `save_weights` wrote, in evaluation mode.
+
+    Args:
+        path: of the weights; the ``.json`` of the same name stands beside them.
+
+    Raises:
+        ValueError: one of the files is damaged, they belong to different networks, or they hold a backbone
+            alone.
+        OSError: one of the files cannot be read.
+    """
+    module = _load_described(Path(path))
+    if not isinstance(module, RetinaNet):
+        raise ValueError(f"{path}: holds a backbone without a head; `load_backbone` reads it")
+    return module
+
+
+def load_backbone(path: str | Path) -> Backbone:
+    """The backbone that `save_weights` wrote, alone or in a detector, in evaluation mode.
+
+    Args:
+        path: of the weights; the ``.json`` of the same name stands beside them.
+
+    Raises:
+        ValueError: one of the files is damaged, or they belong to different networks.
+        OSError: one of the files cannot be read.
+    """
+    module = _load_described(Path(path))
+    return module.backbone if isinstance(module, RetinaNet) else module
+
+
+def description_file(path: Path) -> Path:
+    """Where the description of a weight file stands."""
+    return path.with_suffix(".json")
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Returns if `save_weights` may write there.
+
+    Raises:
+        ValueError: the path does not end in ``.safetensors``, its folder is missing, or a file is in the way.
+    """
+    if path.suffix != SUFFIX:
+        raise ValueError(f"{path}: the name of a weight file must end in {SUFFIX}")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}")
+    for file in (path, description_file(path)):
+        if file.is_dir() or (file.exists() and not overwrite):
+            raise ValueError(f"{file}: exists already, and is not overwritten unasked")
+
+
+def _header(description: dict[str, Any]) -> dict[str, str]:
+    """What a weight file notes in its header; the description's own blocks, whose order names the weights."""
+    architecture = {key: description[key] for key in ("stem", "blocks", "resnet_depth") if key in description}
+    return {
+        "format_version": FORMAT_VERSION,
+        "arch_id": description.get("arch_id", description["name"]),
+        "architecture": json.dumps(architecture),
+        "compat": description["model"]["compat"],
+        "activation": description["model"]["activation"],
+        "description": _digest(description),
+    }
+
+
+def _digest(description: dict[str, Any]) -> str:
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> dict[str, Tensor]:
+    """Tensors of a file that fit a state dict and a header."""
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = file.metadata() or {}
+            names = list(file.keys())
+            if stored.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
+                version = stored["format_version"]
+                raise ValueError(f"{path}: this release reads version {FORMAT_VERSION}, got {version!r}")
+            check_fit(
+                {name: tensor.shape for name, tensor in state.items()},
+                {name: file.get_slice(name).get_shape() for name in names},
+                source=str(path),
+            )
+            for key in ("arch_id", "architecture", "compat", "activation"):
+                if stored.get(key, header[key]) != header[key]:
+                    raise ValueError(f"{path}: {_difference(key, stored[key], header[key])}")
+            tensors = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: is damaged or no safetensors file: {error}") from error
+    return {name: _converted(path, name, tensors[name], tensor) for name, tensor in state.items()}
+
+
+def _converted(path: Path, name: str, stored: Tensor, needed: Tensor) -> Tensor:
+    """A stored tensor's values in the dtype and on the device of the model's."""
+    if needed.is_meta:
+        raise ValueError(f"module: {name} is on the meta device and has no memory to load into")
+    is_counter = not needed.is_floating_point()
+    if stored.dtype not in ((torch.int64,) if is_counter else FLOATING):
+        raise ValueError(f"{path}: {name} holds {stored.dtype} where the model has {needed.dtype}")
+    value = stored.to(needed.device, needed.dtype)
+    if (is_counter or name.endswith("running_var")) and bool((value < 0).any()):
+        raise ValueError(f"{path}: {name} holds negative numbers")
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{path}: {name} holds numbers that are not finite in {needed.dtype}")
+    return value
+
+
+def _num_numbers(path: Path) -> int:
+    """How many numbers a weight file holds at most, by its size."""
+    return path.stat().st_size // min(dtype.itemsize for dtype in FLOATING)
+
+
+def _difference(key: str, stored: str, needed: str) -> str:
+    if key == "architecture":
+        return "the same architecture with blocks or parents in another order, so that weights change places"
+    return f"holds weights of {key} {stored}, but the model's {key} is {needed}"
+
+
+def _load_described(path: Path) -> Backbone | RetinaNet:
+    file = description_file(path)
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+        if path.is_file():
+            check_size(description, num_numbers=_num_numbers(path))
+        module = build_described(description)
+    except FileNotFoundError as error:
+        missing = f"{file}, which belongs beside it" if path.is_file() else "such file"
+        raise ValueError(f"{path}: there is no {missing}") from error
+    except (ValueError, RecursionError) as error:  # also of JSON and of its encoding
+        raise ValueError(f"{file}: {error}") from error
+    load_weights(module, path)
+    with safe_open(path, framework="pt") as weights:
+        recorded = (weights.metadata() or {}).get("description")
+    if recorded is not None and recorded != _digest(describe(module)):
+        raise ValueError(
+            f"{file}: does not describe the network that {path.name} was saved from; "
+            "`load_weights` fills a network of your own making"
+        )
+    return module.eval()
+
+
+def _write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Have every file written; they appear whole, one after the other, once all of them are."""
+    temporaries = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in writers}
+    try:
+        for path, write in writers.items():
+            temporary = temporaries[path]
+            try:
+                temporary.touch()
+                mode = temporary.stat().st_mode
+                write(temporary)
+                temporary.chmod(mode)  # safetensors writes files that nobody else may read
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
+            except (OSError, SafetensorError) as error:
+                reason = error.strerror if isinstance(error, OSError) else str(error)
+                raise OSError(f"{path}: cannot be written: {reason}") from error
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
+    finally:
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)

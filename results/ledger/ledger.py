@@ -1,0 +1,267 @@
+"""The append-only record of a run: one JSON object per line, on disk before anything depends on it.
+
+A line is ``{"seq": n, "event": ..., ..., "crc32": "..."}``: ``seq`` counts lines from 0, ``crc32`` is that of
+the line's text before it. A kill tears nothing but the end of the file, a power cut what had not
+yet reached the disk; a last line that is damaged is therefore dropped, damage anywhere else is an error that
+names the line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from spinesearch.results.ledger.run_lock import LEASE_NAME, LOCK_NAME, RunInUseError, RunLock
+
+LEDGER_NAME = "ledger.jsonl"
+_RENEWED_NAME = "ledger.renewed"
+# What a process killed at the very start of a run may leave in its folder.
+STARTING_NAMES = frozenset((LEDGER_NAME, _RENEWED_NAME, LOCK_NAME, LEASE_NAME))
+
+Event = Mapping[str, Any]
+
+
+class LedgerError(ValueError):
+    """The ledger is missing or damaged; the message names the file and any line at fault."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerContents:
+    """What a ledger file holds.
+
+    Attributes:
+        events: the intact events in order.
+        num_bytes: length of the intact part of the file.
+        torn: what was dropped from the end, for people; empty if nothing.
+    """
+
+    events: tuple[Event, ...]
+    num_bytes: int
+    torn: str = ""
+
+
+def encode_event(seq: int, event: Event) -> bytes:
+    """One line, newline included.
+
+    Raises:
+        ValueError: a number in it is not finite.
+    """
+    text = json.dumps({"seq": seq, **event}, allow_nan=False, separators=(",", ":"))[:-1]
+    return f'{text},"crc32":"{zlib.crc32(text.encode()):08x}"}}\n'.encode()
+
+
+def decode_event(line: bytes, seq: int) -> Event:
+    """The event of a line without its newline.
+
+    Raises:
+        ValueError: the line is damaged or not the one that belongs here; the message says how.
+    """
+    text, mark, tail = line.rpartition(b',"crc32":"')
+    if not mark or len(tail) != len('00000000"}') or tail[8:] != b'"}':
+        raise ValueError("it is not a ledger line")
+    if tail[:8].decode(errors="replace") != f"{zlib.crc32(text):08x}":
+        raise ValueError("its checksum does not match")
+    event = json.loads(text + b"}")
+    if event.pop("seq", None) != seq:
+        raise ValueError("a line is missing before it, or it stands twice")
+    return dict(event)
+
+
+def read_ledger(path: Path) -> LedgerContents:
+    """Everything intact in a ledger file, which another process may be writing.
+
+    Raises:
+        LedgerError: there is no such file, or a line before the last is damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise LedgerError(f"{path.parent}: is no run: it has no {LEDGER_NAME}") from error
+    except NotADirectoryError as error:
+        raise LedgerError(f"{path.parent}: is no run: it is not a folder") from error
+    return parse_ledger(data, path)
+
+
+def parse_ledger(data: bytes, path: Path | str, *, first: int = 0) -> LedgerContents:
+    """Everything intact in a ledger's bytes from line ``first`` on; ``path`` is where they are from.
+
+    Raises:
+        LedgerError: a line before the last is damaged.
+    """
+    events: list[Event] = []
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start)
+        line = data[start:] if end < 0 else data[start:end]
+        is_last = end < 0 or end + 1 == len(data)
+        try:
+            if end < 0:
+                raise ValueError("it has no end")
+            event = decode_event(line, first + len(events))
+        except ValueError as error:
+            if is_last:
+                torn = f"{path}: dropped the torn last line ({len(data) - start} bytes: {error})"
+                return LedgerContents(events=tuple(events), num_bytes=start, torn=torn)
+            raise LedgerError(
+                f"{path}: line {first + len(events) + 1} is damaged: {error}; "
+                "restore the file from a copy, or cut it before this line to go on from there"
+            ) from error
+        events.append(event)
+        start = end + 1
+    return LedgerContents(events=tuple(events), num_bytes=start)
+
+
+class Ledger:
+    """The one writer of a run's ledger; holds the run's lock from construction to `close`.
+
+    Args:
+        run_dir: the run's folder; made if missing, with an empty ledger.
+        tell: told in one line that taking over from a process that may have died will take a while.
+
+    Attributes:
+        contents: what the file held when it was opened. A torn last line is cut off then.
+
+    Raises:
+        RunInUseError: another process is writing to the run.
+        LedgerError: the ledger is damaged.
+    """
+
+    def __init__(self, run_dir: Path, *, tell: Callable[[str], None] | None = None) -> None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self._path = run_dir / LEDGER_NAME
+        self._lock = RunLock(run_dir, tell=tell)
+        self._file = -1
+        try:
+            if self._lock.must_renew:
+                _renew(self._path, self._lock)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self.contents = read_ledger(self._path)
+            if self.contents.torn:
+                os.ftruncate(self._file, self.contents.num_bytes)
+            os.fsync(self._file)
+            _sync_folder(run_dir)
+            _sync_folder(run_dir.resolve().parent)
+        except BaseException:
+            self.close()
+            raise
+        self._num_events = len(self.contents.events)
+        self._num_bytes = self.contents.num_bytes
+
+    @property
+    def num_bytes(self) -> int:
+        """Length of what is safely on disk."""
+        return self._num_bytes
+
+    def check(self) -> None:
+        """Check that the run is still this process's to write.
+
+        Raises:
+            RunInUseError: another process has taken it over, or put another file in the ledger's place.
+        """
+        self._lock.check()
+        try:
+            is_there = os.path.samestat(os.fstat(self._file), os.stat(self._path))
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise RunInUseError(
+                f"{self._path}: another process has put another file in its place; this process stops here: "
+                "give the command again to go on from what stands there"
+            )
+
+    def append(self, events: Iterable[Event]) -> None:
+        """Write events, on disk when this returns; all of them or, after an error, none.
+
+        Who takes the run over reads all that was ever written without an error.
+
+        Raises:
+            LedgerError: they could not be written (disk full, say); the file is as before.
+            RunInUseError: another process has taken the run over.
+        """
+        lines = [encode_event(self._num_events + i, event) for i, event in enumerate(events)]
+        if lines:
+            self._write(b"".join(lines), len(lines))
+
+    def catch_up(self, copy: bytes) -> int:
+        """Take over what a copy of this ledger has beyond its end; returns how many events that is.
+
+        Args:
+            copy: the whole of it, in whole lines; it begins with all that stands here.
+
+        Raises:
+            LedgerError, RunInUseError: the copy is damaged, or as `append`.
+        """
+        new = parse_ledger(copy[self._num_bytes :], f"the copy of {self._path}", first=self._num_events)
+        if new.events:
+            self._write(copy[self._num_bytes :][: new.num_bytes], len(new.events))
+        self.contents = LedgerContents(
+            events=self.contents.events + new.events, num_bytes=self._num_bytes, torn=self.contents.torn
+        )
+        return len(new.events)
+
+    def _write(self, data: bytes, num_events: int) -> None:
+        self.check()
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self._file, data[written:])
+            os.fsync(self._file)
+        except OSError as error:
+            try:
+                os.ftruncate(self._file, self._num_bytes)
+            except OSError:  # half a line may stand there: whoever opens the run next cuts it off
+                os.close(self._file)
+                self._file = -1
+            raise LedgerError(
+                f"{self._path}: could not be written: {error.strerror}; "
+                "what it holds is safe: make room and resume the run"
+            ) from error
+        self.check()  # taken over meanwhile, the lines may stand in a file that nobody will read
+        self._num_bytes += len(data)
+        self._num_events += num_events
+
+    def close(self) -> None:
+        """Release the file and the lock; further calls do nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _renew(path: Path, lock: RunLock) -> None:
+    """Make the ledger a new file of the same lines; who has the old one open writes to no file of the run."""
+    if not path.exists():
+        return
+    renewed = path.with_name(_RENEWED_NAME)
+    with renewed.open("wb") as file:
+        file.write(path.read_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+    lock.check()  # frozen for long, this process may have lost the run, whose file is another's by now
+    os.replace(renewed, path)
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the folder's entries durable: a new file survives a power cut only then."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,1 @@
+"""What a study says of the proxy task: its statistics, report and plot."""

@@ -1,0 +1,198 @@
+"""`spinesearch proxy correlate`: whether two settings rank architectures alike, as numbers and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from spinesearch.results.studies.statistics import (
+    Correlation,
+    Floats,
+    kendall_tau,
+    mean_icc,
+    spearman_rho,
+    variance_components,
+)
+from spinesearch.results.studies.study import LESS_IS_BETTER, Rate, Study
+from spinesearch.results.tables import narrow_table
+
+_TOO_LONG = 60  # characters of a side's settings in a line
+_ENOUGH_ARCHS = 8  # from which on the intervals hold the truth as often as they say: docs/reward-noise.md
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricCorrelation:
+    """How a metric of side a ranks the architectures, against a metric of side b.
+
+    Attributes:
+        metric_a: of the first side. Of losses the negative is compared, and named ``-loss``: whatever the
+            metrics, agreement on which architecture is better is a correlation above zero.
+        metric_b: of the second; as `metric_a`.
+        num_archs: architectures that have both.
+        tau: Kendall's tau-b; None with fewer than three architectures, or where a side is constant.
+        rho: Spearman's rho; None as `tau`.
+    """
+
+    metric_a: str
+    metric_b: str
+    num_archs: int
+    tau: Correlation | None
+    rho: Correlation | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        found = {"tau": self.tau, "rho": self.rho}
+        numbers = {name: c and {"value": c.value, "interval": list(c.interval)} for name, c in found.items()}
+        return {**asdict(self), **numbers}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorrelationReport:
+    """What a correlation study has found so far.
+
+    Attributes:
+        num_archs: architectures asked for.
+        num_seeds: seeds of each, per side.
+        num_done: trainings that have ended, failures included.
+        num_failed: those that failed.
+        labels: by side, its settings where they differ from the other's.
+        rates: by side, how long its trainings took; None before the first.
+        reliability: by side, the intraclass correlation of the means over its seeds; None for one seed.
+        rows: each metric against itself, the reward first; then the others against the reward of side b.
+        best_rank: place on side b, from 1, of the architecture that side a puts first; None if it puts
+            none first.
+    """
+
+    num_archs: int
+    num_seeds: int
+    num_done: int
+    num_failed: int
+    labels: Mapping[str, str]
+    rates: Mapping[str, Rate | None]
+    reliability: Mapping[str, float | None]
+    rows: tuple[MetricCorrelation, ...]
+    best_rank: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            **asdict(self),
+            "rates": {side: rate and rate._asdict() for side, rate in self.rates.items()},
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+
+def correlation_report(study: Study) -> CorrelationReport:
+    """The numbers of a correlation study, from whatever has ended on both sides."""
+    reward = study.reward_metric
+    pairs = [(metric, metric) for metric in study.metrics]
+    pairs += [(metric, reward) for metric in study.metrics if metric != reward]
+    a, b = both_sides(study, reward, reward)
+    # Where side a scores all alike, none is its best.
+    best_rank = int((b > b[np.argmax(a)]).sum()) + 1 if len(a) and np.ptp(a) > 0 else None
+    rows = (_correlation(study, metric_a, metric_b) for metric_a, metric_b in pairs)
+    return CorrelationReport(
+        num_archs=study.num_archs,
+        num_seeds=study.num_seeds,
+        num_done=study.run.num_done,
+        num_failed=sum(trial.status == "failed" for trial in study.run.trials),
+        labels=side_labels(study),
+        rates={side: study.rate(side) for side in study.sides},
+        reliability={side: _reliability(study, side) for side in study.sides},
+        rows=tuple(row for row in rows if row.num_archs),
+        best_rank=best_rank,
+    )
+
+
+def both_sides(study: Study, metric_a: str, metric_b: str) -> tuple[Floats, Floats]:
+    """Mean scores of the architectures that have both: two of `[N]`."""
+    a, b = study.mean_scores("a", metric_a), study.mean_scores("b", metric_b)
+    have_both = np.isfinite(a) & np.isfinite(b)
+    return a[have_both], b[have_both]
+
+
+def side_labels(study: Study) -> dict[str, str]:
+    """By side, the settings in which it differs from the other, as ``key=value`` words."""
+    flat = {side: _flat(study.config(side)) for side in study.sides}
+    keys = [key for key in flat["a"] | flat["b"] if flat["a"].get(key) != flat["b"].get(key)]
+    # A group that is chosen anew changes many settings; the first few tell the sides apart.
+    labels = {}
+    for side in study.sides:
+        label = " ".join(f"{key.removeprefix('proxy_task.')}={flat[side].get(key)}" for key in keys)
+        labels[side] = label if len(label) <= _TOO_LONG else f"{label[: _TOO_LONG - 4]} ..."
+    return labels if keys else dict.fromkeys(study.sides, "same settings, other seeds")
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _correlation(study: Study, metric_a: str, metric_b: str) -> MetricCorrelation:
+    a, b = both_sides(study, metric_a, metric_b)
+    name_a, name_b = (f"-{name}" if name in LESS_IS_BETTER else name for name in (metric_a, metric_b))
+    a, b = (-v if name.startswith("-") else v for v, name in ((a, name_a), (b, name_b)))
+    return MetricCorrelation(
+        metric_a=name_a, metric_b=name_b, num_archs=len(a), tau=kendall_tau(a, b), rho=spearman_rho(a, b)
+    )
+
+
+def _reliability(study: Study, side: str) -> float | None:
+    table = study.scores(side, study.reward_metric)
+    components = variance_components([row[np.isfinite(row)].tolist() for row in table])
+    if components is None or components.icc is None:
+        return None
+    return mean_icc(components.icc, study.num_seeds)
+
+
+def correlation_table(report: CorrelationReport) -> Table:
+    """The report's rows; 80 columns wide at most."""
+    seeds = "1 seed" if report.num_seeds == 1 else f"{report.num_seeds} seeds"
+    title = f"{report.num_archs} architectures, {seeds} a side"
+    table = narrow_table(title)
+    for name in ("a", "b"):
+        table.add_column(name, no_wrap=True)
+    for name in ("archs", "tau-b", "95 % interval", "rho", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in report.rows:
+        cells = [cell for found in (row.tau, row.rho) for cell in _cells(found)]
+        metric_b = row.metric_b if row.metric_b != row.metric_a else "same"
+        table.add_row(row.metric_a, metric_b, str(row.num_archs), *cells)
+    return table
+
+
+def _cells(found: Correlation | None) -> tuple[str, str]:
+    if found is None:
+        return "-", "-"
+    low, high = (f"{value:.2f}" for value in found.interval)
+    return f"{found.value:.2f}", f"{low} to {high}"
+
+
+def correlation_notes(report: CorrelationReport) -> list[str]:
+    """What the table does not say by itself, one line each: settings, time, failures, the best."""
+    notes = []
+    for side, label in report.labels.items():
+        parts = [label]
+        if (rate := report.rates[side]) is not None:
+            parts.append(f"{rate.seconds:.1f} s per candidate")
+        if (icc := report.reliability[side]) is not None:
+            parts.append(f"{100 * icc:.0f} % of the variance of its means from the architecture")
+        notes.append(f"{side}: {'; '.join(parts)}")
+    if report.best_rank is not None:
+        num_archs = report.rows[0].num_archs
+        notes.append(f"the best of a is number {report.best_rank} of {num_archs} on b")
+    if not report.rows or report.rows[0].num_archs < 3:
+        notes.append("nothing can be said yet: it takes three architectures that completed on both sides")
+    elif report.rows[0].num_archs < _ENOUGH_ARCHS:
+        notes.append(f"with fewer than {_ENOUGH_ARCHS} architectures the intervals are too narrow")
+    if any(row.metric_a.startswith("-") for row in report.rows):
+        notes.append("a minus before a loss: less of it is better, so its negative is ranked")
+    if report.num_failed:
+        notes.append(f"{report.num_failed} of {report.num_done} trainings failed; the figures leave them out")
+    return notes

@@ -1,0 +1,1 @@
+"""Settings: composed from yaml and the command line, and checked."""

@@ -1,0 +1,246 @@
+"""A run's configuration: hydra composes yaml, `RunConfig` checks it, and plain dataclasses go on from here.
+
+`DictConfig` stops in this file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import Any
+
+from spinesearch.controller.settings import RandomSettings, ReinforceSettings
+from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.search.config.config_errors import reason, unknown_setting, wrong_type
+from spinesearch.search.config.settings import FREE_SEARCH_SETTINGS, SearchSettings
+from spinesearch.space.build import SpineNetSettings
+
+_MAX_SEED = 2**63 - 1  # torch's generators take no more
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or has a value it cannot have; the message begins with its full name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Everything a run is a function of, and where it goes."""
+
+    seed: int
+    name: str | None
+    label: str
+    runs_dir: str
+    space: SpineNetSettings
+    proxy_task: ProxySettings
+    controller: RandomSettings | ReinforceSettings
+    data: GeneratedDataSettings | CocoDataSettings
+    search: SearchSettings
+    mirror: str | None = None  # younger than the first ledgers
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the ledger; the inverse of `run_config`."""
+        return asdict(self)
+
+
+# The classes behind the choices of each group, by the `name` that its yaml files set.
+_SECTIONS: Mapping[str, Mapping[str | None, type[Any]]] = {
+    "space": {None: SpineNetSettings},
+    "proxy_task": {None: ProxySettings},
+    "controller": {"random": RandomSettings, "reinforce": ReinforceSettings},
+    "data": {"generated": GeneratedDataSettings, "coco": CocoDataSettings},
+    "search": {None: SearchSettings},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TopLevel:
+    """The settings that stand in no section."""
+
+    seed: int
+    name: str | None
+    label: str
+    runs_dir: str
+    mirror: str | None = None
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """Plain data from the yaml of `spinesearch.conf` with hydra overrides applied, types unchecked.
+
+    Raises:
+        ConfigError: an override names a group, choice or setting that does not exist, or cannot be parsed.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key.lstrip("+") == "space.name" and value:  # would only rename the space that was chosen
+            raise ConfigError(f"space.name: chooses no space; give space={value}")
+    # `experiment` is no part of the defaults list, so that naming one always adds it.
+    prepared = [f"+{text}" if text.startswith("experiment=") else text for text in overrides]
+    try:
+        with initialize_config_module("spinesearch.conf", version_base="1.3"):
+            return _plain(hydra_compose("config", prepared))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(reason(error, overrides, _known_settings())) from error
+
+
+def run_config(config: Mapping[str, Any]) -> RunConfig:
+    """The checked configuration from composed yaml or from a ledger's ``run`` event.
+
+    Raises:
+        ConfigError: a setting is missing, unknown, of the wrong type or out of its range.
+    """
+    top = {key: value for key, value in config.items() if key not in _SECTIONS}
+    values: dict[str, Any] = asdict(_checked(_TopLevel, top, ""))
+    for section, classes in _SECTIONS.items():
+        node = config.get(section)
+        if not isinstance(node, Mapping):
+            raise ConfigError(f"{section}: must be a group of settings, got {node!r}")
+        kind = None if None in classes else node.get("name")
+        if kind not in classes:
+            known = ", ".join(str(name) for name in classes)
+            raise ConfigError(f"{section}.name: must be one of {known}, got {kind!r}")
+        values[section] = _checked(classes[kind], node, f"{section}.")
+    if not 0 <= values["seed"] <= _MAX_SEED:
+        raise ConfigError(f"seed: must be in 0..{_MAX_SEED}, got {values['seed']}")
+    values["data"] = _with_absolute_paths(values["data"])
+    return RunConfig(**values)
+
+
+def _with_absolute_paths(data: Any) -> Any:
+    """Data settings that mean the same in another working directory: a worker's, a later session's."""
+    paths = {
+        name: os.path.abspath(os.path.expanduser(value))
+        for name in ("train_images", "train_annotations", "cache_dir")
+        if (value := getattr(data, name, None)) is not None
+    }
+    return replace(data, **paths)
+
+
+def with_overrides(recorded: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
+    """A recorded configuration with ``key=value`` overrides applied.
+
+    Raises:
+        ConfigError: as `run_config`, and for overrides that choose a group, add or delete.
+    """
+    import yaml
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if value.strip() == "???":  # OmegaConf's mark of a missing value
+            raise ConfigError(f"{key}: must be given, got ???")
+        if not equals or key.startswith(("+", "~")) or "@" in key or key in (*_SECTIONS, "experiment"):
+            raise ConfigError(f"{text}: a resumed run takes overrides of the form section.key=value")
+        if key in ("name", "label", "runs_dir"):
+            raise ConfigError(f"{key}: a run stays where it is; move its folder instead")
+    try:
+        return run_config(_plain(OmegaConf.merge(recorded, OmegaConf.from_dotlist(list(overrides)))))
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain: Any = OmegaConf.to_container(node, resolve=True)
+    return dict(plain)
+
+
+def to_yaml(config: Mapping[str, Any]) -> str:
+    """A configuration as yaml text, as ``--cfg`` prints it."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+
+
+# What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
+_FREE_SETTINGS = frozenset(
+    {"name", "label", "runs_dir", "mirror"}
+    | {f"proxy_task.{key}" for key in ("device", "evaluator", "cuda_graph")}
+    | {f"data.{key}" for key in ("train_images", "train_annotations", "cache_dir")}
+    | {f"search.{key}" for key in FREE_SEARCH_SETTINGS}
+)
+
+
+def check_resumable(recorded: RunConfig, wanted: RunConfig) -> None:
+    """Check that a run may be continued under another configuration.
+
+    Raises:
+        ConfigError: a setting that decides results differs, or fewer trials are asked for than before.
+    """
+    old, new = _flat(recorded.to_dict()), _flat(wanted.to_dict())
+    if new["search.num_trials"] < old["search.num_trials"]:
+        raise ConfigError(
+            "search.num_trials: a run can grow but not shrink: "
+            f"it was begun with {old['search.num_trials']}, got {new['search.num_trials']}"
+        )
+    for key in sorted(old.keys() | new.keys()):
+        # A setting that is a mapping stands here by its keys: search.resources_per_trial.TPU
+        if key == "search.num_trials" or any(f"{key}.".startswith(f"{free}.") for free in _FREE_SETTINGS):
+            continue
+        if old.get(key) != new.get(key):
+            raise ConfigError(
+                f"{key}: this run was begun with {old.get(key)!r} and cannot go on with {new.get(key)!r}; "
+                "start a new run for that (another name=...)"
+            )
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _checked(cls: type[Any], node: Mapping[Any, Any], prefix: str) -> Any:
+    """An instance of a settings class; errors are prefixed with the section."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(dict(node))))
+    except MissingMandatoryValue as error:
+        key = f"{prefix}{error.full_key}"
+        raise ConfigError(f"{key}: must be given, add {key}=...") from error
+    except ConfigKeyError as error:
+        raise ConfigError(unknown_setting(f"{prefix}{error.full_key}", _known_settings())) from error
+    except OmegaConfBaseException as error:
+        key = error.full_key or _unmergeable(cls, node)
+        raise ConfigError(f"{prefix}{key}: {wrong_type(error, node.get(key))}") from error
+    except ConfigError:
+        raise
+    except ValueError as error:  # the settings classes name section and field themselves
+        raise ConfigError(str(error)) from error
+
+
+def _unmergeable(cls: type[Any], node: Mapping[Any, Any]) -> str:
+    """The first key whose value does not fit, where OmegaConf does not tell it: a list for a mapping."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for key, value in node.items():
+        try:
+            OmegaConf.merge(OmegaConf.structured(cls), {key: value})
+        except OmegaConfBaseException:
+            return str(key)
+    return ""
+
+
+@cache
+def _known_settings() -> tuple[str, ...]:
+    keys = list(_TopLevel.__dataclass_fields__)
+    for section, classes in _SECTIONS.items():
+        for cls in classes.values():
+            keys += [f"{section}.{name}" for name in cls.__dataclass_fields__]
+    return tuple(dict.fromkeys(keys))

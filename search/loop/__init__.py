@@ -1,0 +1,1 @@
+"""The loop: suggest, score, learn, record. No Ray and no hydra in here."""

@@ -1,0 +1,1 @@
+"""From a candidate to its reward: the scorer's protocol, the serial scorer, the reward."""

@@ -1,0 +1,181 @@
+"""Who scores candidates: the `Scorer` protocol, and `SerialScorer`, which does it in this process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from spinesearch.results.ledger.run import Trial
+from spinesearch.space import ArchSpec
+
+Score = Callable[[ArchSpec, int], Mapping[str, Any]]
+"""Metrics by name of an architecture trained with a seed; raises if the candidate fails."""
+
+OpenScore = Callable[[], Score]
+"""Opens the proxy task, data set and all, and gives its `Score`. Called once per worker."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A candidate to be scored.
+
+    Attributes:
+        trial: its number.
+        spec: its architecture.
+        seed: of its training.
+        attempt: how often it has been started, this time included.
+        last_reason: why the attempt before this one was lost.
+        lost_on: nodes on which attempts were lost.
+    """
+
+    trial: int
+    spec: ArchSpec
+    seed: int
+    attempt: int = 1
+    last_reason: str = ""
+    lost_on: frozenset[str] = frozenset()
+
+    def again(self, reason: str, node: str = "") -> Job:
+        """The next attempt at the same candidate, whose worker was lost on this node."""
+        return replace(
+            self, attempt=self.attempt + 1, last_reason=reason, lost_on=self.lost_on | {node} - {""}
+        )
+
+
+def job_of(trial: Trial, spec: ArchSpec, seed: int) -> Job:
+    """The job of a trial without a result; attempts that the ledger tells of are counted."""
+    return Job(
+        trial=trial.trial,
+        spec=spec,
+        seed=seed,
+        attempt=len(trial.lost) + 1,
+        last_reason=trial.lost[-1].reason if trial.lost else "",
+        lost_on=frozenset(attempt.node for attempt in trial.lost),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What scoring a candidate came to.
+
+    Attributes:
+        trial: the candidate's number.
+        metrics: by name; None if it failed.
+        reason: why it failed.
+        attempts: how often it was started.
+        node: where it was scored.
+        worker: who scored it.
+        seconds: wall time of the last attempt.
+    """
+
+    trial: int
+    metrics: Mapping[str, Any] | None
+    reason: str = ""
+    attempts: int = 1
+    node: str = ""
+    worker: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LostAttempt:
+    """A start of a candidate that came to nothing, as its worker was lost; not the candidate's failure.
+
+    The fields are those of `spinesearch.results.ledger.run.Attempt`.
+    """
+
+    trial: int
+    attempt: int
+    reason: str
+    node: str
+    worker: str
+    seconds: float
+
+
+class EngineError(RuntimeError):
+    """Candidates cannot be scored any more, through no fault of theirs; the message says what to do."""
+
+
+class Scorer(Protocol):
+    """Scores candidates, in any order, at most once each unless a worker is lost under them."""
+
+    @property
+    def num_running(self) -> int:
+        """Number of candidates being scored now."""
+
+    def submit(self, job: Job) -> None:
+        """Queue a candidate; returns at once."""
+
+    def wait(self, timeout_s: float) -> Sequence[Outcome | LostAttempt]:
+        """What ended since the last call, in order; waits for the first up to ``timeout_s``.
+
+        Every candidate comes to one `Outcome`. The attempts at it that were lost are told as they end, so
+        that they are on record should this process be killed; starting it again is the scorer's business.
+
+        Raises:
+            EngineError: no candidate can be scored any more.
+        """
+
+    def close(self) -> None:
+        """Stop, whatever is still running; further calls do nothing."""
+
+
+def run_job(score: Score, job: Job, worker: str, node: str = "") -> Outcome:
+    """Score one candidate. Whatever it raises is its own failure and becomes the outcome's reason."""
+    started = time.perf_counter()
+    try:
+        metrics: Mapping[str, Any] | None = score(job.spec, job.seed)
+        reason = ""
+    except Exception as error:
+        metrics = None
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    return Outcome(
+        trial=job.trial,
+        metrics=metrics,
+        reason=reason,
+        attempts=job.attempt,
+        node=node,
+        worker=worker,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+class SerialScorer:
+    """Scores candidates one after the other in this process: for tests and debugging.
+
+    Args:
+        open_score: opens the proxy task; called at the first candidate.
+    """
+
+    def __init__(self, open_score: OpenScore) -> None:
+        self._open_score = open_score
+        self._score: Score | None = None
+        self._queue: deque[Job] = deque()
+
+    @property
+    def num_running(self) -> int:
+        """1 while candidates are queued: `wait` scores the first of them."""
+        return min(1, len(self._queue))
+
+    def submit(self, job: Job) -> None:
+        """Queue a candidate."""
+        self._queue.append(job)
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        """Score the next candidate, however long it takes."""
+        if not self._queue:
+            return []
+        if self._score is None:
+            self._score = self._open_score()
+        outcome = run_job(self._score, self._queue[0], f"{socket.gethostname()}:{os.getpid()}")
+        self._queue.popleft()
+        return [outcome]
+
+    def close(self) -> None:
+        """Forget what is queued."""
+        self._queue.clear()

@@ -1,0 +1,1 @@
+"""Studies of the proxy task, carried out as runs."""

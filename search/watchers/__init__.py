@@ -1,0 +1,1 @@
+"""What watches a run as it goes: the display, TensorBoard, the mirror."""

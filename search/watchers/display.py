@@ -1,0 +1,164 @@
+"""What a search shows while it runs: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from spinesearch.results.ledger.run import Run, Trial, Update
+from spinesearch.search.loop.observer import SearchObserver
+
+
+class Display(SearchObserver):
+    """One line per candidate, and on a terminal a live line of the whole below them.
+
+    The live line: candidates done of all, running, best and mean reward, candidates a minute, time left.
+
+    Args:
+        console: where to.
+        reward_metric: the name the reward is shown under.
+    """
+
+    def __init__(self, console: Console, *, reward_metric: str) -> None:
+        self._console = console
+        self._metric = reward_metric
+        self._progress: Progress | None = None
+        self._is_study = False  # where the best of all trainings is no news: it is the luckiest seed
+        self._num_trials = 0
+        self._num_done = 0
+        self._reward_sum = 0.0
+        self._best = -float("inf")
+        self._done_before = 0
+        self._started = time.monotonic()
+        self._num_running = 0
+
+    def started(self, run: Run, num_trials: int) -> None:
+        """Show where the run stands."""
+        self._num_trials, self._is_study = num_trials, run.study is not None
+        for trial in run.trials:
+            self._count(trial)
+        self._done_before = self._num_done
+        self._started = time.monotonic()
+        if self._num_done:
+            done = f"{self._num_done} of {num_trials}"
+            self._print(
+                f"{done} trainings are done already"
+                if self._is_study
+                else f"{done} candidates are done already, best {self._best:.4f}"
+            )
+        if self._console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.completed}/{task.total}"),
+                BarColumn(bar_width=30),
+                _Status(),
+                TimeElapsedColumn(),
+                console=self._console,
+                refresh_per_second=2,  # the workers need the processor more
+                transient=True,
+            )
+            self._progress.add_task("search", total=num_trials, completed=self._num_done, status="starting")
+            self._progress.start()
+
+    def proposed(self, trials: Sequence[Trial]) -> None:
+        """Nothing to show yet."""
+
+    def finished(self, trial: Trial) -> None:
+        """One line for the candidate."""
+        is_candidate = trial.status == "completed" and not self._is_study
+        is_best = is_candidate and trial.reward is not None and trial.reward > self._best
+        self._count(trial)
+        width = len(str(self._num_trials))
+        head = f"[{self._num_done:{width}}/{self._num_trials}] trial {trial.trial:<{width}}"
+        if trial.seed is not None:
+            head = " ".join(filter(None, (head, trial.side, trial.arch_id, f"seed {trial.seed}")))
+        if trial.status == "completed":
+            line = f"{head}  {self._scores(trial)}{_costs(trial)}  {trial.seconds:.1f} s"
+            self._print(line + ("  best so far" if is_best else ""), style="bold green" if is_best else None)
+        elif trial.status == "duplicate":
+            self._print(
+                f"{head}  {self._metric} {trial.reward:.4f}  same network as trial {trial.duplicate_of}"
+            )
+        else:
+            self._print(f"{head}  failed: {trial.reason}", style="yellow")
+        self._refresh()
+
+    def updated(self, update: Update) -> None:
+        """One line for what the controller learnt."""
+        if update.stats:
+            stats = "  ".join(f"{name} {update.stats[name]:.4f}" for name in sorted(update.stats))
+            self._print(f"update {update.update}: {stats}", style="dim")
+
+    def warned(self, message: str) -> None:
+        """One line."""
+        self._print(f"warning: {message}", style="yellow")
+
+    def ticked(self, num_running: int) -> None:
+        """Refresh the live line."""
+        self._num_running = num_running
+        self._refresh()
+
+    def ended(self) -> None:
+        """Take the live line away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _count(self, trial: Trial) -> None:
+        if trial.reward is None:
+            return
+        self._num_done += 1
+        self._reward_sum += trial.reward
+        if trial.status == "completed":
+            self._best = max(self._best, trial.reward)
+
+    def _scores(self, trial: Trial) -> str:
+        names = dict.fromkeys((self._metric, "ap", "ap50"))
+        return "  ".join(f"{name} {trial.metrics[name]:.4f}" for name in names if name in trial.metrics)
+
+    def _print(self, line: str, style: str | None = None) -> None:
+        self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def _refresh(self) -> None:
+        if self._progress is None:
+            return
+        parts = [f"running {self._num_running}"]
+        if self._best > -float("inf") and not self._is_study:
+            parts.append(f"best {self._best:.4f}")
+        if self._num_done and not self._is_study:
+            parts.append(f"mean {self._reward_sum / self._num_done:.4f}")
+        done_now = self._num_done - self._done_before
+        if done_now:
+            seconds_each = (time.monotonic() - self._started) / done_now
+            parts.append(f"{60 / seconds_each:.1f}/min")
+            parts.append(f"{duration((self._num_trials - self._num_done) * seconds_each)} left")
+        self._progress.update(self._progress.task_ids[0], completed=self._num_done, status="  ".join(parts))
+
+
+class _Status(ProgressColumn):
+    """The live line's text."""
+
+    def render(self, task: Task) -> Text:
+        """The text that `Display` last set."""
+        return Text(str(task.fields.get("status", "")))
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: ``42 s``, ``3 min``, ``2.5 h``, ``3.1 d``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} d"
+
+
+def _costs(trial: Trial) -> str:
+    parameters, multiply_adds = trial.metrics.get("num_parameters"), trial.metrics.get("num_multiply_adds")
+    if parameters is None or multiply_adds is None:
+        return ""
+    return f"  {parameters / 1e6:.2f}M params  {multiply_adds / 1e6:.0f}M madds"

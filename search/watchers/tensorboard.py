@@ -1,0 +1,85 @@
+"""A run as TensorBoard scalars, derived from the ledger."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+from spinesearch.results.ledger.run import Run, Trial, Update
+from spinesearch.search.loop.observer import SearchObserver
+
+FOLDER = "tensorboard"
+
+_log = logging.getLogger(__name__)
+
+
+class TensorBoardObserver(SearchObserver):
+    """Writes ``search/*`` and ``proxy/seconds`` per finished candidate and ``controller/*`` per update.
+
+    The step of ``search/reward`` and ``proxy/seconds`` is the trial's number, that of ``search/best`` the
+    number of candidates done. When a run is continued everything is written anew from the ledger, so that
+    nothing stands twice; a thread does so, as it takes seconds after thousands of candidates.
+
+    Args:
+        run_dir: the run's folder; the events go into its subfolder ``tensorboard``.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._folder = run_dir / FOLDER
+        self._scalars: queue.SimpleQueue[tuple[str, float, int, float | None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._best = -float("inf")
+        self._num_done = 0
+
+    def started(self, run: Run, num_trials: int) -> None:
+        """Write what has happened so far."""
+        self._thread = threading.Thread(target=self._work, name="tensorboard", daemon=True)
+        self._thread.start()
+        for trial in sorted(run.trials, key=lambda trial: trial.time):
+            if trial.is_done:
+                self.finished(trial)
+        for update in run.updates:
+            self.updated(update)
+
+    def finished(self, trial: Trial) -> None:
+        """Scalars of one candidate."""
+        assert trial.reward is not None
+        self._num_done += 1
+        self._write("search/reward", trial.reward, trial.trial, trial.time)
+        if trial.status == "completed":
+            self._best = max(self._best, trial.reward)
+            self._write("proxy/seconds", trial.seconds, trial.trial, trial.time)
+        if self._best > -float("inf"):
+            self._write("search/best", self._best, self._num_done, trial.time)
+
+    def updated(self, update: Update) -> None:
+        """Scalars of one update: loss, entropy, baseline and whatever else the controller tells."""
+        for name, value in update.stats.items():
+            self._write(f"controller/{name}", value, update.update, None)
+
+    def ended(self) -> None:
+        """Write what is left, and close."""
+        self._scalars.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _write(self, tag: str, value: float, step: int, walltime: float | None) -> None:
+        self._scalars.put((tag, value, step, walltime))
+
+    def _work(self) -> None:
+        """Write what there is until the end; a full disk must not end a search, which needs none of it."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            shutil.rmtree(self._folder, ignore_errors=True)
+            writer: Any = SummaryWriter(str(self._folder), flush_secs=10)
+            while (scalar := self._scalars.get()) is not None:
+                tag, value, step, walltime = scalar
+                writer.add_scalar(tag, value, step, walltime=walltime)
+            writer.close()
+        except OSError as error:
+            _log.warning("TensorBoard scalars are no longer written: %s", error)

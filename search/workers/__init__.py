@@ -1,0 +1,1 @@
+"""Everything of Ray: cluster, workers, nodes, timeouts."""

@@ -1,0 +1,215 @@
+"""Candidates scored by long-lived Ray actors, one proxy task each."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from spinesearch.search.scoring.scorer import Job, LostAttempt, OpenScore, Outcome
+from spinesearch.search.workers.pooled_worker import PooledWorker, PoolTimes
+from spinesearch.search.workers.ray_errors import why_lost
+from spinesearch.search.workers.trial_resources import TrialResources
+from spinesearch.search.workers.trial_timeout import PatientClock, TrialTimeout
+from spinesearch.search.workers.worker import Answer
+from spinesearch.search.workers.worker_pool import WorkerPool
+
+
+class RayScorer:
+    """Scores candidates on Ray workers; a candidate whose worker is lost is run again by another.
+
+    The process must be connected to Ray, see `ray_cluster.connect`.
+
+    Args:
+        open_score: opens the proxy task in each worker; picklable.
+        num_workers: candidates at a time; None for as many as the cluster has room for, now and as nodes come
+            and go. Those of a number that find no place wait for one. There are never more workers than
+            candidates in hand.
+        resources: what each worker needs.
+        max_attempts: how often a candidate is started before it counts as failed.
+        warn: told in one line of every worker that is lost or refused and why none starts.
+        trials_per_worker: candidates after which a worker is replaced; None for never.
+        worker_memory_gb: memory of its own, 1e9 bytes, beyond which it is; None for any.
+        timeout: when a candidate is taken to hang.
+        times: how long to wait for workers.
+        clock: seconds.
+        may_grow: whether nodes may join the cluster.
+    """
+
+    def __init__(
+        self,
+        open_score: OpenScore,
+        *,
+        num_workers: int | None,
+        resources: TrialResources,
+        max_attempts: int,
+        warn: Callable[[str], None],
+        trials_per_worker: int | None = None,
+        worker_memory_gb: float | None = None,
+        timeout: TrialTimeout | None = None,
+        times: PoolTimes | None = None,
+        clock: Callable[[], float] | None = None,
+        may_grow: bool = False,
+    ) -> None:
+        self._clock = clock or PatientClock()
+        self._pool = WorkerPool(
+            open_score,
+            resources=resources,
+            num_workers=num_workers,
+            warn=warn,
+            clock=self._clock,
+            times=times or PoolTimes(),
+            may_grow=may_grow,
+        )
+        self._max_attempts = max_attempts
+        self._warn = warn
+        self._trials_per_worker = trials_per_worker
+        self._worker_memory_gb = worker_memory_gb
+        self._timeout = timeout or TrialTimeout(None)
+        self._queue: deque[Job] = deque()
+        self._given_up: list[Outcome] = []
+        # By the reference of the answer, longest running first: worker, job, when it began.
+        self._running: dict[Any, tuple[PooledWorker, Job, float]] = {}
+
+    @property
+    def num_running(self) -> int:
+        """Number of candidates on workers now."""
+        return len(self._running)
+
+    def submit(self, job: Job) -> None:
+        """Queue a candidate, and start it if a worker is idle."""
+        if job.attempt > self._max_attempts:  # all lost, and the process killed before it could say so
+            self._given_up.append(_given_up(job))
+            return
+        self._queue.append(job)
+        self._wake()
+
+    def wait(self, timeout_s: float) -> list[Outcome | LostAttempt]:
+        """What ended, after at most ``timeout_s``."""
+        self._pool.tend(len(self._queue) + len(self._running))
+        self._wake()
+        ended: list[Outcome | LostAttempt] = [*self._given_up]
+        self._given_up.clear()
+        references = [*self._pool.references, *self._running]
+        if not references and not ended:  # everybody is idle
+            time.sleep(timeout_s)
+        done: list[Any] = []
+        if references and not ended:
+            done, _ = ray.wait(references, num_returns=1, timeout=timeout_s)
+        if done:  # and whatever else is ready by now
+            done, _ = ray.wait(references, num_returns=len(references), timeout=0)
+        for reference in done:
+            if reference in self._running:
+                ended += self._take_answer(reference)
+            elif (worker := self._pool.take(reference)) is not None:
+                self._give(worker)
+        ended += self._end_hung()
+        self._wake()
+        return ended
+
+    def close(self) -> None:
+        """Kill the workers, whatever they are doing."""
+        self._queue.clear()
+        self._running.clear()
+        self._pool.close()
+
+    def _wake(self) -> None:
+        """Have as many idle workers answer as there are candidates that they may be given."""
+        if self._queue:
+            self._pool.wake(len(self._queue), lambda worker: self._next_for(worker) is not None)
+
+    def _next_for(self, worker: PooledWorker) -> int | None:
+        """The place in the queue of the candidate that this worker is to be given; None for none.
+
+        A candidate goes back to a node where it was lost only if there are workers nowhere else.
+        """
+        assert worker.greeting is not None
+        for place, job in enumerate(self._queue):
+            if worker.greeting.node not in job.lost_on or self._pool.nodes <= job.lost_on:
+                return place
+        return None
+
+    def _give(self, worker: PooledWorker) -> None:
+        """Hand the next candidate to a worker that has just answered."""
+        place = self._next_for(worker)
+        if place is None:
+            self._pool.release(worker)
+            return
+        job = self._queue[place]
+        del self._queue[place]
+        self._pool.use(worker)
+        self._running[worker.actor.score.remote(job)] = (worker, job, self._clock())
+
+    def _take_answer(self, reference: Any) -> list[Outcome | LostAttempt]:
+        """A candidate finished, or its worker was lost under it."""
+        worker, job, began = self._running.pop(reference)
+        try:
+            answer: Answer = ray.get(reference)
+        except RayError as error:
+            return self._lost(worker, job, began, why_lost(error))
+        if answer.outcome is None:
+            return self._lost(worker, job, began, answer.reason)
+        if answer.outcome.metrics is not None:
+            self._timeout.completed(answer.outcome.seconds)
+        worker.num_scored += 1
+        self._pool.scored(worker)
+        if self._is_worn(worker, answer):
+            self._pool.end(worker)  # the next `wait` starts another in its place
+        else:
+            self._give(worker)
+        return [answer.outcome]
+
+    def _is_worn(self, worker: PooledWorker, answer: Answer) -> bool:
+        """Whether a worker has done its share, or grown too large."""
+        if self._trials_per_worker is not None and worker.num_scored >= self._trials_per_worker:
+            return True
+        return self._worker_memory_gb is not None and answer.memory_bytes > 1e9 * self._worker_memory_gb
+
+    def _end_hung(self) -> list[Outcome | LostAttempt]:
+        """Give up the workers of candidates that take too long: they, or their machine, may be frozen."""
+        limit_s = self._timeout.limit_s
+        if limit_s is None:
+            return []
+        now = self._clock()
+        ended: list[Outcome | LostAttempt] = []
+        for reference, (worker, job, began) in list(self._running.items()):
+            if now - began <= limit_s:
+                break
+            del self._running[reference]
+            ended += self._lost(worker, job, began, f"timed out after {limit_s:.0f} s")
+        return ended
+
+    def _lost(self, worker: PooledWorker, job: Job, began: float, reason: str) -> list[Outcome | LostAttempt]:
+        """The worker's end, not the candidate's failure; the candidate is run again if it may be."""
+        assert worker.greeting is not None
+        node = worker.greeting.node
+        self._pool.lost(worker, began, reason, is_second=node in job.lost_on)
+        lost = LostAttempt(
+            trial=job.trial,
+            attempt=job.attempt,
+            reason=reason,
+            node=node,
+            worker=worker.greeting.worker,
+            seconds=round(self._clock() - began, 3),
+        )
+        again = job.again(reason, node)
+        if again.attempt > self._max_attempts:
+            return [lost, _given_up(again)]
+        self._warn(
+            f"trial {job.trial}: its worker was lost ({reason}); "
+            f"attempt {again.attempt} of {self._max_attempts}"
+        )
+        self._queue.appendleft(again)
+        return [lost]
+
+
+def _given_up(job: Job) -> Outcome:
+    """The failure of a candidate whose attempts before this one were all lost."""
+    attempts = job.attempt - 1
+    times = "once" if attempts == 1 else f"{attempts} times"
+    reason = f"its worker was lost {times}, the last: {job.last_reason}"
+    return Outcome(trial=job.trial, metrics=None, reason=reason, attempts=attempts)

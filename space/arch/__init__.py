@@ -1,0 +1,1 @@
+"""What one network is: blocks, specs, identity, JSON, drawing."""

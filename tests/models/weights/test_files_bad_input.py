@@ -1,0 +1,290 @@
+"""Weight files of other networks, damaged ones, places that take no file: one line, and nothing half done."""
+
+import json
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import HEAD, NARROW, TINY, assert_same_state, tiny_detector
+from torch import nn
+
+from spinesearch.models.heads.detector import build_detector
+from spinesearch.models.weights.files import load_detector, load_weights, save_weights
+from spinesearch.space import ArchSpec
+
+
+def assert_unchanged_by(module: nn.Module, path: Path, message: str) -> None:
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with pytest.raises(ValueError, match=message) as caught:
+        load_weights(module, path)
+    assert "\n" not in str(caught.value)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    save_weights(tiny_detector(), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        (
+            {"num_classes": 4},
+            r"head.cls_net.predict.weight has shape \[6, 8, 3, 3\] where the model has \[8, 8, 3, 3\]; "
+            r"head.cls_net.predict.bias has shape \[6\] where the model has \[8\]$",
+        ),
+        (
+            {"filter_size_scale": 0.125},
+            r"backbone.blocks.0.0.shortcut.conv.weight has shape \[16, 64, 1, 1\] where the model has "
+            r"\[32, 64, 1, 1\]; .*; .*; and \d+ more$",
+        ),
+        ({"head_num_convs": 2}, r"head.cls_net.convs.1.weight is missing; .*; .*; and \d+ more$"),
+        ({"head_num_convs": 0}, r"head.*; and \d+ more$"),
+        ({"block_repeats": 2}, r"backbone.blocks.0.1.* is missing; .*; .*; and \d+ more$"),
+        ({"compat": "v2"}, "holds weights of compat v1, but the model's compat is v2"),
+    ],
+)
+def test_another_network_is_told_by_name_and_stays_as_it_was(saved, kwargs, message):
+    assert_unchanged_by(tiny_detector(1, **kwargs), saved, f"w.safetensors: .*{message}")
+
+
+def test_weights_left_over_are_named(saved):
+    assert_unchanged_by(
+        tiny_detector(1, head_num_convs=0, head_num_filters=8),
+        saved,
+        r"does not fit the model: head.box_net.convs.0.bias is left over; .* and \d+ more$",
+    )
+
+
+def swapped(spec: ArchSpec) -> ArchSpec:
+    """The same network, the parents of one block in the other order."""
+    first = spec.blocks[0]
+    turned = replace(first, parents=first.parents[::-1])
+    return ArchSpec(blocks=(turned, *spec.blocks[1:]), stem=spec.stem)
+
+
+def test_weights_that_only_seem_to_fit_are_refused(saved):
+    torch.manual_seed(1)
+    turned = build_detector(swapped(TINY), **NARROW, **HEAD)
+    assert turned.backbone.spec.arch_id == TINY.arch_id
+    assert_unchanged_by(turned, saved, "parents in another order")
+    # Another graph whose weights have the same names and shapes: the last block reads 4 where it read 3.
+    rewired = TINY.to_tuples()
+    rewired[4] = (7, "bottleneck", (4, 5), True)
+    other = build_detector(ArchSpec.from_tuples(rewired), **NARROW, **HEAD)
+    different = [
+        name for name, tensor in other.state_dict().items() if tensor.shape != turned.state_dict()[name].shape
+    ]
+    assert not different
+    assert_unchanged_by(other, saved, f"holds weights of arch_id {TINY.arch_id}, but the model's")
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, 20_000, -1])
+def test_a_torn_file_is_told(saved, tmp_path, length):
+    torn = tmp_path / "w.safetensors"
+    torn.write_bytes(saved.read_bytes()[:length])
+    assert_unchanged_by(tiny_detector(1), torn, "w.safetensors: is damaged or no safetensors file")
+
+
+def test_pickles_are_not_opened(tmp_path, capfd):
+    class Trap:
+        def __reduce__(self):
+            return print, ("code ran",)
+
+    for write in (lambda path: torch.save(Trap(), path), lambda path: path.write_bytes(pickle.dumps(Trap()))):
+        write(tmp_path / "w.safetensors")
+        assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", "no safetensors file")
+    assert "code ran" not in capfd.readouterr().out
+
+
+def test_wrong_paths_are_told(saved, tmp_path):
+    detector = tiny_detector(1)
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        assert_unchanged_by(detector, path, "there is no such file")
+        with pytest.raises(ValueError, match="there is no such file"):
+            load_detector(path)
+    (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
+    with pytest.raises(ValueError, match=r"w.safetensors: there is no .*w.json, which belongs beside it"):
+        load_detector(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("model"), "model: the file has no object of this name"),
+        (lambda d: d["model"].update(kind="classifier"), "kind must be backbone or detector"),
+        (lambda d: d["model"].pop("num_classes"), "there is no field 'num_classes'"),
+        (lambda d: d["model"].update(depth=3), "there is an unknown field 'depth'"),
+        (lambda d: d["model"].update(num_classes="3"), "num_classes must be of type int"),
+        (lambda d: d["model"].update(num_classes=True), "num_classes must be of type int"),
+        (lambda d: d["model"].update(bn_eps=float("nan")), "bn_eps must be"),
+        (lambda d: d["model"].update(activation="gelu"), "activation: expected one of relu, swish"),
+        (lambda d: d["model"].update(compat="v3"), "compat: expected one of v1, v2"),
+        (lambda d: d["model"].update(num_classes=4), "head.cls_net.predict.weight has shape"),
+        (lambda d: d["model"].update(compat="v2"), "holds weights of compat v1"),
+        (lambda d: d["blocks"][3].update(parents=[0, 99]), "block 5: parents must be earlier blocks"),
+        (lambda d: d.update(resnet_depth=51), "depth: must be one of 50, 101, 152"),
+        (lambda d: d.update(resnet_depth=50), "there is an unknown field"),
+    ],
+)
+def test_a_description_that_is_wrong_is_told(saved, tmp_path, change, message):
+    description = json.loads(saved.with_suffix(".json").read_text())
+    change(description)
+    (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
+    (tmp_path / "w.json").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match=message) as caught:
+        load_detector(tmp_path / "w.safetensors")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, b"\xff"])
+def test_a_description_that_is_no_json_object_is_told(saved, tmp_path, text):
+    (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
+    (tmp_path / "w.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r"w.json: "):
+        load_detector(tmp_path / "w.safetensors")
+
+
+def test_files_of_a_later_release_are_told(saved, tmp_path):
+    save_file(load_file(saved), tmp_path / "w.safetensors", {"format_version": "2"})
+    assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", "reads version 1, got '2'")
+
+
+def test_integers_are_no_weights(saved, tmp_path):
+    tensors = load_file(saved)
+    name = "backbone.stem_conv.conv.weight"
+    tensors[name] = tensors[name].to(torch.int32)
+    save_file(tensors, tmp_path / "w.safetensors")
+    assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", f"{name} holds torch.int32")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("w.pt", "must end in .safetensors"),
+        ("none/w.safetensors", "there is no folder"),
+        ("folder.safetensors", "exists already"),
+    ],
+)
+def test_targets_that_cannot_be_are_told_before_anything_is_done(tmp_path, name, message):
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(ValueError, match=message):
+        save_weights(tiny_detector(), tmp_path / name, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(saved, tmp_path):
+    """A limit on the size of files stops the writing where a full disk would."""
+    before = saved.read_bytes()
+    (tmp_path / "w.safetensors").write_bytes(before)
+    code = f"""
+import resource, torch
+from spinesearch.models.weights.files import load_detector, save_weights
+detector = load_detector({str(saved)!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    save_weights(detector, {str(tmp_path / "w.safetensors")!r}, overwrite=True)
+except OSError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.count("\n") == 1
+    assert "w.safetensors: cannot be written: " in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+    assert (tmp_path / "w.safetensors").read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder where even root cannot write")
+def test_a_folder_that_takes_no_files_is_told():
+    with pytest.raises(OSError, match=r"^/proc/self/w.json: cannot be written: "):
+        save_weights(tiny_detector(), "/proc/self/w.safetensors")
+
+
+def test_networks_without_memory_are_told(saved, tmp_path):
+    with torch.device("meta"):
+        detector = build_detector(TINY, **NARROW, **HEAD)
+    with pytest.raises(ValueError, match="meta device"):
+        load_weights(detector, saved)
+    with pytest.raises(ValueError, match="meta device"):
+        save_weights(detector, tmp_path / "w.safetensors")
+
+
+def test_other_modules_are_told(saved, tmp_path):
+    for module in (nn.Linear(1, 1), tiny_detector().head):
+        with pytest.raises(TypeError, match="expected a backbone or a RetinaNet"):
+            save_weights(module, tmp_path / "w.safetensors")
+        with pytest.raises(TypeError, match="expected a backbone or a RetinaNet"):
+            load_weights(module, saved)
+
+
+def test_nothing_is_overwritten_unasked(saved, tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_text("precious")
+    with pytest.raises(ValueError, match=r"w.safetensors: exists already"):
+        save_weights(tiny_detector(), path)
+    assert path.read_text() == "precious"
+    path.rename(tmp_path / "w.json")
+    with pytest.raises(ValueError, match=r"w.json: exists already"):
+        save_weights(tiny_detector(), path)
+    assert not path.exists()
+    save_weights(tiny_detector(), path, overwrite=True)
+    assert_same_state(load_detector(path), tiny_detector())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "head.cls_net.predict.bias",
+            float("nan"),
+            "head.cls_net.predict.bias holds numbers that are not finite",
+        ),
+        ("backbone.stem_conv.norm.running_var", -1.0, "stem_conv.norm.running_var holds negative numbers"),
+    ],
+)
+def test_numbers_that_no_network_has_are_refused(saved, tmp_path, name, value, message):
+    tensors = load_file(saved)
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, tmp_path / "w.safetensors")
+    assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", message)
+
+
+def test_numbers_too_large_for_the_networks_dtype_are_refused(saved, tmp_path):
+    tensors = load_file(saved)
+    tensors["head.cls_net.predict.bias"].fill_(1e6)
+    save_file(tensors, tmp_path / "w.safetensors")
+    assert_unchanged_by(tiny_detector(1).half(), tmp_path / "w.safetensors", "not finite in torch.float16")
+
+
+def test_weights_of_another_activation_are_refused(saved):
+    assert_unchanged_by(tiny_detector(1, activation="swish"), saved, "holds weights of activation relu")
+
+
+@pytest.mark.parametrize(("field", "value"), [("num_classes", 10**9), ("block_repeats", 10**7)])
+def test_a_description_of_a_network_larger_than_its_file_is_refused_unbuilt(saved, tmp_path, field, value):
+    description = json.loads(saved.with_suffix(".json").read_text())
+    description["model"][field] = value
+    (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
+    (tmp_path / "w.json").write_text(json.dumps(description))
+    with pytest.raises(ValueError, match=r"w.json: model: a network of \d+ parameters"):
+        load_detector(tmp_path / "w.safetensors")
+
+
+def test_a_description_of_another_saving_is_refused(saved, tmp_path):
+    description = json.loads(saved.with_suffix(".json").read_text())
+    description["model"]["bn_eps"] = 0.5  # nothing in the weights tells it
+    (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
+    (tmp_path / "w.json").write_text(json.dumps(description))
+    with pytest.raises(
+        ValueError, match=r"w.json: does not describe the network that w.safetensors was saved"
+    ):
+        load_detector(tmp_path / "w.safetensors")

@@ -1,0 +1,244 @@
+"""A search is a function of configuration and seed: whoever scores, and however often it is killed."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fake_search
+import pytest
+from fake_search import FakeScorer, Warnings, carry_out
+
+from spinesearch.controller import Rollout
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
+from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.results.ledger.run_lock import RunInUseError
+from spinesearch.search.scoring.scorer import SerialScorer
+
+CONTROLLERS = ("random", "reinforce")
+
+
+def proposals(run: Run) -> str:
+    return json.dumps([(t.trial, t.generation, t.tokens, t.log_prob, t.arch_id) for t in run.trials])
+
+
+def results(run: Run) -> str:
+    return json.dumps(
+        [(t.trial, t.status, t.reward, dict(t.metrics), t.duplicate_of, t.reason) for t in run.trials]
+    )
+
+
+def updates(run: Run) -> str:
+    return json.dumps([(u.update, dict(u.stats), u.digest) for u in run.updates])
+
+
+def everything(outcome: tuple[Run, str]) -> tuple[str, str, str, str]:
+    run, digest = outcome
+    return proposals(run), results(run), updates(run), digest
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+@pytest.mark.parametrize("lag", [0, 1, 3])
+def test_the_same_search_with_any_number_of_workers(controller: str, lag: int, tmp_path: Path):
+    serial = carry_out(
+        tmp_path / "serial",
+        controller=controller,
+        lag=lag,
+        scorer=SerialScorer(lambda: fake_search.fake_score),
+    )
+    for num_workers, order in ((1, 0), (2, 1), (2, 2), (7, 3)):
+        name = f"{num_workers}-{order}"
+        fake = FakeScorer(num_workers, order)
+        assert everything(
+            carry_out(tmp_path / name, controller=controller, lag=lag, scorer=fake)
+        ) == everything(serial)
+
+
+def test_another_seed_is_another_search(tmp_path: Path):
+    first, _ = carry_out(tmp_path / "0", seed=0)
+    second, _ = carry_out(tmp_path / "1", seed=1)
+    assert proposals(first) != proposals(second)
+
+
+def test_what_a_search_does(tmp_path: Path):
+    """Completed, failed and duplicate trials, each as it should be, and every network scored once."""
+    scorer = FakeScorer(3)
+    run, _ = carry_out(tmp_path, scorer=scorer, num_trials=120)
+    statuses = {trial.status for trial in run.trials}
+    assert statuses == {"completed", "failed", "duplicate"}
+    scored = [run.trials[number].arch_id for number in scorer.submitted]
+    assert len(scored) == len(set(scored)) == len({t.arch_id for t in run.trials})
+    for trial in run.trials:
+        assert trial.generation == trial.trial // 4
+        if trial.status == "failed":
+            assert trial.reward == 0.0
+            assert trial.reason.startswith("ArithmeticError: the loss of ")
+        elif trial.status == "duplicate":
+            original = run.trials[trial.duplicate_of]
+            assert original.trial < trial.trial
+            assert (original.arch_id, original.reward) == (trial.arch_id, trial.reward)
+            assert original.metrics == trial.metrics
+        else:
+            assert trial.reward == trial.metrics["ap"]
+    assert [update.update for update in run.updates] == list(range(30))
+
+
+def test_generation_g_is_sampled_by_the_policy_of_update_g_minus_1_minus_lag(tmp_path: Path):
+    """Replayed by hand from the ledger, for lag 2."""
+    lag = 2
+    run, digest = carry_out(tmp_path, lag=lag, num_trials=24)
+    controller = fake_search.build_controller("reinforce", 0)
+    for generation in range(6 + lag + 1):
+        if generation > lag:
+            learnt = run.trials[4 * (generation - 1 - lag) : 4 * (generation - lag)]
+            controller.update([rollout(trial) for trial in learnt])
+            recorded = run.updates[generation - 1 - lag].digest
+            assert fake_search.state_digest(controller.state_dict()) == recorded
+        tokens = [suggestion.tokens for suggestion in controller.suggest(4)]
+        proposed = [trial.tokens for trial in run.trials[4 * generation : 4 * generation + 4]]
+        assert tokens[: len(proposed)] == proposed
+    assert fake_search.state_digest(controller.state_dict()) == digest
+
+
+def rollout(trial: Trial) -> Rollout:
+    return Rollout(tokens=trial.tokens, log_prob=trial.log_prob, reward=trial.reward)
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+@pytest.mark.parametrize("keep_checkpoints", [True, False])
+def test_a_ledger_cut_anywhere_resumes_to_the_same_end(
+    controller: str, keep_checkpoints: bool, tmp_path: Path
+):
+    """Cut at 25 random bytes, as a kill in the middle of any write would leave it."""
+    whole = carry_out(tmp_path / "whole", controller=controller, num_trials=24)
+    expected = everything(whole)
+    data = (tmp_path / "whole" / LEDGER_NAME).read_bytes()
+    first_line = data.index(b"\n") + 1
+    rng = random.Random(5)
+    for cut in sorted(rng.sample(range(first_line, len(data)), 25)):
+        run_dir = tmp_path / str(cut)
+        shutil.copytree(tmp_path / "whole", run_dir)
+        if not keep_checkpoints:
+            shutil.rmtree(run_dir / "controller")
+        (run_dir / LEDGER_NAME).write_bytes(data[:cut])
+        before = read_ledger(run_dir / LEDGER_NAME).events
+        done = {event["trial"] for event in before if event["event"] == "result"}
+        scorer = FakeScorer(3, order=cut)
+        assert everything(carry_out(run_dir, controller=controller, scorer=scorer, num_trials=24)) == expected
+        assert not done & set(scorer.submitted), "a finished evaluation was repeated"
+        after = read_ledger(run_dir / LEDGER_NAME).events
+        assert after[: len(before)] == before
+        shutil.rmtree(run_dir)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A process that forks searches; killing one costs milliseconds instead of an import of torch."""
+    process = subprocess.Popen(
+        [sys.executable, fake_search.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.communicate("", timeout=30)
+
+
+def test_sigkill_at_random_moments(server, tmp_path: Path):
+    """20 runs, each killed at up to 3 random moments and resumed: nothing lost or twice, the same end."""
+    rng = random.Random(7)
+
+    def run_child(run_dir: Path, kill_after_s: float | None) -> int:
+        server.stdin.write(f"{run_dir} 3 60 reinforce\n")
+        server.stdin.flush()
+        pid = int(server.stdout.readline())
+        if kill_after_s is not None:
+            time.sleep(kill_after_s)
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                os.kill(pid, signal.SIGKILL)
+        return int(server.stdout.readline())
+
+    started = time.monotonic()
+    assert run_child(tmp_path / "whole", None) == 0
+    whole_s = time.monotonic() - started
+    whole = Run.from_events(tmp_path, read_ledger(tmp_path / "whole" / LEDGER_NAME).events)
+    num_killed = 0
+    for number in range(20):
+        run_dir = tmp_path / str(number)
+        finished: list[dict[str, object]] = []
+        for _ in range(rng.randint(1, 3)):
+            num_killed += run_child(run_dir, rng.uniform(0, whole_s)) == -signal.SIGKILL
+            if (run_dir / LEDGER_NAME).exists():
+                events = read_ledger(run_dir / LEDGER_NAME).events
+                now = [dict(event) for event in events if event["event"] == "result"]
+                assert now[: len(finished)] == finished
+                finished = now
+        assert run_child(run_dir, None) == 0
+        run = Run.from_events(run_dir, read_ledger(run_dir / LEDGER_NAME).events)  # refuses second results
+        assert (proposals(run), results(run), updates(run)) == (
+            proposals(whole),
+            results(whole),
+            updates(whole),
+        )
+    assert num_killed >= 15, "the kills came too late to prove anything"
+
+
+def test_a_run_can_grow(tmp_path: Path):
+    """Asking for more trials later gives the run that would have been had they been asked for at once."""
+    expected = everything(carry_out(tmp_path / "whole", num_trials=40))
+    for sizes in ([18, 40], [16, 40], [3, 22, 40], [38, 40], [40, 40]):
+        run_dir = tmp_path / "-".join(map(str, sizes))
+        for size in sizes:
+            outcome = carry_out(run_dir, num_trials=size)
+            assert outcome[0].num_done == size
+            assert len(outcome[0].updates) == size // 4
+        assert everything(outcome) == expected
+
+
+def test_checkpoints_are_only_a_short_cut(tmp_path: Path):
+    """A damaged, a foreign and a missing checkpoint: each is passed over."""
+    run_dir = tmp_path / "run"
+    carry_out(run_dir, num_trials=20)
+    carry_out(tmp_path / "other", num_trials=20, seed=9)
+    expected = everything(carry_out(tmp_path / "whole", num_trials=40))
+    newest, *_, oldest = sorted((run_dir / "controller").iterdir(), reverse=True)
+    newest.write_bytes(newest.read_bytes()[:100])
+    shutil.copy(tmp_path / "other" / "controller" / oldest.name, oldest)
+    assert everything(carry_out(run_dir, num_trials=40)) == expected
+    assert len(list((run_dir / "controller").iterdir())) == 3
+
+
+def test_proposals_that_another_machine_sampled_are_kept(tmp_path: Path, monkeypatch):
+    """Last bits differ between machines; the ledger's word counts, and people are told."""
+    run, _ = carry_out(tmp_path, num_trials=20)
+    recorded = proposals(run)
+    shutil.rmtree(tmp_path / "controller")
+    warnings = Warnings()
+    monkeypatch.setattr(
+        fake_search,
+        "build_controller",
+        lambda name, seed: fake_search.RandomController(fake_search.SPACE, seed=9),
+    )
+    run, _ = carry_out(tmp_path, num_trials=24, observer=warnings)
+    assert json.loads(proposals(run))[:20] == json.loads(recorded)
+    assert "samples other choices than the ledger" in warnings.messages[0]
+    assert run.num_done == 24
+
+
+def test_two_writers_are_refused(tmp_path: Path):
+    with Ledger(tmp_path), pytest.raises(RunInUseError, match=rf"another process .*process {os.getpid()} on"):
+        carry_out(tmp_path)
+
+
+def test_a_candidate_without_the_reward_metric_fails(tmp_path: Path):
+    def score(spec, seed):
+        return {"ap": float("nan"), "loss": float("inf")}
+
+    run, _ = carry_out(tmp_path, scorer=SerialScorer(lambda: score), num_trials=4, controller="random")
+    assert {trial.status for trial in run.trials} <= {"failed", "duplicate"}
+    assert run.trials[0].reason == "it has no finite ap"

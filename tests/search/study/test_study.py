@@ -1,0 +1,198 @@
+"""A study's trainings: each once, whoever scores them and however often it is killed."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fake_study
+import pytest
+from fake_search import SPACE, FakeScorer, fake_score
+from fake_study import carry_out, plan
+
+from spinesearch.controller.random import RandomController
+from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.studies.study import SIDES
+from spinesearch.search.scoring.scorer import EngineError, Job, SerialScorer, run_job
+from spinesearch.search.study.study import sample_architectures
+from spinesearch.space import ArchSpec
+
+KINDS = ("variance", "correlate")
+
+
+def everything(run: Run) -> str:
+    """What a study has found, in the order of its trials."""
+    return json.dumps(
+        [
+            (t.trial, t.side, t.seed, t.tokens, t.arch_id, t.status, t.reward, dict(t.metrics), t.reason)
+            for t in run.trials
+        ]
+    )
+
+
+def by_training(run: Run) -> dict[object, object]:
+    return {(t.side, t.seed, t.arch_id): (t.status, t.reward, t.metrics) for t in run.trials}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_architecture_with_every_seed_once(kind: str, tmp_path: Path):
+    run = carry_out(tmp_path, plan(kind, archs=6, seeds=3))
+    assert run.num_done == len(run.trials) == 6 * 3 * len(SIDES[kind])
+    assert len({(t.side, t.seed, t.arch_id) for t in run.trials}) == len(run.trials)
+    assert len({t.arch_id for t in run.trials}) == 6
+    assert {t.status for t in run.trials} == {"completed", "failed"}
+    for trial in run.trials:
+        assert SPACE.decode(trial.tokens).arch_id == trial.arch_id
+        outcome = run_job(fake_score, Job(trial=0, spec=SPACE.decode(trial.tokens), seed=trial.seed), "")
+        if outcome.metrics is None:
+            assert (trial.status, trial.reason) == ("failed", outcome.reason)
+            assert (trial.reward, trial.metrics) == (0.0, {})
+        else:
+            assert (trial.status, trial.metrics) == ("completed", outcome.metrics)
+            assert trial.reward == trial.metrics["ap"]
+
+
+def test_two_sides_share_architectures_but_no_seed(tmp_path: Path):
+    run = carry_out(tmp_path, plan("correlate", seeds=3))
+    seeds = {side: {t.seed for t in run.trials if t.side == side} for side in "ab"}
+    assert seeds == {"a": {5, 7, 9}, "b": {6, 8, 10}}
+    archs = [{t.arch_id for t in run.trials if t.side == side} for side in "ab"]
+    assert archs[0] == archs[1]
+
+
+def test_the_architectures_are_those_of_a_random_search():
+    proposed = RandomController(SPACE, seed=5).suggest(40)
+    different = list(dict.fromkeys(SPACE.decode(s.tokens).arch_id for s in proposed))
+    archs = sample_architectures(SPACE, num_archs=8, seed=5)
+    assert [arch_id for _, arch_id in archs] == different[:8]
+    assert sample_architectures(SPACE, num_archs=5, seed=5) == archs[:5]
+    assert sample_architectures(SPACE, num_archs=8, seed=6) != archs
+
+
+def test_a_space_with_too_few_networks_says_so():
+    assert len(sample_architectures(SPACE, num_archs=44, seed=0)) == 44
+    with pytest.raises(ValueError, match=r"--archs: 45 different .* in the space types_only, only 44"):
+        sample_architectures(SPACE, num_archs=45, seed=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_study_with_any_number_of_workers(kind: str, tmp_path: Path):
+    serial = carry_out(tmp_path / "serial", plan(kind), scorer=SerialScorer(lambda: fake_score))
+    for num_workers, order in ((1, 0), (2, 1), (7, 2)):
+        scorer = FakeScorer(num_workers, order)
+        other = carry_out(tmp_path / str(num_workers), plan(kind), scorer=scorer)
+        assert everything(other) == everything(serial)
+
+
+def test_a_study_in_which_nothing_lives_stops_and_goes_on_when_that_is_mended(tmp_path: Path):
+    def broken(spec: ArchSpec, seed: int) -> dict[str, float]:
+        raise ValueError("no file system mounted")
+
+    wanted = plan("correlate", archs=8, seeds=2)
+    with pytest.raises(EngineError, match=r"the first 5 trainings of side a all failed: 5 x ValueError: no"):
+        carry_out(tmp_path, wanted, scorer=SerialScorer(lambda: broken))
+    run = carry_out(tmp_path, wanted)
+    assert run.num_done == 32
+    assert [t.trial for t in run.trials if t.reason.endswith("no file system mounted")] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_ledger_cut_anywhere_resumes_to_the_same_end(kind: str, tmp_path: Path):
+    """Cut at 25 random bytes, as a kill in the middle of any write would leave it."""
+    expected = everything(carry_out(tmp_path / "whole", plan(kind)))
+    data = (tmp_path / "whole" / LEDGER_NAME).read_bytes()
+    first_line = data.index(b"\n") + 1
+    for cut in sorted(random.Random(5).sample(range(first_line, len(data)), 25)):
+        run_dir = tmp_path / str(cut)
+        shutil.copytree(tmp_path / "whole", run_dir)
+        (run_dir / LEDGER_NAME).write_bytes(data[:cut])
+        before = read_ledger(run_dir / LEDGER_NAME).events
+        done = {event["trial"] for event in before if event["event"] == "result"}
+        scorer = FakeScorer(3, order=cut)
+        assert everything(carry_out(run_dir, plan(kind), scorer=scorer)) == expected
+        assert not done & set(scorer.submitted), "a finished training was repeated"
+        assert read_ledger(run_dir / LEDGER_NAME).events[: len(before)] == before
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A process that forks studies; killing one costs milliseconds."""
+    process = subprocess.Popen(
+        [sys.executable, fake_study.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.communicate("", timeout=30)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sigkill_at_random_moments(server, kind: str, tmp_path: Path):
+    """10 studies, each killed at up to 3 random moments and resumed: nothing lost or twice, the same end."""
+    rng = random.Random(7)
+
+    def run_child(run_dir: Path, kill_after_s: float | None) -> int:
+        server.stdin.write(f"{run_dir} {kind} 10 4\n")
+        server.stdin.flush()
+        pid = int(server.stdout.readline())
+        if kill_after_s is not None:
+            time.sleep(kill_after_s)
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                os.kill(pid, signal.SIGKILL)
+        return int(server.stdout.readline())
+
+    started = time.monotonic()
+    assert run_child(tmp_path / "whole", None) == 0
+    whole_s = time.monotonic() - started
+    whole = Run.from_events(tmp_path, read_ledger(tmp_path / "whole" / LEDGER_NAME).events)
+    num_killed = 0
+    for number in range(10):
+        run_dir = tmp_path / str(number)
+        finished: list[dict[str, object]] = []
+        for _ in range(rng.randint(1, 3)):
+            num_killed += run_child(run_dir, rng.uniform(0, whole_s)) == -signal.SIGKILL
+            if (run_dir / LEDGER_NAME).exists():
+                events = read_ledger(run_dir / LEDGER_NAME).events
+                now = [dict(event) for event in events if event["event"] == "result"]
+                assert now[: len(finished)] == finished
+                finished = now
+        assert run_child(run_dir, None) == 0
+        run = Run.from_events(run_dir, read_ledger(run_dir / LEDGER_NAME).events)  # refuses second results
+        assert everything(run) == everything(whole)
+    assert num_killed >= 7, "the kills came too late to prove anything"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_study_can_grow(kind: str, tmp_path: Path):
+    """Asking for more later gives the trainings that would have been had they been asked for at once."""
+    expected = by_training(carry_out(tmp_path / "whole", plan(kind, archs=9, seeds=4)))
+    for steps in ([(9, 2), (9, 4)], [(4, 4), (9, 4)], [(3, 1), (5, 4), (9, 4)]):
+        run_dir = tmp_path / str(steps)
+        submitted = []
+        for archs, seeds in steps:
+            scorer = FakeScorer()
+            run = carry_out(run_dir, plan(kind, archs=archs, seeds=seeds), scorer=scorer)
+            submitted += scorer.submitted
+            assert run.num_done == archs * seeds * len(SIDES[kind])
+        assert by_training(run) == expected
+        assert len(submitted) == len(set(submitted)) == len(expected)
+
+
+def test_results_of_another_study_are_taken_over(tmp_path: Path):
+    other = carry_out(tmp_path / "other", plan(archs=4, seeds=2))
+    known = {("", t.arch_id, t.seed): (t, "other-run") for t in other.trials if t.status == "completed"}
+    scorer = FakeScorer()
+    run = carry_out(tmp_path / "run", plan(archs=6, seeds=3), scorer=scorer, known=known)
+    assert by_training(run) == by_training(carry_out(tmp_path / "whole", plan(archs=6, seeds=3)))
+    reused = [t for t in run.trials if t.reused_from]
+    assert {("", t.arch_id, t.seed) for t in reused} == set(known)
+    assert {t.reused_from for t in reused} == {"other-run"}
+    assert not {t.trial for t in reused} & set(scorer.submitted)
+    assert len(scorer.submitted) == 18 - len(known)

@@ -1,0 +1,94 @@
+"""What a search shows and logs: the live line, plain lines, TensorBoard."""
+
+import io
+from pathlib import Path
+
+import pytest
+from fake_search import FakeScorer, carry_out
+from rich.console import Console
+
+from spinesearch.results.ledger.run import Run
+from spinesearch.search.watchers.display import Display, duration
+from spinesearch.search.watchers.tensorboard import TensorBoardObserver
+
+
+def shown(tmp_path: Path, *, terminal: bool, num_trials: int = 24) -> tuple[Run, str]:
+    file = io.StringIO()
+    display = Display(Console(file=file, force_terminal=terminal, width=140), reward_metric="ap")
+    run, _ = carry_out(tmp_path, observer=display, scorer=FakeScorer(2, delay_s=0.05), num_trials=num_trials)
+    return run, file.getvalue()
+
+
+def test_plain_lines_where_the_output_is_no_terminal(tmp_path: Path):
+    run, text = shown(tmp_path, terminal=False)
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    trial_lines = [line for line in lines if line.startswith("[")]
+    assert len(trial_lines) == 24
+    for trial in run.trials:
+        (line,) = (line for line in trial_lines if f"] trial {trial.trial} " in line)
+        if trial.status == "completed":
+            assert f"ap {trial.reward:.4f}" in line
+        elif trial.status == "duplicate":
+            assert f"same network as trial {trial.duplicate_of}" in line
+        else:
+            assert f"failed: {trial.reason}" in line
+    assert [line for line in lines if line.startswith("update 5: baseline ")]
+    best = max(trial.reward for trial in run.trials)
+    assert f"ap {best:.4f}" in [line for line in lines if line.endswith("best so far")][-1]
+
+
+def test_a_live_line_on_a_terminal(tmp_path: Path):
+    _, text = shown(tmp_path, terminal=True)
+    for part in ("/24", "running ", "best 0.", "mean 0.", "/min", " left"):
+        assert part in text
+    _, text = shown(tmp_path, terminal=True, num_trials=28)
+    assert "24 of 28 candidates are done already, best 0." in text
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of tensorboard's own reader
+def test_tensorboard_has_every_scalar_once_however_often_a_run_is_continued(tmp_path: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for num_trials in (12, 24):
+        run, _ = carry_out(tmp_path, observer=TensorBoardObserver(tmp_path), num_trials=num_trials)
+    reader = EventAccumulator(str(tmp_path / "tensorboard"))
+    reader.Reload()
+    scalars = {tag: [(e.step, e.value) for e in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+    assert set(scalars) >= {
+        "search/reward",
+        "search/best",
+        "controller/loss",
+        "controller/entropy",
+        "controller/baseline",
+        "proxy/seconds",
+    }
+    rewards = dict(scalars["search/reward"])
+    assert len(scalars["search/reward"]) == 24
+    assert rewards == pytest.approx({trial.trial: trial.reward for trial in run.trials})
+    best = [value for _, value in scalars["search/best"]]
+    assert best == sorted(best)
+    assert best[-1] == pytest.approx(max(rewards.values()))
+    losses = {update.update: update.stats["loss"] for update in run.updates}
+    assert dict(scalars["controller/loss"]) == pytest.approx(losses)
+    completed = [trial.trial for trial in run.trials if trial.status == "completed"]
+    assert sorted(step for step, _ in scalars["proxy/seconds"]) == completed
+
+
+def test_durations_for_people():
+    shown_as = {42: "42 s", 95: "2 min", 3 * 3600: "3.0 h", 5 * 86400: "5.0 d"}
+    assert {seconds: duration(seconds) for seconds in shown_as} == shown_as
+
+
+def test_scalars_that_cannot_be_written_at_the_end_are_a_warning(tmp_path: Path, monkeypatch, caplog):
+    from torch.utils.tensorboard import SummaryWriter
+
+    close = SummaryWriter.close
+
+    def close_in_vain(writer: SummaryWriter) -> None:
+        close(writer)
+        raise FileNotFoundError("events.out.tfevents")
+
+    monkeypatch.setattr(SummaryWriter, "close", close_in_vain)
+    carry_out(tmp_path, observer=TensorBoardObserver(tmp_path), num_trials=8)
+    assert "TensorBoard scalars are no longer written: events.out.tfevents" in caplog.text

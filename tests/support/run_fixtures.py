@@ -1,0 +1,85 @@
+"""Runs for the tests: a Ray of their own, settings of a search of seconds, a COCO data set to break."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import worker_tasks
+
+# Ray's workers run at niceness 15 unless told otherwise: on a machine that is busy with anything else they
+# start in minutes instead of seconds.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A Ray of our own with two processors; its workers can import the tests' support modules."""
+    import ray
+
+    # Before, not instead of, what this process was started with: its workers run the same tree.
+    paths = [str(Path(worker_tasks.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # Ray's sockets need a short path
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=80 * 1024**2,
+            _temp_dir=folder,
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}},
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory) -> Path:
+    """One data cache for all tests, and not the user's."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tiny(cache_dir: Path, tmp_path: Path) -> list[str]:
+    """Overrides for a real search that takes a second per candidate: 16 images, two steps."""
+    return [
+        f"runs_dir={tmp_path / 'runs'}",
+        f"data.cache_dir={cache_dir}",
+        "data.num_images=16",
+        "data.num_val_images=0",
+        "data.held_out_share=0.4",
+        "proxy_task.num_steps=2",
+        "proxy_task.batch_size=4",
+        "proxy_task.filter_size_scale=0.125",
+        "proxy_task.bn_recalibration_batches=1",
+        "search.generation_size=2",
+        "search.num_trials=6",
+    ]
+
+
+@pytest.fixture
+def serial(tiny: list[str]) -> list[str]:
+    return [*tiny, "search.engine=serial"]
+
+
+@pytest.fixture
+def coco(tmp_path: Path, serial, cache_dir: Path):
+    """A small COCO-format data set to break, and the command that searches on it."""
+    from spinesearch.data.drawn.generate import generate_dataset
+
+    source = generate_dataset(cache_dir / "generated", num_images=16, num_val_images=0, seed=0)
+    folder = tmp_path / "coco"
+    shutil.copytree(source, folder)
+    annotations = folder / "annotations" / "instances_train.json"
+    settings = [text for text in serial if not text.startswith(("data.num", "data.cache"))]
+    command = [
+        "search",
+        *settings,
+        "name=run",
+        "data=coco",
+        f"data.train_images={folder / 'train'}",
+        f"data.train_annotations={annotations}",
+        f"data.cache_dir={tmp_path / 'coco_cache'}",
+    ]
+    return folder / "train", annotations, command

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from spinesearch.training.process.failures import DeviceLost, OutOfMemory, is_out_of_memory, released
+
+CPU = torch.device("cpu")
+ABSURD = 2**60  # bytes, an exabyte
+
+
+def run(candidate: Callable[[], None]) -> None:
+    """As `ProxyTask.score` does it."""
+    try:
+        candidate()
+    except Exception as error:
+        raise released(error, CPU) from None
+
+
+def absurd_tensor() -> None:
+    torch.empty(ABSURD, dtype=torch.uint8)
+
+
+def absurd_array() -> None:
+    np.empty(ABSURD, np.uint8)
+
+
+def from_cuda() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has " + "x" * 900)
+
+
+def from_cublas() -> None:
+    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+@pytest.mark.parametrize("fail", [absurd_tensor, absurd_array, from_cuda, from_cublas])
+def test_every_end_of_memory_is_told_in_one_line(fail) -> None:
+    with pytest.raises(OutOfMemory, match=r"^out of memory: ") as caught:
+        run(fail)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) <= 300
+    with pytest.raises((RuntimeError, MemoryError)) as original:
+        fail()
+    assert is_out_of_memory(original.value)
+    assert " ".join(str(original.value).split())[:100] in text
+
+
+def test_an_error_raised_from_the_end_of_memory_is_that() -> None:
+    error = ValueError("layer 3 failed")
+    error.__cause__ = MemoryError()
+    assert is_out_of_memory(error)
+    error.__cause__ = KeyError()
+    assert not is_out_of_memory(error)
+
+
+@pytest.mark.parametrize("error", [ValueError("no memory of it"), RuntimeError("size mismatch"), KeyError(3)])
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+
+    def fail_deep_inside() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        run(fail_deep_inside)
+    assert caught.value is error
+    (note,) = error.__notes__  # the way to the mistake is still told
+    assert "in fail_deep_inside" in note
+    assert "raise error" in note
+
+
+def candidate(fail, models: list[weakref.ref[nn.Module]]) -> None:
+    """A model, its optimiser and its activations, in a cycle with a hook, that fails in the second step."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3))
+    models.append(weakref.ref(model))
+    optimizer = torch.optim.AdamW(model.parameters())
+    steps: list[torch.Tensor] = []
+
+    def hook(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        if len(steps) == 1:
+            try:
+                fail()
+            except MemoryError as error:  # as libraries do
+                raise RuntimeError("can't allocate memory for what was asked") from error
+
+    model[2].register_forward_hook(hook)
+    for _ in range(2):
+        loss = model(torch.rand(2, 3, 16, 16)).square().mean()
+        steps.append(loss)
+        loss.backward()
+        optimizer.step()
+
+
+def diverge() -> None:
+    raise ValueError("diverged")
+
+
+def tensors_alive() -> int:
+    return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+
+@pytest.mark.parametrize("fail", [absurd_tensor, absurd_array, from_cuda, diverge])
+def test_nothing_of_a_failed_candidate_stays_though_its_error_does(fail) -> None:
+    models: list[weakref.ref[nn.Module]] = []
+    errors: list[BaseException] = []
+    gc.collect()
+    before = tensors_alive()
+    for _ in range(3):
+        with pytest.raises((OutOfMemory, ValueError)) as caught:
+            run(lambda: candidate(fail, models))
+        errors.append(caught.value)
+    assert [model() for model in models] == [None, None, None]
+    assert tensors_alive() == before
+    assert len(errors) == 3
+
+
+def test_without_it_the_error_holds_the_model() -> None:
+    """What the test above would miss if it could not fail."""
+    models: list[weakref.ref[nn.Module]] = []
+    with pytest.raises(ValueError, match="diverged") as caught:
+        candidate(diverge, models)
+    gc.collect()
+    assert models[0]() is not None
+    del caught
+    gc.collect()
+    assert models[0]() is None
+
+
+def test_a_device_that_is_lost_ends_the_process(monkeypatch) -> None:
+    def synchronize(device: torch.device) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    outcome = released(ValueError("bad\nindex"), torch.device("cuda", 0))
+    assert isinstance(outcome, DeviceLost)
+    assert not isinstance(outcome, Exception)  # or it would be taken for the candidate's failure
+    assert str(outcome) == "device cuda:0 is lost: ValueError: bad index"
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    error = ValueError("bad index")
+    assert released(error, torch.device("cuda", 0)) is error

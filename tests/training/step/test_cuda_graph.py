@@ -1,0 +1,232 @@
+"""Training on a GPU with and without CUDA graphs, and what a failed capture leaves behind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+from fake_cuda import Allocator
+from recorded_graph import CallAgain, Sessions
+from tiny_task import TINY_TASK
+from torch import Tensor
+
+from spinesearch.data.open import GeneratedDataSettings, ProxyData, open_data
+from spinesearch.proxy_task import task as task_module
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.proxy_task.task import ProxyTask
+from spinesearch.space import R0_SP53, SPINENET_49
+from spinesearch.training.process.failures import OutOfMemory
+from spinesearch.training.step.cuda_graph import CudaGraph, cuda_graphs, find_session
+
+CUDA = replace(TINY_TASK, num_steps=10, warmup_steps=4, scale_jitter=(0.8, 1.2), device="cuda")
+ABSURD = 2**60  # bytes, an exabyte
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ProxyData:
+    settings = GeneratedDataSettings(
+        num_images=16, num_val_images=2, cache_dir=str(tmp_path_factory.mktemp("cache"))
+    )
+    return open_data(settings, image_size=128)
+
+
+def losses_of(settings: ProxySettings, data: ProxyData, seed: int = 0) -> list[float]:
+    losses: list[float] = []
+    task = ProxyTask(settings, data)
+    task.score(SPINENET_49, seed, on_step=lambda step, loss: losses.append(loss))
+    assert len(losses) == settings.num_steps  # no capture failed, or it would have started again
+    assert task.capturing.is_on == (settings.cuda_graph == "auto")
+    return losses
+
+
+def test_only_cuda_has_graphs() -> None:
+    assert find_session("auto", torch.device("cpu")) is None
+    assert find_session("off", torch.device("cuda", 0)) is None
+    assert find_session("auto", torch.device("cuda", 0)) is not None
+
+
+def test_a_failed_capture_is_another_training_of_the_same_candidate(
+    data: ProxyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = replace(CUDA, device="cpu", num_steps=5)
+    expected = ProxyTask(cpu, data).score(SPINENET_49, 0)
+
+    class Refused(CallAgain):
+        def capture(self, work: object) -> None:
+            raise RuntimeError("no")
+
+    for make, steps in ((CallAgain, [0, 1, 2, 3, 4]), (Refused, [0, 1, 2, 0, 1, 2, 3, 4])):
+        sessions = Sessions(make)
+        monkeypatch.setattr(task_module, "find_session", lambda *args, found=sessions: found)
+        told: list[int] = []
+        task = ProxyTask(cpu, data)
+        result = task.score(SPINENET_49, 0, on_step=lambda step, loss, told=told: told.append(step))
+        assert (result, told) == (expected, steps)  # times do not count in a comparison of results
+        assert task.capturing.is_on == (make is CallAgain)
+
+
+@pytest.mark.parametrize("case", ["good", "mistake", "invalid", "invalid at the end"])
+def test_after_any_capture_the_allocator_is_free(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    allocator = Allocator(monkeypatch)
+    graph = CudaGraph((0, 7), 0)  # type: ignore[arg-type]
+    fake = graph._graph
+    outputs = torch.zeros(()), torch.ones(())
+
+    def work() -> tuple[Tensor, Tensor]:
+        fake.is_valid = not case.startswith("invalid")  # type: ignore[attr-defined]
+        if case in ("mistake", "invalid"):
+            raise KeyError(case)
+        return outputs
+
+    if case == "good":
+        graph.capture(work)
+        assert graph.replay() is outputs
+        assert allocator.uses == 1
+    else:
+        error = RuntimeError if case == "invalid at the end" else KeyError
+        with pytest.raises(error, match="previous error" if error is RuntimeError else case):
+            graph.capture(work)
+    graph.reset()
+    assert (allocator.underway, allocator.uses) == ([], 0)
+    torch.cuda.empty_cache()
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_a_graph_trains_as_eager_steps_do(data: ProxyData, optimizer: str, precision: str) -> None:
+    """The same kernels on the same numbers, some of which add up by atomics, in another order every time.
+
+    The first steps are eager in both, and what they differ by is what training amplifies from then on. A step
+    that is replayed with the inputs or the rate of another differs by tens of per cent: the losses of
+    successive batches do.
+    """
+    settings = replace(CUDA, optimizer=optimizer, precision=precision, stochastic_depth_rate=0.2)
+    graph, eager = (losses_of(replace(settings, cuda_graph=value), data) for value in ("auto", "off"))
+    assert graph == pytest.approx(eager, rel=0.02 if precision == "float32" else 0.05)
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("cuda_graph", ["auto", "off"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_a_step_does_not_make_the_processor_wait(data: ProxyData, optimizer: str, cuda_graph: str) -> None:
+    """From when the first step's loss is read until the last's is; a wait would be an error of PyTorch's."""
+    settings = replace(CUDA, optimizer=optimizer, cuda_graph=cuda_graph)
+    losses: list[float] = []
+
+    def on_step(step: int, loss: float) -> None:
+        losses.append(loss)
+        torch.cuda.set_sync_debug_mode("error" if step < settings.num_steps - 1 else "default")
+
+    task = ProxyTask(settings, data)
+    try:
+        task.score(SPINENET_49, 0, on_step=on_step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(losses) == settings.num_steps
+    assert task.capturing.is_on == (cuda_graph == "auto")
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_gpu_memory_is_flat_over_fifty_captures(data: ProxyData) -> None:
+    task = ProxyTask(CUDA, data)
+    allocated, reserved = [], []
+    for trial in range(50):
+        task.score(SPINENET_49 if trial % 2 else R0_SP53, seed=trial)
+        allocated.append(torch.cuda.memory_allocated())
+        torch.cuda.empty_cache()
+        reserved.append(torch.cuda.memory_reserved())
+    assert task.capturing.is_on
+    assert allocated[4:] == allocated[4:5] * 46  # the first few make workspaces that stay
+    assert reserved[4:] == reserved[4:5] * 46
+
+
+@contextmanager
+def out_of_memory(at_pass: int) -> Iterator[None]:
+    """In this forward pass, counted from 1."""
+    build = task_module.build_detector
+
+    def sabotaged(*args: object, **kwargs: object) -> torch.nn.Module:
+        model = build(*args, **kwargs)  # type: ignore[arg-type]
+        passes: list[int] = []
+
+        def hook(module: object, inputs: object, output: object) -> None:
+            passes.append(1)
+            if len(passes) == at_pass:
+                torch.empty(ABSURD, dtype=torch.uint8, device="cuda")
+
+        model.register_forward_hook(hook)
+        return model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task_module, "build_detector", sabotaged)
+        yield
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("at_pass", [2, 4])  # in an eager step, in the capture
+def test_after_the_end_of_memory_a_candidate_scores_as_before(data: ProxyData, at_pass: int) -> None:
+    task = ProxyTask(CUDA, data)
+    before = task.score(SPINENET_49, seed=0)
+    allocated = torch.cuda.memory_allocated()
+    with out_of_memory(at_pass), pytest.raises(OutOfMemory):  # from the eager attempt after a capture's end
+        task.score(R0_SP53, seed=0)
+    assert torch.cuda.memory_allocated() == allocated
+    assert task.capturing.is_on
+    assert task.score(SPINENET_49, seed=0).loss == pytest.approx(before.loss, rel=0.02)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_after_a_failed_capture_the_process_goes_on_eagerly(
+    data: ProxyData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A real one: the work waits for the device, which ends the capture with an error of CUDA's."""
+    eager = losses_of(replace(CUDA, cuda_graph="off"), data)
+    capture = CudaGraph.capture
+
+    def sabotaged(self: CudaGraph, work: object) -> None:
+        def impatient() -> tuple[Tensor, Tensor]:
+            outputs: tuple[Tensor, Tensor] = work()  # type: ignore[operator]
+            float(outputs[0])
+            return outputs
+
+        capture(self, impatient)
+
+    monkeypatch.setattr(CudaGraph, "capture", sabotaged)
+    task = ProxyTask(CUDA, data)
+    for _ in range(2):
+        losses: list[float] = []
+        task.score(SPINENET_49, 0, on_step=lambda step, loss, told=losses: told.append(loss))
+        assert losses[-len(eager) :] == pytest.approx(eager, rel=0.02)
+        torch.cuda.empty_cache()  # refused where the allocator takes a capture to be under way
+    assert not task.capturing.is_on
+    (record,) = (r for r in caplog.records if r.levelno == logging.WARNING)
+    assert "could not be captured" in record.getMessage()
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_a_session_leaves_the_stream_as_it_was() -> None:
+    device = torch.device("cuda", torch.cuda.current_device())
+    before = torch.cuda.current_stream()
+    for _ in range(2):
+        with cuda_graphs(device) as new_graph:
+            side = torch.cuda.current_stream()
+            assert side != before
+            x = torch.ones(8, device=device)
+            graph = new_graph()
+            graph.capture(lambda x=x: (x.add_(1).sum(), x.sum()))
+            assert x.tolist() == [1.0] * 8  # nothing has been done yet
+            assert [float(graph.replay()[0]) for _ in range(3)] == [16.0, 24.0, 32.0]
+        assert torch.cuda.current_stream() == before

@@ -1,0 +1,1 @@
+"""Trains and measures a network of any size, by the step; knows neither search, ledger nor Ray."""

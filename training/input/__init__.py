@@ -1,0 +1,1 @@
+"""From packed images to batches on the device: loading and augmentation."""

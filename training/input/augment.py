@@ -1,0 +1,159 @@
+"""Normalisation and augmentation of a whole batch on the training device: mirror, zoom, crop.
+
+An image fills the top left of its square, `content` pixels wide and high; the rest is padding. Padding is
+zero *after* normalisation, as in the authors' code: a mean grey, not black.
+
+Shapes: B images, S side of the square, M boxes per image (label -1 in padded rows). Boxes are xyxy pixels of
+the square.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spinesearch.training.targets.matching import BACKGROUND
+
+# ImageNet's mean and standard deviation of RGB in [0, 1], as in the authors' code.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+MIN_SIDE = 1.0  # px; a box that a crop cuts to less is dropped: a sliver's code would be huge
+
+
+class Batch(NamedTuple):
+    """Images with their objects.
+
+    Attributes:
+        images: `[B, 3, S, S]`, uint8 RGB as stored, or float32 once normalised.
+        content: `[B, 2]` float32, (width, height) of the part that is image.
+        boxes: `[B, M, 4]` float32.
+        labels: `[B, M]` int64, -1 in padded rows.
+    """
+
+    images: Tensor
+    content: Tensor
+    boxes: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device; from pinned memory the processor does not wait for the copy."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+class Placement(NamedTuple):
+    """Where augmentation puts each image: mirrored in place, scaled about (0, 0), then moved left and up.
+
+    Attributes:
+        is_flipped: `[B]` bool.
+        scale: `[B]`, output pixels per input pixel.
+        offset: `[B, 2]`, (x, y) output pixels cut off at the left and the top.
+    """
+
+    is_flipped: Tensor
+    scale: Tensor
+    offset: Tensor
+
+
+def normalize(batch: Batch) -> Batch:
+    """The batch with float32 images of mean 0 and deviation 1 over ImageNet, and zeros in the padding."""
+    side = batch.images.shape[-1]
+    mean, std = (_per_channel(values, batch.content) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    position = torch.arange(side, device=batch.images.device)
+    is_column = (position < batch.content[:, :1]).view(-1, 1, 1, side)
+    is_row = (position < batch.content[:, 1:]).view(-1, 1, side, 1)
+    # Channel by channel in memory: arithmetic on three interleaved channels does not vectorise.
+    images = batch.images.contiguous().float()
+    images.sub_(255 * mean).mul_(1 / (255 * std)).mul_(is_column & is_row)
+    return batch._replace(images=images)
+
+
+def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """The values as `[3, 1, 1]`, filled in on the device: the processor waits for a list that is copied."""
+    return torch.stack([like.new_full((), value) for value in values]).view(3, 1, 1)
+
+
+def draw_placement(
+    content: Tensor, side: int, *, flip: bool, scale_jitter: tuple[float, float], generator: torch.Generator
+) -> Placement:
+    """A random placement for each image of a batch.
+
+    The scale is uniform in `scale_jitter`; of what then exceeds the square a uniform part is cut off at the
+    left and the top, so that the crop lies anywhere within the image (resize and crop of the authors' input
+    pipeline). The same number of random values is drawn whatever the arguments.
+
+    Args:
+        content: `[B, 2]`, (width, height), on any device, which is also the placement's.
+        side: S.
+        flip: whether to mirror with probability one half.
+        scale_jitter: (min, max).
+        generator: a generator on the CPU, so that one seed means the same on every device.
+    """
+    draws = draw(content.shape[0], generator).to(content.device)
+    return placement_of(draws, content, side, flip=flip, scale_jitter=scale_jitter)
+
+
+def draw(num_images: int, generator: torch.Generator) -> Tensor:
+    """Random numbers `[4, B]` on the CPU, uniform in [0, 1): all that a batch's placement needs of chance."""
+    return torch.rand(4, num_images, generator=generator)
+
+
+def placement_of(
+    draws: Tensor, content: Tensor, side: int, *, flip: bool, scale_jitter: tuple[float, float]
+) -> Placement:
+    """The placement that `draw_placement` makes of these draws `[4, B]`, on the content's device."""
+    low, high = scale_jitter
+    scale = low + (high - low) * draws[1]
+    excess = (content * scale[:, None] - side).clamp(min=0)
+    return Placement(is_flipped=(draws[0] < 0.5) & flip, scale=scale, offset=excess * draws[2:].T)
+
+
+def place(batch: Batch, placement: Placement) -> Batch:
+    """The normalised batch with each image and its boxes mirrored, scaled and cropped as the placement says.
+
+    Boxes are clipped to the square; one whose side that cuts to less than `MIN_SIDE` becomes a padded row.
+    """
+    side = batch.images.shape[-1]
+    is_flipped, scale, offset = placement
+    content = (batch.content * scale[:, None] - offset).clamp(max=side)
+    width = torch.where(is_flipped, batch.content[:, 0], 0.0)
+
+    x1, y1, x2, y2 = batch.boxes.unbind(-1)
+    mirror = is_flipped[:, None]
+    x1, x2 = torch.where(mirror, width[:, None] - x2, x1), torch.where(mirror, width[:, None] - x1, x2)
+    whole = torch.stack((x1, y1, x2, y2), dim=-1) * scale[:, None, None] - offset.repeat(1, 2)[:, None]
+    boxes = whole.clamp(0, side)
+    is_inside = boxes == whole
+    is_uncut = is_inside[..., :2] & is_inside[..., 2:]  # along x, along y
+    is_kept = (((boxes[..., 2:] - boxes[..., :2]) >= MIN_SIDE) | is_uncut).all(dim=-1)
+    labels = torch.where(is_kept, batch.labels, BACKGROUND)
+    return Batch(_resample(batch.images, placement, width), content, boxes, labels)
+
+
+def _resample(images: Tensor, placement: Placement, width: Tensor) -> Tensor:
+    """The images read, bilinearly, at the place each output pixel comes from; zero outside.
+
+    Args:
+        images: `[B, 3, S, S]`.
+        placement: where they go.
+        width: `[B]`, of the content for a mirrored image, else 0.
+    """
+    side = images.shape[-1]
+    sign = torch.where(placement.is_flipped, -1.0, 1.0)
+    # An output edge coordinate u comes from the input coordinate sign * (u + offset) / scale + (width if
+    # mirrored). affine_grid wants it in units where the square spans [-1, 1]: u = (n + 1) * S / 2.
+    half = side / 2
+    shift = placement.offset + half
+    zero = torch.zeros_like(sign)
+    theta = torch.stack(
+        (
+            torch.stack(
+                (sign / placement.scale, zero, (sign * shift[:, 0] / placement.scale + width) / half - 1)
+            ),
+            torch.stack((zero, 1 / placement.scale, shift[:, 1] / placement.scale / half - 1)),
+        )
+    ).permute(2, 0, 1)  # [B, 2, 3]
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,0 +1,109 @@
+"""COCO average precision of detections on some images of a data set.
+
+Shapes: N images, D detections per image (score 0 in padded rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spinesearch.data.coco.read import CocoDataset
+from spinesearch.training.measure.evaluators import BoxColumns, EvaluationCase, summary_numbers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CocoMetrics:
+    """COCO's summary in [0, 1]; None where the images hold no object that a number speaks of."""
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar100: float | None
+
+
+# Where COCOeval.summarize puts them among its twelve numbers.
+_STATS = {"ap": 0, "ap50": 1, "ap75": 2, "ap_small": 3, "ap_medium": 4, "ap_large": 5, "ar100": 8}
+
+
+def coco_metrics(
+    dataset: CocoDataset,
+    image_index: Sequence[int] | npt.NDArray[np.integer[Any]],
+    boxes: npt.NDArray[np.floating[Any]],
+    scores: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+    *,
+    evaluator: str = "auto",
+    num_threads: int = 1,
+) -> CocoMetrics:
+    """Metrics of the detections on these images of the data set.
+
+    A class without any object in these images does not count, as always with COCO. Without a single
+    detection every defined number is 0. A detection whose box is not finite is none.
+
+    Args:
+        dataset: where the true objects come from; crowd regions count as COCO has it.
+        image_index: `[N]`, positions in ``dataset.images``, rising.
+        boxes: `[N, D, 4]`, xyxy in original pixels.
+        scores: `[N, D]`; 0 is no detection.
+        labels: `[N, D]`, positions in ``dataset.categories``.
+        evaluator: the library that counts, a `ProxySettings.evaluator`; all agree to 1e-12.
+        num_threads: as for `summary_numbers`.
+
+    Raises:
+        ValueError: the library asked for cannot be imported here.
+    """
+    case = evaluation_case(dataset, image_index, boxes, scores, labels)
+    stats = summary_numbers(evaluator, case, num_threads=num_threads).tolist()
+    return CocoMetrics(**{name: None if stats[i] < 0 else stats[i] for name, i in _STATS.items()})
+
+
+def evaluation_case(
+    dataset: CocoDataset,
+    image_index: Sequence[int] | npt.NDArray[np.integer[Any]],
+    boxes: npt.NDArray[np.floating[Any]],
+    scores: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+) -> EvaluationCase:
+    """What is true and what was found on these images; the arguments are those of `coco_metrics`."""
+    rows, columns = np.nonzero((scores > 0) & np.isfinite(boxes).all(axis=-1))
+    found = BoxColumns(
+        images=rows, labels=labels[rows, columns].astype(np.int64), xywh=_xywh(boxes[rows, columns])
+    )
+    truth, areas, is_crowd = _true_objects(dataset, image_index)
+    return EvaluationCase(
+        num_images=len(image_index),
+        num_classes=len(dataset.categories),
+        truth=truth,
+        areas=areas,
+        is_crowd=is_crowd,
+        found=found,
+        scores=scores[rows, columns].astype(np.float64),
+    )
+
+
+def _true_objects(
+    dataset: CocoDataset, image_index: Sequence[int] | npt.NDArray[np.integer[Any]]
+) -> tuple[BoxColumns, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Boxes of all objects of these images, their areas and whether they are crowds."""
+    labels = [dataset.labels[i] for i in image_index]
+    truth = BoxColumns(
+        images=np.repeat(np.arange(len(labels)), [len(rows) for rows in labels]),
+        labels=np.concatenate(labels),
+        xywh=_xywh(np.concatenate([dataset.boxes_xyxy[i] for i in image_index])),
+    )
+    areas = np.concatenate([dataset.area[i] for i in image_index]).astype(np.float64)
+    return truth, areas, np.concatenate([dataset.is_crowd[i] for i in image_index])
+
+
+def _xywh(boxes: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """Corners `[..., 4]` as x, y, width, height, subtracted in float64 as they would be read from JSON."""
+    corners = boxes.astype(np.float64)
+    return np.concatenate((corners[..., :2], corners[..., 2:] - corners[..., :2]), axis=-1)

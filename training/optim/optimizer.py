@@ -1,0 +1,153 @@
+"""The optimiser of the proxy task and the course of its learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.training.optim.muon import Muon
+
+# What no normalisation follows: its length is the size of the logits and codes, which Muon would blow up in
+# a few steps.
+PREDICTION_KERNEL = "predict.weight"
+
+STEP_DECAY = 0.1  # section 5.1 of the SpineNet paper: the rate falls tenfold at each milestone
+
+
+class FlatOptimizer:
+    """SGD with momentum, AdamW or Muon on a model whose parameters it moves into a few large tensors.
+
+    A narrow SpineNet has some six hundred small parameters; clipping and updating them together takes a
+    tenth of the time. Kernels get weight decay; biases and batch normalisation, which have one dimension
+    each, do not. SGD's is the gradient of a term of the loss, as in the authors' code, and clipped with the
+    rest; that of AdamW and Muon is decoupled. Muon takes the kernels that batch normalisation follows, a
+    stack for each shape, and leaves the rest to AdamW.
+
+    On CUDA everything that changes from step to step lies on the device, the learning rate too: a step reads
+    nothing back, and can be captured in a graph and replayed under another rate.
+
+    Args:
+        model: on its final device; its parameters become views.
+        settings: the recipe.
+        is_capturable: whether to work as on CUDA; None for where the model is on CUDA.
+    """
+
+    def __init__(
+        self, model: nn.Module, settings: ProxySettings, *, is_capturable: bool | None = None
+    ) -> None:
+        is_muon, is_sgd = settings.optimizer == "muon", settings.optimizer == "sgd"
+        stacked: dict[tuple[int, int], list[nn.Parameter]] = {}
+        kernels, others = [], []
+        for name, p in model.named_parameters():
+            if p.ndim == 1:
+                others.append(p)
+            elif is_muon and not name.endswith(PREDICTION_KERNEL):
+                stacked.setdefault((p.shape[0], p[0].numel()), []).append(p)
+            else:
+                kernels.append(p)
+        stacks = [(_join(group, (-1, *shape)), group) for shape, group in stacked.items()]
+        vectors = [(_join(group, (-1,)), group) for group in (kernels, others) if group]
+        self._joined = stacks + vectors
+        self._clip_norm = settings.clip_norm
+        self._muon = Muon(
+            [stack for stack, _ in stacks], momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+        # Muon's companion has a learning rate of its own, in the schedule's proportion.
+        self._lr_ratio = settings.adam_lr / settings.lr if is_muon else 1.0
+        self._loss_decay = settings.weight_decay if is_sgd else 0.0
+        self._decayed = [vector for vector, group in vectors if group is kernels]
+        groups = [
+            {"params": [vector], "weight_decay": 0.0 if is_sgd or group is others else settings.weight_decay}
+            for vector, group in vectors
+        ]
+        device = self._joined[0][0].device
+        if is_capturable is None:
+            is_capturable = device.type == "cuda"
+        self._elementwise: torch.optim.Optimizer
+        # None leaves the choice of implementation to torch, as `fused=False` would not.
+        fused = is_capturable or None
+        if is_sgd:  # which has no `capturable`: it keeps no count of its steps
+            self._elementwise = torch.optim.SGD(
+                groups, lr=settings.lr, momentum=settings.momentum, fused=fused
+            )
+        else:
+            self._elementwise = torch.optim.AdamW(
+                groups, lr=settings.lr, fused=fused, capturable=is_capturable
+            )
+        self._lr: float | Tensor = settings.lr
+        if is_capturable:
+            self._lr = torch.full((), settings.lr, device=device)
+            companion_lr = torch.full((), settings.lr * self._lr_ratio, device=device)
+            for options in self._elementwise.param_groups:
+                options["lr"] = companion_lr
+
+    def set_lr(self, lr: float) -> None:
+        """Learning rate of the steps from here on, on CUDA also of replayed ones."""
+        if isinstance(self._lr, Tensor):
+            self._lr.fill_(lr)
+        else:
+            self._lr = lr
+        for options in self._elementwise.param_groups:
+            if isinstance(options["lr"], Tensor):
+                options["lr"].fill_(lr * self._lr_ratio)
+            else:
+                options["lr"] = lr * self._lr_ratio
+
+    def step(self) -> Tensor:
+        """Take one step down the gradients, which are gone then; returns their global norm unclipped.
+
+        The norm is that of the gradient of all that is minimised, with SGD's weight decay in it.
+        """
+        for joined, group in self._joined:
+            # What no output depends on has no gradient; zeros leave it where it is, or let it decay.
+            grads = (torch.zeros_like(p) if p.grad is None else p.grad for p in group)
+            joined.grad = torch.cat([_flat(grad) for grad in grads]).view_as(joined)
+            for p in group:
+                p.grad = None
+        if self._loss_decay:
+            for vector in self._decayed:
+                assert vector.grad is not None
+                vector.grad.add_(vector.detach(), alpha=self._loss_decay)
+        norm = nn.utils.clip_grad_norm_([joined for joined, _ in self._joined], self._clip_norm)
+        self._muon.step(self._lr)
+        self._elementwise.step()
+        return norm
+
+
+def learning_rate(step: int, num_steps: int, settings: ProxySettings) -> float:
+    """Learning rate of this step, 0 <= step < num_steps.
+
+    Warm-up rises linearly and reaches ``lr`` at step ``warmup_steps - 1``. The cosine falls from ``lr``
+    after warm-up towards zero just past the last step; the step schedule counts its fractions over the whole
+    training, warm-up included.
+    """
+    warmup = settings.warmup_steps
+    if step < warmup:
+        return settings.lr * (step + 1) / warmup
+    if settings.schedule == "step":
+        passed = sum(step >= fraction * num_steps for fraction in settings.decay_at)
+        return settings.lr * STEP_DECAY**passed
+    progress = (step - warmup) / max(num_steps - warmup, 1)
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _join(parameters: Sequence[nn.Parameter], shape: tuple[int, ...]) -> nn.Parameter:
+    """All these parameters as one of this shape, of which they become views; kernels lie channels last."""
+    joined = nn.Parameter(torch.cat([_flat(p.detach()) for p in parameters]).view(shape))
+    parts = torch.split(joined.detach().view(-1), [p.numel() for p in parameters])
+    for p, part in zip(parameters, parts, strict=True):
+        if p.ndim == 4:
+            out, channels, height, width = p.shape
+            p.data = part.view(out, height, width, channels).permute(0, 3, 1, 2)
+        else:
+            p.data = part.view_as(p)
+    return joined
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """All its values in one row; a kernel's channel by channel within each pixel, as its gradient comes."""
+    return (tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor).reshape(-1)

@@ -1,0 +1,1 @@
+"""The process a training runs in: device, threads, failures, time."""

@@ -1,0 +1,1 @@
+"""One step of a training, eager or captured as a CUDA graph."""

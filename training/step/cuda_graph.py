@@ -1,0 +1,98 @@
+"""CUDA graphs for `captured_step`: capture, replay, and the stream and the memory that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+
+import torch
+
+from spinesearch.training.step.captured_step import GraphSession, NewGraph, Outputs
+
+
+class CudaGraph:
+    """A `Graph` of the work that the current stream is given; not for the default stream.
+
+    Args:
+        pool: where the work's memory comes from, a handle of `torch.cuda.graph_pool_handle`.
+        device: index of the device.
+    """
+
+    def __init__(self, pool: torch.cuda._POOL_HANDLE, device: int) -> None:
+        self._pool = pool
+        self._device = device
+        self._graph = torch.cuda.CUDAGraph()
+        self._outputs: Outputs | None = None
+
+    def capture(self, work: Callable[[], Outputs]) -> None:
+        """Record what `work` does.
+
+        `torch.cuda.graph` is not used: after a failed capture it leaves its stream current, hides the error
+        and leaves the allocator in a state in which `empty_cache` fails for the rest of the process.
+        """
+        torch.cuda.synchronize(self._device)
+        torch.cuda.empty_cache()  # the graph's memory is apart, and cannot come from blocks that are cached
+        try:
+            # Other threads go on using CUDA meanwhile: the next batch is put into pinned memory.
+            self._graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            self._outputs = work()
+            self._graph.capture_end()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def replay(self) -> Outputs:
+        """Do what was recorded, on the current stream."""
+        assert self._outputs is not None
+        self._graph.replay()
+        return self._outputs
+
+    def reset(self) -> None:
+        """Give the memory back to the allocator; the device must have finished the last replay."""
+        self._outputs = None
+        self._graph.reset()
+
+    def _abandon(self) -> None:
+        with suppress(RuntimeError):  # it ends the capture of the stream, and complains of an invalid one
+            self._graph.capture_end()
+        # Of an invalid capture that is where it stops, with the allocator still taking the pool for in use.
+        with suppress(
+            RuntimeError, AttributeError
+        ):  # where it did not stop, the allocator knows no such capture
+            torch._C._cuda_endAllocateToPool(self._device, self._pool)
+            torch._C._cuda_releasePool(self._device, self._pool)
+
+
+@contextmanager
+def cuda_graphs(device: torch.device) -> Iterator[NewGraph]:
+    """Makes graphs of work on this device, all of which goes to one side stream while this is open."""
+    stream, outer = _side_stream(device), torch.cuda.current_stream(device)
+    pool = torch.cuda.graph_pool_handle()
+    graphs: list[CudaGraph] = []
+    assert device.index is not None
+
+    def new_graph() -> CudaGraph:
+        graphs.append(CudaGraph(pool, device.index))
+        return graphs[-1]
+
+    stream.wait_stream(outer)
+    try:
+        with torch.cuda.stream(stream):
+            yield new_graph
+    finally:
+        stream.synchronize()
+        outer.wait_stream(stream)
+        for graph in graphs:
+            graph.reset()
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for the process: cuBLAS keeps a workspace for every stream that it has ever worked on."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def find_session(cuda_graph: str, device: torch.device) -> GraphSession | None:
+    """The graphs of a `ProxySettings.cuda_graph` on this device, None for eager steps."""
+    return partial(cuda_graphs, device) if cuda_graph == "auto" and device.type == "cuda" else None

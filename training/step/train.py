@@ -1,0 +1,165 @@
+"""Training of one candidate: the step, the loop, and batch normalisation's statistics after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.training.input.augment import Batch, draw, normalize, place, placement_of
+from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
+from spinesearch.training.process.stopwatch import Lap, no_lap
+from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
+from spinesearch.training.step.divergence import LossWatch
+from spinesearch.training.targets.losses import detection_loss
+from spinesearch.training.targets.matching import make_targets
+
+# Of a training step, in order: waiting for the batch, and what is done with it. The last one ends when its
+# loss and gradient are known to be finite.
+STEP_PHASES = ("data", "augmentation", "targets", "forward", "loss", "backward", "optimizer")
+# The same of a step in a graph, whose parts nobody sees from outside.
+GRAPH_PHASES = ("data", "graph")
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    anchors: Tensor,
+    settings: ProxySettings,
+    *,
+    num_steps: int,
+    generator: torch.Generator,
+    on_step: Callable[[int, float], None] | None = None,
+    lap: Lap = no_lap,
+    session: GraphSession | None = None,
+) -> float:
+    """Mean loss over the last tenth of training; the model is trained in place and left in training mode.
+
+    Args:
+        model: images `[B, 3, S, S]` to class logits `[B, A, K]` and box codes `[B, A, 4]`.
+        batches: exactly `num_steps` of them, uint8, of equal size; in pinned memory if the model is on CUDA.
+        anchors: `[A, 4]`, xyxy pixels, on the model's device.
+        settings: the recipe.
+        num_steps: length of training.
+        generator: decides the augmentation; on the CPU.
+        on_step: called with (step, loss) of every step, on CUDA when the next one has been queued.
+        lap: called at the end of each of `STEP_PHASES`, in that order, in every step; of `GRAPH_PHASES` with
+            a session.
+        session: of the graphs in which steps are captured, None for eager steps. The steps are the same.
+
+    Raises:
+        TrainingDiverged: at once on the CPU, when the next step has been queued on CUDA.
+        CaptureFailed: a step could not be captured; never without a session.
+    """
+    device = anchors.device
+    with ExitStack() as stack:
+        new_graph = stack.enter_context(session()) if session is not None else None
+        optimizer = FlatOptimizer(model, settings)
+        watch = LossWatch(device, on_step)
+        work = partial(
+            _step,
+            model=model,
+            anchors=anchors,
+            settings=settings,
+            optimizer=optimizer,
+            lap=lap if new_graph is None else no_lap,
+        )
+        captured = None if new_graph is None else CapturedStep(work, new_graph, device)
+        last_phase = STEP_PHASES[-1] if captured is None else GRAPH_PHASES[-1]
+        model.train()
+        for step, batch in enumerate(batches):
+            draws = draw(len(batch.images), generator)
+            if device.type == "cuda":
+                draws = draws.pin_memory()
+            optimizer.set_lr(learning_rate(step, num_steps, settings))
+            if captured is None:
+                inputs = StepInputs(batch.to(device), draws.to(device, non_blocking=True))
+                lap("data")
+                loss, norm = work(inputs)
+            else:
+                rows = captured.load(batch, draws)
+                lap("data")
+                loss, norm = captured.run(rows)
+            watch.watch(step, loss, norm)
+            lap(last_phase)
+        watch.finish()
+    return float(torch.tensor(watch.losses[-max(1, num_steps // 10) :]).mean())
+
+
+def _step(
+    inputs: StepInputs,
+    *,
+    model: nn.Module,
+    anchors: Tensor,
+    settings: ProxySettings,
+    optimizer: FlatOptimizer,
+    lap: Lap,
+) -> Outputs:
+    """Loss and gradient norm of one step, which is taken. Nothing here may make the processor wait."""
+    batch = _augment(inputs, settings)
+    lap("augmentation")
+    classes, codes = make_targets(anchors, batch.boxes, batch.labels)
+    lap("targets")
+    cls_logits, box_deltas = predict(model, batch.images, settings)
+    lap("forward")
+    loss = detection_loss(cls_logits, box_deltas, classes, codes)
+    lap("loss")
+    torch.autograd.backward(loss)
+    lap("backward")
+    return loss.detach(), optimizer.step()
+
+
+def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], settings: ProxySettings) -> None:
+    """Replace the running statistics of batch normalisation by plain averages over these uint8 batches.
+
+    After a short training the running averages still remember weights long gone; with a momentum of 0.003
+    they hardly left their start. Everything but batch normalisation runs as in evaluation.
+
+    Args:
+        model: left in evaluation mode.
+        batches: at least one.
+        settings: its precision is that of the passes.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the cumulative average
+        norm.train()
+    with torch.no_grad():
+        for raw in batches:
+            predict(model, normalize(raw).images, settings)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+def predict(model: nn.Module, images: Tensor, settings: ProxySettings) -> tuple[Tensor, Tensor]:
+    """Class logits `[B, A, K]` and box codes `[B, A, 4]` of normalised images, in the settings' precision.
+
+    The features lie channels last in memory, which takes a quarter off the step on the CPU. Autocast keeps
+    the weights it has cast until its block ends, and thus within the step: a graph holds none of another's.
+    """
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        cls_logits, box_deltas = model(images.contiguous(memory_format=torch.channels_last))
+    return cls_logits, box_deltas
+
+
+def _augment(inputs: StepInputs, settings: ProxySettings) -> Batch:
+    """The normalised batch, mirrored and zoomed as the draws say."""
+    batch = normalize(inputs.batch)
+    if not settings.flip and settings.scale_jitter == (1.0, 1.0):
+        return batch
+    placement = placement_of(
+        inputs.draws,
+        batch.content,
+        batch.images.shape[-1],
+        flip=settings.flip,
+        scale_jitter=settings.scale_jitter,
+    )
+    return place(batch, placement)
