@@ -49,7 +49,7 @@ def keep_threads() -> Iterator[None]:
 def score_with_losses(task: ProxyTask, seed: int) -> tuple[TaskResult, list[float]]:
     losses: list[float] = []
     result = task.score(SPINENET_49, seed, on_step=lambda step, loss: losses.append(loss))
-    assert len(losses) == task.num_steps
+    assert len(losses) == task.recipe.num_steps
     return result, losses
 
 
