@@ -1,4 +1,8 @@
-"""Which tests run beside each other, for `make test` with its two processes."""
+"""Which tests run beside each other, for `make test` with its two processes, and where their time goes."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,3 +18,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _needs_ray(item: pytest.Item) -> bool:
     return item.get_closest_marker("ray") is not None or "cluster" in getattr(item, "fixturenames", ())
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The time per folder, so that a suite that grows slow shows where."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                folder = Path(report.nodeid.partition("::")[0]).parent
+                seconds["/".join(folder.parts[:3])] += report.duration
+    if sum(seconds.values()) > 10:
+        terminalreporter.section("seconds per folder, of all processes together")
+        for folder, spent in seconds.most_common():
+            terminalreporter.write_line(f"{spent:7.1f}  {folder}")

@@ -53,6 +53,7 @@ def score_with_losses(task: ProxyTask, seed: int) -> tuple[TaskResult, list[floa
     return result, losses
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_whatever_ran_before(data: ProxyData) -> None:
     first = score_with_losses(ProxyTask(TINY, data), seed=7)
     task = ProxyTask(TINY, data)
