@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -119,11 +118,9 @@ def test_a_pack_whose_builder_was_killed_is_built_again(
 def test_an_interrupted_builder_stops_at_once_and_leaves_nothing(
     drawn: Path, tmp_path: Path, storage: str
 ) -> None:
-    started = time.monotonic()
     errors = stop_after(3, signal.SIGINT, storage, tmp_path, drawn)
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert left_in(tmp_path) == []
-    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("steps", few([2, 21], [2]))
