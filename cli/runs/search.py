@@ -1,0 +1,35 @@
+"""``spinesearch search``: start a search, or continue the one of the same name."""
+
+from __future__ import annotations
+
+from spinesearch.cli.parser import command_parser
+
+
+def search(arguments: list[str]) -> int:
+    """Run ``spinesearch search``; returns its exit code."""
+    parser = command_parser(
+        "search",
+        "Start a search. With name=NAME it goes to runs/NAME, and the same command continues it.",
+        "examples:\n"
+        "  spinesearch search experiment=demo\n"
+        "  spinesearch search data=coco data.train_images=DIR data.train_annotations=FILE\n"
+        "  spinesearch search controller=random search.num_workers=8 name=baseline\n\n"
+        "groups: space=spinenet|spinenet_cloud|spinenet_v2|spinenet_mbconv\n"
+        "              |r0_sp53|r14_sp39|r23_sp30|r35_sp18|hourglass|fish\n"
+        "        proxy_task=small|paper  controller=reinforce|random  data=generated|coco\n"
+        "        experiment=demo|paper. --cfg prints every setting with its value.",
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings to change, in hydra's grammar"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    from spinesearch.cli.runs.carry_out import carry_out
+    from spinesearch.search.config.run_config import compose, run_config, to_yaml
+    from spinesearch.search.runs.run_folder import run_dir_of
+
+    composed = compose(options.overrides)
+    if options.cfg:
+        print(to_yaml(composed), end="")
+        return 0
+    config = run_config(composed)
+    return carry_out(config, run_dir_of(config))
