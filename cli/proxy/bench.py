@@ -59,7 +59,8 @@ def _bench_proxy(arguments: list[str]) -> int:
     if options.steps < 1:
         return fail(f"--steps: must be at least 1, got {options.steps}")
     _check_overrides(options.overrides)
-    from spinesearch.search.config.run_config import compose, run_config, to_yaml
+    from spinesearch.search.config.as_yaml import to_yaml
+    from spinesearch.search.config.run_config import compose, run_config
 
     config = run_config(compose(options.overrides))
     if options.cfg:

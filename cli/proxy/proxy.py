@@ -111,7 +111,7 @@ def resume_study(run: Run, run_dir: Path, overrides: list[str], *, only_print: b
 
 
 def _print_configs(wanted: StudyConfig) -> None:
-    from spinesearch.search.config.run_config import to_yaml
+    from spinesearch.search.config.as_yaml import to_yaml
 
     for side, config in wanted.configs.items():
         print(f"# side {side}\n" if side else "", to_yaml(config.to_dict()), sep="", end="")

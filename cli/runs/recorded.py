@@ -16,7 +16,7 @@ def read_run(options: argparse.Namespace) -> Run:
 
     run, torn = load_run(options.run_dir)
     if options.cfg:
-        from spinesearch.search.config.run_config import to_yaml
+        from spinesearch.search.config.as_yaml import to_yaml
 
         print(to_yaml(run.config), end="")
     elif torn:

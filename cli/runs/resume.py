@@ -22,7 +22,8 @@ def resume(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     from spinesearch.cli.runs.carry_out import carry_out
     from spinesearch.results.ledger.run import load_run
-    from spinesearch.search.config.run_config import to_yaml, with_overrides
+    from spinesearch.search.config.as_yaml import to_yaml
+    from spinesearch.search.config.run_config import with_overrides
 
     run_dir, overrides = Path(options.run), options.overrides
     if "://" not in options.run:

@@ -24,12 +24,11 @@ def search(arguments: list[str]) -> int:
     )
     options = parser.parse_intermixed_args(arguments)
     from spinesearch.cli.runs.carry_out import carry_out
-    from spinesearch.search.config.run_config import compose, run_config, to_yaml
+    from spinesearch.search.config.run_config import compose, composed_yaml, run_config
     from spinesearch.search.runs.run_folder import run_dir_of
 
-    composed = compose(options.overrides)
     if options.cfg:
-        print(to_yaml(composed), end="")
+        print(composed_yaml(options.overrides), end="")
         return 0
-    config = run_config(composed)
+    config = run_config(compose(options.overrides))
     return carry_out(config, run_dir_of(config))
