@@ -10,7 +10,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from spinesearch.cli.parser import fail
+from spinesearch.cli.os_errors import os_error_line
+from spinesearch.cli.output import guarded_output
+from spinesearch.cli.parser import CommandError, fail
 
 _DEBUG_VARIABLE = "SPINESEARCH_DEBUG"
 
@@ -19,23 +21,42 @@ _USAGE = """usage: spinesearch COMMAND ...
 Architecture search for scale-permuted detection backbones.
 
 commands:
-  search             start a search, or go on with the one of the same name
-  resume             go on with a search that stopped
+  search             start a search, or continue the one of the same name
+  resume             continue a run that stopped
   show               leaderboard, progress and the best architecture of a run
   export             write the best architectures of a run as JSON specs
   proxy              how far the proxy task's scores can be trusted
   bench              how fast the proxy task is on this machine
-  cluster            whether the nodes of a Ray cluster can run a search
+  cluster            whether the nodes of a Ray cluster can run a search: trains on each
   models             the published models: parameters, multiply-adds, AP
   import-checkpoint  a released TensorFlow checkpoint as safetensors
+
+exit codes:
+  0    done, also where the reader of the output went away, as in `| head`
+  1    the search cannot be continued as it is: the line says why and what to do
+  2    bad input, or a file that cannot be read or written; a run that is there can be resumed
+  3    too many candidates failed: the same command would fail again
+  4    done, but the output could not be written: a full disk, a closed standard output
+  130  interrupted, by Ctrl-C or SIGTERM; nothing finished is lost
 
 spinesearch COMMAND --help says more. spinesearch --version prints the release.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code: 1 if a search cannot go on, 2 for bad input, 130 after Ctrl-C."""
+    """Run a command; returns its exit code, as the usage lists them. Output that fails does not end it."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    with guarded_output() as outputs:
+        try:
+            code = _run(arguments)
+        except SystemExit as stop:  # of argparse, whose help may have been lost as well
+            if not isinstance(stop.code, int):
+                raise
+            raise SystemExit(outputs.code(stop.code)) from None
+        return outputs.code(code)
+
+
+def _run(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "search": _search,
         "resume": _resume,
@@ -64,12 +85,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(f"{word}: there is no such command; {hint}")
     try:
         return commands[word](arguments[1:])
+    except CommandError as end:
+        return end.code
     except KeyboardInterrupt:
         return fail("interrupted", code=130)
-    except BrokenPipeError:  # the reader of our output has gone, as in `spinesearch show RUN | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        if os.environ.get(_DEBUG_VARIABLE):
+            raise
+        return fail(os_error_line(error, {}))
+    except ValueError as error:
         # Bad input: every package raises a ValueError of its own for it, with a message meant for people.
         if os.environ.get(_DEBUG_VARIABLE) or not _is_for_people(error):
             raise
@@ -130,13 +154,9 @@ def _import_checkpoint(arguments: list[str]) -> int:
     return import_checkpoint(arguments)
 
 
-def _is_for_people(error: Exception) -> bool:
-    """Whether an error was raised for a user to read: by our packages, or by the operating system."""
-    return (
-        isinstance(error, OSError)
-        or type(error).__module__.startswith("spinesearch.")
-        or type(error) is ValueError
-    )
+def _is_for_people(error: ValueError) -> bool:
+    """Whether an error was raised by our packages, for a user to read."""
+    return type(error).__module__.startswith("spinesearch.") or type(error) is ValueError
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinesearch.cli.parser import command_parser
-from spinesearch.cli.runs.recorded import read_run
+from spinesearch.cli.os_errors import named_files
+from spinesearch.cli.parser import command_parser, path_argument
+from spinesearch.cli.runs.recorded import find_run, read_run
 
 if TYPE_CHECKING:
     from spinesearch.results.ledger.run import Run
@@ -20,18 +21,22 @@ def export(arguments: list[str]) -> int:
         'then:\n  python -c "from spinesearch import load_spec, build_backbone; '
         "print(build_backbone(load_spec('FILE')))\"",
     )
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder")
+    parser.add_argument("run", metavar="RUN", help="the run's folder, or its name in runs/")
     parser.add_argument("--top", type=int, default=3, help="how many (default: 3)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to (default: RUN/export)")
+    parser.add_argument(
+        "-o", "--output", type=path_argument, metavar="DIR", help="where to (default: RUN/export)"
+    )
     options = parser.parse_args(arguments)
-    run = read_run(options)
+    run_dir = find_run(options.run)
+    run = read_run(run_dir, options)
     if options.cfg:
         return 0
     if run.study is not None:
         raise ValueError(
-            f"{options.run_dir}: is a study, which looks for no architecture; `spinesearch show` prints it"
+            f"{run_dir}: is a study, which looks for no architecture; `spinesearch show` prints it"
         )
-    write_exports(run, options.run_dir, options.top, options.output)
+    with named_files({"--output": options.output or run_dir / "export"}):
+        write_exports(run, run_dir, options.top, options.output)
     return 0
 
 

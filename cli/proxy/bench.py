@@ -52,10 +52,8 @@ def _bench_proxy(arguments: list[str]) -> int:
     )
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="steps to measure (default: 100)")
     parser.add_argument("--spec", type=Path, metavar="FILE.json", help="the candidate (default: SpineNet-49)")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings of proxy_task and data, and seed"
-    )
-    options = parser.parse_intermixed_args(arguments)
+    parser.add_overrides("settings of proxy_task and data, and seed")
+    options = parser.parse_with_overrides(arguments)
     if options.steps < 1:
         return fail(f"--steps: must be at least 1, got {options.steps}")
     _check_overrides(options.overrides)

@@ -58,8 +58,8 @@ def _check(arguments: list[str]) -> int:
         metavar="S",
         help=f"seconds a node may take to find a place for the check (default: {_PATIENCE_S:g})",
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as of a search")
-    options = parser.parse_intermixed_args(arguments)
+    parser.add_overrides("settings, as for a search")
+    options = parser.parse_with_overrides(arguments)
     if options.steps < 1:
         return fail(f"--steps: must be at least 1, got {options.steps}")
     if not options.timeout > 0:

@@ -19,16 +19,13 @@ def search(arguments: list[str]) -> int:
         "        proxy_task=small|paper  controller=reinforce|random  data=generated|coco\n"
         "        experiment=demo|paper. --cfg prints every setting with its value.",
     )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings to change, in hydra's grammar"
-    )
-    options = parser.parse_intermixed_args(arguments)
-    from spinesearch.cli.runs.carry_out import carry_out
+    parser.add_overrides("settings to change: text as it stands, all else in hydra's grammar")
+    options = parser.parse_with_overrides(arguments)
+    from spinesearch.cli.runs.carry_out import carry_out, new_run_dir
     from spinesearch.search.config.run_config import compose, composed_yaml, run_config
-    from spinesearch.search.runs.run_folder import run_dir_of
 
     if options.cfg:
         print(composed_yaml(options.overrides), end="")
         return 0
     config = run_config(compose(options.overrides))
-    return carry_out(config, run_dir_of(config))
+    return carry_out(config, new_run_dir(config))

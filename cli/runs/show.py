@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinesearch.cli.parser import build_console, command_parser
-from spinesearch.cli.runs.recorded import read_run
+from spinesearch.cli.runs.recorded import find_run, named_run, read_run
 
 
 def show(arguments: list[str]) -> int:
@@ -13,14 +13,17 @@ def show(arguments: list[str]) -> int:
     parser = command_parser(
         "show",
         "Print how far a run is, its best architectures, and the best one drawn; or draw a spec file.",
-        "examples:\n  spinesearch show runs/2026-11-23_demo\n  spinesearch show spec.json",
+        "examples:\n"
+        "  spinesearch show 2026-11-23_demo\n"
+        "  spinesearch show /data/runs/demo --top 20\n"
+        "  spinesearch show spec.json",
     )
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder, or a JSON spec")
+    parser.add_argument("run", metavar="RUN", help="the run's folder or its name in runs/, or a JSON spec")
     parser.add_argument("--top", type=int, default=10, help="rows of the leaderboard (default: 10)")
     options = parser.parse_args(arguments)
-    if options.run_dir.suffix == ".json":
-        return _show_spec(options.run_dir)
-    run = read_run(options)
+    if _is_spec(options.run):
+        return _show_spec(Path(options.run))
+    run = read_run(find_run(options.run), options)
     if options.cfg:
         return 0
     from spinesearch.results.ledger.run import ranked_trials
@@ -54,6 +57,12 @@ def show(arguments: list[str]) -> int:
     console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n")
     console.print(draw_spec(run.spec(best[0]), max_width=console.width))
     return 0
+
+
+def _is_spec(text: str) -> bool:
+    """Whether a spec file is meant, and no run that is called so."""
+    path = Path(text)
+    return path.suffix == ".json" and not path.is_dir() and (path.exists() or not named_run(text).is_dir())
 
 
 def _show_spec(path: Path) -> int:

@@ -63,7 +63,7 @@ def option_hint(option: str, value: str | None) -> str | None:
     found = [name for name in names if word in (name, name.rpartition(".")[2])]
     if found:
         # `seed` is a setting of its own as well as one of the data: the shortest name is meant.
-        return f"it is a setting, written without dashes: {min(found, key=len)}={value or 'VALUE'}"
+        return f"settings are given without dashes: {min(found, key=len)}={value or 'VALUE'}"
     last_words = {name.rpartition(".")[2]: name for name in reversed(names)}
     near = difflib.get_close_matches(word, last_words, n=1, cutoff=_SURE)
     return f"did you mean the setting {last_words[near[0]]}={value or 'VALUE'}?" if near else None
