@@ -52,14 +52,13 @@ def _bench_proxy(arguments: list[str]) -> int:
     )
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="steps to measure (default: 100)")
     parser.add_argument("--spec", type=Path, metavar="FILE.json", help="the candidate (default: SpineNet-49)")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings of proxy_task and data, and seed"
-    )
-    options = parser.parse_intermixed_args(arguments)
+    parser.add_overrides("settings of proxy_task and data, and seed")
+    options = parser.parse_with_overrides(arguments)
     if options.steps < 1:
         return fail(f"--steps: must be at least 1, got {options.steps}")
     _check_overrides(options.overrides)
-    from spinesearch.search.config.run_config import compose, run_config, to_yaml
+    from spinesearch.search.config.as_yaml import to_yaml
+    from spinesearch.search.config.run_config import compose, run_config
 
     config = run_config(compose(options.overrides))
     if options.cfg:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
-import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinesearch.cli.parser import build_console, command_parser, fail, interrupt
+from spinesearch.cli.parser import CommandParser, build_console, command_parser, fail
+from spinesearch.cli.runs.carry_out import ending, new_run_dir
+from spinesearch.cli.runs.recorded import find_run
 
 if TYPE_CHECKING:
     from spinesearch.results.ledger.run import Run
@@ -70,33 +70,29 @@ def _correlate(arguments: list[str]) -> int:
     return _study("correlate", parser, arguments, num_archs=16, num_seeds=1)
 
 
-def _study(
-    kind: Kind, parser: argparse.ArgumentParser, arguments: list[str], *, num_archs: int, num_seeds: int
-) -> int:
+def _study(kind: Kind, parser: CommandParser, arguments: list[str], *, num_archs: int, num_seeds: int) -> int:
     help_archs = f"different architectures of the space (default: {num_archs})"
     help_seeds = f"trainings of each, per setting (default: {num_seeds})"
     parser.add_argument("--archs", type=int, default=num_archs, metavar="N", help=help_archs)
     parser.add_argument("--seeds", type=int, default=num_seeds, metavar="M", help=help_seeds)
     parser.add_argument(
         "--reuse",
-        type=Path,
         action="append",
         default=[],
         metavar="RUN",
         help="take over what this run has scored under the same settings, data and versions; may be repeated",
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as for a search")
-    options = parser.parse_intermixed_args(arguments)
+    parser.add_overrides("settings, as for a search")
+    options = parser.parse_with_overrides(arguments)
     from spinesearch.search.study.study_config import compose_study
 
     wanted = compose_study(kind, options.overrides, num_archs=options.archs, num_seeds=options.seeds)
     if options.cfg:
         _print_configs(wanted)
         return 0
-    from spinesearch.search.runs.run_folder import run_dir_of
-
+    reuse = [find_run(text) for text in options.reuse]
     command = shlex.join(["spinesearch", "proxy", kind, *arguments])
-    return _carry_out(wanted, run_dir_of(wanted.config), command=command, reuse=options.reuse)
+    return _carry_out(wanted, new_run_dir(wanted.config), command=command, reuse=reuse)
 
 
 def resume_study(run: Run, run_dir: Path, overrides: list[str], *, only_print: bool) -> int:
@@ -111,7 +107,7 @@ def resume_study(run: Run, run_dir: Path, overrides: list[str], *, only_print: b
 
 
 def _print_configs(wanted: StudyConfig) -> None:
-    from spinesearch.search.config.run_config import to_yaml
+    from spinesearch.search.config.as_yaml import to_yaml
 
     for side, config in wanted.configs.items():
         print(f"# side {side}\n" if side else "", to_yaml(config.to_dict()), sep="", end="")
@@ -121,28 +117,16 @@ def _carry_out(wanted: StudyConfig, run_dir: Path, *, command: str, reuse: list[
     """Train to the end, print the report and write it down."""
     from spinesearch.results.studies.study import Study
     from spinesearch.results.studies.study_report import print_report, write_report
-    from spinesearch.search.runs.run_folder import give_up_unused, has_run
-    from spinesearch.search.scoring.scorer import EngineError
     from spinesearch.search.study.study_session import carry_out_study
 
     console = build_console()
-    signal.signal(signal.SIGTERM, interrupt)
-    resume = f"spinesearch resume {shlex.quote(str(run_dir))}"
-    try:
+    with ending(wanted.config, run_dir, console):
         run = carry_out_study(wanted, run_dir, console, command=command, reuse=reuse)
-    except KeyboardInterrupt:
-        if has_run(run_dir):
-            console.print(f"stopped; nothing finished is lost. Go on with:\n  {resume}")
-        return 130
-    except EngineError as error:
-        return fail(f"{error} (then: {resume})", code=1)
-    finally:
-        give_up_unused(wanted.config, run_dir)
-    study = Study(run)
-    console.print()
-    print_report(study, console)
-    for path in write_report(study, run_dir):
-        console.print(f"wrote {path}")
+        study = Study(run)
+        console.print()
+        print_report(study, console)
+        for path in write_report(study, run_dir):
+            console.print(f"wrote {path}")
     for side in study.sides:
         if all(trial.status == "failed" for trial in study.trials(side)):
             of_side = f" of side {side}" if side else ""

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, STARTING_NAMES, Ledger, parse_ledger
 from spinesearch.results.ledger.run import Run
+from spinesearch.search.config.overrides import parse_overrides
 from spinesearch.search.config.run_config import ConfigError, RunConfig, run_config
 from spinesearch.search.runs.mirror import Mirror, MirrorError
 
@@ -117,8 +118,8 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
     run, going_on = mirrored_run(url, overrides)
     base, name = _mirror_and_name(url)
     config = run_config(run.config)
-    places = [text.removeprefix("runs_dir=") for text in overrides if text.startswith("runs_dir=")]
-    run_dir = run_dir_of(replace(config, runs_dir=str(Path(*places[-1:] or [config.runs_dir])), name=name))
+    places = [override.text() for override in parse_overrides(overrides) if override.key == "runs_dir"]
+    run_dir = run_dir_of(replace(config, runs_dir=(places or [config.runs_dir])[-1] or "", name=name))
     _, ledger, _ = open_run(replace(config, mirror=base), run_dir, console)
     assert ledger is not None
     ledger.close()
