@@ -176,8 +176,6 @@ class _Search:
                     }
                 )
         self._record(events)
-        if events:
-            self._observer.proposed(run.trials[-len(events) :])
         self._hand_out(min(first + plan.generation_size, plan.num_trials))
 
     def update(self, generation: int) -> None:
@@ -200,7 +198,6 @@ class _Search:
                 )
         else:
             self._record([{"event": "update", "update": generation, "stats": stats, "digest": digest}])
-            self._observer.updated(self._run.updates[generation])
         try:
             self._checkpoints.save(generation, state)
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
@@ -256,14 +253,13 @@ class _Search:
 
     def _record_results(self, events: list[dict[str, Any]]) -> None:
         self._record([{**event, "time": self._clock()} for event in events])
-        for event in events:
-            if event["event"] == "result":
-                self._observer.finished(self._run.trials[event["trial"]])
 
     def _record(self, events: list[Event]) -> None:
         self._ledger.append(events)
         for event in events:
             self._run.apply(event)
+        for event in events:
+            self._observer.recorded(event, self._run)
 
 
 def _duplicate_event(

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 from spinesearch.controller.protocol import candidate_rng
 from spinesearch.results.failures import common_reasons
@@ -119,13 +118,13 @@ def run_study(
         ledger.append(events)
         for event in events:
             run.apply(event)
+        for event in events:
+            observer.recorded(event, run)
 
     observer.started(run, num_trials)
     try:
         record(_missing_proposals(plan, archs, run))
-        for event in _known_results(run, known or {}, clock()):
-            record([event])
-            observer.finished(run.trials[event["trial"]])
+        record(_known_results(run, known or {}, clock()))
         for side in SIDES[plan.kind]:
             left = [trial for trial in run.trials if trial.side == side and not trial.is_done]
             if not left:
@@ -144,7 +143,6 @@ def run_study(
                         record([{**event, "time": clock()}])
                         if event["event"] == "result":
                             ended_here.append(run.trials[ended.trial])
-                            observer.finished(ended_here[-1])
                     _check_not_all_failed(side, ended_here)
                     observer.ticked(scorer.num_running)
     finally:
@@ -179,9 +177,9 @@ def _missing_proposals(plan: StudyPlan, archs: Sequence[Arch], run: Run) -> list
     ]
 
 
-def _known_results(run: Run, known: Known, now: float) -> list[dict[str, Any]]:
+def _known_results(run: Run, known: Known, now: float) -> list[Event]:
     """Results of trials that another run has completed under the same conditions."""
-    events = []
+    events: list[Event] = []
     for trial in run.trials:
         assert trial.seed is not None
         found = known.get((trial.side, trial.arch_id, trial.seed))
