@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from spinesearch.results.ledger.ledger import Event
 from spinesearch.results.ledger.run import Run, Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
 
@@ -41,12 +42,24 @@ class TensorBoardObserver(SearchObserver):
         self._thread.start()
         for trial in sorted(run.trials, key=lambda trial: trial.time):
             if trial.is_done:
-                self.finished(trial)
+                self._write_result(trial)
         for update in run.updates:
-            self.updated(update)
+            self._write_update(update)
 
-    def finished(self, trial: Trial) -> None:
-        """Scalars of one candidate."""
+    def recorded(self, event: Event, run: Run) -> None:
+        """Scalars of a candidate or of an update: loss, entropy and whatever else the controller logs."""
+        if event["event"] == "result":
+            self._write_result(run.trials[event["trial"]])
+        elif event["event"] == "update":
+            self._write_update(run.updates[event["update"]])
+
+    def ended(self) -> None:
+        """Write what is left, and close."""
+        self._scalars.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _write_result(self, trial: Trial) -> None:
         assert trial.reward is not None
         self._num_done += 1
         self._write("search/reward", trial.reward, trial.trial, trial.time)
@@ -56,16 +69,9 @@ class TensorBoardObserver(SearchObserver):
         if self._best > -float("inf"):
             self._write("search/best", self._best, self._num_done, trial.time)
 
-    def updated(self, update: Update) -> None:
-        """Scalars of one update: loss, entropy, baseline and whatever else the controller tells."""
+    def _write_update(self, update: Update) -> None:
         for name, value in update.stats.items():
             self._write(f"controller/{name}", value, update.update, None)
-
-    def ended(self) -> None:
-        """Write what is left, and close."""
-        self._scalars.put(None)
-        if self._thread is not None:
-            self._thread.join()
 
     def _write(self, tag: str, value: float, step: int, walltime: float | None) -> None:
         self._scalars.put((tag, value, step, walltime))

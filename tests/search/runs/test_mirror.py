@@ -153,8 +153,8 @@ def test_a_search_ends_when_another_head_goes_on_with_it(tmp_path: Path):
     other = Mirror(url, "run")
 
     class Other(Warnings):
-        def updated(self, update) -> None:
-            if update.update == 2:
+        def recorded(self, event, run) -> None:
+            if event["event"] == "update" and event["update"] == 2:
                 with Ledger(tmp_path / "b") as ledger:
                     ledger.append([{"event": "run", "config": {}, "time": 0.0}])
                     other.push(tmp_path / "b", ledger.num_bytes)

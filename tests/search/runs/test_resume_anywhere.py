@@ -118,7 +118,7 @@ def test_the_command_that_began_a_run_goes_on_though_it_was_extended(
     capsys.readouterr()
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "search.num_trials: the run was extended from 2 to 4, which it goes on to\n" in out
+    assert "search.num_trials: the run was extended from 2 to 4, to which it continues\n" in out
     assert "complete, all 4 candidates are done" in out
     fails(
         [*command, "search.num_trials=3"], "a run can grow but not shrink: it was begun with 4, got 3", capsys
