@@ -27,7 +27,7 @@ from spinesearch.search.loop.observer import Observers, SearchObserver
 from spinesearch.search.runs.run_folder import open_new_ledger, open_run
 from spinesearch.search.watchers.display import Display
 from spinesearch.search.watchers.mirror_observer import MirrorObserver, send_rest
-from spinesearch.search.watchers.tensorboard import TensorBoardObserver
+from spinesearch.search.watchers.tensorboard import tensorboard_observers
 from spinesearch.space import SearchSpace
 
 
@@ -85,7 +85,8 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
         ledger.append([event])
         run.apply(event)
         console.print(_headline(config, space, data, run_dir))
-        observers: list[SearchObserver] = [display, TensorBoardObserver(run_dir)]
+        observers: list[SearchObserver] = [display]
+        observers += tensorboard_observers(run_dir, note=lambda line: console.print(line, soft_wrap=True))
         if mirror is not None:
             observers.append(MirrorObserver(mirror, run_dir, ledger, display.warned))
         run_search(
