@@ -55,6 +55,7 @@ class BenchResult:
             graph if there is one.
         peak_memory: bytes at the worst moment, with the graph if there is one: on CUDA of tensors on the
             device, else of the process.
+        eager_peak_memory: the same of eager steps.
         multiply_adds: of one image through the detector.
         flops_per_s: floating-point operations of training per second: multiply-adds x 2 x 3.
         matmul_flops_per_s: of a large square product in the same dtype, on the same threads.
@@ -72,6 +73,7 @@ class BenchResult:
     full_steps: int
     candidate_seconds: float
     peak_memory: int
+    eager_peak_memory: int
     multiply_adds: int
     flops_per_s: float
     matmul_flops_per_s: float
@@ -127,6 +129,7 @@ def bench_proxy(
         full_steps=full_steps,
         candidate_seconds=sum(overhead.values()) + full_steps * median,
         peak_memory=run.peak_memory,
+        eager_peak_memory=eager.peak_memory,
         multiply_adds=run.result.num_multiply_adds,
         flops_per_s=images_per_s * flops_per_image,
         matmul_flops_per_s=matmul_flops_per_s,
