@@ -82,7 +82,13 @@ class BenchResult:
 
 
 def bench_proxy(
-    settings: ProxySettings, data: ProxyData, spec: ArchSpec, *, num_steps: int, seed: int
+    settings: ProxySettings,
+    data: ProxyData,
+    spec: ArchSpec,
+    *,
+    num_steps: int,
+    seed: int,
+    num_warmup_steps: int = NUM_WARMUP_STEPS,
 ) -> BenchResult:
     """Train one candidate for a number of steps after warming up, evaluate it, and say what took how long.
 
@@ -95,17 +101,18 @@ def bench_proxy(
         spec: the candidate.
         num_steps: steps to measure, at least 1.
         seed: of the training.
+        num_warmup_steps: steps before these, which are not counted.
 
     Raises:
         TrainingDiverged: the candidate's loss stopped being finite.
     """
-    short = replace(settings, num_steps=NUM_WARMUP_STEPS + num_steps, num_epochs=None)
+    short = replace(settings, num_steps=num_warmup_steps + num_steps, num_epochs=None)
     run = eager = _measured(replace(short, cuda_graph="off"), data, spec, seed)
     if find_session(settings.cuda_graph, eager.device) is not None:
         run = _measured(short, data, spec, seed)
-    eager_steps = _steps(eager.phases, STEP_PHASES)[NUM_WARMUP_STEPS:]
+    eager_steps = _steps(eager.phases, STEP_PHASES)[num_warmup_steps:]
     all_graph_steps = _steps(run.phases, GRAPH_PHASES).sum(axis=1)
-    graph_steps = all_graph_steps[NUM_WARMUP_STEPS:]
+    graph_steps = all_graph_steps[num_warmup_steps:]
     is_captured = len(graph_steps) == num_steps  # else they are eager by settings, or a capture failed
     totals = graph_steps if is_captured else eager_steps.sum(axis=1)
     median = float(np.median(totals))

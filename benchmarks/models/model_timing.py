@@ -21,16 +21,27 @@ MODES = ("training", "evaluation")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """What a network runs on: threads of the CPU, or a GPU with numbers of this dtype."""
+    """What a network runs on: threads of the CPU, or a GPU with numbers of this dtype.
+
+    Attributes:
+        name: in the tables.
+        threads: of torch on the CPU.
+        device: ``cpu`` or ``cuda``.
+        dtype: of the forward pass.
+        times_patches: whether networks without one rewrite or the other are timed too; never on a GPU, where
+            no rewrite is taken.
+    """
 
     name: str
     threads: int = 1
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
+    times_patches: bool = True
 
     def variants(self, mode: str) -> list[Variant]:
-        """Those to time here; on a GPU no rewrite is ever taken."""
-        return [v for v in VARIANTS if mode in v.modes and (self.device == "cpu" or not v.patches)]
+        """Those to time here."""
+        is_patched = self.times_patches and self.device == "cpu"
+        return [v for v in VARIANTS if mode in v.modes and (is_patched or not v.patches)]
 
 
 Case = tuple[str, float, str]  # mode, width and name of the setting: a column
