@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource
-from spinesearch.search.watchers.tensorboard import TensorBoardObserver
+from spinesearch.search.watchers.tensorboard import tensorboard_observers
 from spinesearch.space import SearchSpace
 
 
@@ -96,9 +96,9 @@ class SearchRequest:
             f"{len(opened.held_out_index)} held-out images, {opened.num_classes} classes"
         )
 
-    def watchers(self, run_dir: Path) -> list[SearchObserver]:
-        """TensorBoard's scalars."""
-        return [TensorBoardObserver(run_dir)]
+    def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
+        """TensorBoard's scalars, where it is installed."""
+        return tensorboard_observers(run_dir, note)
 
 
 def _build_controller(config: RunConfig, space: SearchSpace) -> Controller:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -64,8 +64,8 @@ class Request(Protocol):
     def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
         """What is to be done, in one line."""
 
-    def watchers(self, run_dir: Path) -> list[SearchObserver]:
-        """Observers of its own."""
+    def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
+        """Observers of its own; ``note`` is called with a line about one that there cannot be."""
 
 
 def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
@@ -127,7 +127,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
         ledger.append([event])
         run.apply(event)
         console.print(f"{run_dir}: {request.headline(space, data)}")
-        observers = [display, *request.watchers(run_dir)]
+        observers = [display, *request.watchers(run_dir, lambda line: console.print(line, soft_wrap=True))]
         if mirror is not None:
             observers.append(MirrorObserver(mirror, run_dir, ledger, display.warned))
         run_loop(

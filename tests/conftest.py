@@ -9,6 +9,17 @@ import pytest
 pytest_plugins = ["data_fixtures", "run_fixtures"]
 
 
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let the settings in pyproject.toml stand where pytest alone is installed, as on a machine with a GPU."""
+    if not pluginmanager.hasplugin("timeout"):
+        parser.addini("timeout", "of a test, in seconds; without pytest-timeout nothing reads it")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker that is set below, for where pytest-xdist does not bring it."""
+    config.addinivalue_line("markers", "xdist_group(name): tests that run in one process")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ray's tests first and in one process, since two Rays crowd two cores; others file by file."""
     items.sort(key=lambda item: not _needs_ray(item))

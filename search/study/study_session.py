@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ class StudyRequest:
         archs = f"{plan.num_archs} architectures of {space.name}"
         return f"{archs} x {seeds}{sides}: {plan.num_trials} trainings"
 
-    def watchers(self, run_dir: Path) -> list[SearchObserver]:
+    def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
         """None: a scalar over trials would be one over architectures and seeds."""
         return []
 

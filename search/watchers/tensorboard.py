@@ -6,6 +6,7 @@ import logging
 import queue
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,21 @@ from spinesearch.search.loop.observer import SearchObserver
 FOLDER = "tensorboard"
 
 _log = logging.getLogger(__name__)
+
+
+def tensorboard_observers(run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
+    """The observer of a run's folder in a list, which is empty where TensorBoard is not installed.
+
+    Args:
+        run_dir: the run's folder.
+        note: called with one line if the list is empty.
+    """
+    try:
+        import tensorboard  # noqa: F401 - a thread imports what takes long of it
+    except ImportError:
+        note("TensorBoard is not installed, so no scalars are written; pip install tensorboard adds them")
+        return []
+    return [TensorBoardObserver(run_dir)]
 
 
 class TensorBoardObserver(SearchObserver):
