@@ -1,4 +1,4 @@
-"""``spinesearch proxy variance | correlate``: how far the proxy task's scores can be trusted."""
+"""``spinesearch proxy variance | correlate | coverage``: how far the proxy task's scores can be trusted."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from spinesearch.results.studies.study import Kind
     from spinesearch.search.study.study_config import StudyConfig
 
-_USAGE = """usage: spinesearch proxy variance | correlate ...
+_USAGE = """usage: spinesearch proxy variance | correlate | coverage ...
 
 How far the proxy task's scores can be trusted (docs/reward-noise.md).
 
   variance   random architectures x seeds: the architecture's share of the reward's variance
   correlate  the same architectures under two settings: do they rank alike?
+  coverage   which of the five outputs the setting trains; nothing is trained for it
 
 spinesearch proxy variance --help says more.
 """
@@ -33,14 +34,24 @@ architectures or seeds; so does `spinesearch resume`. `spinesearch show` prints 
 
 def proxy(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    commands: Mapping[str, Callable[[list[str]], int]] = {"variance": _variance, "correlate": _correlate}
+    commands: Mapping[str, Callable[[list[str]], int]] = {
+        "variance": _variance,
+        "correlate": _correlate,
+        "coverage": _coverage,
+    }
     word = arguments[0] if arguments else "--help"
     if word in ("--help", "-h"):
         print(_USAGE, end="")
         return 0 if arguments else 2
     if word not in commands:
-        return fail(f"proxy {word}: there is no such command; it is proxy variance or proxy correlate")
+        return fail(f"proxy {word}: there is no such command; they are proxy {', proxy '.join(commands)}")
     return commands[word](arguments[1:])
+
+
+def _coverage(arguments: list[str]) -> int:
+    from spinesearch.cli.proxy.coverage import coverage
+
+    return coverage(arguments)
 
 
 def _variance(arguments: list[str]) -> int:
