@@ -81,7 +81,7 @@ def open_run(config: RunConfig, run_dir: Path, console: Console) -> tuple[Run, L
         The run, empty if it is to begin; its ledger, None if there is none yet; its mirror, None without one.
 
     Raises:
-        LedgerError, RunInUseError, MirrorError: it cannot be gone on with.
+        LedgerError, RunInUseError, MirrorError: it cannot be resumed.
     """
 
     def tell(line: str) -> None:
@@ -105,7 +105,7 @@ def open_run(config: RunConfig, run_dir: Path, console: Console) -> tuple[Run, L
 
 
 def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Path, list[str]]:
-    """The folder of a run that a mirror holds, brought to where that is, and the overrides to go on with.
+    """The folder of a run that a mirror holds, brought to where that is, and the overrides to resume it with.
 
     Args:
         url: the mirror's of the run: ``<mirror>/<name>``.
@@ -127,7 +127,7 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
 
 
 def mirrored_run(url: str, overrides: Sequence[str]) -> tuple[Run, list[str]]:
-    """The run that a mirror holds, read there, and the overrides to go on with; nothing is written.
+    """The run that a mirror holds, read there, and the overrides to resume it with; nothing is written.
 
     Args:
         url: the mirror's of the run: ``<mirror>/<name>``.
@@ -150,7 +150,7 @@ def _mirror_and_name(url: str) -> tuple[str, str]:
 
 
 def open_new_ledger(run_dir: Path, console: Console) -> Ledger:
-    """The ledger of a run that begins now, empty; the console is told if that takes a while.
+    """The ledger of a run that begins now, empty; a line on the console says so if that takes a while.
 
     Raises:
         ConfigError: another process was faster.
@@ -159,6 +159,6 @@ def open_new_ledger(run_dir: Path, console: Console) -> Ledger:
     if ledger.contents.events:
         ledger.close()
         raise ConfigError(
-            f"{run_dir}: another process began this run meanwhile; give the command again to go on with it"
+            f"{run_dir}: another process began this run meanwhile; give the command again to resume it"
         )
     return ledger
