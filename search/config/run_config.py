@@ -165,7 +165,7 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 _FREE_SETTINGS = frozenset(
     {"name", "label", "runs_dir", "mirror"}
     | {f"proxy_task.{key}" for key in ("device", "evaluator", "cuda_graph")}
-    | {f"data.{key}" for key in ("train_images", "train_annotations", "cache_dir")}
+    | {f"data.{key}" for key in ("train_images", "train_annotations", "cache_dir", "max_megapixels")}
     | {f"search.{key}" for key in FREE_SEARCH_SETTINGS}
 )
 
