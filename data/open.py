@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+_MANY_CROWDS = 0.05  # share of the objects; COCO's is 0.012
 _told: set[str] = set()  # what this process has been warned of already
 
 Progress = Callable[[str, int, int], None]
@@ -161,19 +162,20 @@ def _source(settings: DataSettings, image_size: int) -> PackSource:
             num_val_images=settings.num_val_images,
             seed=settings.seed,
         )
-        images, annotations = root / "train", root / "annotations" / "instances_train.json"
-        skip_broken = False
-    else:
-        images, annotations = (
-            Path(path).expanduser() for path in (settings.train_images, settings.train_annotations)
+        return PackSource(
+            images_dir=root / "train",
+            annotations_path=root / "annotations" / "instances_train.json",
+            image_size=image_size,
+            storage=storage_of(settings),
         )
-        skip_broken = settings.skip_broken
     return PackSource(
-        images_dir=images,
-        annotations_path=annotations,
+        images_dir=Path(settings.train_images).expanduser(),
+        annotations_path=Path(settings.train_annotations).expanduser(),
         image_size=image_size,
         storage=storage_of(settings),
-        skip_broken=skip_broken,
+        skip_broken=settings.skip_broken,
+        box_format=settings.box_format,
+        max_megapixels=settings.max_megapixels,
     )
 
 
@@ -200,6 +202,10 @@ def _key(settings: DataSettings, pack: Pack, image_size: int) -> str:
 
 def _warn_of_what_is_left_out(pack: Pack, warn: Callable[[str], None]) -> None:
     path = pack.dataset.annotations_path
+    for note in pack.dataset.notes:
+        _once(f"{path}: {note}", path, pack, warn)
+    if crowds := np.count_nonzero(pack.dataset.is_crowd.flat):
+        _once(f"{path}: {_crowds(int(crowds), len(pack.dataset.is_crowd.flat))}", path, pack, warn)
     if count := pack.dataset.num_dropped_boxes:
         boxes = "1 box is" if count == 1 else f"{count} boxes are"
         _once(f"{path}: {boxes} left out: empty, not finite or outside the image", path, pack, warn)
@@ -210,6 +216,14 @@ def _warn_of_what_is_left_out(pack: Pack, warn: Callable[[str], None]) -> None:
         reason = first.reason.partition(";")[0]
         line = f"{path}: {images} left out (data.skip_broken): {first.file_name} {reason}{more}"
         _once(line, path, pack, warn)
+
+
+def _crowds(count: int, total: int) -> str:
+    """How many of the objects are crowds, and where they are many, what is often meant."""
+    line = f"objects with iscrowd 1, as crowds neither trained on nor scored: {count} of {total}"
+    if count > _MANY_CROWDS * total:
+        line += "; set it to 0 in the file if each is one object (CVAT and others export masks as iscrowd 1)"
+    return line
 
 
 def _once(line: str, path: Path, pack: Pack, warn: Callable[[str], None]) -> None:

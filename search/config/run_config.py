@@ -178,7 +178,7 @@ def _escaped(value: Any) -> Any:
 
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
 _FREE_SETTINGS = frozenset(
-    {"name", "label", "mirror", *PATH_SETTINGS}
+    {"name", "label", "mirror", "data.max_megapixels", *PATH_SETTINGS}
     | {f"proxy_task.{key}" for key in ("device", "evaluator", "cuda_graph")}
     | {f"search.{key}" for key in FREE_SEARCH_SETTINGS}
 )
