@@ -18,7 +18,13 @@ from spinesearch.controller.settings import ReinforceSettings
 from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.task import check_settings
 from spinesearch.results.ledger.run import Run
-from spinesearch.search.config.run_config import ConfigError, RunConfig, check_resumable, run_config
+from spinesearch.search.config.run_config import (
+    ConfigError,
+    RunConfig,
+    check_resumable,
+    run_config,
+    with_old_split,
+)
 from spinesearch.search.engine import check_engine, open_run_data, open_scorer
 from spinesearch.search.environment import code_version
 from spinesearch.search.loop.checkpoint import Checkpoints
@@ -57,6 +63,7 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
                         "`spinesearch resume`, or choose another name"
                     )
                 config = _as_extended(config, run, console)
+                config = with_old_split(config, run.sessions[0]["config"], console.print)
                 check_resumable(run_config(run.config), config)
                 if _is_complete(run, config):
                     console.print(
@@ -136,8 +143,8 @@ def check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
     """
     if recorded["key"] != data.key:
         raise ConfigError(
-            f"data: this run was begun on other images or annotations (key {recorded['key']}, now "
-            f"{data.key}); give it the same data, or start a new run"
+            f"data: this run was begun on other images or annotations, or another split of them (key "
+            f"{recorded['key']}, now {data.key}); give it the same data, or start a new run"
         )
 
 
@@ -173,7 +180,8 @@ def data_record(data: ProxyData) -> dict[str, Any]:
     return {
         "key": data.key,
         "num_train_images": len(data.train_index),
-        "num_held_out_images": len(data.held_out_index),
+        "num_held_out_images": len(data.scored.held_out_index),
+        "split_by": data.split_by,
         "class_names": list(data.class_names),
     }
 
@@ -182,6 +190,6 @@ def _headline(config: RunConfig, space: SearchSpace, data: ProxyData, run_dir: P
     return (
         f"{run_dir}: {config.search.num_trials} candidates of {space.name} "
         f"({space.size:,} choices), controller {config.controller.name}; "
-        f"{len(data.train_index)} training and "
-        f"{len(data.held_out_index)} held-out images, {data.num_classes} classes"
+        f"{len(data.train_index)} training and {len(data.scored.held_out_index)} "
+        f"{'scoring' if data.score_set else 'held-out'} images, {data.num_classes} classes"
     )

@@ -5,23 +5,29 @@ Shape letters: N images, T objects of all images. Boxes are (x1, y1, x2, y2) in 
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spinesearch.data.coco.dataset import CocoDataset, CocoImage, ImageList
-from spinesearch.data.coco.records import NUMBER, check_unique, column, fits, read_document, short
+from spinesearch.data.coco.dataset import CocoDataset, CocoImage, ImageList, normal_name
+from spinesearch.data.coco.records import (
+    NUMBER,
+    check_unique,
+    column,
+    fits,
+    nested_text,
+    read_document,
+    short,
+)
 from spinesearch.data.errors import DataError
 from spinesearch.data.ragged import Ragged, offsets_of, ragged_texts
 
 _MAX_AREA = 1e10  # square pixels: pycocotools ignores objects beyond its widest range of areas, (0, 1e5 ** 2)
 
-__all__ = ["CocoDataset", "CocoImage", "file_stats", "held_out_mask", "load_coco", "read_coco"]
+__all__ = ["CocoDataset", "CocoImage", "file_stats", "load_coco", "read_coco", "read_images"]
 
 
 def load_coco(images_dir: str | Path, annotations_path: str | Path) -> CocoDataset:
@@ -35,11 +41,16 @@ def load_coco(images_dir: str | Path, annotations_path: str | Path) -> CocoDatas
     return dataset
 
 
-def read_coco(images_dir: str | Path, annotations_path: str | Path) -> CocoDataset:
+def read_coco(images_dir: str | Path, annotations_path: str | Path, *, image_field: str = "") -> CocoDataset:
     """The data set of one annotation file, every record checked; no image file is looked at.
 
     Masks, polygons and RLE alike, are ignored. `iscrowd` may be missing or null (0) and so may `area` (the
     box's). Ids may have gaps; ids of annotations are ignored.
+
+    Args:
+        images_dir: the folder of the images.
+        annotations_path: the file.
+        image_field: a field of the image records that is kept as text, with dots; see `ImageList`.
 
     Raises:
         DataError: the file cannot be read, or a record breaks COCO's format; names the first one and what
@@ -47,7 +58,7 @@ def read_coco(images_dir: str | Path, annotations_path: str | Path) -> CocoDatas
     """
     images_dir, path = Path(images_dir).expanduser(), Path(annotations_path).expanduser()
     document = read_document(path)
-    images = _images(path, document["images"])
+    images = _images(path, images_dir, document["images"], image_field)
     categories = _categories(path, document["categories"])
 
     rows = document["annotations"]
@@ -77,6 +88,15 @@ def read_coco(images_dir: str | Path, annotations_path: str | Path) -> CocoDatas
         area=Ragged(area[order], offsets),
         num_dropped_boxes=int(np.count_nonzero(~usable)),
     )
+
+
+def read_images(images_dir: Path, annotations_path: Path, *, image_field: str) -> ImageList:
+    """The images alone of a file that `read_coco` reads, with a field of their records.
+
+    Raises:
+        DataError: as `read_coco`.
+    """
+    return _images(annotations_path, images_dir, read_document(annotations_path)["images"], image_field)
 
 
 def file_stats(images_dir: Path, names: Ragged[np.uint8]) -> npt.NDArray[np.int64]:
@@ -111,28 +131,14 @@ def check_none_missing(dataset: CocoDataset, stats: npt.NDArray[np.int64]) -> No
         )
 
 
-def held_out_mask(image_ids: Sequence[int], share: float) -> npt.NDArray[np.bool_]:
-    """Which images are held out of training, bool [N]: about `share` of them, each decided by its id alone.
-
-    Neither the order nor the presence of other images matters: a subset is split like the whole.
-
-    Args:
-        image_ids: COCO ids.
-        share: expected share held out, above 0 and below 1.
-    """
-    assert 0 < share < 1
-    hashes = (hashlib.blake2b(b"%d" % image_id, digest_size=8).digest() for image_id in image_ids)
-    return np.array([int.from_bytes(value, "big") < share * 2**64 for value in hashes], np.bool_)
-
-
-def _images(path: Path, rows: list[dict[str, Any]]) -> ImageList:
+def _images(path: Path, images_dir: Path, rows: list[dict[str, Any]], image_field: str) -> ImageList:
     if not rows:
         raise DataError(f"{path}: images: the list is empty; give a file with training images")
     ids = column(path, "images", rows, "id", (int,))
     check_unique(path, "images", "id", ids)
     names = column(path, "images", rows, "file_name", (str,))
     # One file under two ids could be trained on under the one and scored on under the other.
-    check_unique(path, "images", "file_name", names)
+    check_unique(path, "images", "file_name", [_path_in(images_dir, name) for name in names], shown=names)
     widths = column(path, "images", rows, "width", (int,))
     heights = column(path, "images", rows, "height", (int,))
     for field, values in (("width", widths), ("height", heights)):
@@ -143,7 +149,18 @@ def _images(path: Path, rows: list[dict[str, Any]]) -> ImageList:
             )
     order = np.argsort(np.array(ids, np.int64))
     sizes = np.stack((np.array(widths, np.int64), np.array(heights, np.int64)), axis=1)
-    return ImageList(np.array(ids, np.int64)[order], sizes[order], ragged_texts([names[i] for i in order]))
+    return ImageList(
+        np.array(ids, np.int64)[order],
+        sizes[order],
+        ragged_texts([names[i] for i in order]),
+        ragged_texts([nested_text(rows[i], image_field) for i in order]) if image_field else None,
+    )
+
+
+def _path_in(images_dir: Path, file_name: str) -> str:
+    """A file's path inside the folder, one text for every spelling of its name."""
+    name = normal_name(file_name)
+    return os.path.relpath(name, images_dir) if os.path.isabs(name) else name
 
 
 def _categories(path: Path, rows: list[dict[str, Any]]) -> tuple[tuple[int, str], ...]:

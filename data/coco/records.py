@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,29 @@ def fits(value: object, types: Collection[type]) -> bool:
     return type(value) in types and (type(value) is not int or -(2**63) <= value < 2**63)
 
 
-def check_unique(path: Path, section: str, field: str, values: Iterable[int | str]) -> None:
-    """Raises `DataError` when two rows have one value of this field."""
+def nested_text(row: dict[str, Any], field: str) -> str:
+    """The text or number of a field, as text; dots lead into objects. Empty where the row has none."""
+    value: Any = row
+    for name in field.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
+def check_unique(
+    path: Path,
+    section: str,
+    field: str,
+    values: Iterable[int | str],
+    *,
+    shown: Sequence[int | str] | None = None,
+) -> None:
+    """Raises `DataError` when two rows have one value of this field; `shown` is how the file spells them."""
     seen: set[int | str] = set()
     for i, value in enumerate(values):
         if value in seen:
+            spelt = short(value if shown is None else shown[i])
             raise DataError(
-                f"{path}: {section}[{i}].{field}: {short(value)} is taken by an earlier one; "
-                "give every one its own"
+                f"{path}: {section}[{i}].{field}: {spelt} is taken by an earlier one; give every one its own"
             )
         seen.add(value)
 

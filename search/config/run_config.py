@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
@@ -18,6 +18,8 @@ from spinesearch.search.config.config_errors import reason, unknown_setting, wro
 from spinesearch.search.config.settings import FREE_SEARCH_SETTINGS, SearchSettings
 from spinesearch.space.build import SpineNetSettings
 
+_DATA_FILES = "train_images", "train_annotations", "score_images", "score_annotations"
+_CSV = "csv:"  # begins a data.group_by that is a file
 _MAX_SEED = 2**63 - 1  # torch's generators take no more
 
 
@@ -53,6 +55,9 @@ _SECTIONS: Mapping[str, Mapping[str | None, type[Any]]] = {
     "data": {"generated": GeneratedDataSettings, "coco": CocoDataSettings},
     "search": {None: SearchSettings},
 }
+
+# What ledgers older than a setting did, by section and `name`, where that is not the setting's default.
+_IN_OLD_LEDGERS: Mapping[tuple[str, str | None], Mapping[str, Any]] = {("data", "coco"): {"group_by": "id"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +111,7 @@ def run_config(config: Mapping[str, Any]) -> RunConfig:
         if kind not in classes:
             known = ", ".join(str(name) for name in classes)
             raise ConfigError(f"{section}.name: must be one of {known}, got {kind!r}")
+        node = {**_IN_OLD_LEDGERS.get((section, kind), {}), **node}
         values[section] = _checked(classes[kind], node, f"{section}.")
     if not 0 <= values["seed"] <= _MAX_SEED:
         raise ConfigError(f"seed: must be in 0..{_MAX_SEED}, got {values['seed']}")
@@ -117,9 +123,12 @@ def _with_absolute_paths(data: Any) -> Any:
     """Data settings that mean the same in another working directory: a worker's, a later session's."""
     paths = {
         name: os.path.abspath(os.path.expanduser(value))
-        for name in ("train_images", "train_annotations", "cache_dir")
+        for name in (*_DATA_FILES, "cache_dir")
         if (value := getattr(data, name, None)) is not None
     }
+    if isinstance(data, CocoDataSettings) and data.group_by.startswith(_CSV):
+        path = os.path.expanduser(data.group_by.removeprefix(_CSV))
+        paths["group_by"] = f"{_CSV}{os.path.abspath(path)}"
     return replace(data, **paths)
 
 
@@ -165,7 +174,7 @@ def to_yaml(config: Mapping[str, Any]) -> str:
 _FREE_SETTINGS = frozenset(
     {"name", "label", "runs_dir", "mirror"}
     | {f"proxy_task.{key}" for key in ("device", "evaluator", "cuda_graph")}
-    | {f"data.{key}" for key in ("train_images", "train_annotations", "cache_dir")}
+    | {f"data.{key}" for key in (*_DATA_FILES, "cache_dir")}
     | {f"search.{key}" for key in FREE_SEARCH_SETTINGS}
 )
 
@@ -186,11 +195,30 @@ def check_resumable(recorded: RunConfig, wanted: RunConfig) -> None:
         # A setting that is a mapping stands here by its keys: search.resources_per_trial.TPU
         if key == "search.num_trials" or any(f"{key}.".startswith(f"{free}.") for free in _FREE_SETTINGS):
             continue
+        if key == "data.group_by" and all(str(flat.get(key)).startswith(_CSV) for flat in (old, new)):
+            continue  # where the file lies; the data key holds what it says
         if old.get(key) != new.get(key):
             raise ConfigError(
                 f"{key}: this run was begun with {old.get(key)!r} and cannot go on with {new.get(key)!r}; "
                 "start a new run for that (another name=...)"
             )
+
+
+def with_old_split(wanted: RunConfig, begun: Mapping[str, Any], tell: Callable[[str], None]) -> RunConfig:
+    """What is wanted, with the split of a run that was begun before images were grouped by picture.
+
+    So that a job which is restarted with the command it had continues its run.
+
+    Args:
+        wanted: by a command.
+        begun: the configuration that the run was begun with, as recorded.
+        tell: called with a line if that makes a difference.
+    """
+    data = wanted.data
+    if not isinstance(data, CocoDataSettings) or data.group_by != "picture" or "group_by" in begun["data"]:
+        return wanted
+    tell("data.group_by: the run was begun before images were grouped, and keeps its split by image id")
+    return replace(wanted, data=replace(data, group_by="id"))
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

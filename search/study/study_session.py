@@ -14,7 +14,7 @@ from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.task import check_settings
 from spinesearch.results.ledger.run import Run, Trial, load_run
 from spinesearch.results.studies.study import Study
-from spinesearch.search.config.run_config import ConfigError, RunConfig
+from spinesearch.search.config.run_config import ConfigError, RunConfig, with_old_split
 from spinesearch.search.engine import check_engine, open_run_data, open_scorer
 from spinesearch.search.environment import machine
 from spinesearch.search.loop.observer import Observers, SearchObserver
@@ -53,7 +53,7 @@ def carry_out_study(
         if ledger is not None:
             stack.enter_context(ledger)
             if run.sessions:
-                wanted = _as_extended(wanted, run, console)
+                wanted = _with_old_splits(_as_extended(wanted, run, console), run, console)
                 check_continues(run, wanted)
                 if run.num_done == wanted.num_trials:
                     if mirror is not None:
@@ -117,6 +117,18 @@ def _as_extended(wanted: StudyConfig, run: Run, console: Console) -> StudyConfig
         return numbers[-1]
 
     return replace(wanted, num_archs=grown("num_archs", "--archs"), num_seeds=grown("num_seeds", "--seeds"))
+
+
+def _with_old_splits(wanted: StudyConfig, run: Run, console: Console) -> StudyConfig:
+    """What is wanted, with the splits of a study that was begun before images were grouped."""
+    if run.study is None or run.study["kind"] != wanted.kind:
+        return wanted  # which is refused
+    begun = Study(Run(sessions=run.sessions[:1]))
+    configs = {
+        side: with_old_split(config, begun.config(side), console.print)
+        for side, config in wanted.configs.items()
+    }
+    return replace(wanted, configs=configs)
 
 
 def _open_all_data(wanted: StudyConfig, console: Console) -> dict[str, ProxyData]:

@@ -222,8 +222,8 @@ def test_targets_grow_with_the_image_that_has_most(tiny_coco, tmp_path) -> None:
 def test_annotations_that_change_while_they_are_read_are_not_packed_as_the_old_ones(
     tiny_coco, tmp_path, monkeypatch
 ) -> None:
-    def read(images_dir: Path, path: Path) -> CocoDataset:
-        dataset = read_coco(images_dir, path)
+    def read(images_dir: Path, path: Path, *, image_field: str) -> CocoDataset:
+        dataset = read_coco(images_dir, path, image_field=image_field)
         path.write_text(path.read_text() + "\n")
         return dataset
 
