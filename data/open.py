@@ -177,6 +177,6 @@ class _Opening:
         if score is None:
             share = self.settings.held_out_share
             held_out = held_out_mask(dataset.images.ids.tolist(), share, groups)
-            check_split_has_objects(dataset, held_out, share)
+            check_split_has_objects(dataset, held_out, share, groups)
         else:
             check_score_set(dataset, score.dataset)

@@ -60,15 +60,21 @@ def _groups_held_out(groups: Groups, share: float, *, are_all: bool) -> Mask:
     return held_out
 
 
-def check_split_has_objects(dataset: CocoDataset, held_out: Mask, share: float) -> None:
+def check_split_has_objects(dataset: CocoDataset, held_out: Mask, share: float, groups: Groups) -> None:
     """Raises `DataError` unless both sides of the split have an object to learn from or score on."""
     has_object = _has_object(dataset)
+    is_shared = in_group_of_several(groups)
+    in_groups, or_rule = "", ""
+    if is_shared.any():
+        num_parts = len(np.unique(groups[is_shared])) + np.count_nonzero(~is_shared)
+        in_groups = " in 1 group" if num_parts == 1 else f" in {num_parts} groups"
+        or_rule = " or data.group_by"
     for split, mask in (("training", ~held_out), ("held-out", held_out)):
         if not np.any(has_object & mask):
             raise DataError(
                 f"data.held_out_share: with {share} the {split} split has no box to learn from or score on "
-                f"({np.count_nonzero(mask)} of {len(mask)} images are in it); change data.held_out_share, or "
-                "give more images"
+                f"({np.count_nonzero(mask)} of {len(mask)} images{in_groups} are in it); change "
+                f"data.held_out_share{or_rule}, or give more images"
             )
 
 
