@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from spinesearch.data.errors import DataError
+from spinesearch.data.split.group_rule import parse_group_by
 
 STORAGES = ("raw", "jpeg")
 BOX_FORMATS = ("xywh", "xyxy", "cxcywh", "xywh_normalized", "xyxy_normalized", "cxcywh_normalized")
@@ -49,13 +50,16 @@ class GeneratedDataSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CocoDataSettings:
-    """Training images and annotations in COCO's format; a data set's validation files have no place here.
+    """Training images and annotations in COCO's format, some of whose images are held out to score on.
 
     Attributes:
         name: what logs and reports call it.
         train_images: folder of the images.
         train_annotations: its annotation file, as instances_train2017.json.
+        score_images: folder of other images to score on; None is that of the training images.
+        score_annotations: their annotation file; None holds training images out, else none is.
         held_out_share: expected share of the images that scores are measured on, above 0 and below 1.
+        group_by: which images stay on one side of the split, see `parse_group_by`.
         skip_broken: leave out images whose file cannot be used, instead of refusing the data set.
         box_format: one of `BOX_FORMATS`, what the four numbers of a `bbox` are.
         max_megapixels: images of more are not decoded but refused as broken; millions of pixels.
@@ -70,7 +74,10 @@ class CocoDataSettings:
     name: str = "coco"
     train_images: str
     train_annotations: str
+    score_images: str | None = None
+    score_annotations: str | None = None
     held_out_share: float = 0.2
+    group_by: str = "picture"
     skip_broken: bool = False
     storage: str = "raw"
     jpeg_quality: int = 90
@@ -87,6 +94,16 @@ class CocoDataSettings:
             value = getattr(self, field)
             if not isinstance(value, str) or not value:
                 raise DataError(f"data.{field}: must be {what}, got {value!r}")
+        for field in ("score_images", "score_annotations"):
+            value = getattr(self, field)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise DataError(f"data.{field}: must be a path or null, got {value!r}")
+        if self.score_images is not None and self.score_annotations is None:
+            raise DataError(
+                f"data.score_images: needs the annotations of these images, got {self.score_images!r} alone; "
+                "add data.score_annotations=..."
+            )
+        parse_group_by(self.group_by)
         if not isinstance(self.skip_broken, bool):
             raise DataError(f"data.skip_broken: must be true or false, got {self.skip_broken!r}")
         if self.box_format not in BOX_FORMATS:

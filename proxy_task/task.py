@@ -158,14 +158,15 @@ class ProxyTask:
         )
 
     def evaluate(self, model: nn.Module) -> CocoMetrics:
-        """COCO metrics of a model on the held-out images; the model is left in evaluation mode."""
-        index = self.data.held_out_index
+        """COCO metrics of a model on the images to score on; the model is left in evaluation mode."""
+        scored = self.data.scored
+        index = scored.held_out_index
         batches = np.split(index, range(self.settings.batch_size, len(index), self.settings.batch_size))
-        loaded = load_batches(self.data, batches, self.device)
+        loaded = load_batches(scored, batches, self.device)
         found = [self._detect(model, *pair) for pair in zip(batches, loaded, strict=True)]
         boxes, scores, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
         return coco_metrics(
-            self.data.dataset,
+            scored.dataset,
             index,
             boxes,
             scores,
@@ -177,9 +178,10 @@ class ProxyTask:
     def _detect(self, model: nn.Module, index: npt.NDArray[np.int64], loaded: Batch) -> Detections:
         """Detections in the images at these positions, padded to `MAX_DETECTIONS` rows."""
         model.eval()
-        images = [self.data.dataset.images[i] for i in index]
+        scored = self.data.scored
+        images = [scored.dataset.images[i] for i in index]
         sizes = torch.tensor([(image.width, image.height) for image in images], dtype=torch.float32)
-        scales = torch.from_numpy(self.data.pack.scales[index]).to(self.device)
+        scales = torch.from_numpy(scored.pack.scales[index]).to(self.device)
         with torch.inference_mode():
             batch = normalize(loaded.to(self.device))
             cls_logits, box_deltas = predict(model, batch.images, self.recipe.precision)

@@ -13,7 +13,13 @@ from spinesearch.controller import Controller
 from spinesearch.controller.settings import ReinforceSettings
 from spinesearch.data.open import ProxyData
 from spinesearch.results.ledger.run import Run
-from spinesearch.search.config.run_config import ConfigError, RunConfig, check_resumable, run_config
+from spinesearch.search.config.run_config import (
+    ConfigError,
+    RunConfig,
+    check_resumable,
+    run_config,
+    with_old_split,
+)
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.observer import SearchObserver
@@ -52,6 +58,7 @@ class SearchRequest:
                 f"search.num_trials: the run was extended from {wanted} to {recorded}, to which it continues"
             )
             config = replace(config, search=replace(config.search, num_trials=recorded))
+        config = with_old_split(config, run.sessions[0]["config"], console.print)
         check_resumable(run_config(run.config), config)
         return SearchRequest(config=config)
 
@@ -92,8 +99,8 @@ class SearchRequest:
         return (
             f"{self.config.search.num_trials} candidates of {space.name} "
             f"({space.size:,} choices), controller {self.config.controller.name}; "
-            f"{len(opened.train_index)} training and "
-            f"{len(opened.held_out_index)} held-out images, {opened.num_classes} classes"
+            f"{len(opened.train_index)} training and {len(opened.scored.held_out_index)} "
+            f"{'scoring' if opened.score_set else 'held-out'} images, {opened.num_classes} classes"
         )
 
     def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:

@@ -169,7 +169,8 @@ def data_record(data: ProxyData) -> dict[str, Any]:
     return {
         "key": data.key,
         "num_train_images": len(data.train_index),
-        "num_held_out_images": len(data.held_out_index),
+        "num_held_out_images": len(data.scored.held_out_index),
+        "split_by": data.split_by,
         "class_names": list(data.class_names),
     }
 
@@ -182,8 +183,8 @@ def _check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
     """
     if recorded["key"] != data.key:
         raise ConfigError(
-            f"data: this run was begun on other images or annotations (key {recorded['key']}, now "
-            f"{data.key}); give it the same data, or start a new run"
+            f"data: this run was begun on other images or annotations, or another split of them (key "
+            f"{recorded['key']}, now {data.key}); give it the same data, or start a new run"
         )
 
 

@@ -98,11 +98,12 @@ def readings(task: ProxyTask, spec: ArchSpec, seed: int) -> dict[str, dict[str, 
 
 def metrics(task: ProxyTask, model: nn.Module) -> dict[str, float]:
     """AP in several forms, and the loss, on the held-out images."""
-    index = task.data.held_out_index
+    scored = task.data.scored
+    index = scored.held_out_index
     parts = np.split(index, range(task.settings.batch_size, len(index), task.settings.batch_size))
-    detections = [task._detect(model, part, load_batch(task.data, part, task.device)) for part in parts]
+    detections = [task._detect(model, part, load_batch(scored, part, task.device)) for part in parts]
     boxes, scores, labels = (torch.cat(arrays).cpu().numpy() for arrays in zip(*detections, strict=True))
-    found = task.data.dataset, index, boxes, scores, labels
+    found = scored.dataset, index, boxes, scores, labels
     coco = coco_metrics(*found)
     assert coco.ap is not None
     loss = held_out_loss(task, model, parts)
@@ -122,7 +123,7 @@ def held_out_loss(task: ProxyTask, model: nn.Module, parts: list[Any]) -> float:
     """The training loss per matched anchor on the held-out images."""
     total = weight = 0.0
     for part in parts:
-        batch = normalize(load_batch(task.data, part, task.device).to(task.device))
+        batch = normalize(load_batch(task.data.scored, part, task.device).to(task.device))
         classes, codes = make_targets(task._anchors, batch.boxes, batch.labels)
         num_positives = float((classes != BACKGROUND).sum()) + 1.0
         logits, deltas = predict(model, batch.images, task.recipe.precision)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,16 +37,23 @@ class ImageList(Sequence[CocoImage]):
         ids: int64 `[N]`, rising.
         sizes: int64 `[N, 2]`, width and height.
         names: N file names in UTF-8.
+        field_texts: N values in UTF-8 of the field of the image records that was asked for, empty where a
+            record has none; None where none was asked for.
     """
 
-    __slots__ = ("ids", "names", "sizes")
+    __slots__ = ("field_texts", "ids", "names", "sizes")
 
     def __init__(
-        self, ids: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], names: Ragged[np.uint8]
+        self,
+        ids: npt.NDArray[np.int64],
+        sizes: npt.NDArray[np.int64],
+        names: Ragged[np.uint8],
+        field_texts: Ragged[np.uint8] | None = None,
     ) -> None:
         self.ids = ids
         self.sizes = sizes
         self.names = names
+        self.field_texts = field_texts
 
     def __len__(self) -> int:
         """N."""
@@ -65,7 +73,8 @@ class ImageList(Sequence[CocoImage]):
 
     def select(self, is_wanted: npt.NDArray[np.bool_]) -> ImageList:
         """The images where bool `[N]` says so."""
-        return ImageList(self.ids[is_wanted], self.sizes[is_wanted], self.names.select(is_wanted))
+        texts = None if self.field_texts is None else self.field_texts.select(is_wanted)
+        return ImageList(self.ids[is_wanted], self.sizes[is_wanted], self.names.select(is_wanted), texts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +115,11 @@ class CocoDataset:
             is_crowd=self.is_crowd.select(is_wanted),
             area=self.area.select(is_wanted),
         )
+
+
+def normal_name(file_name: str) -> str:
+    """The one spelling of a file's name inside its folder: ``a.jpg`` for ``./a.jpg`` and ``x/../a.jpg``."""
+    return posixpath.normpath(file_name) if "/" in file_name else file_name
 
 
 def content_key(dataset: CocoDataset, file_bytes: npt.NDArray[np.int64]) -> str:

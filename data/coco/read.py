@@ -5,27 +5,24 @@ Shape letters: N images, T objects of all images. Boxes are (x1, y1, x2, y2) in 
 
 from __future__ import annotations
 
-import hashlib
 import os
-import posixpath
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from spinesearch.data.coco.dataset import CocoDataset, CocoImage, ImageList
+from spinesearch.data.coco.dataset import CocoDataset, CocoImage, ImageList, normal_name
 from spinesearch.data.coco.document import Document, read_document
 from spinesearch.data.coco.ids import integer_ids, positions
 from spinesearch.data.coco.missing import check_none_missing, file_stats
 from spinesearch.data.coco.objects import read_objects
-from spinesearch.data.coco.records import Records, class_name
+from spinesearch.data.coco.records import Records, class_name, nested_text
 from spinesearch.data.coco.sizes import image_sizes
 from spinesearch.data.data_settings import DEFAULT_BOX_FORMAT
 from spinesearch.data.errors import DataError
 from spinesearch.data.ragged import Ragged, offsets_of, ragged_texts
 
-__all__ = ["CocoDataset", "CocoImage", "file_stats", "held_out_mask", "load_coco", "read_coco"]
+__all__ = ["CocoDataset", "CocoImage", "file_stats", "load_coco", "read_coco", "read_images"]
 
 Index = npt.NDArray[np.int64]
 
@@ -44,7 +41,11 @@ def load_coco(
 
 
 def read_coco(
-    images_dir: str | Path, annotations_path: str | Path, *, box_format: str = DEFAULT_BOX_FORMAT
+    images_dir: str | Path,
+    annotations_path: str | Path,
+    *,
+    box_format: str = DEFAULT_BOX_FORMAT,
+    image_field: str = "",
 ) -> CocoDataset:
     """The data set of one annotation file, every record checked.
 
@@ -57,6 +58,7 @@ def read_coco(
         images_dir: the folder that file names are relative to.
         annotations_path: the file.
         box_format: one of `spinesearch.data.data_settings.BOX_FORMATS`.
+        image_field: a field of the image records that is kept as text, with dots; see `ImageList`.
 
     Raises:
         DataError: the file cannot be read, a record breaks COCO's format, or most boxes cannot be of this
@@ -64,7 +66,7 @@ def read_coco(
     """
     images_dir, path = Path(images_dir).expanduser(), Path(annotations_path).expanduser()
     document = read_document(path)
-    images, image_index = _images(document, images_dir)
+    images, image_index = _images(document, images_dir, image_field)
     categories, label = _categories(document)
     objects = read_objects(document.annotations, images.sizes[image_index], box_format)
 
@@ -85,21 +87,17 @@ def read_coco(
     )
 
 
-def held_out_mask(image_ids: Sequence[int], share: float) -> npt.NDArray[np.bool_]:
-    """Which images are held out of training, bool [N]: about `share` of them, each decided by its id alone.
+def read_images(images_dir: Path, annotations_path: Path, *, image_field: str) -> ImageList:
+    """The images alone of a file that `read_coco` reads, with a field of their records.
 
-    Neither the order nor the presence of other images matters: a subset is split like the whole.
-
-    Args:
-        image_ids: COCO ids.
-        share: expected share held out, above 0 and below 1.
+    Raises:
+        DataError: as `read_coco`.
     """
-    assert 0 < share < 1
-    hashes = (hashlib.blake2b(b"%d" % image_id, digest_size=8).digest() for image_id in image_ids)
-    return np.array([int.from_bytes(value, "big") < share * 2**64 for value in hashes], np.bool_)
+    images, _ = _images(read_document(annotations_path), images_dir, image_field)
+    return images
 
 
-def _images(document: Document, images_dir: Path) -> tuple[ImageList, Index]:
+def _images(document: Document, images_dir: Path, image_field: str) -> tuple[ImageList, Index]:
     """The images by rising id, and each annotation's position among them."""
     records = document.images
     if not records.rows:
@@ -110,11 +108,12 @@ def _images(document: Document, images_dir: Path) -> tuple[ImageList, Index]:
     if any("\\" in name for name in names):
         names = _with_slashes(records, names, images_dir)
     # One file under two ids could be trained on under the one and scored on under the other.
-    records.check_unique("file_name", [_plain_path(name) for name in names])
+    records.check_unique("file_name", [_path_in(images_dir, name) for name in names])
     index = positions(records, ids, document.annotations, "image_id", pointing)
     order = np.argsort(ids)
     sizes = image_sizes(records, images_dir, names)[order]
-    return ImageList(ids[order], sizes, ragged_texts([names[i] for i in order])), index
+    texts = ragged_texts([nested_text(records.rows[i], image_field) for i in order]) if image_field else None
+    return ImageList(ids[order], sizes, ragged_texts([names[i] for i in order]), texts), index
 
 
 def _with_slashes(records: Records, names: list[str], images_dir: Path) -> list[str]:
@@ -129,9 +128,10 @@ def _with_slashes(records: Records, names: list[str], images_dir: Path) -> list[
     return converted
 
 
-def _plain_path(name: str) -> str:
-    """A name without ``./`` and the like, for comparison."""
-    return posixpath.normpath(name) if "./" in name or "//" in name else name
+def _path_in(images_dir: Path, file_name: str) -> str:
+    """A file's path inside the folder, one text for every spelling of its name."""
+    name = normal_name(file_name)
+    return os.path.relpath(name, images_dir) if os.path.isabs(name) else name
 
 
 def _categories(document: Document) -> tuple[tuple[tuple[int, str], ...], Index]:

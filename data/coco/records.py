@@ -171,6 +171,14 @@ def class_name(value: object) -> str | None:
     return None
 
 
+def nested_text(row: dict[str, Any], field: str) -> str:
+    """The text or number of a field, as text; dots lead into objects. Empty where the row has none."""
+    value: Any = row
+    for name in field.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
 def short(value: object) -> str:
     """A value as an error message shows it: on one line, cut where it gets long."""
     text = repr(value)

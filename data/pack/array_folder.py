@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,33 @@ def save_array(folder: Path, name: str, array: npt.NDArray[Any]) -> None:
     with open(folder / f"{name}.npy", "wb") as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
         os.fsync(file.fileno())
+
+
+def add_array(folder: Path, name: str, array: npt.NDArray[Any]) -> None:
+    """Adds an array that can be made again to a folder that is sealed, or does nothing where that fails.
+
+    Several processes may do so at once: each puts a whole file in place.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}-", delete=False) as file:
+            try:
+                np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, folder / f"{name}.npy")
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError:
+        pass
+
+
+def added_array(folder: Path, name: str) -> npt.NDArray[Any] | None:
+    """An array of the folder that may be missing or damaged: then None."""
+    try:
+        return open_array(folder, name)
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 def seal(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -56,6 +56,7 @@ class Pack:
         labels: int64 [N, M], 0..K-1, and -1 after an image's last.
         skipped: images of the annotation file that are left out as broken.
         content_key: hash of what was packed, see `spinesearch.data.coco.dataset.content_key`.
+        folder: holds its files.
     """
 
     dataset: CocoDataset
@@ -64,6 +65,7 @@ class Pack:
     labels: npt.NDArray[np.int64]
     skipped: tuple[Skipped, ...]
     content_key: str
+    folder: Path
 
 
 def open_pack(
@@ -189,6 +191,7 @@ def _open(path: Path, source: PackSource) -> Pack | None:
             labels=open_array(path, "target_labels"),
             skipped=tuple(Skipped(*row) for row in facts["skipped"]),
             content_key=str(facts["content_key"]),
+            folder=path,
         )
     except (OSError, ValueError, KeyError):  # damaged, or removed meanwhile
         return None

@@ -33,6 +33,7 @@ from spinesearch.data.pack.array_folder import save_array, seal
 from spinesearch.data.pack.images import BrokenImage, read_image, shrunk
 from spinesearch.data.pack.pack_files import padded_targets, save_dataset
 from spinesearch.data.pack.storage import DEFAULT_JPEG_QUALITY, JpegStorage, Storage
+from spinesearch.data.pack.thumbnails import THUMBNAIL_SIDE, THUMBNAILS, thumbnail
 from spinesearch.data.parallel import in_order, num_processors
 
 PACK_VERSION = 3  # count up when the same files would give other pixels, or the pack's files change
@@ -55,6 +56,8 @@ class PackSource:
         skip_broken: leave out images whose file cannot be used, instead of refusing to pack.
         box_format: of the annotations.
         max_megapixels: images of more are broken.
+        image_field: a field of the image records that `open_pack` hands to its `check`, see `read_coco`; it
+            is no part of the pack.
     """
 
     images_dir: Path
@@ -64,6 +67,7 @@ class PackSource:
     skip_broken: bool = False
     box_format: str = DEFAULT_BOX_FORMAT
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+    image_field: str = ""
 
 
 class Skipped(NamedTuple):
@@ -89,7 +93,12 @@ def build_pack(
     Raises:
         DataError: see `open_pack`.
     """
-    dataset = read_coco(source.images_dir, source.annotations_path, box_format=source.box_format)
+    dataset = read_coco(
+        source.images_dir,
+        source.annotations_path,
+        box_format=source.box_format,
+        image_field=source.image_field,
+    )
     stats = file_stats(source.images_dir, dataset.images.names)
     check_none_missing(dataset, stats, skip_broken=source.skip_broken)
     check(dataset)
@@ -133,6 +142,7 @@ class _Build:
         scales = source.image_size / originals.max(axis=1, keepdims=True)
         self.sizes = np.rint(originals * scales).clip(min=1).astype(np.int64)
         self.scales = scales[:, 0].astype(np.float32)
+        self.thumbnails = np.zeros((len(originals), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
 
     def check_space(self, folder: Path, tell: Callable[[str], None]) -> None:
         """Says how much will be written.
@@ -194,7 +204,9 @@ class _Build:
             except BrokenImage as error:
                 return str(error)
             width, height = self.sizes[i].tolist()
-            return storage.encode(shrunk(image, width, height), self.source.image_size)
+            packed = shrunk(image, width, height)
+            self.thumbnails[i] = thumbnail(packed)
+            return storage.encode(packed, self.source.image_size)
 
         # Threads: Pillow decodes, resizes and encodes without the interpreter's lock.
         return in_order(encode, index, num_threads=min(num_processors(), _MAX_THREADS))
@@ -241,6 +253,7 @@ def _write_records(
         ("target_boxes", boxes),
         ("target_labels", labels),
         ("file_stats", stats[is_used]),
+        (THUMBNAILS, build.thumbnails[is_used]),
     ):
         save_array(folder, name, array)
     key = content_key(dataset, stats[is_used, 0])

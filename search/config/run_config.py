@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,6 +23,9 @@ from spinesearch.search.config.sections import DATA_PATHS, PATH_SETTINGS, SECTIO
 from spinesearch.search.config.settings import FREE_SEARCH_SETTINGS, SearchSettings
 from spinesearch.space.build import SpineNetSettings
 
+_CSV = "csv:"  # begins a data.group_by that is a file
+# What ledgers older than a setting did, by section and `name`, where that is not the setting's default.
+_IN_OLD_LEDGERS: Mapping[tuple[str, str | None], Mapping[str, Any]] = {("data", "coco"): {"group_by": "id"}}
 _MAX_SEED = 2**63 - 1  # torch's generators take no more
 
 
@@ -116,6 +119,7 @@ def run_config(config: Mapping[str, Any]) -> RunConfig:
         if kind not in classes:
             known = ", ".join(str(name) for name in classes)
             raise ConfigError(f"{section}.name: must be one of {known}, got {kind!r}")
+        node = {**_IN_OLD_LEDGERS.get((section, kind), {}), **node}
         values[section] = _checked(classes[kind], node, f"{section}.")
     if not 0 <= values["seed"] <= _MAX_SEED:
         raise ConfigError(f"seed: must be in 0..{_MAX_SEED}, got {values['seed']}")
@@ -130,6 +134,9 @@ def _with_absolute_paths(data: Any) -> Any:
         for name in DATA_PATHS
         if (value := getattr(data, name, None)) is not None
     }
+    if isinstance(data, CocoDataSettings) and data.group_by.startswith(_CSV):
+        path = os.path.expanduser(data.group_by.removeprefix(_CSV))
+        paths["group_by"] = f"{_CSV}{os.path.abspath(path)}"
     return replace(data, **paths)
 
 
@@ -200,11 +207,30 @@ def check_resumable(recorded: RunConfig, wanted: RunConfig) -> None:
         # A setting that is a mapping stands here by its keys: search.resources_per_trial.TPU
         if key == "search.num_trials" or any(f"{key}.".startswith(f"{free}.") for free in _FREE_SETTINGS):
             continue
+        if key == "data.group_by" and all(str(flat.get(key)).startswith(_CSV) for flat in (old, new)):
+            continue  # where the file lies; the data key holds what it says
         if old.get(key) != new.get(key):
             raise ConfigError(
                 f"{key}: this run was begun with {old.get(key)!r} and cannot be continued with "
                 f"{new.get(key)!r}; start a new run for that (another name=...)"
             )
+
+
+def with_old_split(wanted: RunConfig, begun: Mapping[str, Any], tell: Callable[[str], None]) -> RunConfig:
+    """What is wanted, with the split of a run that was begun before images were grouped by picture.
+
+    So that a job which is restarted with the command it had continues its run.
+
+    Args:
+        wanted: by a command.
+        begun: the configuration that the run was begun with, as recorded.
+        tell: called with a line if that makes a difference.
+    """
+    data = wanted.data
+    if not isinstance(data, CocoDataSettings) or data.group_by != "picture" or "group_by" in begun["data"]:
+        return wanted
+    tell("data.group_by: the run was begun before images were grouped, and keeps its split by image id")
+    return replace(wanted, data=replace(data, group_by="id"))
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,7 +25,7 @@ SECTIONS: Mapping[str, Mapping[str | None, type[Any]]] = {
 GROUPS = (*SECTIONS, "experiment")
 
 # Text settings that are paths on this machine: ~ is expanded, and a URL is refused.
-DATA_PATHS = ("train_images", "train_annotations", "cache_dir")
+DATA_PATHS = ("train_images", "train_annotations", "score_images", "score_annotations", "cache_dir")
 PATH_SETTINGS = ("runs_dir", *(f"data.{name}" for name in DATA_PATHS))
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from spinesearch.data.open import ProxyData
 from spinesearch.results.ledger.run import Run, Trial, load_run
 from spinesearch.results.studies.study import Study
-from spinesearch.search.config.run_config import ConfigError, RunConfig
+from spinesearch.search.config.run_config import ConfigError, RunConfig, with_old_split
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.session import carry_out, data_record
 from spinesearch.search.study.study import Known, StudyCandidates, sample_architectures
@@ -74,6 +74,7 @@ class StudyRequest:
         wanted = replace(
             self.wanted, num_archs=grown("num_archs", "--archs"), num_seeds=grown("num_seeds", "--seeds")
         )
+        wanted = _with_old_splits(wanted, run, console)
         check_continues(run, wanted)
         return replace(self, wanted=wanted)
 
@@ -110,6 +111,18 @@ class StudyRequest:
     def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
         """None: a scalar over trials would be one over architectures and seeds."""
         return []
+
+
+def _with_old_splits(wanted: StudyConfig, run: Run, console: Console) -> StudyConfig:
+    """What is wanted, with the splits of a study that was begun before images were grouped."""
+    if run.study is None or run.study["kind"] != wanted.kind:
+        return wanted  # which is refused
+    begun = Study(Run(sessions=run.sessions[:1]))
+    configs = {
+        side: with_old_split(config, begun.config(side), console.print)
+        for side, config in wanted.configs.items()
+    }
+    return replace(wanted, configs=configs)
 
 
 def _known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence[Path]) -> Known:

@@ -88,7 +88,7 @@ def open_short_score(settings: ProxySettings, data: DataSettings, data_key: str,
     """
     opened = reopen_data(data, image_size=settings.image_size, key=data_key)
     short = replace(settings, num_steps=num_steps, num_epochs=None, bn_recalibration_batches=0)
-    return proxy_score(short, replace(opened, held_out_index=_few_held_out(opened, settings.batch_size)))
+    return proxy_score(short, opened.scored_on(_few_held_out(opened.scored, settings.batch_size)))
 
 
 def _few_held_out(data: ProxyData, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -56,6 +56,26 @@ def test_bad_settings_of_coco_data(field: str, value: Any) -> None:
         CocoDataSettings(**{"train_images": "a", "train_annotations": "b", field: value})
 
 
+@pytest.mark.parametrize("field", ["score_images", "score_annotations"])
+@pytest.mark.parametrize("value", ["", 3])
+def test_bad_settings_of_data_to_score_on(field: str, value: Any) -> None:
+    with pytest.raises(DataError, match=rf"^data\.{field}: must be a path or null, got {value!r}"):
+        CocoDataSettings(train_images="a", train_annotations="b", **{field: value})
+
+
+def test_images_to_score_on_need_annotations() -> None:
+    with pytest.raises(
+        DataError, match=r"^data\.score_images: .* got 'c' alone; add data\.score_annotations="
+    ):
+        CocoDataSettings(train_images="a", train_annotations="b", score_images="c")
+    CocoDataSettings(train_images="a", train_annotations="b", score_annotations="c")
+
+
+def test_bad_group_by() -> None:
+    with pytest.raises(DataError, match=r"^data\.group_by: must be picture, id, .* got 'patient'"):
+        CocoDataSettings(train_images="a", train_annotations="b", group_by="patient")
+
+
 @pytest.mark.parametrize("value", [1, "yes", None])
 def test_skip_broken_is_true_or_false(value: Any) -> None:
     with pytest.raises(DataError, match=r"^data\.skip_broken: must be true or false, got "):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spinesearch.data.coco.read import held_out_mask
 from spinesearch.data.errors import DataError
 from spinesearch.data.open import (
     CocoDataSettings,
@@ -17,6 +16,7 @@ from spinesearch.data.open import (
     open_data,
     reopen_data,
 )
+from spinesearch.data.split.held_out import held_out_mask
 
 
 @pytest.fixture

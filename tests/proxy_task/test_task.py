@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from picture_sets import picture, save_set, settings_for
 from tiny_task import TINY_TASK
 from torch import nn
 
@@ -154,6 +155,30 @@ def test_candidates_of_one_seed_see_the_same_batches(
     train, held_out = seen[0][:3], seen[0][3:]  # 2 steps and 1 batch of recalibration
     assert set(np.concatenate(train)) <= set(data.train_index)
     assert np.concatenate(held_out).tolist() == data.held_out_index.tolist()
+
+
+def test_images_of_their_own_are_scored_as_if_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes, boxes and pixels are those of the set that is scored on."""
+    save_set(tmp_path / "train", [(f"{i}.png", picture(i)) for i in range(6)])
+    save_set(tmp_path / "score", [(f"{i}.png", picture(90 + i, (50, 200 - 20 * i))) for i in range(5)])
+    apart = settings_for(
+        tmp_path / "train",
+        tmp_path / "cache",
+        score_images=str(tmp_path / "score" / "images"),
+        score_annotations=str(tmp_path / "score" / "instances.json"),
+    )
+    alone = open_data(settings_for(tmp_path / "score", tmp_path / "cache"), image_size=128)
+    seen: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(task_module, "coco_metrics", lambda *arguments, **options: seen.append(arguments))
+    model = task_module.build_detector(SPINENET_49, TINY, num_classes=1)
+    for data in (open_data(apart, image_size=128), replace(alone, held_out_index=np.arange(5))):
+        ProxyTask(TINY, data).evaluate(model)
+    (dataset, *found), (expected_dataset, *expected) = seen
+    assert list(dataset.images) == list(expected_dataset.images)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_result_says_what_was_done(data: ProxyData) -> None:

@@ -11,6 +11,8 @@ import pytest
 import ray
 import worker_tasks
 from cli_checks import fails
+from picture_sets import picture, save_set, settings_for
+from tiny_task import TINY_TASK
 
 from spinesearch.cli.main import main
 from spinesearch.cli.proxy.cluster import nodes_table, verdict
@@ -190,6 +192,27 @@ def test_the_held_out_images_of_a_check_have_objects(cache_dir):
         assert 1 <= len(found) <= count
         assert set(found.tolist()) <= set(data.held_out_index.tolist())
         assert all(np.any(data.boxes[i]) for i in found)
+
+
+def test_images_of_their_own_to_score_on_are_checked_with(tmp_path: Path):
+    save_set(tmp_path / "train", [(f"{i}.png", picture(i)) for i in range(4)])
+    save_set(tmp_path / "score", [(f"{i}.png", picture(50 + i)) for i in range(6)])
+    settings = settings_for(
+        tmp_path / "train",
+        tmp_path / "cache",
+        score_images=str(tmp_path / "score" / "images"),
+        score_annotations=str(tmp_path / "score" / "instances.json"),
+    )
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster_check, "proxy_score", lambda task, data: seen.append(data))
+        open_short_score(
+            replace(TINY_TASK, batch_size=2), settings, open_data(settings, image_size=128).key, num_steps=1
+        )
+    (data,) = seen
+    assert data.train_index.tolist() == [0, 1, 2, 3]
+    assert data.scored.held_out_index.tolist() == [0, 1]
+    assert len(data.scored.dataset.images) == 6
 
 
 def test_bad_input(capsys):

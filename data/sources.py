@@ -1,0 +1,63 @@
+"""Where the data of some settings lie: their cache, what is packed of them, how their images are grouped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spinesearch.data.cache import default_cache_dir
+from spinesearch.data.data_settings import CocoDataSettings, DataSettings, GeneratedDataSettings
+from spinesearch.data.drawn.generate import generated_folder
+from spinesearch.data.pack.pack_build import PackSource
+from spinesearch.data.pack.storage import storage_of
+from spinesearch.data.split.group_rule import GroupRule, parse_group_by
+
+
+def cache_dir(settings: DataSettings) -> Path:
+    """The folder of packs and generated images."""
+    return Path(settings.cache_dir).expanduser() if settings.cache_dir else default_cache_dir()
+
+
+def group_rule(settings: DataSettings) -> GroupRule:
+    """What says which images belong together; no two of those that are drawn do."""
+    return (
+        parse_group_by(settings.group_by) if isinstance(settings, CocoDataSettings) else GroupRule(kind="id")
+    )
+
+
+def train_source(settings: DataSettings, image_size: int) -> PackSource:
+    """The images to train on, some of which may be held out."""
+    if isinstance(settings, CocoDataSettings):
+        return _coco_source(settings, image_size, settings.train_images, settings.train_annotations)
+    root = generated_folder(
+        cache_dir(settings) / "generated",
+        num_images=settings.num_images,
+        num_val_images=settings.num_val_images,
+        seed=settings.seed,
+    )
+    return PackSource(
+        images_dir=root / "train",
+        annotations_path=root / "annotations" / "instances_train.json",
+        image_size=image_size,
+        storage=storage_of(settings),
+    )
+
+
+def score_source(settings: DataSettings, image_size: int) -> PackSource | None:
+    """The images that are scored on instead of held-out ones; None if there are none."""
+    if isinstance(settings, GeneratedDataSettings) or settings.score_annotations is None:
+        return None
+    images = settings.score_images or settings.train_images
+    return _coco_source(settings, image_size, images, settings.score_annotations)
+
+
+def _coco_source(settings: CocoDataSettings, image_size: int, images: str, annotations: str) -> PackSource:
+    return PackSource(
+        images_dir=Path(images).expanduser(),
+        annotations_path=Path(annotations).expanduser(),
+        image_size=image_size,
+        storage=storage_of(settings),
+        skip_broken=settings.skip_broken,
+        box_format=settings.box_format,
+        max_megapixels=settings.max_megapixels,
+        image_field=group_rule(settings).record_field,
+    )

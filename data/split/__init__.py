@@ -1,0 +1,1 @@
+"""Which images are trained on and which scored on: groups, the split by them, and copies across it."""
