@@ -53,7 +53,8 @@ def run_bare(tmp_path: Path, *arguments: str, absent: tuple[str, ...] = ABSENT) 
     """The report's sections of a run from another folder, with nothing but the light dependencies."""
     (tmp_path / "sitecustomize.py").write_text(WITHOUT.format(names=absent))
     output = tmp_path / "report"
-    command = [sys.executable, str(FOLDER / "gpu_check.py"), "--output", str(output), *arguments]
+    command = [sys.executable, str(FOLDER / "gpu_check.py"), "--minutes", "60", "--output", str(output)]
+    command += arguments  # an hour, for the machine may be busy with other tests
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     report = json.loads((output / "gpu-check.json").read_text())
