@@ -42,7 +42,7 @@ class ScalePermutedBackbone(nn.Module):
 
     `feature_info` describes the output in the manner of timm. ``torch.export`` takes the network with a fixed
     height and width, and any batch: the sizes decide which pools run and which features are summed, so every
-    size is a program of its own (and ``torch.compile`` wants ``dynamic=False`` where sizes vary).
+    size needs its own program (and ``torch.compile`` needs ``dynamic=False`` where sizes vary).
 
     Args:
         spec: the architecture.
@@ -118,7 +118,7 @@ class ScalePermutedBackbone(nn.Module):
         channels = self.block_channels = widths.channels
 
         self.stem_conv = ConvNorm(3, widths.stem_conv, 3 if spec.is_mbconv else 7, stride=2, style=style)
-        # A stem block reads the one before it, any other a sum that is already of its own width.
+        # A stem block reads the one before it, any other reads a sum that already has its width.
         in_channels = (widths.stem_conv, *channels[: num_stem - 1], *channels[num_stem:])
         strides = (*stem_strides(spec), *[1] * len(spec.blocks))
         self.blocks = nn.ModuleList(
@@ -171,7 +171,7 @@ class ScalePermutedBackbone(nn.Module):
         return {level: self.endpoints[str(level)](features[i]) for level, i in self.spec.output_ids.items()}
 
     def block_features(self, images: Tensor) -> list[Tensor]:
-        """What every block puts out, by block id, dead blocks included; images as for `forward`."""
+        """Output of every block, by block id, dead blocks included; images as for `forward`."""
         features = self._run(images, self._plan(images), range(len(self.spec)))
         return list(features.values())
 
@@ -196,7 +196,7 @@ class ScalePermutedBackbone(nn.Module):
         return features
 
     def _stem(self, images: Tensor) -> Tensor:
-        """What the first block takes in."""
+        """Input of the first block."""
         stem = self.stem_conv
         images = images.contiguous(memory_format=torch.channels_last)
         x: Tensor
@@ -212,7 +212,7 @@ class ScalePermutedBackbone(nn.Module):
     def _fuse(
         self, i: int, features: dict[int, Tensor], squeezed: dict[nn.Module, Tensor], plan: SizePlan
     ) -> Tensor:
-        """What block i takes in: the activated sum of its resampled parents and of its unresampled inputs."""
+        """Input of block i: the activated sum of its resampled parents and of its unresampled inputs."""
         first, second = (
             resample.rescale(squeezed.pop(resample), plan.sizes[i])
             if isinstance(resample, Resample) and resample in squeezed

@@ -97,10 +97,10 @@ def build_activation(name: str) -> nn.Module:
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch normalisation and, unless told otherwise, the activation.
+    """Convolution without bias, batch normalisation and, by default, the activation.
 
     The padding is such that the output side is ceil(side / stride): symmetric, or in v2 TensorFlow's SAME,
-    which is another one where the stride is 2.
+    which differs where the stride is 2.
 
     Args:
         in_channels: channels of the input.
@@ -108,7 +108,7 @@ class ConvNorm(nn.Module):
         kernel_size: odd side of the kernel.
         style: activation and normalisation.
         stride: step of the kernel, in pixels.
-        depthwise: whether every channel has a kernel of its own and sees no other channel.
+        depthwise: whether every channel has its own kernel and reads no other channel.
         activate: whether the activation follows.
     """
 

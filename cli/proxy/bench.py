@@ -42,9 +42,9 @@ def bench(arguments: list[str]) -> int:
 def _bench_proxy(arguments: list[str]) -> int:
     parser = command_parser(
         "bench proxy",
-        "Train one candidate as a search would, for some steps after warming up, evaluate it, and tell\n"
-        "what took how long. Runs in this process, on one worker's device and threads; for figures that\n"
-        "mean something nothing else should run.",
+        "Train one candidate as a search would, for some steps after warming up, evaluate it, and report\n"
+        "how long each part took. Runs in this process, on one worker's device and threads; for reliable\n"
+        "figures nothing else should run.",
         "examples:\n"
         "  spinesearch bench proxy\n"
         "  spinesearch bench proxy proxy_task=paper data=coco data.train_images=DIR \\\n"
@@ -96,7 +96,7 @@ def _check_overrides(overrides: Sequence[str]) -> None:
     for text in overrides:
         key = text.partition("=")[0].lstrip("+~")
         if key.partition(".")[0] not in _GROUPS:
-            raise ValueError(f"{key}: has no part in one candidate's time; give {', '.join(_GROUPS)}")
+            raise ValueError(f"{key}: does not affect one candidate's time; give {', '.join(_GROUPS)}")
 
 
 def _candidate(path: Path | None) -> ArchSpec:

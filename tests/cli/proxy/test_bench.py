@@ -54,8 +54,8 @@ def test_bad_words(settings, tmp_path: Path, capsys):
     command = ["bench", "proxy", *settings]
     fails(["bench", "prxy"], "bench prxy: there is no such command; it is bench proxy", capsys)
     fails([*command, "--steps", "0"], "--steps: must be at least 1, got 0", capsys)
-    fails([*command, "search.lag=1"], "search.lag: has no part in one candidate's time; give", capsys)
-    fails([*command, "name=x"], "name: has no part in one candidate's time", capsys)
+    fails([*command, "search.lag=1"], "search.lag: does not affect one candidate's time; give", capsys)
+    fails([*command, "name=x"], "name: does not affect one candidate's time", capsys)
     fails([*command, "proxy_task.lr=0"], "proxy_task.lr: must be a finite number above 0, got 0", capsys)
     fails([*command, "--spec", str(tmp_path / "no.json")], "no.json: cannot be read", capsys)
     fails([*command, "proxy_task.filter_size_scale=0.001"], "proxy_task.filter_size_scale: ", capsys)
