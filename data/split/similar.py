@@ -1,6 +1,6 @@
 """Images that look like one another: copies of a picture, mirrored or not, found by their thumbnails.
 
-Q images that ask, K images they are looked for among.
+Q images that are compared with K others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MIN_CORRELATION = 0.9
 
 _FREQUENCIES = 8  # of the cosine transform, in each direction
 _BYTES = 8  # of a hash: with at most 7 bits different, at least one of 8 bytes is equal
-_CHUNK = 2048  # hashes compared at a time with each that asks
+_CHUNK = 2048  # hashes compared at a time
 _NUM_ONES = np.array([value.bit_count() for value in range(2**16)], np.uint8)
 
 
@@ -95,7 +95,7 @@ def _match(
     searching: npt.NDArray[np.int64],
     bucket: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
-    """Compares all that search with all in the bucket; those that go on searching."""
+    """Compares all that search with all in the bucket; those still without a match."""
     for start in range(0, len(searching), _CHUNK):
         part = searching[start : start + _CHUNK]
         distance = _different_bits(hashes[part, None], keys[None, bucket])
