@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 
 .PHONY: setup search test test-all test-rest lint type format clean bench-proxy bench-cost bench-models bench-eval \
-	bench-data bench-intervals bench-readouts bench-engine gpu-check chaos
+	bench-data bench-copies bench-intervals bench-readouts bench-engine gpu-check chaos
 
 setup: $(VENV)/.installed
 
@@ -58,6 +58,10 @@ bench-eval: setup
 # What data cost: packing, JPEGs, batches. ARGS="IMAGES_FOLDER ANNOTATION_FILE [IMAGE_SIZE ...]".
 bench-data: setup
 	$(BIN)/python benchmarks/training/data_speed.py $(ARGS)
+
+# Which copies of a picture are recognised, and what that costs: figures of docs/data.md. ARGS="FOLDER ..." of images.
+bench-copies: setup
+	$(BIN)/python benchmarks/training/copies.py $(ARGS)
 
 # What the engine costs, beside Ray Tune: the tables of docs/engine-speed.md. ARGS="speed waiting ..." for some of them,
 # ARGS=--quick to see that it runs.

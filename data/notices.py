@@ -1,4 +1,4 @@
-"""What people should know of their data, in one line each, once per process and data set."""
+"""Reports on a data set of one line each: what is left out, grouped or alike; once per process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def say_what_is_left_out(pack: Pack, warn: Say) -> None:
 
 
 def say_groups(pack: Pack, rule: GroupRule, groups: Groups, tell: Say, warn: Say) -> None:
-    """Says how many images belong together; warns if a rule of the user's finds none that do."""
+    """Reports how many images belong together; warns if a rule of the user's finds none that do."""
     path, total = pack.dataset.annotations_path, len(groups)
     is_shared = in_group_of_several(groups)
     num_groups, num_alone = len(np.unique(groups[is_shared])), int(np.count_nonzero(~is_shared))

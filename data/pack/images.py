@@ -16,7 +16,7 @@ from spinesearch.data.image_files import opened_image
 _FULL_16_BIT = "I;16", "I;16B", "I;16L", "I;16N", "I"  # Pillow's modes; "I" holds 16 bit in some formats
 
 
-class BrokenImage(Exception):  # noqa: N818 - it says what is the case
+class BrokenImage(Exception):  # noqa: N818 - a state of the file, not a fault of ours
     """An image file cannot be used; the text says why and what to do, in one line without the file's name."""
 
 

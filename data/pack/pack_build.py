@@ -40,7 +40,7 @@ PACK_VERSION = 3  # count up when the same files would give other pixels, or the
 _MAX_THREADS = 16
 _NUM_SAMPLES = 32  # images from whose JPEGs the length of all is estimated
 _ESTIMATE_MARGIN = 1.2  # room asked for, over the estimate
-_WORTH_A_HINT = 10**9  # bytes from which raw storage is worth a word on JPEGs
+_WORTH_A_HINT = 10**9  # bytes from which the message on raw storage mentions JPEGs
 _REPORT_EVERY = 16  # images
 
 
@@ -145,7 +145,7 @@ class _Build:
         self.thumbnails = np.zeros((len(originals), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
 
     def check_space(self, folder: Path, tell: Callable[[str], None]) -> None:
-        """Says how much will be written.
+        """Reports how much will be written.
 
         Raises:
             DataError: there is no room for it.
@@ -233,7 +233,7 @@ class _Build:
             names = ", ".join(self.dataset.images[i].file_name for i, _ in others[:3])
             dots = ", ..." if len(others) > 3 else ""
             more = f" ({len(reasons)} of {len(self.sizes)} images cannot be used: also {names}{dots})"
-        return f"image {path}: {reason}, or set data.skip_broken=true to go on without it{more}"
+        return f"image {path}: {reason}, or set data.skip_broken=true to continue without it{more}"
 
 
 def _write_records(

@@ -171,7 +171,7 @@ def test_generated_data_are_reopened_without_being_drawn(tmp_path) -> None:
     assert not (tmp_path / "generated").exists()
 
 
-def test_a_split_without_a_box_is_told_before_anything_is_packed(open_tiny, tmp_path) -> None:
+def test_a_split_without_a_box_is_refused_before_anything_is_packed(open_tiny, tmp_path) -> None:
     with pytest.raises(DataError, match=r"^data\.held_out_share"):
         open_tiny(held_out_share=1e-9)
     assert [path.suffix for path in (tmp_path / "cache" / "packs").iterdir()] == [".lock"]
@@ -197,16 +197,16 @@ def test_a_split_that_loses_its_last_box_to_skipping_is_an_error(tiny_coco, open
         open_tiny(skip_broken=True, warn=lambda line: None)
 
 
-def test_skipped_images_are_told_once(tiny_coco, open_tiny) -> None:
-    told: list[str] = []
+def test_skipped_images_are_reported_once(tiny_coco, open_tiny) -> None:
+    warnings: list[str] = []
     (tiny_coco.images_dir / "3.png").write_bytes(b"")
     for _ in range(2):
-        open_tiny(skip_broken=True, warn=told.append)
+        open_tiny(skip_broken=True, warn=warnings.append)
     line = f"{tiny_coco.path}: 1 image is left out (data.skip_broken): 3.png is empty (0 bytes)"
-    assert told == [line]
+    assert warnings == [line]
     (tiny_coco.images_dir / "11.png").unlink()
-    open_tiny(skip_broken=True, warn=told.append)
-    assert told[1:] == [line.replace("1 image is", "2 images are") + "; and 1 more"]
+    open_tiny(skip_broken=True, warn=warnings.append)
+    assert warnings[1:] == [line.replace("1 image is", "2 images are") + "; and 1 more"]
 
 
 def test_masks_of_any_form_change_nothing(tiny_coco, open_tiny) -> None:
@@ -230,21 +230,21 @@ def test_masks_of_any_form_change_nothing(tiny_coco, open_tiny) -> None:
     assert (data.labels >= 0).sum(axis=1).tolist() == [1, 2, 1, 1]
 
 
-def test_dropped_boxes_are_told_once_per_data_set(tiny_coco, open_tiny, caplog) -> None:
-    told: list[str] = []
+def test_dropped_boxes_are_reported_once_per_data_set(tiny_coco, open_tiny, caplog) -> None:
+    warnings: list[str] = []
     rows = tiny_coco.document["annotations"]
-    open_tiny(warn=told.append)
-    assert told == []
+    open_tiny(warn=warnings.append)
+    assert warnings == []
     rows.append({"image_id": 7, "category_id": 2, "bbox": [0, 0, 0, 0]})
     for image_size in (32, 64):
-        open_tiny(warn=told.append, image_size=image_size)
+        open_tiny(warn=warnings.append, image_size=image_size)
     open_tiny()
     message = f"{tiny_coco.path}: 1 box is left out: empty, not finite or outside the image"
-    assert told == [message]
+    assert warnings == [message]
     assert not caplog.records
     rows.append({"image_id": 7, "category_id": 2, "bbox": [0, 0, 0, 0]})
-    open_tiny(warn=told.append)
-    assert told[1:] == [message.replace("1 box is", "2 boxes are")]
+    open_tiny(warn=warnings.append)
+    assert warnings[1:] == [message.replace("1 box is", "2 boxes are")]
 
 
 def test_dropped_boxes_are_logged_where_nobody_listens(tiny_coco, open_tiny, caplog) -> None:

@@ -43,7 +43,7 @@ def test_copies_of_a_picture_stay_on_one_side(tmp_path: Path) -> None:
     assert len(data.train_index) + len(data.held_out_index) == 36
     assert data.split_by == "picture"
     assert said == [
-        f"told: {tmp_path / 'instances.json'}: 36 images of 12 pictures (by extra.name, else by the file "
+        f"reported: {tmp_path / 'instances.json'}: 36 images of 12 pictures (by extra.name, else by the file "
         "name before .rf.): copies of one picture stay on one side of the split"
     ]
     by_id = open_and_note(settings_for(tmp_path, tmp_path / "cache", group_by="id"))
@@ -172,7 +172,7 @@ def test_a_file_of_groups_that_changes_makes_other_data(grouped: Path, tmp_path:
     assert "9 of 36 images are in 3 groups of several" in said[1]
 
 
-def test_a_rule_that_cannot_be_used_is_told_before_anything_is_packed(grouped: Path, tmp_path: Path) -> None:
+def test_a_rule_that_cannot_be_used_is_refused_before_packing(grouped: Path, tmp_path: Path) -> None:
     for group_by in ("field:no.such", "re:^nothing", f"csv:{grouped}/none.csv"):
         with pytest.raises(DataError, match=r"^data\.group_by: "):
             open_and_note(settings_for(grouped, tmp_path / "cache", group_by=group_by))
@@ -209,4 +209,4 @@ def test_copies_across_the_split_are_counted_and_named(tmp_path: Path) -> None:
     )
     open_and_note(settings_for(tmp_path, tmp_path / "cache", group_by=f"csv:{tmp_path / 'groups.csv'}"), said)
     assert len(said) == 2
-    assert said[1].startswith("told: ")
+    assert said[1].startswith("reported: ")

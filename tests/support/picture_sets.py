@@ -75,11 +75,11 @@ def settings_for(folder: Path, cache_dir: Path, **fields: Any) -> CocoDataSettin
 
 
 def open_and_note(settings: CocoDataSettings, said: Said | None = None) -> ProxyData:
-    """The data; what is told and warned of goes to `said`, but for what is written."""
+    """The data; what is reported and warned of goes to `said`, but for what is written."""
 
     def tell(line: str) -> None:
         if said is not None and not line.startswith(("packing", "packed")):
-            said.append(f"told: {line}")
+            said.append(f"reported: {line}")
 
     def warn(line: str) -> None:
         if said is not None:

@@ -46,11 +46,11 @@ def set_free_space(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 
 
 def test_says_what_it_will_write_and_how_fast_it_was(tiny_coco, tmp_path, monkeypatch) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     set_free_space(monkeypatch, 5 * 10**9)
     for _ in range(2):
-        pack_tiny(tiny_coco, tmp_path, 1000, told.append)
-    first, second = told  # and nothing when there is nothing to do
+        pack_tiny(tiny_coco, tmp_path, 1000, lines.append)
+    first, second = lines  # and nothing when there is nothing to do
     records = 4 * 2 * 24
     size = f"{(4 * 1000 * 1000 * 3 + records) / 1e6:.1f} MB"
     what = f"packing 4 images at 1000 x 1000 pixels: {size} of raw pixels"
@@ -60,16 +60,16 @@ def test_says_what_it_will_write_and_how_fast_it_was(tiny_coco, tmp_path, monkey
 
 
 def test_a_large_pack_comes_with_the_size_of_its_jpegs(tiny_coco, tmp_path, monkeypatch) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     monkeypatch.setattr(pack_build, "_WORTH_A_HINT", 10**6)
-    pack_tiny(tiny_coco, tmp_path, 1000, told.append)
-    hint = told[0].rpartition("; ")[2]
+    pack_tiny(tiny_coco, tmp_path, 1000, lines.append)
+    hint = lines[0].rpartition("; ")[2]
     assert hint.startswith("set data.storage=jpeg (about ")
     assert hint.endswith(" MB) for less")
     said = float(hint.partition("about ")[2].partition(" MB")[0])
-    pack_tiny(tiny_coco, tmp_path, 1000, told.append, storage=JpegStorage(90))
-    assert f"about {said} MB of JPEGs into " in told[2]
-    assert told[2].endswith("(raw: 12.0 MB)")
+    pack_tiny(tiny_coco, tmp_path, 1000, lines.append, storage=JpegStorage(90))
+    assert f"about {said} MB of JPEGs into " in lines[2]
+    assert lines[2].endswith("(raw: 12.0 MB)")
     (jpegs,) = (tmp_path / "packs").glob("*/images.jpegs")
     assert said == pytest.approx(jpegs.stat().st_size / 1e6, rel=0.1)  # all four were the sample
 
@@ -123,7 +123,7 @@ def test_broken_images_are_named_and_nothing_is_left(tiny_coco, tmp_path) -> Non
     whole = file.read_bytes()
     for content in (whole[: len(whole) // 2], b"no image", whole[:60] + bytes(40) + whole[100:]):
         file.write_bytes(content)
-        expected = r"image .*/7\.png: cannot be decoded \(.*\); replace .* data\.skip_broken=true to go on"
+        expected = r"image .*/7\.png: cannot be decoded \(.*\); replace .* data\.skip_broken=true to continue"
         with pytest.raises(DataError, match=expected) as error:
             pack_tiny(tiny_coco, tmp_path)
         assert "\n" not in str(error.value)

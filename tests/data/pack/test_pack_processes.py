@@ -147,9 +147,10 @@ def test_of_processes_that_ask_at_once_one_builds_and_all_go_on(
     assert sorted(built) == [False, False, True], outputs
     if what != "generate":
         for lines, is_builder in zip(outputs, built, strict=True):
-            told = [line for line in lines if line.startswith("tell")]
-            assert any("waiting for another process" in line for line in told) or is_builder or not told
-            assert any("of raw pixels" in line or "of JPEGs" in line for line in told) == is_builder
+            reported = [line for line in lines if line.startswith("tell")]
+            is_waiting = any("waiting for another process" in line for line in reported)
+            assert is_waiting or is_builder or not reported
+            assert any("of raw pixels" in line or "of JPEGs" in line for line in reported) == is_builder
 
 
 @pytest.mark.slow
@@ -158,6 +159,7 @@ def test_a_waiting_process_takes_over_when_the_builder_is_killed(drawn: Path, tm
     assert first.stdout is not None
     while not first.stdout.readline().strip().isdecimal():
         assert first.poll() is None
+    first.send_signal(signal.SIGSTOP)  # so that it holds the lock when the second asks
     second = start_builder("raw", tmp_path, drawn)
     assert second.stdout is not None
     assert "waiting for another process" in second.stdout.readline()
