@@ -149,8 +149,11 @@ def _is_file(path: Path) -> bool:
 def _check_folder(images_dir: Path) -> None:
     try:
         if images_dir.is_dir():
-            return
-        reason = "is no folder"
+            if os.access(images_dir, os.X_OK):
+                return
+            reason = "cannot be read (Permission denied)"
+        else:
+            reason = "is no folder"
     except OSError as error:
         reason = f"cannot be read ({error.strerror or error})"
     raise DataError(
