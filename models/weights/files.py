@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from spinesearch.models.fit import check_fit
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.weights.description import Backbone, build_described, check_size, describe
+from spinesearch.models.weights.whole_file import check_whole
 from spinesearch.space import pretty_json
 
 SUFFIX = ".safetensors"
@@ -154,6 +155,7 @@ def _read(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> dict[
     """Tensors of a file that fit a state dict and a header."""
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
+    check_whole(path)
     try:
         with safe_open(path, framework="pt") as file:
             stored = file.metadata() or {}
@@ -203,8 +205,10 @@ def _difference(key: str, stored: str, needed: str) -> str:
 
 def _load_described(path: Path) -> Backbone | RetinaNet:
     file = description_file(path)
+    if path.is_file():
+        check_whole(path)
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
+        description = json.loads(file.read_text(encoding="utf-8-sig"))
         if path.is_file():
             check_size(description, num_numbers=_num_numbers(path))
         module = build_described(description)

@@ -125,6 +125,16 @@ def test_a_reason_other_than_absence_is_said(tiny_coco) -> None:
         tiny_coco.load()
 
 
+def test_an_archive_in_place_of_the_images_folder_is_called_by_name(tiny_coco, tmp_path) -> None:
+    tiny_coco.save()
+    archive = tmp_path / "images.zip"
+    archive.write_bytes(b"PK\x03\x04")
+    with pytest.raises(
+        DataError, match=r"^images folder .*images\.zip: is a ZIP archive; unpack it; set data"
+    ):
+        load_coco(archive, tiny_coco.path)
+
+
 def test_an_images_folder_that_cannot_be_looked_at_is_named(tiny_coco, monkeypatch) -> None:
     def refuse(path: Path) -> bool:
         raise PermissionError(13, "Permission denied", str(path))
