@@ -75,13 +75,13 @@ def has_run(run_dir: Path) -> bool:
 
 
 def open_run(config: RunConfig, run_dir: Path, console: Console) -> tuple[Run, Ledger | None, Mirror | None]:
-    """The run in a folder or, if that is further on, in its mirror: with its ledger, which the caller closes.
+    """The run in a folder, from its mirror if that holds more; with its ledger, which the caller closes.
 
     Returns:
         The run, empty if it is to begin; its ledger, None if there is none yet; its mirror, None without one.
 
     Raises:
-        LedgerError, RunInUseError, MirrorError: it cannot be gone on with.
+        LedgerError, RunInUseError, MirrorError: it cannot be continued.
     """
 
     def tell(line: str) -> None:
@@ -105,7 +105,7 @@ def open_run(config: RunConfig, run_dir: Path, console: Console) -> tuple[Run, L
 
 
 def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Path, list[str]]:
-    """The folder of a run that a mirror holds, brought to where that is, and the overrides to go on with.
+    """The folder of a run that a mirror holds, fetched to this machine, and the overrides to continue with.
 
     Args:
         url: the mirror's of the run: ``<mirror>/<name>``.
@@ -115,7 +115,7 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
     Raises:
         LedgerError, RunInUseError, MirrorError: it cannot be fetched.
     """
-    run, going_on = mirrored_run(url, overrides)
+    run, remaining = mirrored_run(url, overrides)
     base, name = _mirror_and_name(url)
     config = run_config(run.config)
     places = [override.text() for override in parse_overrides(overrides) if override.key == "runs_dir"]
@@ -123,11 +123,11 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
     _, ledger, _ = open_run(replace(config, mirror=base), run_dir, console)
     assert ledger is not None
     ledger.close()
-    return run_dir, going_on
+    return run_dir, remaining
 
 
 def mirrored_run(url: str, overrides: Sequence[str]) -> tuple[Run, list[str]]:
-    """The run that a mirror holds, read there, and the overrides to go on with; nothing is written.
+    """The run that a mirror holds, read there, and the overrides to continue with; nothing is written.
 
     Args:
         url: the mirror's of the run: ``<mirror>/<name>``.
@@ -150,7 +150,7 @@ def _mirror_and_name(url: str) -> tuple[str, str]:
 
 
 def open_new_ledger(run_dir: Path, console: Console) -> Ledger:
-    """The ledger of a run that begins now, empty; the console is told if that takes a while.
+    """The ledger of a run that begins now, empty; the console shows if that takes a while.
 
     Raises:
         ConfigError: another process was faster.
@@ -159,6 +159,6 @@ def open_new_ledger(run_dir: Path, console: Console) -> Ledger:
     if ledger.contents.events:
         ledger.close()
         raise ConfigError(
-            f"{run_dir}: another process began this run meanwhile; give the command again to go on with it"
+            f"{run_dir}: another process began this run meanwhile; give the command again to continue it"
         )
     return ledger
