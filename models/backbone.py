@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spinesearch.models.blocks import build_repeats
 from spinesearch.models.feature_info import FeatureInfo, endpoint_info
-from spinesearch.models.layers import ConvNorm, build_style, check_images, max_pool_same
+from spinesearch.models.layers import ConvNorm, build_style, check_images, max_pool_same, refuse_torchscript
 from spinesearch.models.mbconv import DepthwiseResample
 from spinesearch.models.pointwise import can_rewrite, conv_norms, has_hooks
 from spinesearch.models.resample import Resample
@@ -154,6 +154,8 @@ class ScalePermutedBackbone(nn.Module):
         )
         self.feature_info: FeatureInfo = endpoint_info(OUTPUT_LEVELS, endpoints_num_filters)
 
+    __prepare_scriptable__ = refuse_torchscript
+
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Output features of a batch.
 
@@ -178,7 +180,7 @@ class ScalePermutedBackbone(nn.Module):
     def _plan(self, images: Tensor) -> SizePlan:
         # torch.compile traces through a cache, and warns that it does.
         plan = plan_for_size if torch.compiler.is_compiling() else _cached_plan
-        return plan(self.spec, self.block_channels, *check_images(images))
+        return plan(self.spec, self.block_channels, *check_images(self, images))
 
     def _run(self, images: Tensor, plan: SizePlan, wanted: Collection[int]) -> dict[int, Tensor]:
         """Features of the wanted blocks by id, rising; `wanted` must hold all that its blocks read."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -213,12 +214,28 @@ def depthwise_glorot_(weight: Tensor) -> None:
     nn.init.uniform_(weight, -limit, limit)
 
 
-def check_images(images: Tensor) -> tuple[int, int]:
-    """Height and width of a batch of images.
+def refuse_torchscript(module: nn.Module) -> NoReturn:
+    """What `torch.jit.script` calls first, as a network's ``__prepare_scriptable__``.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError(
+        f"{type(module).__name__}: TorchScript and the ONNX exporter on top of it (dynamo=False) do not take "
+        "this network, whose sizes are worked out in Python; give torch.export.export(model, (images,)) or "
+        "torch.onnx.export(..., dynamo=True)"
+    )
+
+
+def check_images(module: nn.Module, images: Tensor) -> tuple[int, int]:
+    """Height and width of a batch of images for a network.
 
     Raises:
         ValueError: it is not [B, 3, H, W], or a side is less than 32 pixels, or not fixed in an export.
+        RuntimeError: the network is being traced for TorchScript.
     """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        refuse_torchscript(module)
     shape = tuple(images.shape)
     if torch.compiler.is_exporting() and any(isinstance(side, torch.SymInt) for side in shape[1:]):
         raise ValueError(
