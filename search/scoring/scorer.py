@@ -71,6 +71,7 @@ class Outcome:
         node: where it was scored.
         worker: who scored it.
         seconds: wall time of the last attempt.
+        is_lost: whether every attempt lost its worker, so that nothing is known of the candidate.
     """
 
     trial: int
@@ -80,6 +81,7 @@ class Outcome:
     node: str = ""
     worker: str = ""
     seconds: float = 0.0
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +100,13 @@ class LostAttempt:
 
 
 class EngineError(RuntimeError):
-    """Candidates cannot be scored any more, through no fault of theirs; the message says what to do."""
+    """Candidates cannot be scored any more, through no fault of theirs; the message says what to do.
+
+    Attributes:
+        exit_code: of a command that it ends.
+    """
+
+    exit_code = 1
 
 
 class Scorer(Protocol):
