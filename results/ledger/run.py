@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from spinesearch.results.ledger.ledger import LEDGER_NAME, Event, LedgerError, read_ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError, read_ledger
+from spinesearch.results.ledger.lines import Event
 from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.build import build_space
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from spinesearch.results.ledger.ledger import Event, Ledger
+from spinesearch.results.ledger.ledger import Ledger
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.runs.mirror import Mirror, MirrorError, reason

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from spinesearch.results.ledger.ledger import Event
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run, Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
 

@@ -9,7 +9,8 @@ from fake_search import SPACE, FakeScorer, Warnings, build_controller, carry_out
 
 from spinesearch.controller import Rollout
 from spinesearch.controller.random import RandomController
-from spinesearch.results.ledger.ledger import LEDGER_NAME, encode_event, read_ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
+from spinesearch.results.ledger.lines import encode_event
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.checkpoint import state_digest
 from spinesearch.search.scoring.scorer import Outcome
