@@ -106,7 +106,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
                 is_mbconv=space.is_mbconv,
                 check_device=config.search.trains_here,
             )
-        check_engine(config)
+        check_engine(config, warn=display.warned)
         data = _open_all_data(configs, console)
         if run.sessions:
             for side, opened in data.items():
