@@ -1,4 +1,4 @@
-"""A run as its ledger tells it: `Run`, with its trials and updates.
+"""A run as its ledger records it: `Run`, with its trials and updates.
 
 Events, in the order a search writes them:
 

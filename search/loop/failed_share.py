@@ -66,11 +66,11 @@ class FailedShare:
             TooManyFailedError: too many failed; the message has the commonest reasons.
         """
         counted = self.excess(run.trials[: (generation + 1) * self.generation_size], accepted)
-        news = [trial for trial in counted if trial.generation == generation and trial.status == "failed"]
-        if not news:
+        recent = [trial for trial in counted if trial.generation == generation and trial.status == "failed"]
+        if not recent:
             return
         share = sum(trial.status == "failed" for trial in counted) / len(counted)
-        if all(trial.is_reopened for trial in news):
+        if all(trial.is_reopened for trial in recent):
             what_next = "They were tried once more already: resumed, the search learns from them as failures"
         else:
             what_next = "Fix the cause, then resume: those not learnt from yet are tried once more"

@@ -24,7 +24,7 @@ from spinesearch.search.scoring.scorer import LostAttempt, Outcome, job_of
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.space import ArchSpec, SearchSpace
 
-_TICK_S = 0.5  # how often observers hear that time passes
+_TICK_S = 0.5  # how often observers are informed that time passes
 _Trained = tuple[str, int | None, str]  # a network; in a study on a side, with a seed
 _UNTIMED = ("propose", "update")  # events that say nothing of when they happened
 
@@ -51,7 +51,7 @@ def run_loop(
         clock: Unix time, for the events' time stamps.
 
     Raises:
-        EngineError: the scorer cannot go on, or the source stops the run.
+        EngineError: the scorer cannot continue, or the source stops the run.
     """
     loop = _Loop(source, space, scorers, ledger, run, observer, clock)
     observer.started(run, source.plan.num_trials)

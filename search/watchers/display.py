@@ -27,7 +27,7 @@ class Display(SearchObserver):
         self._console = console
         self._metric = reward_metric
         self._progress: Progress | None = None
-        self._is_study = False  # where the best of all trainings is no news: it is the luckiest seed
+        self._is_study = False  # where the best of all trainings means little: it has the luckiest seed
         self._num_trials = 0
         self._num_done = 0
         self._num_rewards = 0

@@ -157,7 +157,7 @@ def test_failed_trainings_are_told(serial_study, tmp_path: Path, capsys):
     broken_b = [f"b.{text}" for text in broken]
     assert main(["proxy", "correlate", *serial_study, "--archs", "3", "name=b", *broken_b]) == 1
     captured = capsys.readouterr()
-    assert "nothing can be said yet: it takes three architectures that completed on both" in captured.out
+    assert "no result yet: it takes three architectures that completed on both" in captured.out
     assert "no training of side b completed; the reasons are above" in captured.err
 
 
