@@ -207,3 +207,8 @@ def test_show_counts_what_was_tried_once_more():
     assert "3 of 64 candidates done (1 completed, 2 failed), 0 updates" in status_line(run)
     run.apply({"event": "reopen", "trials": [1, 2], "reason": "", "time": 0.0})
     assert "1 of 64 candidates done (1 completed), 2 tried once more, 0 updates" in status_line(run)
+    result = {"event": "result", "trial": 1, "status": "failed", "reason": "gone", "time": 0.0}
+    run.apply({**result, "reward": None, "failed_by": "infrastructure"})
+    assert "(1 completed, 1 failed; 1 of the failed lost with their workers and not learnt from)" in (
+        status_line(run)
+    )

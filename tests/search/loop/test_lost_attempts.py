@@ -113,7 +113,7 @@ def test_lost_attempts_are_listed_newest_first():
         attempt = Attempt(
             attempt=i + 1, reason=f"[red] {i}", node="n", worker="w:1", seconds=1.5, time=float(i)
         )
-        trial.lost.append(attempt)
+        (trial.lost_before if i < 3 else trial.lost).append(attempt)  # reopened after the first three
     table = lost_attempts(Run(trials=[trial]))
     assert table is not None
     assert table.title == "12 attempts lost with their workers, 18 s of work"
