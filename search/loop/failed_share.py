@@ -73,7 +73,7 @@ class FailedShare:
         if all(trial.is_reopened for trial in recent):
             what_next = "They were tried once more already: resumed, the search learns from them as failures"
         else:
-            what_next = "Fix the cause, then resume: those not learnt from yet are tried once more"
+            what_next = "Fix the cause, then resume: the failed ones not learnt from yet are tried once more"
         raise TooManyFailedError(
             f"{_summary(counted)}, {share:.0%} where search.max_failed_share allows {self.max_share:.0%}. "
             f"{what_next}; search.max_failed_share=1 never stops"

@@ -134,7 +134,7 @@ def test_what_fails_once_more_stops_again_and_then_stands(tmp_path: Path):
     def go_on() -> Run:
         return carry_out(tmp_path, scorer=Failing(16), max_failed_share=0.3, num_trials=24)[0]
 
-    with pytest.raises(TooManyFailedError, match="resume: those not learnt from yet are tried once more"):
+    with pytest.raises(TooManyFailedError, match="resume: the failed ones not learnt from yet are tried"):
         go_on()
     assert len(load(tmp_path).updates) == 4
     with pytest.raises(TooManyFailedError, match="They were tried once more already: resumed, the search le"):
