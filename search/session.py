@@ -77,7 +77,7 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
         data = open_run_data(config, console)
         if run.sessions:
             check_same_data(run.sessions[0]["data"], data)
-        scorer = stack.enter_context(open_scorer(config, data, warn=display.warned))
+        scorer = stack.enter_context(open_scorer(config, data, warn=display.warned, known=run.trials))
         controller = _build_controller(config, space)
         if ledger is None:
             ledger = stack.enter_context(open_new_ledger(run_dir, console))

@@ -95,7 +95,7 @@ class ProcessScorer:
             self._idle.append(_start_worker())
         while self._idle and self._queue and self._queue[0].trial < self._circumstances.end:
             self._give(self._idle.pop(), self._queue.popleft())
-        limit_s = self._timeout.limit_s or timeout_s
+        limit_s = self._timeout.limit_s()
         ready, _, _ = select.select(list(self._running), [], [], min(timeout_s, limit_s / 2))
         ended = [self._take(output) for output in ready]
         for output, (worker, job, began) in list(self._running.items()):
@@ -239,7 +239,7 @@ _NO_DATA = SimpleNamespace(key="none", train_index=(), held_out_index=(), class_
 
 @contextlib.contextmanager
 def _open_scorer(
-    circumstances: Circumstances, config: Any, data: Any, *, warn: Callable[[str], None]
+    circumstances: Circumstances, config: Any, data: Any, *, warn: Callable[[str], None], known: Any
 ) -> Iterator[ProcessScorer]:
     scorer = ProcessScorer(
         num_workers=_NUM_WORKERS, timeout=TrialTimeout(_TIMEOUT_S), circumstances=circumstances

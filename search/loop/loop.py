@@ -24,8 +24,9 @@ from spinesearch.results.ledger.run import Run, Trial
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.failed_share import check_failed_share
 from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.scoring.attempts import record_stop
 from spinesearch.search.scoring.reward import ended_event
-from spinesearch.search.scoring.scorer import LostAttempt, Outcome, Scorer, job_of
+from spinesearch.search.scoring.scorer import Outcome, Scorer, ScorerEvent, job_of
 from spinesearch.space import ArchSpec, SearchSpace
 
 _TICK_S = 0.5  # how often observers hear that time passes
@@ -99,6 +100,7 @@ def run_search(
             search.propose(generation)
         search.finish()
     finally:
+        record_stop(ledger, run, clock())
         observer.ended()
 
 
@@ -244,11 +246,11 @@ class _Search:
                 self._duplicates.setdefault(original.trial, []).append(trial)
         self._num_checked = end
 
-    def _events_of(self, ended: Outcome | LostAttempt) -> list[dict[str, Any]]:
-        """The event of a result, and those of the trials that waited for it; or that of a lost attempt."""
+    def _events_of(self, ended: ScorerEvent) -> list[dict[str, Any]]:
+        """The event of a result, and those of the trials that waited for it; or that of an attempt."""
         plan = self._plan
         event = ended_event(ended, metric=plan.reward_metric, failed_reward=plan.failed_reward)
-        if isinstance(ended, LostAttempt):
+        if not isinstance(ended, Outcome):
             return [event]
         waiting = self._duplicates.pop(ended.trial, [])
         original = self._run.trials[ended.trial]

@@ -18,6 +18,7 @@ from spinesearch.results.ledger.ledger import Event, Ledger
 from spinesearch.results.ledger.run import Run, Trial
 from spinesearch.results.studies.study import SIDES, Kind
 from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.scoring.attempts import record_stop
 from spinesearch.search.scoring.reward import ended_event
 from spinesearch.search.scoring.scorer import EngineError, Scorer, job_of
 from spinesearch.space import SearchSpace
@@ -148,6 +149,7 @@ def run_study(
                     _check_not_all_failed(side, ended_here)
                     observer.ticked(scorer.num_running)
     finally:
+        record_stop(ledger, run, clock())
         observer.ended()
 
 

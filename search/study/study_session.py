@@ -95,7 +95,12 @@ def carry_out_study(
             plan=wanted.plan,
             space=space,
             archs=archs,
-            open_scorer=lambda side: open_scorer(wanted.configs[side], data[side], warn=display.warned),
+            open_scorer=lambda side: open_scorer(
+                wanted.configs[side],
+                data[side],
+                warn=display.warned,
+                known=[trial for trial in run.trials if trial.side == side],
+            ),
             ledger=ledger,
             run=run,
             observer=Observers(observers),
