@@ -100,7 +100,7 @@ class SpineSearcher(Searcher):
         """False: the space is our own, so Tune is to refuse a ``param_space`` with anything to choose.
 
         Raises:
-            ValueError: Tune was told another metric or mode.
+            ValueError: Tune was given another metric or mode.
         """
         for name, ours, theirs in (("metric", self.metric, metric), ("mode", self.mode, mode)):
             if theirs not in (None, ours):
@@ -273,7 +273,7 @@ class SpineSearcher(Searcher):
 
 
 def _unfinished_trials(folder: Path) -> set[str] | None:
-    """The ids of the trials that Tune goes on with from its snapshot in a folder; None if it is not known.
+    """The ids of the trials that Tune resumes from its snapshot in a folder; None if it is not known.
 
     A kill can leave a snapshot whose parts are of different times: Tune writes and copies them one by one.
     """

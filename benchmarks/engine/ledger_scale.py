@@ -45,7 +45,7 @@ print(*ledger_scale.open_run(pathlib.Path(sys.argv[2])))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opening:
-    """Seconds of the steps to where a search goes on; the imports are those of its modules and torch."""
+    """Seconds of the steps to where a search resumes; the imports are those of its modules and torch."""
 
     ledger_s: float
     events_s: float
@@ -247,7 +247,7 @@ def main() -> None:
         print(f"| events taken in | {opening.events_s:.2f} s |")
         print(f"| controller made | {opening.controller_s:.2f} s |")
         print(f"| its state loaded, the next generation sampled and handed out | {opening.search_s:.2f} s |")
-        print(f"| going on, all of these | {opening.total_s:.2f} s |")
+        print(f"| resumed, all of these | {opening.total_s:.2f} s |")
         print(f"| the process from its start, with imports | {opening.process_s:.2f} s |")
         print(f"| one result appended, on disk | {append_s * 1e3:.2f} ms |")
         print(f"| of that the looks at the lease | {check_s * 1e3:.3f} ms |")

@@ -69,7 +69,7 @@ class Trial:
         side: of a study of two settings, ``a`` or ``b``.
         seed: of its training in a study; a search trains all with the run's.
         status: ``proposed`` until its result is in.
-        reward: what the controller is told; None until then.
+        reward: what the controller learns from; None until then.
         metrics: of a completed trial (or the one it duplicates), by name.
         reason: why it failed.
         duplicate_of: the earlier trial with the same network, if any.
@@ -79,7 +79,7 @@ class Trial:
         worker: who scored it.
         seconds: wall time of scoring it.
         time: Unix time of its result.
-        reused_from: the run whose result it is, in a study that was told to look there.
+        reused_from: the run whose result it is, in a study that was asked to look there.
     """
 
     trial: int

@@ -21,12 +21,13 @@ from spinesearch.search.scoring.scorer import (
     lost_outcome,
 )
 from spinesearch.search.workers.pace import forget_paces, read_pace
-from spinesearch.search.workers.pooled_worker import PooledWorker, PoolTimes
+from spinesearch.search.workers.pooled_worker import PooledWorker
 from spinesearch.search.workers.ray_errors import why_lost
 from spinesearch.search.workers.trial_resources import TrialResources
 from spinesearch.search.workers.trial_timeout import PatientClock, TrialTimeout
 from spinesearch.search.workers.worker import Answer
 from spinesearch.search.workers.worker_pool import WorkerPool
+from spinesearch.search.workers.worker_states import PoolTimes, WorkerEvent
 
 
 class RayScorer:
@@ -41,7 +42,7 @@ class RayScorer:
             candidates in hand.
         resources: what each worker needs.
         max_attempts: how often a candidate is started before it counts as failed.
-        warn: told in one line of every worker that is lost or refused and why none starts.
+        warn: receives one line for every worker that is lost or refused, and on why none starts.
         trials_per_worker: candidates after which a worker is replaced; None for never.
         worker_memory_gb: memory of its own, 1e9 bytes, beyond which it is; None for any.
         timeout: when a candidate is taken to hang.
@@ -151,11 +152,11 @@ class RayScorer:
         """Choose the next candidate for a worker that has just answered."""
         place = self._next_for(worker)
         if place is None:
-            self._pool.release(worker)
+            self._pool.happened(worker, WorkerEvent.RELEASED)
             return
         job = self._queue[place]
         del self._queue[place]
-        self._pool.use(worker)
+        self._pool.happened(worker, WorkerEvent.GIVEN)
         self._begun.append((worker, job))
 
     def _hand_out_begun(self) -> None:
@@ -172,15 +173,15 @@ class RayScorer:
         try:
             answer: Answer = ray.get(reference)
         except RayError as error:
-            return self._lost(running, why_lost(error))
+            return self._lost(running, WorkerEvent.DIED, why_lost(error))
         if answer.outcome is None:
-            return self._lost(running, answer.reason)
+            return self._lost(running, WorkerEvent.DIED, answer.reason)
         if answer.outcome.metrics is not None:
             self._timeout.completed(answer.outcome.seconds, answer.outcome.metrics)
         worker.num_scored += 1
         self._pool.scored(worker)
         if self._is_worn(worker, answer):
-            self._pool.end(worker)  # the next `wait` starts another in its place
+            self._pool.happened(worker, WorkerEvent.WORN)  # the next `wait` starts another in its place
         else:
             self._give(worker)
         return [answer.outcome]
@@ -203,15 +204,15 @@ class RayScorer:
             limit_s = self._timeout.limit_s(running.step_s)
             if now - running.began > limit_s:
                 del self._running[reference]
-                ended += self._lost(running, f"timed out after {limit_s:.0f} s")
+                ended += self._lost(running, WorkerEvent.SILENT, f"timed out after {limit_s:.0f} s")
         return ended
 
-    def _lost(self, running: _Running, reason: str) -> list[ScorerEvent]:
+    def _lost(self, running: _Running, event: WorkerEvent, reason: str) -> list[ScorerEvent]:
         """The worker's end, not the candidate's failure; the candidate is run again if it may be."""
         worker, job, began = running.worker, running.job, running.began
         assert worker.greeting is not None
         node = worker.greeting.node
-        self._pool.lost(worker, began, reason, is_second=node in job.lost_on)
+        self._pool.happened(worker, event, reason, began=began, is_second=node in job.lost_on)
         lost = LostAttempt(
             trial=job.trial,
             attempt=job.attempt,

@@ -6,7 +6,6 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
 from typing import Any
 
 from spinesearch.results.ledger.run import Trial
@@ -68,9 +67,10 @@ class TrialTimeout:
             metrics: its own; ``train_seconds`` and ``num_steps`` are used if they are there.
         """
         num_steps, train_s = metrics.get("num_steps"), metrics.get("train_seconds")
-        in_steps = isinstance(num_steps, Real) and isinstance(train_s, Real) and num_steps > 0
-        self._step_s.append(float(train_s) / float(num_steps) if in_steps else 0.0)
-        self._other_s.append(max(0.0, seconds - float(train_s)) if in_steps else seconds)
+        if not num_steps or train_s is None:
+            num_steps, train_s = 1, 0.0
+        self._step_s.append(train_s / num_steps)
+        self._other_s.append(max(0.0, seconds - train_s))
 
     def limit_s(self, step_s: float | None = None) -> float:
         """Seconds that a candidate may take.

@@ -132,7 +132,7 @@ def test_with_all_nodes_refused_a_search_waits_for_another_to_join(
     closed = nodes.add(num_cpus=1, resources={"spot": 1})
     driver = searches.start("search.resources_per_trial={spot: 1}", "search.num_workers=2", closed=closed)
     searches.wait_for(lambda: "waiting up to 300 s" in driver.output, "word of the refusal")
-    assert "stale file handle; going on without it" in driver.output
+    assert "stale file handle; continuing without it" in driver.output
     joined = nodes.add(num_cpus=1, resources={"spot": 1})
     assert driver.finish() == 0, driver.output
     assert told(searches.run_dir) == undisturbed

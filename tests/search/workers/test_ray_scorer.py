@@ -24,10 +24,10 @@ from spinesearch.search.scoring.scorer import (
     SerialScorer,
 )
 from spinesearch.search.workers import worker_pool
-from spinesearch.search.workers.pooled_worker import PoolTimes
 from spinesearch.search.workers.ray_scorer import RayScorer
 from spinesearch.search.workers.trial_resources import TrialResources
 from spinesearch.search.workers.trial_timeout import TrialTimeout
+from spinesearch.search.workers.worker_states import PoolTimes
 from spinesearch.space import SPINENET_49
 
 pytestmark = pytest.mark.ray
@@ -209,7 +209,7 @@ def test_one_worker_that_cannot_open_the_task_is_left_out(build, tmp_path: Path)
         assert time.monotonic() < end
         scorer.wait(0.2)
     assert "could not open the proxy task" in warnings[0]
-    assert "going on without it" in warnings[0]
+    assert "continuing without it" in warnings[0]
 
 
 @pytest.mark.slow  # it starts a worker after the other
