@@ -1,4 +1,4 @@
-"""A run as its ledger tells it: `Run`, with its trials and updates.
+"""A run as its ledger records it: `Run`, with its trials and updates.
 
 Events, in the order a search writes them:
 
@@ -15,7 +15,7 @@ Events, in the order a search writes them:
 
 An attempt that begins and has neither a loss nor a result when the next process continues the run was lost
 with the process that carried it out, unless that process left a ``stop``: the candidate may have taken the
-machine down, and is not to do so for ever. Ledgers of earlier releases tell of no beginnings and no stops.
+machine down, and is not to do so for ever. Ledgers of earlier releases hold neither.
 """
 
 from __future__ import annotations

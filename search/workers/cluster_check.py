@@ -161,9 +161,9 @@ def check_nodes(
     The process must be connected to Ray.
 
     Args:
-        nodes: as `ray.nodes` tells of them; dead ones are left out.
+        nodes: as `ray.nodes` lists them; dead ones are left out.
         open_score: opens the proxy task on a node; picklable.
-        resources: of one worker. A node that has no room for one even if empty only tells its versions.
+        resources: of one worker. A node that has no room for one even if empty only reports its versions.
         seed: of the training.
         patience_s: how long a node may take to find a place for the check.
         tell: called with each report as it is made.

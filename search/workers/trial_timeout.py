@@ -16,7 +16,7 @@ TIMEOUT_FACTOR = 10.0
 # However short the median: what a busy machine, a slow disk or a first compilation may take.
 TIMEOUT_FLOOR_S = 300.0
 LEAST_COMPLETED = 5  # until then nobody knows what is usual, and the first limit holds
-FIRST_LIMIT_S = 1800.0  # hundreds of trainings as short as most; of longer ones the measured steps tell
+FIRST_LIMIT_S = 1800.0  # enough for most trainings; for longer ones the measured steps count
 _REMEMBERED = 101  # candidates the median is of: enough to be steady, few enough to follow a changing cluster
 _LONGEST_STEP_S = 60.0  # of time between two looks at the clock; see PatientClock
 

@@ -102,7 +102,7 @@ class WorkerPool:
             self._look(now)
         num_living = sum(map(len, self._in.values()))
         if not num_living and not self._limit:
-            raise EngineError(self._nodes.last_reason or "Ray does not tell which nodes there are")
+            raise EngineError(self._nodes.last_reason or "Ray does not say which nodes there are")
         while num_living < min(self._limit, num_candidates) and self._failed_starts.may_start(now):
             self._start(now)
             num_living += 1
@@ -223,7 +223,7 @@ class WorkerPool:
         lacking = import_failure(error) if worker.state is WorkerState.PENDING else None
         if worker.state is WorkerState.OPENING and isinstance(error, RayTaskError):
             self.happened(worker, WorkerEvent.REFUSED, f"could not open the proxy task: {reason}")
-        elif lacking and self._nodes.refused_at(*lacking, self._clock()):  # it could not tell its node
+        elif lacking and self._nodes.refused_at(*lacking, self._clock()):  # it could not report its node
             self.happened(worker, WorkerEvent.REFUSED)
         else:
             self.happened(worker, WorkerEvent.DIED, lacking[1] if lacking else reason)
@@ -264,7 +264,7 @@ class WorkerPool:
                 self.happened(worker, WorkerEvent.SURPLUS)
         try:
             nodes = cluster_nodes()
-        except RayError:  # the head is busy or gone; the next look tells
+        except RayError:  # the head is busy or gone; the next look will show
             return
         workers, left_alone = self.workers, self._nodes.left_alone
         kept = [worker for worker in workers if worker.greeting and worker.greeting.node_id in left_alone]
