@@ -115,10 +115,25 @@ def write_run(run_dir: Path, *, num_trials: int = 14_000, seed: int = 0) -> None
                 "stats": stats,
                 "digest": state_digest(state),
             }
-            ledger.append([*proposals, *(_result(trial, chance) for trial in trials), update])
+            results = [_result(trial, chance) for trial in trials]
+            ledger.append([*proposals, *map(_begin, filter(_is_trained, results)), *results, update])
     num_updates = num_trials // _GENERATION_SIZE
     for update in range(num_updates - _LAG - 2, num_updates):
         Checkpoints(run_dir, keep=_LAG + 2).save(update, state)
+
+
+def _is_trained(result: Event) -> bool:
+    return result["status"] != "duplicate"
+
+
+def _begin(result: Event) -> Event:
+    """The event that stands before a result, when its candidate begins."""
+    fields = {"begin": True, "trial": result["trial"], "attempt": result["attempts"]}
+    return {
+        "event": "attempt",
+        **fields,
+        **{name: result[name] for name in ("node", "worker", "time")},
+    }
 
 
 def _result(trial: int, chance: random.Random) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def test_killed_at_any_instant_with_or_without_its_folder_the_same_command_goes_
 @pytest.mark.slow
 def test_a_run_of_14000_candidates_is_gone_on_with(tmp_path: Path):
     """As the benchmark does, whose figures are in docs/cluster.md; seconds, not minutes, on any machine."""
-    path = Path(__file__).parents[3] / "benchmarks" / "ledger_scale.py"
+    path = Path(__file__).parents[3] / "benchmarks" / "engine" / "ledger_scale.py"
     spec = util.spec_from_file_location("ledger_scale", path)
     assert spec is not None
     assert spec.loader is not None
