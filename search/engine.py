@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from spinesearch.data.open import ProxyData, open_data
+from spinesearch.results.ledger.run import Trial
 from spinesearch.search.config.run_config import RunConfig
 from spinesearch.search.scoring.proxy_score import open_proxy_score, proxy_score
 from spinesearch.search.scoring.scorer import Scorer, SerialScorer
@@ -75,7 +76,6 @@ _OF_WORKERS = {
     "trials_per_worker": None,
     "worker_memory_gb": None,
     "ray_address": "local",
-    "max_attempts": 3,
     "trial_timeout_s": None,
 }
 
@@ -116,17 +116,22 @@ class _Rate(ProgressColumn):
 
 
 @contextlib.contextmanager
-def open_scorer(config: RunConfig, data: ProxyData, *, warn: Callable[[str], None]) -> Iterator[Scorer]:
+def open_scorer(
+    config: RunConfig, data: ProxyData, *, warn: Callable[[str], None], known: Iterable[Trial] = ()
+) -> Iterator[Scorer]:
     """The engine of the configuration, closed at the end whatever happens.
 
     Args:
         config: its settings, and the proxy task it is to score.
         data: what the proxy task runs on.
         warn: receives, in one line, what goes wrong with workers.
+        known: trials of the run scored with these settings, from which it is known how long one takes.
     """
     settings = config.search
     if settings.engine == "serial":
-        serial = SerialScorer(functools.partial(proxy_score, config.proxy_task, data))
+        serial = SerialScorer(
+            functools.partial(proxy_score, config.proxy_task, data), max_attempts=settings.max_attempts
+        )
         try:
             yield serial
         finally:
@@ -157,7 +162,11 @@ def open_scorer(config: RunConfig, data: ProxyData, *, warn: Callable[[str], Non
             max_attempts=settings.max_attempts,
             trials_per_worker=settings.trials_per_worker,
             worker_memory_gb=settings.worker_memory_gb,
-            timeout=TrialTimeout(settings.trial_timeout_s),
+            timeout=TrialTimeout(
+                settings.trial_timeout_s,
+                num_steps=proxy_task.training_steps(len(data.train_index)),
+                known=known,
+            ),
             may_grow=settings.ray_address != "local",
             warn=warn,
         )

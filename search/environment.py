@@ -73,3 +73,18 @@ def code_version() -> CodeVersion:
         sources=digest.hexdigest()[:12],
         torch=importlib.metadata.version("torch"),
     )
+
+
+def code_difference(ours: CodeVersion, theirs: CodeVersion) -> str:
+    """How a worker's code differs from the driver's, torch apart, and what to do; empty if it does not."""
+    if ours.version != theirs.version:
+        return (
+            f"it has spinesearch {theirs.version}, this search runs {ours.version}; "
+            "install the same release there"
+        )
+    if ours.sources != theirs.sources:
+        return (
+            f"its spinesearch {theirs.version} has other sources (digest {theirs.sources}, here "
+            f"{ours.sources}); check out the same commit there, or resume if the files here were edited since"
+        )
+    return ""

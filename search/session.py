@@ -114,7 +114,14 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
         event = run_event(config, _first(data)) | request.event_fields(data)
         source = request.source(space, run_dir, event)
         scorers = stack.enter_context(
-            Scorers(lambda side: open_scorer(configs[side], data[side], warn=display.warned))
+            Scorers(
+                lambda side: open_scorer(
+                    configs[side],
+                    data[side],
+                    warn=display.warned,
+                    known=[trial for trial in run.trials if trial.side == side],
+                )
+            )
         )
         scorers.of(source.first_side(run))  # so that a faulty engine leaves nothing written
         if run.sessions and run.sessions[-1]["torch"] != event["torch"]:

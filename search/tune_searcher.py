@@ -100,7 +100,7 @@ class SpineSearcher(Searcher):
         """False: the space is our own, so Tune is to refuse a ``param_space`` with anything to choose.
 
         Raises:
-            ValueError: Tune was told another metric or mode.
+            ValueError: Tune was given another metric or mode.
         """
         for name, ours, theirs in (("metric", self.metric, metric), ("mode", self.mode, mode)):
             if theirs not in (None, ours):
@@ -196,7 +196,7 @@ class SpineSearcher(Searcher):
             temporary.unlink(missing_ok=True)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Go on from a file of `save` with a new Tuner: what was running is handed out again.
+        """Resume from a file of `save` with a new Tuner: what was running is handed out again.
 
         Raises:
             ValueError: the file is damaged, or another search's.
@@ -205,7 +205,7 @@ class SpineSearcher(Searcher):
         self._running = {}
 
     def restore_from_dir(self, checkpoint_dir: str) -> None:
-        """Go on from the snapshot in an experiment's folder; `Tuner.restore` calls this.
+        """Resume from the snapshot in an experiment's folder; `Tuner.restore` calls this.
 
         Unfinished trials that the snapshot holds are run again by Tune and keep their candidates; candidates
         whose trials it lacks are handed out again.
@@ -234,7 +234,7 @@ class SpineSearcher(Searcher):
         return None
 
     def _take_result(self, arch_id: str, metrics: Mapping[str, Any] | None) -> None:
-        """Set a network's reward unless it has one, and go on to whatever depended on it."""
+        """Set a network's reward unless it has one, and then that of whatever depended on it."""
         if arch_id in self._generations.rewards:
             return
         metric = str(self.metric)
@@ -273,7 +273,7 @@ class SpineSearcher(Searcher):
 
 
 def _unfinished_trials(folder: Path) -> set[str] | None:
-    """The ids of the trials that Tune goes on with from its snapshot in a folder; None if it is not known.
+    """The ids of the trials that Tune resumes from its snapshot in a folder; None if it is not known.
 
     A kill can leave a snapshot whose parts are of different times: Tune writes and copies them one by one.
     """

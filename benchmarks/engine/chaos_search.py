@@ -28,7 +28,7 @@ from typing import Any
 from spinesearch.cli.main import main
 from spinesearch.search import session
 from spinesearch.search.loop.loop import run_loop
-from spinesearch.search.scoring.scorer import Job, LostAttempt, Outcome
+from spinesearch.search.scoring.scorer import BegunAttempt, Job, LostAttempt, Outcome, ScorerEvent
 from spinesearch.search.workers.trial_timeout import PatientClock, TrialTimeout
 
 _NUM_WORKERS = 3
@@ -78,6 +78,7 @@ class ProcessScorer:
         self._clock = PatientClock()
         self._queue: deque[Job] = deque()
         self._idle: list[subprocess.Popen[str]] = []
+        self._begun: list[tuple[subprocess.Popen[str], Job]] = []  # reported, and given by the next `wait`
         self._running: dict[Any, tuple[subprocess.Popen[str], Job, float]] = {}  # by what it prints to
 
     @property
@@ -89,24 +90,29 @@ class ProcessScorer:
         """Queue a candidate."""
         self._queue.append(job)
 
-    def wait(self, timeout_s: float) -> list[Outcome | LostAttempt]:
-        """What ended, after at most ``timeout_s``."""
+    def wait(self, timeout_s: float) -> list[ScorerEvent]:
+        """What begins and what ended, after at most ``timeout_s``."""
+        for worker, job in self._begun:
+            self._give(worker, job)
+        self._begun.clear()
         while len(self._idle) + len(self._running) < self._num_workers:
             self._idle.append(_start_worker())
         while self._idle and self._queue and self._queue[0].trial < self._circumstances.end:
-            self._give(self._idle.pop(), self._queue.popleft())
-        limit_s = self._timeout.limit_s or timeout_s
-        ready, _, _ = select.select(list(self._running), [], [], min(timeout_s, limit_s / 2))
-        ended = [self._take(output) for output in ready]
+            self._begun.append((self._idle.pop(), self._queue.popleft()))
+        limit_s = self._timeout.limit_s()
+        patience_s = 0.0 if self._begun else min(timeout_s, limit_s / 2)
+        ready, _, _ = select.select(list(self._running), [], [], patience_s)
+        ended: list[ScorerEvent] = [self._take(output) for output in ready]
         for output, (worker, job, began) in list(self._running.items()):
             if self._clock() - began > limit_s:
                 del self._running[output]
                 ended.append(self._lost(worker, job, began, "timed out"))
-        return ended
+        return ended + [_begun_attempt(worker, job) for worker, job in self._begun]
 
     def close(self) -> None:
         """Kill the workers."""
-        for worker in [*self._idle, *(worker for worker, _, _ in self._running.values())]:
+        running = [worker for worker, _, _ in self._running.values()]
+        for worker in [*self._idle, *running, *(worker for worker, _ in self._begun)]:
             worker.kill()
 
     def _give(self, worker: subprocess.Popen[str], job: Job) -> None:
@@ -144,6 +150,12 @@ class ProcessScorer:
             worker=str(worker.pid),
             seconds=self._clock() - began,
         )
+
+
+def _begun_attempt(worker: subprocess.Popen[str], job: Job) -> BegunAttempt:
+    return BegunAttempt(
+        trial=job.trial, attempt=job.attempt, node=socket.gethostname(), worker=str(worker.pid)
+    )
 
 
 def _is_worker(pid: str) -> bool:
@@ -239,7 +251,7 @@ _NO_DATA = SimpleNamespace(key="none", train_index=(), held_out_index=(), class_
 
 @contextlib.contextmanager
 def _open_scorer(
-    circumstances: Circumstances, config: Any, data: Any, *, warn: Callable[[str], None]
+    circumstances: Circumstances, config: Any, data: Any, *, warn: Callable[[str], None], known: Any
 ) -> Iterator[ProcessScorer]:
     scorer = ProcessScorer(
         num_workers=_NUM_WORKERS, timeout=TrialTimeout(_TIMEOUT_S), circumstances=circumstances

@@ -254,7 +254,7 @@ def _print_ledger(quick: bool) -> None:
         write_run(run_dir, num_trials=num_trials)
         opening = time_opening(run_dir)
         megabytes = (run_dir / LEDGER_NAME).stat().st_size / 1e6
-    print(f"**Going on with a run of {num_trials:,} candidates**, medians of fresh processes\n")
+    print(f"**Resuming a run of {num_trials:,} candidates**, medians of fresh processes\n")
     print("| ledger | read | events taken in | controller made | next candidate | **all** | with imports |")
     print("|---|---|---|---|---|---|---|")
     seconds = (

@@ -118,10 +118,25 @@ def write_run(run_dir: Path, *, num_trials: int = 14_000, seed: int = 0) -> None
                 "stats": stats,
                 "digest": state_digest(state),
             }
-            ledger.append([*proposals, *(_result(trial, chance) for trial in trials), update])
+            results = [_result(trial, chance) for trial in trials]
+            ledger.append([*proposals, *map(_begin, filter(_is_trained, results)), *results, update])
     num_updates = num_trials // _GENERATION_SIZE
     for update in range(num_updates - _LAG - 2, num_updates):
         Checkpoints(run_dir, keep=_LAG + 2).save(update, state)
+
+
+def _is_trained(result: Event) -> bool:
+    return result["status"] != "duplicate"
+
+
+def _begin(result: Event) -> Event:
+    """The event that stands before a result, when its candidate begins."""
+    fields = {"begin": True, "trial": result["trial"], "attempt": result["attempts"]}
+    return {
+        "event": "attempt",
+        **fields,
+        **{name: result[name] for name in ("node", "worker", "time")},
+    }
 
 
 def _result(trial: int, chance: random.Random) -> dict[str, Any]:
@@ -250,7 +265,7 @@ def main() -> None:
         print(f"| events taken in | {opening.events_s:.2f} s |")
         print(f"| controller made | {opening.controller_s:.2f} s |")
         print(f"| its state loaded, the next generation sampled and handed out | {opening.search_s:.2f} s |")
-        print(f"| going on, all of these | {opening.total_s:.2f} s |")
+        print(f"| resumed, all of these | {opening.total_s:.2f} s |")
         print(f"| the process from its start, with imports | {opening.process_s:.2f} s |")
         print(f"| one result appended, on disk | {append_s * 1e3:.2f} ms |")
         print(f"| of that the looks at the lease | {check_s * 1e3:.3f} ms |")

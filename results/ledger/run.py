@@ -6,7 +6,8 @@ Events, in the order a search writes them:
              (key, numbers of images, class names), machine, time; of a study also command and study.
 ``propose``  a candidate was sampled: trial, generation, tokens, log_prob, arch_id; in a study trial, side,
              seed, tokens, arch_id.
-``attempt``  a candidate was begun and its worker lost: trial, attempt, reason, node, worker, seconds, time.
+``attempt``  with ``begin``: a candidate is about to be given to a worker: trial, attempt, node, worker, time.
+             Without: that worker was lost: trial, attempt, reason, node, worker, seconds, time.
 ``result``   a candidate ended: trial, status, reward, metrics or reason, attempts, node, worker, seconds,
              time. With ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no
              reward (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that
@@ -14,6 +15,11 @@ Events, in the order a search writes them:
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
 ``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.
+``stop``     the process that carries out the run ends in good order, with candidates in training: time.
+
+An attempt that begins and has neither a loss nor a result when the next process continues the run was lost
+with the process that carried it out, unless that process left a ``stop``: the candidate may have taken the
+machine down, and is not to do so for ever. Ledgers of earlier releases hold neither.
 """
 
 from __future__ import annotations
@@ -28,6 +34,8 @@ from spinesearch.results.ledger.lines import Event
 from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.build import build_space
 
+DRIVER_LOST = "the process that carried out the run was lost with it: killed, or its machine went down"
+
 Status = Literal["proposed", "completed", "failed", "duplicate"]
 
 
@@ -40,7 +48,8 @@ class Attempt:
         reason: what became of the worker.
         node: where it ran.
         worker: which process it was.
-        seconds: from its start until the loss was noticed.
+        seconds: from its start until the loss was noticed; 0 if the process that would have noticed was lost
+            with it.
         time: Unix time of that.
     """
 
@@ -156,12 +165,14 @@ class Run:
         trials: by number.
         updates: by number.
         reopenings: in order.
+        begun: the beginnings of attempts that have not ended, by trial.
     """
 
     sessions: list[Event] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
     reopenings: list[Reopening] = field(default_factory=list)
+    begun: dict[int, Event] = field(default_factory=dict)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -198,6 +209,7 @@ class Run:
         kind = event.get("event")
         fields = {key: value for key, value in event.items() if key not in ("event", "time")}
         if kind == "run":
+            self._lose_begun(event["time"] if self.begun else 0.0)
             self.sessions.append(event)
         elif not self.sessions:
             raise ValueError("a run begins with a run event")
@@ -208,9 +220,14 @@ class Run:
             self.trials.append(trial)
         elif kind == "attempt":
             trial = self._open_trial(fields.pop("trial"), "an attempt at")
-            trial.lost.append(Attempt(**fields, time=event["time"]))
+            if fields.pop("begin", False):
+                self.begun[trial.trial] = event
+            else:
+                self.begun.pop(trial.trial, None)
+                trial.lost.append(Attempt(**fields, time=event["time"]))
         elif kind == "result":
             trial = self._open_trial(fields.pop("trial"), "a result of")
+            self.begun.pop(trial.trial, None)
             for key, value in fields.items():
                 setattr(trial, key, value)
             trial.time = event["time"]
@@ -221,6 +238,8 @@ class Run:
             self.updates.append(update)
         elif kind == "reopen":
             self._reopen(Reopening(**{**fields, "trials": tuple(fields["trials"])}, time=event["time"]))
+        elif kind == "stop":
+            self.begun.clear()
         else:
             raise ValueError(f"an event of unknown kind {kind!r}: written by a newer release?")
 
@@ -233,6 +252,20 @@ class Run:
         for number in reopening.trials:
             self.trials[number] = self.trials[number].reopen()
         self.reopenings.append(reopening)
+
+    def _lose_begun(self, now: float) -> None:
+        """Count the attempts that were lost with the process that carried them out."""
+        for number, event in self.begun.items():
+            attempt = Attempt(
+                attempt=event["attempt"],
+                reason=DRIVER_LOST,
+                node=event["node"],
+                worker=event["worker"],
+                seconds=0.0,
+                time=now,
+            )
+            self.trials[number].lost.append(attempt)
+        self.begun.clear()
 
     def _open_trial(self, number: int, what: str) -> Trial:
         """The trial of this number, which has no result yet."""

@@ -19,8 +19,9 @@ from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run, Trial
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource, Step
+from spinesearch.search.scoring.attempts import record_stop
 from spinesearch.search.scoring.reward import ended_event
-from spinesearch.search.scoring.scorer import LostAttempt, Outcome, job_of
+from spinesearch.search.scoring.scorer import Outcome, ScorerEvent, job_of
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.space import ArchSpec, SearchSpace
 
@@ -59,6 +60,7 @@ def run_loop(
         for step in source.steps(run, observer.warned):
             loop.carry_out(step)
     finally:
+        record_stop(ledger, run, clock())
         observer.ended()
 
 
@@ -122,14 +124,14 @@ class _Loop:
         spec = spec or self._space.decode(trial.tokens)
         self._scorers.of(trial.side).submit(job_of(trial, spec, seed))
 
-    def _events_of(self, ended: Outcome | LostAttempt) -> list[dict[str, Any]]:
-        """The event of a result, and those of the trials that waited for it; or that of a lost attempt.
+    def _events_of(self, ended: ScorerEvent) -> list[dict[str, Any]]:
+        """The event of a result, and those of the trials that waited for it; or that of an attempt.
 
         Of a candidate that the infrastructure failed, the first that waited for it is submitted instead.
         """
         plan = self._source.plan
         event = ended_event(ended, metric=plan.reward_metric, failed_reward=plan.failed_reward)
-        if isinstance(ended, LostAttempt):
+        if not isinstance(ended, Outcome):
             return [event]
         waiting = self._duplicates.pop(ended.trial, [])
         if ended.is_lost:

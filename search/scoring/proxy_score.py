@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from spinesearch.data.data_settings import DataSettings
 from spinesearch.data.open import ProxyData, reopen_data
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.scoring.scorer import Score
 from spinesearch.space import ArchSpec
+
+if TYPE_CHECKING:
+    from spinesearch.proxy_task.task import ProxyTask
 
 
 def open_proxy_score(settings: ProxySettings, data: DataSettings, data_key: str) -> Score:
@@ -25,9 +28,20 @@ def proxy_score(settings: ProxySettings, data: ProxyData) -> Score:
     """The function that scores candidates on data opened already."""
     from spinesearch.proxy_task.task import ProxyTask
 
-    task = ProxyTask(settings, data)
+    return ProxyScore(ProxyTask(settings, data))
 
-    def score(spec: ArchSpec, seed: int) -> Mapping[str, Any]:
-        return task.score(spec, seed).to_dict()
 
-    return score
+class ProxyScore:
+    """Scores candidates on an opened proxy task: a `SteppedScore`.
+
+    Attributes:
+        on_step: called with the number of every training step.
+    """
+
+    def __init__(self, task: ProxyTask) -> None:
+        self._task = task
+        self.on_step: Callable[[int], None] = lambda step: None
+
+    def __call__(self, spec: ArchSpec, seed: int) -> Mapping[str, Any]:
+        """Metrics of a candidate, see `ProxyTask.score`."""
+        return self._task.score(spec, seed, on_step=lambda step, loss: self.on_step(step)).to_dict()

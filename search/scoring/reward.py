@@ -8,7 +8,7 @@ from dataclasses import asdict
 from numbers import Real
 from typing import Any
 
-from spinesearch.search.scoring.scorer import LostAttempt, Outcome
+from spinesearch.search.scoring.scorer import BegunAttempt, LostAttempt, ScorerEvent
 
 
 def metric_value(metrics: Mapping[str, Any] | None, metric: str) -> float | None:
@@ -29,14 +29,16 @@ def reward_of(metrics: Mapping[str, Any] | None, *, metric: str, failed_reward: 
     return failed_reward if value is None else value
 
 
-def ended_event(ended: Outcome | LostAttempt, *, metric: str, failed_reward: float) -> dict[str, Any]:
+def ended_event(ended: ScorerEvent, *, metric: str, failed_reward: float) -> dict[str, Any]:
     """The ledger's event of what a scorer reports, but for its time.
 
     Args:
-        ended: a candidate's outcome, or an attempt at it that was lost.
+        ended: a candidate's outcome, or an attempt at it that begins or was lost.
         metric: the name of the metric that is the reward; without a finite value of it, the candidate failed.
         failed_reward: the reward then. A candidate that was lost with its workers has none.
     """
+    if isinstance(ended, BegunAttempt):
+        return {"event": "attempt", "begin": True, **asdict(ended)}
     if isinstance(ended, LostAttempt):
         return {"event": "attempt", **asdict(ended)}
     event: dict[str, Any] = {

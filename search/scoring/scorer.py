@@ -8,13 +8,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from spinesearch.results.ledger.run import Trial
 from spinesearch.space import ArchSpec
 
 Score = Callable[[ArchSpec, int], Mapping[str, Any]]
 """Metrics by name of an architecture trained with a seed; raises if the candidate fails."""
+
+
+@runtime_checkable
+class SteppedScore(Protocol):
+    """A `Score` whose training takes steps, and says so.
+
+    Attributes:
+        on_step: called after every step with its number, from 0; from 0 again if the training starts over.
+    """
+
+    on_step: Callable[[int], None]
+
+    def __call__(self, spec: ArchSpec, seed: int) -> Mapping[str, Any]:
+        """As a `Score`."""
+
 
 OpenScore = Callable[[], Score]
 """Opens the proxy task, data set and all, and gives its `Score`. Called once per worker."""
@@ -48,7 +63,7 @@ class Job:
 
 
 def job_of(trial: Trial, spec: ArchSpec, seed: int) -> Job:
-    """The job of a trial without a result; attempts that the ledger tells of are counted."""
+    """The job of a trial without a result; the attempts on record count."""
     return Job(
         trial=trial.trial,
         spec=spec,
@@ -99,6 +114,27 @@ class LostAttempt:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BegunAttempt:
+    """A candidate is about to be given to a worker, which it may take down, and the driver's machine too.
+
+    Attributes:
+        trial: the candidate's number.
+        attempt: which start of it this is, from 1.
+        node: where it will run.
+        worker: which process will run it.
+    """
+
+    trial: int
+    attempt: int
+    node: str
+    worker: str
+
+
+ScorerEvent = Outcome | LostAttempt | BegunAttempt
+"""What a scorer reports of a candidate."""
+
+
 class EngineError(RuntimeError):
     """Candidates cannot be scored any more, through no fault of theirs; the message says what to do.
 
@@ -119,11 +155,12 @@ class Scorer(Protocol):
     def submit(self, job: Job) -> None:
         """Queue a candidate; returns at once."""
 
-    def wait(self, timeout_s: float) -> Sequence[Outcome | LostAttempt]:
-        """What ended since the last call, in order; waits for the first up to ``timeout_s``.
+    def wait(self, timeout_s: float) -> Sequence[ScorerEvent]:
+        """What happened since the last call, in order; waits for the first event up to ``timeout_s``.
 
-        Every candidate comes to one `Outcome`. The attempts at it that were lost are told as they end, so
-        that they are on record should this process be killed; starting it again is the scorer's business.
+        Every candidate comes to one `Outcome`. Before that, attempts at it may be reported as they begin and
+        as they are lost; starting it again is the scorer's business. A candidate whose `BegunAttempt` is
+        returned is not handed to its worker before the next call: by then the caller has it on record.
 
         Raises:
             EngineError: no candidate can be scored any more.
@@ -153,17 +190,30 @@ def run_job(score: Score, job: Job, worker: str, node: str = "") -> Outcome:
     )
 
 
+def lost_outcome(job: Job) -> Outcome:
+    """The failure of a candidate whose attempts before this job were all lost."""
+    attempts = job.attempt - 1
+    times = "once" if attempts == 1 else f"{attempts} times"
+    reason = f"its worker was lost {times}, the last: {job.last_reason}"
+    return Outcome(trial=job.trial, metrics=None, reason=reason, attempts=attempts, is_lost=True)
+
+
 class SerialScorer:
     """Scores candidates one after the other in this process: for tests and debugging.
 
     Args:
         open_score: opens the proxy task; called at the first candidate.
+        max_attempts: how often a candidate is started before it counts as failed: each start but the last
+            took the process down. None for any number.
     """
 
-    def __init__(self, open_score: OpenScore) -> None:
+    def __init__(self, open_score: OpenScore, *, max_attempts: int | None = None) -> None:
         self._open_score = open_score
+        self._max_attempts = max_attempts
         self._score: Score | None = None
         self._queue: deque[Job] = deque()
+        self._begun: Job | None = None
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
     @property
     def num_running(self) -> int:
@@ -174,16 +224,23 @@ class SerialScorer:
         """Queue a candidate."""
         self._queue.append(job)
 
-    def wait(self, timeout_s: float) -> list[Outcome]:
-        """Score the next candidate, however long it takes."""
+    def wait(self, timeout_s: float) -> list[ScorerEvent]:
+        """Report that the next candidate begins; at the call after that score it, however long it takes."""
         if not self._queue:
             return []
+        job = self._queue[0]
+        if self._max_attempts is not None and job.attempt > self._max_attempts:
+            self._queue.popleft()
+            return [lost_outcome(job)]
+        if self._begun is not job:
+            self._begun = job
+            return [BegunAttempt(trial=job.trial, attempt=job.attempt, node="", worker=self._worker)]
         if self._score is None:
             self._score = self._open_score()
-        outcome = run_job(self._score, self._queue[0], f"{socket.gethostname()}:{os.getpid()}")
+        outcome = run_job(self._score, job, self._worker)
         self._queue.popleft()
         return [outcome]
 
     def close(self) -> None:
-        """Forget what is queued."""
+        """Drop what is queued."""
         self._queue.clear()

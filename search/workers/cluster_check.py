@@ -19,12 +19,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from spinesearch.data.data_settings import DataSettings
 from spinesearch.data.open import ProxyData, reopen_data
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.search.environment import CodeVersion, code_version
+from spinesearch.search.environment import CodeVersion, code_difference, code_version
 from spinesearch.search.scoring.proxy_score import proxy_score
 from spinesearch.search.scoring.scorer import OpenScore, Score
-from spinesearch.search.workers.pooled_worker import PoolTimes
-from spinesearch.search.workers.refusals import differences
 from spinesearch.search.workers.trial_resources import TrialResources
+from spinesearch.search.workers.worker_states import PoolTimes
 from spinesearch.space import SPINENET_49
 
 _NUM_RUNS = 2  # the first warms up: memory is taken and kernels are chosen in it
@@ -162,9 +161,9 @@ def check_nodes(
     The process must be connected to Ray.
 
     Args:
-        nodes: as `ray.nodes` tells of them; dead ones are left out.
+        nodes: as `ray.nodes` lists them; dead ones are left out.
         open_score: opens the proxy task on a node; picklable.
-        resources: of one worker. A node that has no room for one even if empty only tells its versions.
+        resources: of one worker. A node that has no room for one even if empty only reports its versions.
         seed: of the training.
         patience_s: how long a node may take to find a place for the check.
         tell: called with each report as it is made.
@@ -254,7 +253,7 @@ def _advance(check: _Check, here: CodeVersion) -> None:
         if stage == "facts":
             check.report = replace(check.report, facts=answer)
             # Where no worker fits, other code does no harm.
-            if check.report.num_workers and (problem := differences(here, answer.code)):
+            if check.report.num_workers and (problem := code_difference(here, answer.code)):
                 _end(check, problem)
         elif stage == "open":
             check.report = replace(check.report, sees_data=True)

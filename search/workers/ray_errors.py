@@ -30,7 +30,7 @@ def why_lost(error: BaseException) -> str:
 def import_failure(error: BaseException) -> tuple[str, str] | None:
     """The address of a node that lacks the code of an actor, and what it says; None of any other error.
 
-    Ray tells neither by a field, so both are read from its report: ``(pid=7, ip=10.0.0.5, actor_id=...``.
+    Ray has no field for either, so both are read from its report: ``(pid=7, ip=10.0.0.5, actor_id=...``.
     """
     text = _COLOURS.sub("", str(error))
     address = re.search(r"\bip=([^,\s)]+)", text)

@@ -140,14 +140,14 @@ def _token() -> str:
 
 def _unauthenticated(address: str, name: str) -> str:
     """Why a head refuses this process, by what this process has."""
-    told = f"search.ray_address: the head at {name} demands its token"
+    refusal = f"search.ray_address: the head at {name} demands its token"
     restart = "or restart that head with RAY_AUTH_MODE=disabled (docs/cluster.md)"
     copy = f"copy the head's ~/.ray/auth_token to {_token_path()} here"
     if not _token():
-        return f"{told}, and there is none here; {copy} and set {_AUTH_MODE}=token, {restart}"
+        return f"{refusal}, and there is none here; {copy} and set {_AUTH_MODE}=token, {restart}"
     if os.environ.get(_AUTH_MODE, "").lower() != "token" and not _token_metadata(address):
-        return f"{told}, and this process sends none; set {_AUTH_MODE}=token, {restart}"
-    return f"{told}, and the one here is another; {copy}, {restart}"
+        return f"{refusal}, and this process sends none; set {_AUTH_MODE}=token, {restart}"
+    return f"{refusal}, and the one here is another; {copy}, {restart}"
 
 
 def _check_versions(name: str, metadata: dict[str, str]) -> None:

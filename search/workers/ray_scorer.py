@@ -5,18 +5,29 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from spinesearch.search.scoring.scorer import Job, LostAttempt, OpenScore, Outcome
-from spinesearch.search.workers.pooled_worker import PooledWorker, PoolTimes
+from spinesearch.search.scoring.scorer import (
+    BegunAttempt,
+    Job,
+    LostAttempt,
+    OpenScore,
+    Outcome,
+    ScorerEvent,
+    lost_outcome,
+)
+from spinesearch.search.workers.pace import forget_paces, read_pace
+from spinesearch.search.workers.pooled_worker import PooledWorker
 from spinesearch.search.workers.ray_errors import why_lost
 from spinesearch.search.workers.trial_resources import TrialResources
 from spinesearch.search.workers.trial_timeout import PatientClock, TrialTimeout
 from spinesearch.search.workers.worker import Answer
 from spinesearch.search.workers.worker_pool import WorkerPool
+from spinesearch.search.workers.worker_states import PoolTimes, WorkerEvent
 
 
 class RayScorer:
@@ -31,7 +42,7 @@ class RayScorer:
             candidates in hand.
         resources: what each worker needs.
         max_attempts: how often a candidate is started before it counts as failed.
-        warn: told in one line of every worker that is lost or refused and why none starts.
+        warn: receives one line for every worker that is lost or refused, and on why none starts.
         trials_per_worker: candidates after which a worker is replaced; None for never.
         worker_memory_gb: memory of its own, 1e9 bytes, beyond which it is; None for any.
         timeout: when a candidate is taken to hang.
@@ -71,29 +82,31 @@ class RayScorer:
         self._worker_memory_gb = worker_memory_gb
         self._timeout = timeout or TrialTimeout(None)
         self._queue: deque[Job] = deque()
-        self._given_up: list[Outcome] = []
-        # By the reference of the answer, longest running first: worker, job, when it began.
-        self._running: dict[Any, tuple[PooledWorker, Job, float]] = {}
+        self._failed: list[Outcome] = []  # candidates all of whose attempts were lost before
+        self._begun: list[tuple[PooledWorker, Job]] = []  # reported, and handed out by the next `wait`
+        # By the reference of the answer, longest running first.
+        self._running: dict[Any, _Running] = {}
 
     @property
     def num_running(self) -> int:
         """Number of candidates on workers now."""
-        return len(self._running)
+        return len(self._running) + len(self._begun)
 
     def submit(self, job: Job) -> None:
         """Queue a candidate, and start it if a worker is idle."""
-        if job.attempt > self._max_attempts:  # all lost, and the process killed before it could say so
-            self._given_up.append(_given_up(job))
+        if job.attempt > self._max_attempts:  # the last was lost with the process that carried out the run
+            self._failed.append(lost_outcome(job))
             return
         self._queue.append(job)
         self._wake()
 
-    def wait(self, timeout_s: float) -> list[Outcome | LostAttempt]:
-        """What ended, after at most ``timeout_s``."""
+    def wait(self, timeout_s: float) -> list[ScorerEvent]:
+        """What happened, after at most ``timeout_s``; what was reported to begin before begins now."""
+        self._hand_out_begun()
         self._pool.tend(len(self._queue) + len(self._running))
         self._wake()
-        ended: list[Outcome | LostAttempt] = [*self._given_up]
-        self._given_up.clear()
+        ended: list[ScorerEvent] = [*self._failed]
+        self._failed.clear()
         references = [*self._pool.references, *self._running]
         if not references and not ended:  # everybody is idle
             time.sleep(timeout_s)
@@ -109,13 +122,15 @@ class RayScorer:
                 self._give(worker)
         ended += self._end_hung()
         self._wake()
-        return ended
+        return ended + [_begun_attempt(worker, job) for worker, job in self._begun]
 
     def close(self) -> None:
         """Kill the workers, whatever they are doing."""
         self._queue.clear()
+        self._begun.clear()
         self._running.clear()
         self._pool.close()
+        forget_paces()
 
     def _wake(self) -> None:
         """Have as many idle workers answer as there are candidates that they may be given."""
@@ -134,31 +149,39 @@ class RayScorer:
         return None
 
     def _give(self, worker: PooledWorker) -> None:
-        """Hand the next candidate to a worker that has just answered."""
+        """Choose the next candidate for a worker that has just answered."""
         place = self._next_for(worker)
         if place is None:
-            self._pool.release(worker)
+            self._pool.happened(worker, WorkerEvent.RELEASED)
             return
         job = self._queue[place]
         del self._queue[place]
-        self._pool.use(worker)
-        self._running[worker.actor.score.remote(job)] = (worker, job, self._clock())
+        self._pool.happened(worker, WorkerEvent.GIVEN)
+        self._begun.append((worker, job))
 
-    def _take_answer(self, reference: Any) -> list[Outcome | LostAttempt]:
+    def _hand_out_begun(self) -> None:
+        """Hand the candidates out that the last `wait` reported to begin: they are on record by now."""
+        now = self._clock()
+        for worker, job in self._begun:
+            self._running[worker.actor.score.remote(job)] = _Running(worker=worker, job=job, began=now)
+        self._begun.clear()
+
+    def _take_answer(self, reference: Any) -> list[ScorerEvent]:
         """A candidate finished, or its worker was lost under it."""
-        worker, job, began = self._running.pop(reference)
+        running = self._running.pop(reference)
+        worker = running.worker
         try:
             answer: Answer = ray.get(reference)
         except RayError as error:
-            return self._lost(worker, job, began, why_lost(error))
+            return self._lost(running, WorkerEvent.DIED, why_lost(error))
         if answer.outcome is None:
-            return self._lost(worker, job, began, answer.reason)
+            return self._lost(running, WorkerEvent.DIED, answer.reason)
         if answer.outcome.metrics is not None:
-            self._timeout.completed(answer.outcome.seconds)
+            self._timeout.completed(answer.outcome.seconds, answer.outcome.metrics)
         worker.num_scored += 1
         self._pool.scored(worker)
         if self._is_worn(worker, answer):
-            self._pool.end(worker)  # the next `wait` starts another in its place
+            self._pool.happened(worker, WorkerEvent.WORN)  # the next `wait` starts another in its place
         else:
             self._give(worker)
         return [answer.outcome]
@@ -169,25 +192,27 @@ class RayScorer:
             return True
         return self._worker_memory_gb is not None and answer.memory_bytes > 1e9 * self._worker_memory_gb
 
-    def _end_hung(self) -> list[Outcome | LostAttempt]:
-        """Give up the workers of candidates that take too long: they, or their machine, may be frozen."""
-        limit_s = self._timeout.limit_s
-        if limit_s is None:
-            return []
-        now = self._clock()
-        ended: list[Outcome | LostAttempt] = []
-        for reference, (worker, job, began) in list(self._running.items()):
-            if now - began <= limit_s:
+    def _end_hung(self) -> list[ScorerEvent]:
+        """End the workers of candidates that take too long: they, or their machine, may be frozen."""
+        now, usual_s = self._clock(), self._timeout.limit_s()
+        ended: list[ScorerEvent] = []
+        for reference, running in list(self._running.items()):
+            if now - running.began <= usual_s:
                 break
-            del self._running[reference]
-            ended += self._lost(worker, job, began, f"timed out after {limit_s:.0f} s")
+            if not self._timeout.is_fixed and running.step_s is None:  # it may be on a slow machine
+                running.step_s = read_pace(running.worker.actor, running.job.trial)
+            limit_s = self._timeout.limit_s(running.step_s)
+            if now - running.began > limit_s:
+                del self._running[reference]
+                ended += self._lost(running, WorkerEvent.SILENT, f"timed out after {limit_s:.0f} s")
         return ended
 
-    def _lost(self, worker: PooledWorker, job: Job, began: float, reason: str) -> list[Outcome | LostAttempt]:
+    def _lost(self, running: _Running, event: WorkerEvent, reason: str) -> list[ScorerEvent]:
         """The worker's end, not the candidate's failure; the candidate is run again if it may be."""
+        worker, job, began = running.worker, running.job, running.began
         assert worker.greeting is not None
         node = worker.greeting.node
-        self._pool.lost(worker, began, reason, is_second=node in job.lost_on)
+        self._pool.happened(worker, event, reason, began=began, is_second=node in job.lost_on)
         lost = LostAttempt(
             trial=job.trial,
             attempt=job.attempt,
@@ -198,7 +223,7 @@ class RayScorer:
         )
         again = job.again(reason, node)
         if again.attempt > self._max_attempts:
-            return [lost, _given_up(again)]
+            return [lost, lost_outcome(again)]
         self._warn(
             f"trial {job.trial}: its worker was lost ({reason}); "
             f"attempt {again.attempt} of {self._max_attempts}"
@@ -207,9 +232,25 @@ class RayScorer:
         return [lost]
 
 
-def _given_up(job: Job) -> Outcome:
-    """The failure of a candidate whose attempts before this one were all lost."""
-    attempts = job.attempt - 1
-    times = "once" if attempts == 1 else f"{attempts} times"
-    reason = f"its worker was lost {times}, the last: {job.last_reason}"
-    return Outcome(trial=job.trial, metrics=None, reason=reason, attempts=attempts, is_lost=True)
+@dataclass(kw_only=True, slots=True)
+class _Running:
+    """A candidate that a worker has.
+
+    Attributes:
+        worker: the worker.
+        job: the candidate.
+        began: when, by the scorer's clock.
+        step_s: seconds that its training takes per step, once that was asked and is known.
+    """
+
+    worker: PooledWorker
+    job: Job
+    began: float
+    step_s: float | None = None
+
+
+def _begun_attempt(worker: PooledWorker, job: Job) -> BegunAttempt:
+    assert worker.greeting is not None
+    return BegunAttempt(
+        trial=job.trial, attempt=job.attempt, node=worker.greeting.node, worker=worker.greeting.worker
+    )

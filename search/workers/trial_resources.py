@@ -43,7 +43,7 @@ class TrialResources:
         """How many workers the living nodes have room for, were they empty.
 
         Args:
-            nodes: as `ray.nodes` tells of them.
+            nodes: as `ray.nodes` lists them.
             excluded: ids of nodes that do not count.
         """
         return sum(
@@ -112,6 +112,6 @@ def cluster_resources() -> dict[str, float]:
 
 
 def cluster_nodes() -> list[dict[str, Any]]:
-    """The nodes of the cluster, dead ones too, as Ray tells of them: NodeID, Alive, Resources and so on."""
+    """The nodes of the cluster, dead ones too, as Ray lists them: NodeID, Alive, Resources and so on."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return nodes

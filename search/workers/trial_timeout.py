@@ -5,43 +5,86 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from spinesearch.results.ledger.run import Trial
 
 # Of the median: large and small candidates, fast and slow machines of one cluster differ by some factor each;
 # ten leaves room for both, and a frozen worker is still ended.
 TIMEOUT_FACTOR = 10.0
 # However short the median: what a busy machine, a slow disk or a first compilation may take.
 TIMEOUT_FLOOR_S = 300.0
-LEAST_COMPLETED = 5  # until then nobody knows what is usual, and nothing is ended
+LEAST_COMPLETED = 5  # until then nobody knows what is usual, and the first limit holds
+FIRST_LIMIT_S = 1800.0  # enough for most trainings; for longer ones the measured steps count
 _REMEMBERED = 101  # candidates the median is of: enough to be steady, few enough to follow a changing cluster
 _LONGEST_STEP_S = 60.0  # of time between two looks at the clock; see PatientClock
 
 
 class TrialTimeout:
-    """The time a candidate may take: a fixed one, or a multiple of the median of those completed lately.
+    """The time a candidate may take: a fixed one, or a multiple of what is usual or of its own pace.
+
+    What is usual is the median time per training step, and that of what comes on top of the steps, of those
+    completed lately; so a longer training has a longer limit.
 
     Args:
-        fixed_s: seconds; None for a multiple of the median.
-        floor_s: the least multiple.
+        fixed_s: seconds; None for a limit that follows what is usual.
+        num_steps: of a candidate's training; 0 if it has none, as a test's.
+        known: trials of the run; those that have completed count as if this process had seen them.
+        floor_s: the least limit once it is known what is usual.
+        first_s: the least limit until then.
     """
 
-    def __init__(self, fixed_s: float | None, *, floor_s: float = TIMEOUT_FLOOR_S) -> None:
+    def __init__(
+        self,
+        fixed_s: float | None,
+        *,
+        num_steps: int = 0,
+        known: Iterable[Trial] = (),
+        floor_s: float = TIMEOUT_FLOOR_S,
+        first_s: float = FIRST_LIMIT_S,
+    ) -> None:
         self._fixed_s = fixed_s
+        self._num_steps = num_steps
         self._floor_s = floor_s
-        self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
-
-    def completed(self, seconds: float) -> None:
-        """Learn how long a candidate took that completed; those that fail may end early."""
-        self._seconds.append(seconds)
+        self._first_s = first_s
+        self._step_s: deque[float] = deque(maxlen=_REMEMBERED)
+        self._other_s: deque[float] = deque(maxlen=_REMEMBERED)
+        trained = [trial for trial in known if trial.status == "completed" and not trial.reused_from]
+        for trial in sorted(trained, key=lambda trial: trial.time)[-_REMEMBERED:]:
+            self.completed(trial.seconds, trial.metrics)
 
     @property
-    def limit_s(self) -> float | None:
-        """Seconds; None while too few have completed to tell."""
+    def is_fixed(self) -> bool:
+        """Whether the limit is a number of seconds that somebody gave."""
+        return self._fixed_s is not None
+
+    def completed(self, seconds: float, metrics: Mapping[str, Any]) -> None:
+        """Learn how long a candidate took that completed; those that fail may end early.
+
+        Args:
+            seconds: in all.
+            metrics: its own; ``train_seconds`` and ``num_steps`` are used if they are there.
+        """
+        num_steps, train_s = metrics.get("num_steps"), metrics.get("train_seconds")
+        if not num_steps or train_s is None:
+            num_steps, train_s = 1, 0.0
+        self._step_s.append(train_s / num_steps)
+        self._other_s.append(max(0.0, seconds - train_s))
+
+    def limit_s(self, step_s: float | None = None) -> float:
+        """Seconds that a candidate may take.
+
+        Args:
+            step_s: seconds per step of its own training, if known: its machine may be slower than most.
+        """
         if self._fixed_s is not None:
             return self._fixed_s
-        if len(self._seconds) < LEAST_COMPLETED:
-            return None
-        return max(self._floor_s, TIMEOUT_FACTOR * statistics.median(self._seconds))
+        limit_s = self._first_s
+        if len(self._step_s) >= LEAST_COMPLETED:
+            usual_s = statistics.median(self._other_s) + self._num_steps * statistics.median(self._step_s)
+            limit_s = max(self._floor_s, TIMEOUT_FACTOR * usual_s)
+        return max(limit_s, TIMEOUT_FACTOR * self._num_steps * (step_s or 0.0))
 
 
 class PatientClock:

@@ -1,4 +1,4 @@
-"""The process that scores candidates on a cluster: `Worker`, a Ray actor, and what it tells the driver."""
+"""The process that scores candidates on a cluster: `Worker`, a Ray actor, and what it reports."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import resource
 import socket
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ray
 from ray import cloudpickle
 
 from spinesearch.search.environment import CodeVersion, code_version
-from spinesearch.search.scoring.scorer import Job, OpenScore, Outcome, Score, run_job
+from spinesearch.search.scoring.scorer import Job, OpenScore, Outcome, Score, SteppedScore, run_job
+from spinesearch.search.workers.pace import PaceMeter, publish_pace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Greeting:
-    """Who a worker is, told before it opens or unpickles anything of the driver's.
+    """Who a worker is, reported before it opens or unpickles anything of the driver's.
 
     Attributes:
         worker: host name and process id.
@@ -96,6 +98,8 @@ class Worker:
     def score(self, job: Job) -> Answer:
         """Score a candidate; its own failure is an outcome too."""
         assert self._score is not None
+        if isinstance(self._score, SteppedScore):
+            self._score.on_step = PaceMeter(partial(publish_pace, job.trial))
         try:
             outcome = run_job(self._score, job, self._worker, self._node)
         except SystemExit as error:  # DeviceLost among them
@@ -104,7 +108,7 @@ class Worker:
 
 
 def own_memory_bytes() -> int:
-    """Resident memory that this process has to itself; where that is not told, the most it has occupied.
+    """Resident memory that this process has to itself; where that is not known, the most it has occupied.
 
     Without pages of files: those of the packed data are the page cache's, which all workers share and the
     system takes back at will.

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray import cloudpickle
 from ray.exceptions import RayError, RayTaskError
 
-from spinesearch.search.environment import code_version
+from spinesearch.search.environment import code_difference, code_version
 from spinesearch.search.scoring.scorer import EngineError, OpenScore
 from spinesearch.search.workers.node_watch import NodeWatch
-from spinesearch.search.workers.pooled_worker import PooledWorker, PoolTimes
+from spinesearch.search.workers.pooled_worker import PooledWorker
 from spinesearch.search.workers.ray_errors import import_failure, why_lost
-from spinesearch.search.workers.refusals import differences
-from spinesearch.search.workers.trial_resources import TrialResources, cluster_nodes, cluster_resources
+from spinesearch.search.workers.trial_resources import TrialResources, cluster_nodes
 from spinesearch.search.workers.worker import Greeting, Worker
-
-_MAX_FAILED_STARTS = 5  # rounds of workers that died before they were ready, while none was
-_LONGEST_BACKOFF_S = 60.0
+from spinesearch.search.workers.worker_states import (
+    MAX_FAILED_STARTS,
+    FailedStarts,
+    PoolTimes,
+    Verdict,
+    WorkerEvent,
+    WorkerState,
+)
 
 
 class WorkerPool:
     """Workers that come and go.
 
-    A worker is *pending* until Ray has found a place for it; then it greets and opens its data; then it is
-    *ready*: busy with a candidate, or idle. One whose code differs or that cannot open its data is refused,
-    and its node left alone for a while. So is a node that loses worker after worker while there are others.
+    What becomes of a worker is decided by `worker_states`; the pool learns what happens to each, and carries
+    out what follows: it asks, ends and starts workers, and has nodes left alone.
 
     Args:
         open_score: opens the proxy task in each worker; picklable.
         resources: what each needs.
         num_workers: how many; None for as many as the cluster's nodes have room for at the time.
-        warn: told in one line of every worker that is refused or dies, and of what is missing.
+        warn: receives one line for every worker that is refused or dies, and on what is missing.
         clock: seconds.
         times: how long to wait for what.
         may_grow: whether nodes may join, so that having refused all that are there is not the end.
@@ -60,17 +61,14 @@ class WorkerPool:
         self._warn = warn
         self._clock = clock
         self._times = times
-        self._calls: dict[Any, tuple[Literal["greet", "open", "ping"], PooledWorker]] = {}
-        self._idle: deque[PooledWorker] = deque()  # may have died since
-        self._busy: set[PooledWorker] = set()
+        # All that live, by state, those that came into it first at the front.
+        self._in: dict[WorkerState, dict[PooledWorker, None]] = {state: {} for state in WorkerState}
+        self._calls: dict[Any, PooledWorker] = {}  # by the reference of the answer
         self._nodes = NodeWatch(resources, times, warn, may_grow=may_grow)
         self._limit = 0
         self._next_look = -1.0
-        self._failed_starts = 0
-        self._last_failed_start = -1.0
-        self._no_start_before = -1.0
+        self._failed_starts = FailedStarts(times.backoff_s)
         self._waiting_since = clock()
-        self._other_torch: set[str] = set()
         self._fatal: EngineError | None = None
 
     @property
@@ -80,17 +78,17 @@ class WorkerPool:
 
     @property
     def workers(self) -> list[PooledWorker]:
-        """All, pending ones too."""
-        return [*(worker for _, worker in self._calls.values()), *self._idle, *self._busy]
+        """All that live, pending ones too."""
+        return [worker for workers in self._in.values() for worker in workers]
 
     @property
     def nodes(self) -> frozenset[str]:
-        """Where ready workers are, by the nodes' names in the ledger."""
-        asked = (worker for kind, worker in self._calls.values() if kind == "ping")
-        return frozenset(w.greeting.node for w in (*asked, *self._idle, *self._busy) if w.greeting)
+        """Where workers with open data are, by the nodes' names in the ledger."""
+        open_states = (WorkerState.READY, WorkerState.IDLE, WorkerState.ASKED, WorkerState.BUSY)
+        return frozenset(w.greeting.node for state in open_states for w in self._in[state] if w.greeting)
 
     def tend(self, num_candidates: int) -> None:
-        """Start, stop and give up workers as the cluster and the number of candidates in hand demand.
+        """Start and end workers as the cluster and the number of candidates in hand demand.
 
         Raises:
             EngineError: no worker can be had any more.
@@ -98,17 +96,17 @@ class WorkerPool:
         if self._fatal is not None:
             raise self._fatal
         now = self._clock()
-        self._give_up_silent(now)
+        self._end_silent(now)
         if now >= self._next_look:
             self._next_look = now + self._times.look_s
             self._look(now)
-        num_living = len(self._calls) + len(self._idle) + len(self._busy)
+        num_living = sum(map(len, self._in.values()))
         if not num_living and not self._limit:
-            raise EngineError(self._nodes.last_reason or "Ray does not tell which nodes there are")
-        while num_living < min(self._limit, num_candidates) and now >= self._no_start_before:
+            raise EngineError(self._nodes.last_reason or "Ray does not say which nodes there are")
+        while num_living < min(self._limit, num_candidates) and self._failed_starts.may_start(now):
             self._start(now)
             num_living += 1
-        self._tell_if_stuck(now)
+        self._warn_if_stuck(now)
 
     def wake(self, num_candidates: int, is_wanted: Callable[[PooledWorker], bool]) -> None:
         """Ask as many idle workers that are wanted as there are candidates whether they live.
@@ -116,187 +114,186 @@ class WorkerPool:
         One may have died unnoticed.
         """
         since = self._clock() - self._times.prompt_s
-        num_asked = sum(kind == "ping" and worker.asked > since for kind, worker in self._calls.values())
-        for worker in list(self._idle):
+        num_asked = sum(worker.asked > since for worker in self._in[WorkerState.ASKED])
+        for worker in list(self._in[WorkerState.IDLE]):
             if num_asked >= num_candidates:
                 break
             if is_wanted(worker):
-                self._idle.remove(worker)
-                self._call("ping", worker, worker.actor.ping.remote())
+                self.happened(worker, WorkerEvent.ASKED)
+                self._call(worker, worker.actor.ping.remote())
                 num_asked += 1
 
     def take(self, reference: Any) -> PooledWorker | None:
         """The worker that one of `references` has made ready, if it has."""
-        kind, worker = self._calls.pop(reference, (None, None))
-        if worker is None:  # given up since
+        worker = self._calls.get(reference)
+        if worker is None:  # it was ended since
             return None
+        self._end_call(worker)
         try:
             answer = ray.get(reference)
         except RayError as error:
-            cause = error.cause if isinstance(error, RayTaskError) else None
-            reason = why_lost(cause if isinstance(cause, Exception) else error)
-            if kind == "open" and isinstance(error, RayTaskError):
-                self._refuse(worker, f"could not open the proxy task: {reason}")
-                return None
-            if lacking := import_failure(error):
-                self._refuse_code(worker, *lacking)
-                return None
-            self.end(worker)
-            if kind != "ping":  # an idle one is replaced without a word: no candidate was its own
-                self._failed_start(worker, reason)
+            self._failed(worker, error)
             return None
-        if kind == "greet":
+        if worker.state is WorkerState.PENDING:
             self._greeted(worker, answer)
             return None
-        if kind == "open":
-            self._failed_starts = 0
+        if worker.state is WorkerState.OPENING:
+            self._failed_starts.none_since()
+            self.happened(worker, WorkerEvent.OPENED)
+        else:
+            self.happened(worker, WorkerEvent.ANSWERED)
         return worker
 
-    def use(self, worker: PooledWorker) -> None:
-        """A ready worker is given a candidate."""
-        self._busy.add(worker)
+    def happened(
+        self,
+        worker: PooledWorker,
+        event: WorkerEvent,
+        reason: str = "",
+        *,
+        began: float | None = None,
+        is_second: bool = False,
+    ) -> None:
+        """Bring a worker into the state that follows an event; if it ends with that, do what that means.
 
-    def release(self, worker: PooledWorker) -> None:
-        """A ready worker has no candidate."""
-        self._busy.discard(worker)
-        self._idle.append(worker)
+        The scorer reports what becomes of ready and busy workers by this, the pool all else.
 
-    def end(self, worker: PooledWorker) -> None:
-        """Kill a worker, whatever it does; its memory, a GPU's too, is free when its process has gone."""
-        self._calls = {ref: call for ref, call in self._calls.items() if call[1] is not worker}
-        if worker in self._idle:
-            self._idle.remove(worker)
-        self._busy.discard(worker)
-        ray.kill(worker.actor)
+        Args:
+            worker: the worker.
+            event: what happened to it.
+            reason: why, in words that follow the worker's name or stand in brackets.
+            began: when it began what it is lost in; None for its start.
+            is_second: whether the same candidate was lost on its node before.
+        """
+        del self._in[worker.state][worker]
+        verdict = worker.change(event)
+        if worker.state is not WorkerState.ENDED:
+            self._in[worker.state][worker] = None
+            return
+        self._end_call(worker)
+        ray.kill(worker.actor)  # whatever it does; its memory, a GPU's too, is free when its process has gone
+        match verdict:
+            case Verdict.REFUSED:
+                if worker.greeting is not None:
+                    self._nodes.refused(worker.greeting.node_id, f"{worker} {reason}", self._clock())
+                self._next_look = -1.0
+            case Verdict.FAILED_START:
+                self._charge(worker, worker.started, reason, is_second=False)
+                self._failed_start(worker, reason)
+            case Verdict.LOST:
+                self._charge(worker, worker.started if began is None else began, reason, is_second=is_second)
 
     def scored(self, worker: PooledWorker) -> None:
-        """A worker has come to the end of a candidate."""
+        """A worker has come to the end of its candidate, and is ready for another."""
+        self.happened(worker, WorkerEvent.ANSWERED)
         assert worker.greeting is not None
         self._nodes.scored(worker.greeting)
 
-    def lost(self, worker: PooledWorker, began: float, reason: str, *, is_second: bool = False) -> None:
-        """End a worker that was lost; the arguments are those of `NodeWatch.lost`."""
-        self.end(worker)
-        assert worker.greeting is not None
-        greeting = worker.greeting
-        if self._nodes.lost(greeting, began, self._clock(), reason, is_second=is_second):
-            for idle in [w for w in self._idle if w.greeting and w.greeting.node_id == greeting.node_id]:
-                self.end(idle)
-            self._next_look = -1.0
-
     def close(self) -> None:
         """Kill all."""
-        workers = self.workers
+        for worker in self.workers if ray.is_initialized() else ():
+            self.happened(worker, WorkerEvent.CLOSED)
         self._calls.clear()
-        self._idle.clear()
-        self._busy.clear()
-        if ray.is_initialized():
-            for worker in workers:
-                ray.kill(worker.actor)
+        for workers in self._in.values():
+            workers.clear()
 
-    def _start(self, now: float) -> None:
-        options = self._resources.actor_options(self._nodes.refused)
-        worker = PooledWorker(actor=self._actor_class.options(**options).remote(), started=now, asked=now)
-        self._call("greet", worker, worker.actor.greet.remote())
-
-    def _call(self, kind: Literal["greet", "open", "ping"], worker: PooledWorker, reference: Any) -> None:
-        worker.asked = self._clock()
-        self._calls[reference] = (kind, worker)
-
-    def _look(self, now: float) -> None:
-        """Find out how many workers there may be now, and give up pending and idle ones beyond that."""
-        if self._nodes.forget_expired(now):  # those without a place are started anew, for these nodes too
-            for worker in self._pending():
-                self.end(worker)
-        try:
-            nodes = cluster_nodes()
-        except RayError:  # the head is busy or gone; the next look tells
+    def _charge(self, worker: PooledWorker, began: float, reason: str, *, is_second: bool) -> None:
+        """Count a worker as a loss of its node; if that is left alone for it, so are its idle workers."""
+        if worker.greeting is None:
             return
-        refused = self._nodes.refused
-        pending = self._pending()
-        kept = [worker for worker in self.workers if worker.greeting and worker.greeting.node_id in refused]
-        num_places = self._nodes.room(nodes)
-        self._limit = max(1, num_places) + len(kept) if self._num_workers is None else self._num_workers
-        if self._nodes.is_hopeless(nodes, now):
-            self._limit = len(self.workers) - len(pending)
-        surplus = [*self._idle, *pending][::-1]
-        for worker in surplus[: max(0, len(self.workers) - self._limit)]:
-            self.end(worker)
+        node_id = worker.greeting.node_id
+        if self._nodes.lost(worker.greeting, began, self._clock(), reason, is_second=is_second):
+            idle = self._in[WorkerState.IDLE]
+            for other in [w for w in idle if w.greeting and w.greeting.node_id == node_id]:
+                self.happened(other, WorkerEvent.SURPLUS)
+            self._next_look = -1.0
 
-    def _pending(self) -> list[PooledWorker]:
-        return [worker for kind, worker in self._calls.values() if kind == "greet"]
+    def _failed_start(self, worker: PooledWorker, reason: str) -> None:
+        """A worker died before it was ready."""
+        count = self._failed_starts.add(worker.started, self._clock())
+        self._warn(f"{worker} died while starting ({reason}); another is started")
+        if count >= MAX_FAILED_STARTS and not self._any_greeted():
+            self._fatal = EngineError(
+                f"no worker lives to be ready, {count} times in a row; the last: {reason}"
+            )
 
-    def _give_up_silent(self, now: float) -> None:
-        """End those that answer nothing any more."""
-        for kind, worker in list(self._calls.values()):
-            silent_s = now - worker.asked
-            if kind == "open" and silent_s > self._times.open_s:
-                self.end(worker)
-                self._failed_start(worker, f"its data were not open after {silent_s:.0f} s")
-            elif kind == "open" and silent_s > self._times.slow_open_s and worker.greeting is not None:
-                self._nodes.tell_of_opening(worker.greeting)
-            elif kind == "ping" and silent_s > self._times.ping_s:
-                self.end(worker)
-                self._warn(f"{worker} does not answer; another is started")
+    def _failed(self, worker: PooledWorker, error: RayError) -> None:
+        """A worker answered with an error, or not at all since it died."""
+        cause = error.cause if isinstance(error, RayTaskError) else None
+        reason = why_lost(cause if isinstance(cause, Exception) else error)
+        lacking = import_failure(error) if worker.state is WorkerState.PENDING else None
+        if worker.state is WorkerState.OPENING and isinstance(error, RayTaskError):
+            self.happened(worker, WorkerEvent.REFUSED, f"could not open the proxy task: {reason}")
+        elif lacking and self._nodes.refused_at(*lacking, self._clock()):  # it could not report its node
+            self.happened(worker, WorkerEvent.REFUSED)
+        else:
+            self.happened(worker, WorkerEvent.DIED, lacking[1] if lacking else reason)
 
     def _greeted(self, worker: PooledWorker, greeting: Greeting) -> None:
         """A worker runs: see whether it is wanted."""
         worker.greeting = greeting
-        if greeting.node_id in self._nodes.refused:  # it was on its way; the next is told to go elsewhere
-            self.end(worker)
+        if greeting.node_id in self._nodes.left_alone:  # it was on its way; the next one goes elsewhere
+            self.happened(worker, WorkerEvent.UNWANTED)
             return
-        if difference := differences(self._code, greeting.code):
-            self._refuse(worker, f"is refused: {difference}")
+        if difference := code_difference(self._code, greeting.code):
+            self.happened(worker, WorkerEvent.REFUSED, f"is refused: {difference}")
             return
-        if greeting.code.torch != self._code.torch and greeting.node_id not in self._other_torch:
-            self._other_torch.add(greeting.node_id)
-            self._warn(
-                f"{worker} has torch {greeting.code.torch}, this process {self._code.torch}: "
-                "its scores may differ in the last digits"
-            )
-        self._call("open", worker, worker.actor.open.remote(self._open_score))
+        if greeting.code.torch != self._code.torch:
+            self._nodes.warn_of_torch(greeting, self._code.torch)
+        self.happened(worker, WorkerEvent.WELCOMED)
+        self._call(worker, worker.actor.open.remote(self._open_score))
 
-    def _refuse(self, worker: PooledWorker, reason: str) -> None:
-        """End a worker that is of no use, and leave its node alone for a while."""
-        assert worker.greeting is not None
-        self.end(worker)
-        self._nodes.refuse(worker.greeting.node_id, f"{worker} {reason}", self._clock())
-        self._next_look = -1.0
+    def _start(self, now: float) -> None:
+        options = self._resources.actor_options(self._nodes.left_alone)
+        worker = PooledWorker(actor=self._actor_class.options(**options).remote(), started=now)
+        self._in[worker.state][worker] = None
+        self._call(worker, worker.actor.greet.remote())
 
-    def _refuse_code(self, worker: PooledWorker, address: str, message: str) -> None:
-        """The same where the worker's own code could not be imported, so that it could not tell its node."""
-        self.end(worker)
-        if not self._nodes.refuse_at(address, message, self._clock()):
-            self._failed_start(worker, message)
-        self._next_look = -1.0
+    def _call(self, worker: PooledWorker, reference: Any) -> None:
+        worker.asked, worker.call = self._clock(), reference
+        self._calls[reference] = worker
 
-    def _failed_start(self, worker: PooledWorker, reason: str) -> None:
-        """A worker died before it was ready; those that die together, as with their node, count once."""
-        now = self._clock()
-        if worker.greeting is not None:
-            self.lost(worker, worker.started, reason)
-        if worker.started >= self._last_failed_start:
-            self._failed_starts += 1
-            pause_s = min(_LONGEST_BACKOFF_S, self._times.backoff_s * 2**self._failed_starts)
-            self._no_start_before = now + pause_s
-        self._last_failed_start = now
-        self._warn(f"{worker} died while starting ({reason}); another is started")
-        if self._failed_starts >= _MAX_FAILED_STARTS and not any(w.greeting for w in self.workers):
-            self._fatal = EngineError(
-                f"no worker lives to be ready, {self._failed_starts} times in a row; the last: {reason}"
-            )
+    def _end_call(self, worker: PooledWorker) -> None:
+        self._calls.pop(worker.call, None)
+        worker.call = None
 
-    def _tell_if_stuck(self, now: float) -> None:
+    def _look(self, now: float) -> None:
+        """Find out how many workers there may be now, and end pending and idle ones beyond that."""
+        pending = self._in[WorkerState.PENDING]
+        if self._nodes.try_again(now):  # those without a place are started anew, for these nodes too
+            for worker in list(pending):
+                self.happened(worker, WorkerEvent.SURPLUS)
+        try:
+            nodes = cluster_nodes()
+        except RayError:  # the head is busy or gone; the next look will show
+            return
+        workers, left_alone = self.workers, self._nodes.left_alone
+        kept = [worker for worker in workers if worker.greeting and worker.greeting.node_id in left_alone]
+        num_places = self._nodes.room(nodes)
+        self._limit = max(1, num_places) + len(kept) if self._num_workers is None else self._num_workers
+        if self._nodes.is_hopeless(nodes, now):
+            self._limit = len(workers) - len(pending)
+        surplus = [*self._in[WorkerState.IDLE], *pending][::-1]
+        for worker in surplus[: max(0, len(workers) - self._limit)]:
+            self.happened(worker, WorkerEvent.SURPLUS)
+
+    def _end_silent(self, now: float) -> None:
+        """End those that answer nothing any more."""
+        for worker in list(self._calls.values()):
+            state, silent_s = worker.state, now - worker.asked
+            if self._times.is_silent(state, silent_s):
+                self.happened(worker, WorkerEvent.SILENT, f"its data were not open after {silent_s:.0f} s")
+                if state is WorkerState.ASKED:
+                    self._warn(f"{worker} does not answer; another is started")
+            elif state is WorkerState.OPENING and silent_s > self._times.slow_open_s and worker.greeting:
+                self._nodes.warn_of_opening(worker.greeting)
+
+    def _any_greeted(self) -> bool:
+        return any(workers for state, workers in self._in.items() if state is not WorkerState.PENDING)
+
+    def _warn_if_stuck(self, now: float) -> None:
         """Say what is missing when no worker has found a place for a while, and again from time to time."""
-        if self._idle or self._busy or any(worker.greeting for worker in self.workers):
+        if self._any_greeted():
             self._waiting_since = now
         elif now - self._waiting_since > self._times.patience_s:
-            with contextlib.suppress(RayError):  # the head is busy or gone
-                has = cluster_resources()
-                names = ("CPU", "GPU", *self._resources.custom)
-                there = " and ".join(f"{has.get(name, 0):g} {name}" for name in names)
-                self._warn(
-                    f"no worker is ready: each needs {self._resources} on one node, the nodes have {there} "
-                    "together; still waiting"
-                )
+            self._nodes.warn_of_missing()
             self._waiting_since = now + self._times.repeat_s

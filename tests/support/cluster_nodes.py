@@ -219,6 +219,14 @@ class Searches:
         events = read_ledger(path).events if path.exists() else ()
         return [event for event in events if event["event"] == kind]
 
+    def lost(self) -> list[Event]:
+        """The attempts that were lost, by the ledger as it is now."""
+        return [event for event in self.events("attempt") if not event.get("begin")]
+
+    def wait_for_lost(self, count: int) -> None:
+        """Return when the ledger holds so many lost attempts."""
+        self.wait_for(lambda: len(self.lost()) >= count, f"{count} lost attempts")
+
     def wait_for_events(self, kind: str, count: int) -> None:
         """Return when the ledger holds so many events of a kind."""
         self.wait_for(lambda: len(self.events(kind)) >= count, f"{count} {kind} events")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fake_search import fake_score
@@ -117,6 +118,25 @@ def open_frozen(folder: Path, times: int) -> Score:
         return fake_score(spec, seed)
 
     return score
+
+
+class Stepped:
+    """Scores as the fake does, after some training steps and some time: a `SteppedScore`."""
+
+    def __init__(self, steps: int, step_s: float, seconds: float) -> None:
+        self._steps, self._step_s, self._seconds = steps, step_s, seconds
+        self.on_step: Callable[[int], None] = lambda step: None
+
+    def __call__(self, spec: ArchSpec, seed: int) -> dict[str, float]:
+        for step in range(self._steps):
+            time.sleep(self._step_s)
+            self.on_step(step)
+        time.sleep(self._seconds)
+        return fake_score(spec, seed)
+
+
+def open_stepped(*, steps: int, step_s: float, seconds: float) -> Score:
+    return Stepped(steps, step_s, seconds)
 
 
 def open_dead() -> Score:

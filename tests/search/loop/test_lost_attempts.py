@@ -1,17 +1,30 @@
 """Attempts whose workers are lost, in the loop and in the ledger."""
 
+import os
 import random
+import socket
 from pathlib import Path
 
 import pytest
-from fake_search import FakeScorer, carry_out
+from fake_search import FakeScorer, carry_out, fake_score
 from fake_study import carry_out as carry_out_study
 from fake_study import plan as study_plan
 
-from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
-from spinesearch.results.ledger.run import Attempt, Run, Trial
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
+from spinesearch.results.ledger.run import DRIVER_LOST, Attempt, Run, Trial
 from spinesearch.results.tables import lost_attempts
-from spinesearch.search.scoring.scorer import Job, LostAttempt, Outcome
+from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.scoring.attempts import record_stop
+from spinesearch.search.scoring.scorer import (
+    BegunAttempt,
+    EngineError,
+    Job,
+    LostAttempt,
+    Outcome,
+    Scorer,
+    ScorerEvent,
+    SerialScorer,
+)
 
 
 class LossyScorer(FakeScorer):
@@ -74,6 +87,95 @@ def test_a_continued_run_counts_the_attempts_on_record(tmp_path: Path, stop_afte
     for trial, attempt in scorer.attempts:
         assert attempt == 1 + lost_before.get(trial, 0)
     assert told(run) == told(carry_out(tmp_path / "whole")[0])
+
+
+def killed_at(run_dir: Path, trial: int, scorer: Scorer) -> None:
+    """The run's process is killed, the ledger left as it is, when a trial's beginning is on record."""
+
+    class Killing(SearchObserver):
+        def ticked(self, num_running: int) -> None:
+            events = read_ledger(run_dir / LEDGER_NAME).events
+            if any(event.get("begin") and event["trial"] == trial for event in events[num_before:]):
+                os._exit(9)
+
+    path = run_dir / LEDGER_NAME
+    num_before = len(read_ledger(path).events) if path.exists() else 0
+    child = os.fork()
+    if child == 0:
+        carry_out(run_dir, scorer=scorer, observer=Killing(), num_trials=8)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 9
+
+
+def resumed(run_dir: Path) -> Run:
+    """The run as the next process sees it."""
+    with Ledger(run_dir) as ledger:
+        ledger.append([{"event": "run", "config": {}, "time": 7.0}])
+    return Run.from_events(run_dir, read_ledger(run_dir / LEDGER_NAME).events)
+
+
+def serial(max_attempts: int = 3) -> SerialScorer:
+    return SerialScorer(lambda: fake_score, max_attempts=max_attempts)
+
+
+def test_a_candidate_that_takes_the_machine_down_each_time_fails_after_max_attempts(tmp_path: Path):
+    for count in (1, 2):
+        killed_at(tmp_path, 5, serial(max_attempts=2))
+        run = resumed(tmp_path)
+        assert [attempt.attempt for attempt in run.trials[5].lost] == list(range(1, count + 1))
+    assert run.trials[5].lost[0].reason == DRIVER_LOST
+    assert run.trials[5].lost[0].worker.startswith(socket.gethostname())
+    assert run.trials[5].lost[0].time == 7.0
+    run, _ = carry_out(tmp_path, scorer=serial(max_attempts=2), num_trials=8)
+    assert (run.trials[5].status, run.trials[5].attempts) == ("failed", 2)
+    assert run.trials[5].reason == f"its worker was lost 2 times, the last: {DRIVER_LOST}"
+    assert all(trial.is_done for trial in run.trials)
+    whole, _ = carry_out(tmp_path / "whole", scorer=serial(), num_trials=8)
+    assert [t.reward for t in run.trials[:5]] == [t.reward for t in whole.trials[:5]]
+    assert not any(trial.lost for trial in run.trials if trial.trial != 5)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, EngineError])
+def test_a_search_that_stops_in_good_order_costs_no_attempt(tmp_path: Path, error: type[BaseException]):
+    """Ctrl-C, SIGTERM, which ends it the same way, and a stop of its own."""
+
+    class Stopping(SerialScorer):
+        def wait(self, timeout_s: float) -> list[ScorerEvent]:
+            if any(isinstance(event, BegunAttempt) and event.trial == 5 for event in self.last):
+                raise error
+            self.last = super().wait(timeout_s)
+            return self.last
+
+    for _ in range(4):
+        scorer = Stopping(lambda: fake_score, max_attempts=2)
+        scorer.last = []
+        with pytest.raises(error):
+            carry_out(tmp_path, scorer=scorer, num_trials=8)
+        events = read_ledger(tmp_path / LEDGER_NAME).events
+        assert [event["event"] for event in events[-2:]] == ["attempt", "stop"]
+        run = resumed(tmp_path)
+        assert not run.trials[5].lost
+        assert not run.begun
+    run, _ = carry_out(tmp_path, scorer=serial(), num_trials=8)
+    assert run.trials[5].attempts == 1
+    assert told(run) == told(carry_out(tmp_path / "whole", scorer=serial(), num_trials=8)[0])
+
+
+def test_a_search_that_ends_leaves_no_stop_and_nothing_begun(tmp_path: Path):
+    run, _ = carry_out(tmp_path, scorer=serial(), num_trials=8)
+    assert not run.begun
+    events = read_ledger(tmp_path / LEDGER_NAME).events
+    trained = [event["trial"] for event in events if event["event"] == "result" and event.get("worker")]
+    assert [event["trial"] for event in events if event["event"] == "attempt"] == trained
+    assert "stop" not in {event["event"] for event in events}
+
+
+def test_a_stop_that_cannot_be_written_hides_no_error(tmp_path: Path):
+    with Ledger(tmp_path) as ledger:
+        run = Run(sessions=[{"event": "run"}], begun={0: {}})
+    record_stop(ledger, run, 0.0)  # closed
+    assert run.begun == {0: {}}
 
 
 def test_studies_record_them_too(tmp_path: Path):

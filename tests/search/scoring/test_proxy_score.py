@@ -9,6 +9,7 @@ from spinesearch.data.errors import DataError
 from spinesearch.data.open import open_data
 from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.search.scoring.proxy_score import open_proxy_score, proxy_score
+from spinesearch.search.scoring.scorer import SteppedScore
 from spinesearch.space import SPINENET_49
 
 
@@ -29,3 +30,15 @@ def test_a_worker_scores_without_annotations_and_images(coco):
         open_proxy_score(replace(config.proxy_task, image_size=256), config.data, data.key)
     with pytest.raises(DataError, match="not JSON"):
         open_proxy_score(config.proxy_task, config.data, "another key")
+
+
+def test_its_trainings_report_their_steps(coco):
+    """So that a worker can measure how fast it trains."""
+    _, _, command = coco
+    config = run_config(compose(command[1:]))
+    score = proxy_score(config.proxy_task, open_data(config.data, image_size=config.proxy_task.image_size))
+    assert isinstance(score, SteppedScore)
+    steps: list[int] = []
+    score.on_step = steps.append
+    score(SPINENET_49, 0)
+    assert steps == list(range(config.proxy_task.num_steps))

@@ -69,13 +69,13 @@ def test_nodes_that_join_take_work_and_what_a_killed_one_had_is_done_elsewhere(
     killed = nodes.add(num_cpus=1)
     searches.wait_for_begun(4)
     nodes.kill(killed)
-    searches.wait_for_events("attempt", 2)
+    searches.wait_for_lost(2)
     joined = nodes.add(num_cpus=1)
     searches.wait_for_begun(6)
     gate.touch()
     assert driver.finish() == 0, driver.output
     assert told(searches.run_dir) == undisturbed
-    lost = searches.events("attempt")
+    lost = searches.lost()
     assert [attempt["trial"] for attempt in lost] in ([2, 3], [3, 2])
     assert {attempt["node"].partition("/")[2] for attempt in lost} == {killed.node_id[:8]}
     # Ray tells of the connection first, and of the death of a node that said no word some time later.
@@ -94,11 +94,11 @@ def test_killed_and_frozen_workers_cost_nothing_but_their_time(searches: Searche
         searches.wait_for_begun(len(searches.begun()) + 3)
         victims.append(searches.begun()[-1]["pid"])
         os.kill(victims[-1], stop)
-        searches.wait_for_events("attempt", number)
+        searches.wait_for_lost(number)
     searches.wait_for(lambda: not is_running(victims[1]), "the end of the frozen process")
     assert driver.finish() == 0, driver.output
     assert told(searches.run_dir) == undisturbed
-    killed, frozen = searches.events("attempt")
+    killed, frozen = searches.lost()
     assert [int(lost["worker"].partition(":")[2]) for lost in (killed, frozen)] == victims
     assert re.match("Actor(Died|Unavailable)Error: ", killed["reason"])
     assert frozen["reason"] == "timed out after 5 s"
@@ -116,7 +116,7 @@ def test_what_a_node_loses_is_done_on_others_and_the_node_is_left_alone(
     gate.touch()
     assert driver.finish() == 0, driver.output
     assert told(searches.run_dir) == undisturbed
-    lost = searches.events("attempt")
+    lost = searches.lost()
     assert {attempt["node"].partition("/")[2] for attempt in lost} == {deadly.node_id[:8]}
     assert max(Counter(attempt["trial"] for attempt in lost).values()) == 1  # the next attempt was elsewhere
     assert re.search(
@@ -132,7 +132,7 @@ def test_with_all_nodes_refused_a_search_waits_for_another_to_join(
     closed = nodes.add(num_cpus=1, resources={"spot": 1})
     driver = searches.start("search.resources_per_trial={spot: 1}", "search.num_workers=2", closed=closed)
     searches.wait_for(lambda: "waiting up to 300 s" in driver.output, "word of the refusal")
-    assert "stale file handle; going on without it" in driver.output
+    assert "stale file handle; continuing without it" in driver.output
     joined = nodes.add(num_cpus=1, resources={"spot": 1})
     assert driver.finish() == 0, driver.output
     assert told(searches.run_dir) == undisturbed
@@ -157,7 +157,7 @@ def test_the_driver_is_killed_and_the_same_command_goes_on(searches: Searches, u
     done_ids = {event["arch_id"] for event in searches.events("propose") if event["trial"] in done}
     assert not done_ids & {mark["arch_id"] for mark in searches.begun()[len(begun) :]}
     assert len(searches.events("run")) == 4
-    assert not searches.events("attempt")
+    assert not searches.lost()
 
 
 def test_of_two_drivers_the_second_is_refused_and_the_first_is_undisturbed(searches: Searches, undisturbed):
@@ -218,7 +218,7 @@ def test_a_wall_clock_that_jumps_changes_nothing_but_the_time_stamps(searches: S
     driver = searches.start("search.trial_timeout_s=60", seconds=0.1, clock=JumpingClock())
     assert driver.finish() == 0, driver.output
     assert told(searches.run_dir) == undisturbed
-    assert not searches.events("attempt")
+    assert not searches.lost()
     times = [event["time"] for event in searches.events("result")]
     steps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert min(steps) < -20 * 86400
@@ -251,7 +251,7 @@ def begun_once_and_again(searches: Searches) -> Counter[str]:
     """How often each network should have been begun: once, and again for each attempt that was lost."""
     arch_ids = {event["trial"]: event["arch_id"] for event in searches.events("propose")}
     counts = Counter(set(arch_ids.values()))
-    counts.update(arch_ids[event["trial"]] for event in searches.events("attempt"))
+    counts.update(arch_ids[event["trial"]] for event in searches.lost())
     return counts
 
 

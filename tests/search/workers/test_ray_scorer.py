@@ -15,12 +15,19 @@ import worker_tasks
 from fake_search import carry_out
 from ray.exceptions import RayActorError
 
-from spinesearch.search.scoring.scorer import EngineError, Job, LostAttempt, Outcome, SerialScorer
+from spinesearch.search.scoring.scorer import (
+    BegunAttempt,
+    EngineError,
+    Job,
+    LostAttempt,
+    Outcome,
+    SerialScorer,
+)
 from spinesearch.search.workers import worker_pool
-from spinesearch.search.workers.pooled_worker import PoolTimes
 from spinesearch.search.workers.ray_scorer import RayScorer
 from spinesearch.search.workers.trial_resources import TrialResources
 from spinesearch.search.workers.trial_timeout import TrialTimeout
+from spinesearch.search.workers.worker_states import PoolTimes
 from spinesearch.space import SPINENET_49
 
 pytestmark = pytest.mark.ray
@@ -92,7 +99,7 @@ def test_workers_run_at_once_and_the_rest_waits(build):
     seen = set()
     outcomes = []
     while len(outcomes) < 5:
-        outcomes += scorer.wait(0.1)
+        outcomes += [event for event in scorer.wait(0.1) if isinstance(event, Outcome)]
         seen.add(scorer.num_running)
     assert max(seen) == 2
     assert len({outcome.worker for outcome in outcomes}) == 2
@@ -203,7 +210,7 @@ def test_one_worker_that_cannot_open_the_task_is_left_out(build, tmp_path: Path)
         assert time.monotonic() < end
         scorer.wait(0.2)
     assert "could not open the proxy task" in warnings[0]
-    assert "going on without it" in warnings[0]
+    assert "continuing without it" in warnings[0]
 
 
 @pytest.mark.slow  # it starts a worker after the other
@@ -240,6 +247,36 @@ def test_a_frozen_worker_is_ended_and_its_candidate_run_again(build, tmp_path: P
     assert all(one.worker.startswith(socket.gethostname()) and "/" in one.node for one in lost)
     attempts = {one.trial: one.attempts for one in ended if isinstance(one, Outcome)}
     assert sum(attempts.values()) == 6
+
+
+def test_a_candidate_that_trains_slowly_is_not_taken_to_hang(build):
+    """Its worker says how long a step takes; one that says nothing within the first limit is ended."""
+    for pace, num_lost in (({"steps": 7, "step_s": 0.1}, 0), ({"steps": 0, "step_s": 0.0}, 1)):
+        timeout = TrialTimeout(None, num_steps=100, first_s=2.0)
+        open_score = functools.partial(worker_tasks.open_stepped, seconds=3.0, **pace)
+        scorer = build(open_score, num_workers=1, max_attempts=1, timeout=timeout)
+        scorer.submit(Job(trial=4, spec=SPINENET_49, seed=1))
+        [outcome] = finish(scorer, 1)
+        assert ("timed out after 2 s" in outcome.reason) == num_lost
+        assert (outcome.metrics is None) == num_lost
+        scorer.close()
+
+
+def test_a_candidate_is_handed_out_when_its_beginning_was_reported(build, tmp_path: Path):
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    scorer = build(functools.partial(worker_tasks.open_counted, folder), num_workers=1)
+    scorer.submit(Job(trial=3, spec=SPINENET_49, seed=1, attempt=2))
+    events: list[object] = []
+    while not events:
+        events += scorer.wait(10)
+    [begun] = events
+    assert isinstance(begun, BegunAttempt)
+    assert (begun.trial, begun.attempt, scorer.num_running) == (3, 2, 1)
+    time.sleep(0.5)
+    assert not list(folder.glob("score-*"))  # it might take the machine down before that is on record
+    [outcome] = finish(scorer, 1)
+    assert (begun.node, begun.worker) == (outcome.node, outcome.worker)
 
 
 def test_a_worker_with_other_code_is_refused_by_name(build):

@@ -10,15 +10,16 @@ import pytest
 from ray.exceptions import RayActorError
 
 import spinesearch
-from spinesearch.search.environment import CodeVersion, code_version
+from spinesearch.results.ledger.run import Trial
+from spinesearch.search.environment import CodeVersion, code_difference, code_version
 from spinesearch.search.workers import node_watch
 from spinesearch.search.workers.node_watch import NodeWatch
-from spinesearch.search.workers.pooled_worker import PoolTimes
+from spinesearch.search.workers.pace import PaceMeter
 from spinesearch.search.workers.ray_errors import import_failure, why_lost
-from spinesearch.search.workers.refusals import RefusedNodes, differences
 from spinesearch.search.workers.trial_resources import TrialResources
 from spinesearch.search.workers.trial_timeout import LEAST_COMPLETED, PatientClock, TrialTimeout
 from spinesearch.search.workers.worker import Greeting, own_memory_bytes
+from spinesearch.search.workers.worker_states import PoolTimes
 
 CODE = CodeVersion(version="0.1.0", sources="aaa", torch="2.13.0")
 
@@ -78,17 +79,74 @@ def test_refused_nodes_are_named_to_ray():
     }
 
 
-def test_nothing_is_ended_before_it_is_known_what_is_usual():
+def test_until_it_is_known_what_is_usual_the_first_limit_holds():
     timeout = TrialTimeout(None, floor_s=60)
     for _ in range(LEAST_COMPLETED - 1):
-        timeout.completed(30)
-        assert timeout.limit_s is None
-    timeout.completed(30)
-    assert timeout.limit_s == 300  # ten times the median
+        timeout.completed(30, {})
+        assert timeout.limit_s() == 1800
+    timeout.completed(30, {})
+    assert timeout.limit_s() == 300  # ten times the median
     for _ in range(200):
-        timeout.completed(1)
-    assert timeout.limit_s == 60  # the cluster has become faster; the floor holds
-    assert TrialTimeout(7.5).limit_s == 7.5
+        timeout.completed(1, {})
+    assert timeout.limit_s() == 60  # the cluster has become faster; the floor holds
+    assert TrialTimeout(7.5, num_steps=10**6).limit_s(step_s=100) == 7.5
+
+
+def test_a_limit_follows_the_number_of_steps():
+    """What is usual is a time per step and one besides: a longer training is not taken to hang."""
+    long, longer = (TrialTimeout(None, num_steps=num_steps) for num_steps in (1000, 100_000))
+    for timeout in (long, longer):
+        for _ in range(LEAST_COMPLETED):
+            timeout.completed(70, {"num_steps": 100, "train_seconds": 50.0})
+    assert long.limit_s() == 10 * (20 + 1000 * 0.5)
+    assert longer.limit_s() == 10 * (20 + 100_000 * 0.5)
+
+
+def test_the_first_limit_is_what_measured_steps_foretell_if_that_is_more():
+    timeout = TrialTimeout(None, num_steps=40_000)
+    assert timeout.limit_s() == 1800
+    assert timeout.limit_s(step_s=0.001) == 1800
+    assert timeout.limit_s(step_s=0.5) == 10 * 40_000 * 0.5
+
+
+def test_a_slow_machine_has_a_limit_by_its_own_pace():
+    timeout = TrialTimeout(None, num_steps=1000)
+    for _ in range(LEAST_COMPLETED):
+        timeout.completed(100, {"num_steps": 1000, "train_seconds": 100.0})
+    assert timeout.limit_s() == 1000
+    assert timeout.limit_s(step_s=0.05) == 1000
+    assert timeout.limit_s(step_s=2.0) == 20_000
+
+
+def completed(trial: int, seconds: float, **fields: object) -> Trial:
+    done = {"status": "completed", "reward": 0.0, "seconds": seconds, "time": float(trial)}
+    return Trial(trial=trial, tokens=(0,), arch_id="a", **done | fields)
+
+
+def test_a_resumed_run_knows_how_long_its_candidates_took():
+    trials = [completed(i, 60.0) for i in range(LEAST_COMPLETED)]
+    assert TrialTimeout(None, known=trials).limit_s() == 600
+    assert TrialTimeout(None, known=trials[1:]).limit_s() == 1800
+    for others in (  # which say nothing of how long a training takes here
+        [completed(i, 0.0, status="duplicate") for i in range(9)],
+        [completed(i, 9.0, status="failed") for i in range(9)],
+        [completed(i, 1e6, reused_from="another") for i in range(9)],
+        [completed(9, 0.0, status="proposed")],
+    ):
+        assert TrialTimeout(None, known=[*others, *trials]).limit_s() == 600
+    # Of many the newest count, whatever their numbers.
+    newest = [completed(i, 90.0, time=1000.0 + i) for i in range(101)]
+    assert TrialTimeout(None, known=[*newest, *trials]).limit_s() == 900
+
+
+def test_a_training_is_measured_after_its_first_steps_and_anew_if_it_starts_over():
+    now = 0.0
+    published: list[float] = []
+    meter = PaceMeter(published.append, clock=lambda: now)
+    for step, at in [(0, 100.0), (1, 200.0), (2, 300.0), *((i, 301.0 + i) for i in range(9))]:
+        now = at
+        meter(step)
+    assert published == [1.0]  # the first steps' 100 s are left out
 
 
 def test_the_time_in_which_the_driver_was_frozen_does_not_count():
@@ -104,11 +162,11 @@ def test_the_time_in_which_the_driver_was_frozen_does_not_count():
 
 
 def test_a_worker_with_other_code_is_told_what_differs():
-    assert differences(CODE, CODE) == ""
-    assert differences(CODE, replace(CODE, torch="2.9.0")) == ""
-    text = differences(CODE, replace(CODE, version="0.2.0"))
+    assert code_difference(CODE, CODE) == ""
+    assert code_difference(CODE, replace(CODE, torch="2.9.0")) == ""
+    text = code_difference(CODE, replace(CODE, version="0.2.0"))
     assert text == "it has spinesearch 0.2.0, this search runs 0.1.0; install the same release there"
-    text = differences(CODE, replace(CODE, sources="bbb"))
+    text = code_difference(CODE, replace(CODE, sources="bbb"))
     assert "other sources (digest bbb, here aaa); check out the same commit there" in text
 
 
@@ -126,20 +184,6 @@ def test_two_checkouts_differ_and_an_installed_copy_does_not(tmp_path: Path, mon
         assert code_version().sources != before
     (copy / "search/loop/loop.py").rename(copy / "search/loops.py")
     assert code_version().version == here.version
-
-
-def test_a_refused_node_is_left_alone_for_a_while_and_told_of_once():
-    refused = RefusedNodes(retry_s=600)
-    assert refused.add("a", "other code", now=0)
-    assert refused.ids == {"a"}
-    assert refused.any_alive([node("a"), node("b")])
-    assert not refused.any_alive([node("a", alive=False), node("b")])
-    assert not refused.forget_expired(599)
-    assert refused.forget_expired(600)
-    assert refused.ids == set()
-    assert not refused.add("a", "other code", now=601)
-    assert refused.add("a", "no data", now=602)
-    assert refused.last_reason == "no data"
 
 
 def greeting(node_id: str) -> Greeting:
@@ -177,13 +221,13 @@ def test_a_node_that_loses_three_times_in_a_row_is_left_alone(watch):
     assert not lose(watched, "a", 31, 40)
     assert not warnings
     assert lose(watched, "a", 41, 50)
-    assert watched.refused == {"a"}
+    assert watched.left_alone == {"a"}
     assert warnings == [
         "workers on node host-a (10.0.0.7) were lost 3 times in a row, the last: it died; "
         "leaving that node alone for 600 s"
     ]
     assert watched.room(nodes) == 2
-    assert watched.forget_expired(650)
+    assert watched.try_again(650)
     assert watched.room(nodes) == 4
 
 
@@ -207,9 +251,9 @@ def test_with_all_nodes_refused_there_is_hope_only_where_others_may_join(watch):
     build, nodes, warnings = watch
     static, growing = build(), build(may_grow=True)
     for watched in (static, growing):
-        watched.refuse("a", "no data", 0)
+        watched.refused("a", "no data", 0)
         assert not watched.is_hopeless(nodes, 0)
-        watched.refuse("b", "no data", 1)
+        watched.refused("b", "no data", 1)
     del warnings[:]
     assert static.is_hopeless(nodes, 1)
     assert not growing.is_hopeless(nodes, 1)
@@ -225,9 +269,9 @@ def test_a_node_is_refused_by_its_address_if_there_is_one(watch):
     build, nodes, warnings = watch
     watched = build()
     nodes[0]["NodeManagerAddress"], nodes[1]["NodeManagerAddress"] = "10.0.0.1", "10.0.0.2"
-    assert not watched.refuse_at("10.0.0.9", "No module named 'spinesearch'", 0)
-    assert watched.refuse_at("10.0.0.2", "No module named 'spinesearch'", 0)
-    assert watched.refused == {"b"}
+    assert not watched.refused_at("10.0.0.9", "No module named 'spinesearch'", 0)
+    assert watched.refused_at("10.0.0.2", "No module named 'spinesearch'", 0)
+    assert watched.left_alone == {"b"}
     assert len(warnings) == 1
 
 
