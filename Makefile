@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup search test test-slow lint type format clean bench-proxy bench-cost bench-models bench-eval bench-data \
+.PHONY: setup search test test-all test-rest lint type format clean bench-proxy bench-cost bench-models bench-eval bench-data \
 	bench-copies bench-intervals bench-readouts bench-engine chaos
 
 setup: $(VENV)/.installed
@@ -19,12 +19,22 @@ search: setup
 	$(BIN)/spinesearch search experiment=demo
 
 # Two processes, each with a thread for torch and whole files of tests: 1.65 times as fast on two cores as one.
-# tests/conftest.py groups them.
-test: setup lint type
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+# tests/conftest.py groups them, and prints the time per folder.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-test-slow: setup
-	$(BIN)/python -m pytest -m slow --timeout 1800
+# Lint and types run beside the tests: these wait for Ray and for child processes now and then.
+test: setup
+	@$(MAKE) --no-print-directory lint type > $(VENV)/.checks 2>&1 & checks=$$!; \
+	$(PYTEST) -m "not slow"; tests=$$?; \
+	wait $$checks; checks=$$?; cat $(VENV)/.checks; exit $$((tests + checks))
+
+# Everything: before an issue is closed and before a release. About an hour on two cores.
+test-all: setup lint type
+	$(PYTEST) --timeout 1800
+
+# What continuous integration runs after `make test`: the rest of the suite, but for injected faults and timing.
+test-rest: setup
+	$(PYTEST) --timeout 1800 -m "slow and not faults"
 
 # SpineNet-49 on the proxy task: where a step's time goes, then the scores of six seeds; about two minutes.
 # ARGS="data=coco data.train_images=... ..." for other data.

@@ -7,17 +7,12 @@ answers at once.
 from __future__ import annotations
 
 import os
-import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from spinesearch.cli.parser import build_console, command_parser, fail, interrupt
-
-if TYPE_CHECKING:
-    from spinesearch.search.config.run_config import RunConfig
+from spinesearch.cli.os_errors import os_error_line
+from spinesearch.cli.output import guarded_output
+from spinesearch.cli.parser import CommandError, fail
 
 _DEBUG_VARIABLE = "SPINESEARCH_DEBUG"
 
@@ -26,23 +21,42 @@ _USAGE = """usage: spinesearch COMMAND ...
 Architecture search for scale-permuted detection backbones.
 
 commands:
-  search             start a search, or go on with the one of the same name
-  resume             go on with a search that stopped
+  search             start a search, or continue the one of the same name
+  resume             continue a run that stopped
   show               leaderboard, progress and the best architecture of a run
   export             write the best architectures of a run as JSON specs
   proxy              how far the proxy task's scores can be trusted
   bench              how fast the proxy task is on this machine
-  cluster            whether the nodes of a Ray cluster can run a search
+  cluster            whether the nodes of a Ray cluster can run a search: trains on each
   models             the published models: parameters, multiply-adds, AP
   import-checkpoint  a released TensorFlow checkpoint as safetensors
+
+exit codes:
+  0    done, also where the reader of the output went away, as in `| head`
+  1    the search cannot be continued as it is: the line says why and what to do
+  2    bad input, or a file that cannot be read or written; a run that is there can be resumed
+  3    too many candidates failed: the same command would fail again
+  4    done, but the output could not be written: a full disk, a closed standard output
+  130  interrupted, by Ctrl-C or SIGTERM; nothing finished is lost
 
 spinesearch COMMAND --help says more. spinesearch --version prints the release.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code: 1 if a search cannot go on, 2 for bad input, 130 after Ctrl-C."""
+    """Run a command; returns its exit code, as the usage lists them. Output that fails does not end it."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    with guarded_output() as outputs:
+        try:
+            code = _run(arguments)
+        except SystemExit as stop:  # of argparse, whose help may have been lost as well
+            if not isinstance(stop.code, int):
+                raise
+            raise SystemExit(outputs.code(stop.code)) from None
+        return outputs.code(code)
+
+
+def _run(arguments: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "search": _search,
         "resume": _resume,
@@ -71,12 +85,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(f"{word}: there is no such command; {hint}")
     try:
         return commands[word](arguments[1:])
+    except CommandError as end:
+        return end.code
     except KeyboardInterrupt:
         return fail("interrupted", code=130)
-    except BrokenPipeError:  # the reader of our output has gone, as in `spinesearch show RUN | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        if os.environ.get(_DEBUG_VARIABLE):
+            raise
+        return fail(os_error_line(error, {}))
+    except ValueError as error:
         # Bad input: every package raises a ValueError of its own for it, with a message meant for people.
         if os.environ.get(_DEBUG_VARIABLE) or not _is_for_people(error):
             raise
@@ -84,71 +101,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _search(arguments: list[str]) -> int:
-    parser = command_parser(
-        "search",
-        "Start a search. With name=NAME it goes to runs/NAME, and the same command continues it.",
-        "examples:\n"
-        "  spinesearch search experiment=demo\n"
-        "  spinesearch search data=coco data.train_images=DIR data.train_annotations=FILE\n"
-        "  spinesearch search controller=random search.num_workers=8 name=baseline\n\n"
-        "groups: space=spinenet|spinenet_cloud|spinenet_v2|spinenet_mbconv\n"
-        "              |r0_sp53|r14_sp39|r23_sp30|r35_sp18|hourglass|fish\n"
-        "        proxy_task=small|paper  controller=reinforce|random  data=generated|coco\n"
-        "        experiment=demo|paper. --cfg prints every setting with its value.",
-    )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings to change, in hydra's grammar"
-    )
-    options = parser.parse_intermixed_args(arguments)
-    from spinesearch.search.config.run_config import compose, run_config, to_yaml
+    from spinesearch.cli.runs.search import search
 
-    composed = compose(options.overrides)
-    if options.cfg:
-        print(to_yaml(composed), end="")
-        return 0
-    config = run_config(composed)
-    from spinesearch.search.runs.run_folder import run_dir_of
-
-    return _carry_out(config, run_dir_of(config))
+    return search(arguments)
 
 
 def _resume(arguments: list[str]) -> int:
-    parser = command_parser(
-        "resume",
-        "Go on with a run, if need be on other workers or with more trials. Nothing finished is repeated.",
-        "examples:\n"
-        "  spinesearch resume runs/2026-11-23_demo\n"
-        "  spinesearch resume runs/2026-11-23_demo search.num_trials=64 search.num_workers=4\n"
-        "  spinesearch resume s3://bucket/runs/demo runs_dir=/data/runs",
-    )
-    parser.add_argument("run", metavar="RUN", help="the run's folder, or the URL of its mirror")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change")
-    options = parser.parse_intermixed_args(arguments)
-    from spinesearch.results.ledger.run import load_run
-    from spinesearch.search.config.run_config import to_yaml, with_overrides
+    from spinesearch.cli.runs.resume import resume
 
-    run_dir, overrides = Path(options.run), options.overrides
-    if "://" not in options.run:
-        run, _ = load_run(run_dir)
-    elif options.cfg:
-        from spinesearch.search.runs.run_folder import mirrored_run
-
-        run, overrides = mirrored_run(options.run, overrides)
-    else:
-        from spinesearch.search.runs.run_folder import fetch_run
-
-        run_dir, overrides = fetch_run(options.run, overrides, build_console())
-        run, _ = load_run(run_dir)
-    if run.study is not None:
-        from spinesearch.cli.proxy.proxy import resume_study
-
-        return resume_study(run, run_dir, overrides, only_print=options.cfg)
-    config = with_overrides(run.config, overrides)
-    del run  # the search reads it again, once it is the run's only writer
-    if options.cfg:
-        print(to_yaml(config.to_dict()), end="")
-        return 0
-    return _carry_out(config, run_dir)
+    return resume(arguments)
 
 
 def _show(arguments: list[str]) -> int:
@@ -158,7 +119,7 @@ def _show(arguments: list[str]) -> int:
 
 
 def _export(arguments: list[str]) -> int:
-    from spinesearch.cli.runs.show import export
+    from spinesearch.cli.networks.export import export
 
     return export(arguments)
 
@@ -193,51 +154,9 @@ def _import_checkpoint(arguments: list[str]) -> int:
     return import_checkpoint(arguments)
 
 
-def _carry_out(config: RunConfig, run_dir: Path) -> int:
-    """Search to the end and show what was found."""
-    from spinesearch.cli.runs.show import write_exports
-    from spinesearch.results.ledger.run import ranked_trials
-    from spinesearch.results.tables import leaderboard
-    from spinesearch.search.runs.run_folder import give_up_unused, has_run
-    from spinesearch.search.scoring.scorer import EngineError
-    from spinesearch.search.session import search
-
-    console = build_console()
-    signal.signal(signal.SIGTERM, interrupt)
-    folder = shlex.quote(str(run_dir))
-    resume = f"spinesearch resume {folder}"
-    try:
-        run = search(config, run_dir, console)
-    except KeyboardInterrupt:
-        if has_run(run_dir):
-            console.print(f"stopped; nothing finished is lost. Go on with:\n  {resume}")
-        return 130
-    except EngineError as error:
-        return fail(f"{error} (then: {resume})", code=1)
-    finally:
-        give_up_unused(config, run_dir)
-    best = ranked_trials(run.trials)
-    if not best:
-        return fail(f"no candidate completed; `spinesearch show {folder}` tells why", code=1)
-    console.print()
-    console.print(leaderboard(run, top=min(max(config.search.export_top, 5), len(best))))
-    if config.search.export_top:
-        write_exports(run, run_dir, config.search.export_top, None)
-        if config.mirror is not None:
-            from spinesearch.search.watchers.mirror_observer import send_exports
-
-            send_exports(config.mirror, run_dir, console)
-    console.print(f"next:\n  spinesearch show {folder}\n  {resume} search.num_trials={2 * len(run.trials)}")
-    return 0
-
-
-def _is_for_people(error: Exception) -> bool:
-    """Whether an error was raised for a user to read: by our packages, or by the operating system."""
-    return (
-        isinstance(error, OSError)
-        or type(error).__module__.startswith("spinesearch.")
-        or type(error) is ValueError
-    )
+def _is_for_people(error: ValueError) -> bool:
+    """Whether an error was raised by our packages, for a user to read."""
+    return type(error).__module__.startswith("spinesearch.") or type(error) is ValueError
 
 
 if __name__ == "__main__":

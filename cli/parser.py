@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -11,9 +13,47 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def command_parser(
-    command: str, description: str, epilog: str, *, has_config: bool = True
-) -> argparse.ArgumentParser:
+class CommandError(Exception):
+    """Ends a command; everything there is to say was printed.
+
+    Args:
+        code: the command's exit code.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors are one line; made by `command_parser`."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2 after one line on standard error."""
+        raise SystemExit(fail(f"{message}; see {self.prog} --help"))
+
+    def add_overrides(self, text: str) -> None:
+        """Take settings, ``key=value``, in ``overrides``; ``text`` is their help."""
+        self.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=text)
+
+    def parse_with_overrides(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The options of a command that takes settings, which may stand among them.
+
+        An option that there is not is answered with the setting that may be meant: ``--num-trials 5``.
+        """
+        options, unknown = self.parse_known_intermixed_args(arguments)
+        if not unknown:
+            return options
+        from spinesearch.search.config.config_errors import option_hint
+
+        word, equals, value = unknown[0].partition("=")
+        if not equals:
+            value = "".join(arguments[list(arguments).index(unknown[0]) + 1 :][:1])
+        hint = option_hint(word, value if value and not value.startswith("-") else None)
+        self.error(f"{word}: {hint or 'there is no such option'}")
+
+
+def command_parser(command: str, description: str, epilog: str, *, has_config: bool = True) -> CommandParser:
     """Parser of a command, whose errors are one line on standard error and exit code 2.
 
     Args:
@@ -22,12 +62,7 @@ def command_parser(
         epilog: examples, laid out as they are to be shown.
         has_config: whether the command has a run's configuration, which ``--cfg`` prints.
     """
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise SystemExit(fail(f"{message}; see spinesearch {command} --help"))
-
-    parser = Parser(
+    parser = CommandParser(
         prog=f"spinesearch {command}",
         description=description,
         epilog=epilog,
@@ -39,8 +74,22 @@ def command_parser(
     return parser
 
 
+def path_argument(text: str) -> Path:
+    """The path of an option; a leading ``~`` that the shell left is the home folder, and a URL is refused.
+
+    Raises:
+        ArgumentTypeError: it is a URL; argparse puts the option's name in front.
+    """
+    from spinesearch.search.config.overrides import local_path
+
+    try:
+        return Path(local_path("", text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix(": ")) from error
+
+
 def build_console() -> Console:
-    """Standard output, for tables and plain text."""
+    """Standard output, for tables and plain text; `cli.output` guards it."""
     from rich.console import Console
 
     # A file or pipe has no width; tables should not be cut to 80 columns there. Paths are no markup.

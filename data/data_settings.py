@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from spinesearch.data.errors import DataError
 from spinesearch.data.split.group_rule import parse_group_by
 
 STORAGES = ("raw", "jpeg")
+BOX_FORMATS = ("xywh", "xyxy", "cxcywh", "xywh_normalized", "xyxy_normalized", "cxcywh_normalized")
+DEFAULT_BOX_FORMAT = "xywh"
+DEFAULT_MAX_MEGAPIXELS = 179.0  # where Pillow, by default, refuses an image as a decompression bomb
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +61,8 @@ class CocoDataSettings:
         held_out_share: expected share of the images that scores are measured on, above 0 and below 1.
         group_by: which images stay on one side of the split, see `parse_group_by`.
         skip_broken: leave out images whose file cannot be used, instead of refusing the data set.
+        box_format: one of `BOX_FORMATS`, what the four numbers of a `bbox` are.
+        max_megapixels: images of more are not decoded but refused as broken; millions of pixels.
         storage: one of `STORAGES`, how the packed images lie on disk.
         jpeg_quality: Pillow's, 1 to 100; raw storage has no use for it.
         cache_dir: holds the packed images; None is `default_cache_dir`.
@@ -76,6 +82,9 @@ class CocoDataSettings:
     storage: str = "raw"
     jpeg_quality: int = 90
     cache_dir: str | None = None
+    # These are younger than the first ledgers, which do not hold them.
+    box_format: str = DEFAULT_BOX_FORMAT
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 
     def __post_init__(self) -> None:
         for field, what in (
@@ -97,6 +106,13 @@ class CocoDataSettings:
         parse_group_by(self.group_by)
         if not isinstance(self.skip_broken, bool):
             raise DataError(f"data.skip_broken: must be true or false, got {self.skip_broken!r}")
+        if self.box_format not in BOX_FORMATS:
+            raise DataError(
+                f"data.box_format: must be one of {', '.join(BOX_FORMATS)}, got {self.box_format!r}"
+            )
+        limit: object = self.max_megapixels
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:
+            raise DataError(f"data.max_megapixels: must be a positive number, got {limit!r}")
         _check_common(self)
 
 

@@ -19,12 +19,18 @@ Progress = Callable[[int, int], None]
 Index = npt.NDArray[np.int64]
 _Part = tuple[Pack, Index, npt.NDArray[np.uint8]]  # images of a pack at these positions, their thumbnails
 
+_MANY_CROWDS = 0.05  # share of the objects; COCO's is 0.012
+
 _said: set[str] = set()
 
 
 def say_what_is_left_out(pack: Pack, warn: Say) -> None:
-    """Warns of boxes and images that are not used."""
+    """Warns of what was converted or is odd, and of boxes and images that are not used."""
     path = pack.dataset.annotations_path
+    for note in pack.dataset.notes:
+        _once(f"{path}: {note}", pack, warn)
+    if crowds := int(np.count_nonzero(pack.dataset.is_crowd.flat)):
+        _once(f"{path}: {_crowds(crowds, len(pack.dataset.is_crowd.flat))}", pack, warn)
     if count := pack.dataset.num_dropped_boxes:
         boxes = "1 box is" if count == 1 else f"{count} boxes are"
         _once(f"{path}: {boxes} left out: empty, not finite or outside the image", pack, warn)
@@ -118,6 +124,14 @@ def warn_of_copies(
         score_pack,
         warn,
     )
+
+
+def _crowds(count: int, total: int) -> str:
+    """How many of the objects are crowds, and where they are many, what is often meant."""
+    line = f"objects with iscrowd 1, as crowds neither trained on nor scored: {count} of {total}"
+    if count > _MANY_CROWDS * total:
+        line += "; set it to 0 in the file if each is one object (CVAT and others export masks as iscrowd 1)"
+    return line
 
 
 def _num_same_files(asking: _Part, among: _Part) -> int:

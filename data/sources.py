@@ -57,5 +57,7 @@ def _coco_source(settings: CocoDataSettings, image_size: int, images: str, annot
         image_size=image_size,
         storage=storage_of(settings),
         skip_broken=settings.skip_broken,
+        box_format=settings.box_format,
+        max_megapixels=settings.max_megapixels,
         image_field=group_rule(settings).record_field,
     )

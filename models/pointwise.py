@@ -16,7 +16,7 @@ Shapes: B images, n and m channels before and after, H x W pixels, N = B * H * W
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -25,15 +25,20 @@ from torch.autograd import forward_ad
 from torch.autograd.function import FunctionCtx
 from torch.nn.modules.module import _has_any_global_hook
 
-if TYPE_CHECKING:
-    from spinesearch.models.layers import ConvNorm
-
 # From here on the passes saved outweigh the covariance and its gradient (docs/model-speed.md).
 MIN_FOLD_ROWS = 2048
 MIN_FOLD_EXPANSION = 2
 
 
-def can_rewrite(x: Tensor, layers: Sequence[ConvNorm]) -> bool:
+class PointwiseLayer(Protocol):
+    """A 1x1 convolution of stride 1, its batch normalisation and activation: a `ConvNorm` of that kind."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    activation: nn.Module
+
+
+def can_rewrite(x: Tensor, layers: Sequence[PointwiseLayer]) -> bool:
     """Whether `conv_norms` may take the place of these layers, all of them 1x1 and of stride 1.
 
     It may on the CPU, in full precision, outside of autocast and of graph capture, as long as nobody has
@@ -63,7 +68,7 @@ def has_hooks(module: nn.Module) -> bool:
     )
 
 
-def conv_norms(x: Tensor, layers: Sequence[ConvNorm]) -> list[Tensor]:
+def conv_norms(x: Tensor, layers: Sequence[PointwiseLayer]) -> list[Tensor]:
     """What 1x1 layers of one style and mode put out that all read the same feature, as one layer.
 
     Args:
@@ -100,7 +105,7 @@ def conv_norms(x: Tensor, layers: Sequence[ConvNorm]) -> list[Tensor]:
     return list(torch.split(out, [layer.conv.out_channels for layer in layers], dim=1))
 
 
-def expand_norm(x: Tensor, layer: ConvNorm, *, size: tuple[int, int]) -> Tensor:
+def expand_norm(x: Tensor, layer: PointwiseLayer, *, size: tuple[int, int]) -> Tensor:
     """What a 1x1 layer puts out in training, before its activation, by `ExpandNorm`.
 
     Repeating every pixel equally often changes neither mean nor variance of a batch, so a feature may be
@@ -211,7 +216,7 @@ def _fold_pays(x: Tensor, conv: nn.Conv2d) -> bool:
     return num_rows >= MIN_FOLD_ROWS and conv.out_channels >= MIN_FOLD_EXPANSION * conv.in_channels
 
 
-def _is_plain(layer: ConvNorm) -> bool:
+def _is_plain(layer: PointwiseLayer) -> bool:
     """Whether a layer is made of PyTorch's own parts, keeps running statistics, and no hook is set on one."""
     conv, norm, activation = layer.conv, layer.norm, layer.activation
     return (
@@ -222,11 +227,12 @@ def _is_plain(layer: ConvNorm) -> bool:
         and norm.track_running_stats
         and norm.momentum is not None
         and type(activation) in (nn.ReLU, nn.SiLU, nn.Identity)
+        and isinstance(layer, nn.Module)
         and not any(has_hooks(module) for module in (layer, conv, norm, activation))
     )
 
 
-def _manner(layer: ConvNorm) -> tuple[bool, float, float | None, type[nn.Module]]:
+def _manner(layer: PointwiseLayer) -> tuple[bool, float, float | None, type[nn.Module]]:
     """All that decides how a layer normalises and activates, its weights and statistics apart."""
     norm = layer.norm
     return norm.training, norm.eps, norm.momentum, type(layer.activation)

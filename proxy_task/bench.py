@@ -55,6 +55,7 @@ class BenchResult:
             graph if there is one.
         peak_memory: bytes at the worst moment, with the graph if there is one: on CUDA of tensors on the
             device, else of the process.
+        eager_peak_memory: the same of eager steps.
         multiply_adds: of one image through the detector.
         flops_per_s: floating-point operations of training per second: multiply-adds x 2 x 3.
         matmul_flops_per_s: of a large square product in the same dtype, on the same threads.
@@ -72,6 +73,7 @@ class BenchResult:
     full_steps: int
     candidate_seconds: float
     peak_memory: int
+    eager_peak_memory: int
     multiply_adds: int
     flops_per_s: float
     matmul_flops_per_s: float
@@ -80,7 +82,13 @@ class BenchResult:
 
 
 def bench_proxy(
-    settings: ProxySettings, data: ProxyData, spec: ArchSpec, *, num_steps: int, seed: int
+    settings: ProxySettings,
+    data: ProxyData,
+    spec: ArchSpec,
+    *,
+    num_steps: int,
+    seed: int,
+    num_warmup_steps: int = NUM_WARMUP_STEPS,
 ) -> BenchResult:
     """Train one candidate for a number of steps after warming up, evaluate it, and say what took how long.
 
@@ -93,17 +101,18 @@ def bench_proxy(
         spec: the candidate.
         num_steps: steps to measure, at least 1.
         seed: of the training.
+        num_warmup_steps: steps before these, which are not counted.
 
     Raises:
         TrainingDiverged: the candidate's loss stopped being finite.
     """
-    short = replace(settings, num_steps=NUM_WARMUP_STEPS + num_steps, num_epochs=None)
+    short = replace(settings, num_steps=num_warmup_steps + num_steps, num_epochs=None)
     run = eager = _measured(replace(short, cuda_graph="off"), data, spec, seed)
     if find_session(settings.cuda_graph, eager.device) is not None:
         run = _measured(short, data, spec, seed)
-    eager_steps = _steps(eager.phases, STEP_PHASES)[NUM_WARMUP_STEPS:]
+    eager_steps = _steps(eager.phases, STEP_PHASES)[num_warmup_steps:]
     all_graph_steps = _steps(run.phases, GRAPH_PHASES).sum(axis=1)
-    graph_steps = all_graph_steps[NUM_WARMUP_STEPS:]
+    graph_steps = all_graph_steps[num_warmup_steps:]
     is_captured = len(graph_steps) == num_steps  # else they are eager by settings, or a capture failed
     totals = graph_steps if is_captured else eager_steps.sum(axis=1)
     median = float(np.median(totals))
@@ -127,6 +136,7 @@ def bench_proxy(
         full_steps=full_steps,
         candidate_seconds=sum(overhead.values()) + full_steps * median,
         peak_memory=run.peak_memory,
+        eager_peak_memory=eager.peak_memory,
         multiply_adds=run.result.num_multiply_adds,
         flops_per_s=images_per_s * flops_per_image,
         matmul_flops_per_s=matmul_flops_per_s,

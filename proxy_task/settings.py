@@ -11,10 +11,9 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
-OPTIMIZERS = ("sgd", "adamw", "muon")
-SCHEDULES = ("cosine", "step")
+from spinesearch.training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES, Recipe
+
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("float32", "bfloat16")
 CUDA_GRAPHS = ("auto", "off")
 EVALUATORS = ("auto", "hotcoco", "faster_coco_eval", "pycocotools")
 ACTIVATIONS = ("relu", "swish")  # of `spinesearch.models.layers`
@@ -131,6 +130,13 @@ class ProxySettings:
             return self.num_steps
         assert self.num_epochs is not None
         return max(1, round(self.num_epochs * num_images / self.batch_size))
+
+    def recipe(self, num_images: int) -> Recipe:
+        """How these settings train on so many images; its fields are the settings of the same names."""
+        shared = {
+            field.name: getattr(self, field.name) for field in fields(Recipe) if field.name != "num_steps"
+        }
+        return Recipe(num_steps=self.training_steps(num_images), **shared)
 
 
 _Rule = tuple[Callable[[Any], bool], str]

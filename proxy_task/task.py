@@ -65,7 +65,7 @@ class ProxyTask:
         self.device = find_device(settings.device)
         self.capturing = Capturing(self.device, find_session(settings.cuda_graph, self.device))
         find_evaluator(settings.evaluator)
-        self.num_steps = settings.training_steps(len(data.train_index))
+        self.recipe = settings.recipe(len(data.train_index))
         self._anchors = make_anchors(
             side, num_scales=settings.num_scales, base_anchor=settings.base_anchor
         ).to(self.device)
@@ -118,10 +118,9 @@ class ProxyTask:
         train_start = time.perf_counter()
         loss = train(
             model,
-            self._train_batches(self.num_steps, seed, _ORDER),
+            self._train_batches(self.recipe.num_steps, seed, _ORDER),
             self._anchors,
-            self.settings,
-            num_steps=self.num_steps,
+            self.recipe,
             generator=_generator(seed, _AUGMENTATION),
             on_step=on_step,
             lap=lap,
@@ -130,7 +129,7 @@ class ProxyTask:
         train_seconds = time.perf_counter() - train_start
         if num_batches := self.settings.bn_recalibration_batches:
             batches = (b.to(self.device) for b in self._train_batches(num_batches, seed, _RECALIBRATION))
-            recalibrate_batch_norm(model, batches, self.settings)
+            recalibrate_batch_norm(model, batches, self.recipe.precision)
         lap("recalibration")
         metrics = self.evaluate(model)
         lap("evaluation")
@@ -150,12 +149,12 @@ class ProxyTask:
             ap_large=metrics.ap_large,
             ar100=metrics.ar100,
             loss=loss,
-            num_steps=self.num_steps,
+            num_steps=self.recipe.num_steps,
             num_parameters=cost.parameters,
             num_multiply_adds=cost.multiply_adds,
             seconds=time.perf_counter() - start,
             train_seconds=train_seconds,
-            images_per_s=self.num_steps * self.settings.batch_size / train_seconds,
+            images_per_s=self.recipe.num_steps * self.settings.batch_size / train_seconds,
         )
 
     def evaluate(self, model: nn.Module) -> CocoMetrics:
@@ -185,7 +184,7 @@ class ProxyTask:
         scales = torch.from_numpy(scored.pack.scales[index]).to(self.device)
         with torch.inference_mode():
             batch = normalize(loaded.to(self.device))
-            cls_logits, box_deltas = predict(model, batch.images, self.settings)
+            cls_logits, box_deltas = predict(model, batch.images, self.recipe.precision)
             found = detect_objects(cls_logits, box_deltas, self._anchors, scales, sizes.to(self.device))
         missing = MAX_DETECTIONS - found.scores.shape[1]
         pad = nn.functional.pad

@@ -31,7 +31,7 @@ def versions() -> str:
 
 
 def _processor() -> str:
-    """The processor's name; the architecture's where the system does not tell."""
+    """The processor's name; the architecture's where the system does not name it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
@@ -46,7 +46,7 @@ class CodeVersion:
 
     Attributes:
         version: of spinesearch.
-        sources: digest of its Python files, which tells two checkouts of one version apart.
+        sources: digest of its Python files, which distinguishes two checkouts of one version.
         torch: version of torch.
     """
 

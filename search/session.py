@@ -1,165 +1,153 @@
-"""One process's part in a run: checks everything, then begins or continues the search."""
+"""One process's part in a run: checks everything, then begins or resumes the search or study."""
 
 from __future__ import annotations
 
 import contextlib
 import platform
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
 
 from spinesearch import __version__
-from spinesearch.controller import Controller
-from spinesearch.controller.settings import ReinforceSettings
 from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.task import check_settings
 from spinesearch.results.ledger.run import Run
-from spinesearch.search.config.run_config import (
-    ConfigError,
-    RunConfig,
-    check_resumable,
-    run_config,
-    with_old_split,
-)
+from spinesearch.search.config.run_config import ConfigError, RunConfig
 from spinesearch.search.engine import check_engine, open_run_data, open_scorer
-from spinesearch.search.environment import code_version
-from spinesearch.search.loop.checkpoint import Checkpoints
-from spinesearch.search.loop.loop import SearchPlan, run_search
+from spinesearch.search.environment import code_version, machine
+from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.loop.observer import Observers, SearchObserver
+from spinesearch.search.loop.source import CandidateSource
 from spinesearch.search.runs.run_folder import open_new_ledger, open_run
+from spinesearch.search.scoring.scorers import Scorers
+from spinesearch.search.search_request import SearchRequest
 from spinesearch.search.watchers.display import Display
 from spinesearch.search.watchers.mirror_observer import MirrorObserver, send_rest
-from spinesearch.search.watchers.tensorboard import TensorBoardObserver
 from spinesearch.space import SearchSpace
 
+_Value = TypeVar("_Value")
 
-def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
-    """Begin the run in a folder, or continue the one that is there; returns it complete.
+
+class Request(Protocol):
+    """What a session is asked to carry out: a search or a study."""
+
+    @property
+    def configs(self) -> Mapping[str, RunConfig]:
+        """By side; the first is the run's. A search has the side ``""`` alone."""
+
+    def resumed(self, run: Run, run_dir: Path, console: Console) -> Request:
+        """The request as far as the run was extended since it was first made.
+
+        Raises:
+            ConfigError: the run cannot be resumed with it.
+        """
+
+    def is_complete(self, run: Run) -> bool:
+        """Whether nothing is left to do."""
+
+    def recorded_data(self, run: Run, side: str) -> Mapping[str, Any]:
+        """What the ledger says of the data of a side."""
+
+    def event_fields(self, data: Mapping[str, ProxyData]) -> dict[str, Any]:
+        """What its ``run`` event has besides the fields of `run_event`."""
+
+    def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> CandidateSource:
+        """The candidates, given this session's ``run`` event.
+
+        Raises:
+            ValueError: there can be none such.
+        """
+
+    def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
+        """What is to be done, in one line."""
+
+    def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
+        """Observers of its own; ``note`` is called with a line about one that there cannot be."""
+
+
+def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
+    """Begin the run in a folder, or resume the one that is there; returns it complete.
 
     Everything that can be wrong is checked before anything is written (a torn last line is cut off first).
 
     Args:
-        config: the configuration; of a run that is there already it may change only how it is run.
+        request: what is asked for; of a run that is there already it may change only how it is carried out.
         run_dir: the run's folder.
         console: for progress.
 
     Raises:
         ConfigError, DataError, LedgerError: something the user gave cannot be used.
-        EngineError: the search cannot go on.
+        EngineError: the run cannot go on.
     """
-    display = Display(console, reward_metric=config.search.reward_metric)
+    display = Display(console, reward_metric=_first(request.configs).search.reward_metric)
     with contextlib.ExitStack() as stack:
-        run, ledger, mirror = open_run(config, run_dir, console)
+        run, ledger, mirror = open_run(_first(request.configs), run_dir, console)
         if ledger is not None:
             stack.enter_context(ledger)
             if run.sessions:
-                if run.study is not None:
-                    raise ConfigError(
-                        f"name: {run_dir} holds a study, not a search; go on with it by "
-                        "`spinesearch resume`, or choose another name"
-                    )
-                config = _as_extended(config, run, console)
-                config = with_old_split(config, run.sessions[0]["config"], console.print)
-                check_resumable(run_config(run.config), config)
-                if _is_complete(run, config):
-                    console.print(
-                        f"{run_dir}: complete, all {run.num_done} candidates are done", soft_wrap=True
-                    )
+                request = request.resumed(run, run_dir, console)
+                if request.is_complete(run):
+                    what = "candidates" if run.study is None else "trainings"
+                    console.print(f"{run_dir}: complete, all {run.num_done} {what} are done", soft_wrap=True)
                     if mirror is not None:
                         send_rest(mirror, run_dir, ledger, display.warned)
                     return run
+        configs = request.configs
+        config = _first(configs)
         space = config.space.build()
-        # On a cluster it is the workers' devices that count.
-        check_settings(
-            config.proxy_task,
-            space.levels,
-            is_mbconv=space.is_mbconv,
-            check_device=config.search.trains_here,
-        )
+        for side_config in configs.values():
+            # On a cluster it is the workers' devices that count.
+            check_settings(
+                side_config.proxy_task,
+                space.levels,
+                is_mbconv=space.is_mbconv,
+                check_device=config.search.trains_here,
+            )
         check_engine(config)
-        data = open_run_data(config, console)
+        data = _open_all_data(configs, console)
         if run.sessions:
-            check_same_data(run.sessions[0]["data"], data)
-        scorer = stack.enter_context(open_scorer(config, data, warn=display.warned))
-        controller = _build_controller(config, space)
+            for side, opened in data.items():
+                _check_same_data(request.recorded_data(run, side), opened)
+        event = run_event(config, _first(data)) | request.event_fields(data)
+        source = request.source(space, run_dir, event)
+        scorers = stack.enter_context(
+            Scorers(lambda side: open_scorer(configs[side], data[side], warn=display.warned))
+        )
+        scorers.of(source.first_side(run))  # so that a faulty engine leaves nothing written
+        if run.sessions and run.sessions[-1]["torch"] != event["torch"]:
+            display.warned(
+                f"this run was begun with torch {run.sessions[-1]['torch']}, this is {event['torch']}: "
+                "candidates may score differently"
+            )
         if ledger is None:
             ledger = stack.enter_context(open_new_ledger(run_dir, console))
-        event = run_event(config, data)
         ledger.append([event])
         run.apply(event)
-        console.print(_headline(config, space, data, run_dir))
-        observers: list[SearchObserver] = [display, TensorBoardObserver(run_dir)]
+        console.print(f"{run_dir}: {request.headline(space, data)}")
+        observers = [display, *request.watchers(run_dir, lambda line: console.print(line, soft_wrap=True))]
         if mirror is not None:
             observers.append(MirrorObserver(mirror, run_dir, ledger, display.warned))
-        run_search(
-            plan=SearchPlan(
-                seed=config.seed,
-                num_trials=config.search.num_trials,
-                generation_size=config.search.generation_size,
-                lag=config.search.lag,
-                reward_metric=config.search.reward_metric,
-                failed_reward=config.search.failed_reward,
-                max_failed_share=config.search.max_failed_share,
-            ),
+        run_loop(
+            source=source,
             space=space,
-            controller=controller,
-            scorer=scorer,
+            scorers=scorers,
             ledger=ledger,
             run=run,
-            # A run that is continued with more trials goes on from before the updates of its tail.
-            checkpoints=Checkpoints(run_dir, keep=config.search.lag + 2),
             observer=Observers(observers),
         )
     return run
 
 
-def _as_extended(config: RunConfig, run: Run, console: Console) -> RunConfig:
-    """The configuration with the trials that the run was given since this command began or continued it.
-
-    So that a job which is restarted with the command it had goes on, although somebody extended the run.
-    """
-    wanted, recorded = config.search.num_trials, run.config["search"]["num_trials"]
-    earlier = {session["config"]["search"]["num_trials"] for session in run.sessions}
-    if wanted >= recorded or wanted not in earlier:
-        return config
-    console.print(f"search.num_trials: the run was extended from {wanted} to {recorded}, which it goes on to")
-    return replace(config, search=replace(config.search, num_trials=recorded))
-
-
-def _is_complete(run: Run, config: RunConfig) -> bool:
-    num_updates = config.search.num_trials // config.search.generation_size
-    return run.num_done == config.search.num_trials and len(run.updates) == num_updates
-
-
-def check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
-    """Check that the data are those a run was begun on.
-
-    Raises:
-        ConfigError: they are not.
-    """
-    if recorded["key"] != data.key:
-        raise ConfigError(
-            f"data: this run was begun on other images or annotations, or another split of them (key "
-            f"{recorded['key']}, now {data.key}); give it the same data, or start a new run"
-        )
-
-
-def _build_controller(config: RunConfig, space: SearchSpace) -> Controller:
-    if isinstance(config.controller, ReinforceSettings):
-        from spinesearch.controller.reinforce import ReinforceController
-
-        return ReinforceController(space, seed=config.seed, settings=config.controller)
-    from spinesearch.controller.random import RandomController
-
-    return RandomController(space, seed=config.seed)
+def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
+    """Begin a search, or resume the one that is there; see `carry_out`."""
+    return carry_out(SearchRequest(config=config), run_dir, console)
 
 
 def run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
-    """The ledger's event of a process that begins or continues a run."""
+    """The ledger's event of a process that begins or resumes a run."""
     import torch
 
     return {
@@ -169,6 +157,7 @@ def run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "host": platform.node(),
+        "machine": machine(),
         "config": config.to_dict(),
         "data": data_record(data),
         "time": time.time(),
@@ -186,10 +175,32 @@ def data_record(data: ProxyData) -> dict[str, Any]:
     }
 
 
-def _headline(config: RunConfig, space: SearchSpace, data: ProxyData, run_dir: Path) -> str:
-    return (
-        f"{run_dir}: {config.search.num_trials} candidates of {space.name} "
-        f"({space.size:,} choices), controller {config.controller.name}; "
-        f"{len(data.train_index)} training and {len(data.scored.held_out_index)} "
-        f"{'scoring' if data.score_set else 'held-out'} images, {data.num_classes} classes"
-    )
+def _check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
+    """Check that the data are those a run was begun on.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if recorded["key"] != data.key:
+        raise ConfigError(
+            f"data: this run was begun on other images or annotations, or another split of them (key "
+            f"{recorded['key']}, now {data.key}); give it the same data, or start a new run"
+        )
+
+
+def _open_all_data(configs: Mapping[str, RunConfig], console: Console) -> dict[str, ProxyData]:
+    """The data of every side; the same only once."""
+    opened: dict[str, ProxyData] = {}
+    for side, config in configs.items():
+        same = (
+            opened[other]
+            for other in opened
+            if configs[other].data == config.data
+            and configs[other].proxy_task.image_size == config.proxy_task.image_size
+        )
+        opened[side] = next(same, None) or open_run_data(config, console)
+    return opened
+
+
+def _first(values: Mapping[str, _Value]) -> _Value:
+    return next(iter(values.values()))

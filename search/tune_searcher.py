@@ -29,7 +29,7 @@ class SpineSearcher(Searcher):
     """Hands a controller's candidates to Ray Tune, and the trials' metric to the controller.
 
     A trial's config has ``spec`` (JSON text for `ArchSpec.from_json`), ``arch_id``, ``candidate`` (its
-    number) and ``seed`` (of its training, the same for all). Candidates are those of `run_search` for the
+    number) and ``seed`` (of its training, the same for all). Candidates are those of a search for the
     same controller, seed, generation size, lag and rewards, however trials finish. A network is tried once:
     candidates that repeat one get its reward and no trial.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from spinesearch.space.arch.spec import (
     BLOCK_TYPES,
@@ -18,33 +18,37 @@ from spinesearch.space.arch.spec import (
 )
 from spinesearch.space.cost.plan import stem_strides
 
-if TYPE_CHECKING:
-    from spinesearch.space.spinenet import SpineNetSpace
-
 # Five times the paper's. `SpineNetSpace.encode` recurses once per block, and sizes stay printable.
 MAX_INTERMEDIATE = 50
 
 
-def check_space(space: SpineNetSpace) -> None:
-    """Refuse a space that is empty or meaningless.
+def check_space(
+    *,
+    base_levels: Mapping[int, int],
+    window: int | None,
+    level_offsets: tuple[int, ...],
+    block_types: tuple[str, ...],
+    stem: tuple[BlockSpec, ...],
+    fixed_order: tuple[int, ...] | None,
+) -> None:
+    """Refuse a space that is empty or meaningless; the arguments are the fields of `SpineNetSpace`.
 
     Raises:
         SpecError: one line that begins with ``space.<field>`` and gives the value and the rule.
     """
-    _check_block_types(space)
-    _check_stem(space)
-    _check_base_levels(space)
-    if space.window is not None:
-        if not _is_int(space.window):
-            raise SpecError(f"space.window: must be an integer or null, got {space.window!r}")
-        if space.window < NUM_PARENTS:
-            raise SpecError(f"space.window: must be at least {NUM_PARENTS} or null, got {space.window}")
-    if space.fixed_order is not None:
-        _check_fixed_order(space, space.fixed_order)
+    _check_block_types(block_types)
+    _check_stem(stem, block_types)
+    _check_base_levels(base_levels, level_offsets)
+    if window is not None:
+        if not _is_int(window):
+            raise SpecError(f"space.window: must be an integer or null, got {window!r}")
+        if window < NUM_PARENTS:
+            raise SpecError(f"space.window: must be at least {NUM_PARENTS} or null, got {window}")
+    if fixed_order is not None:
+        _check_fixed_order(fixed_order, base_levels)
 
 
-def _check_block_types(space: SpineNetSpace) -> None:
-    types = space.block_types
+def _check_block_types(types: tuple[str, ...]) -> None:
     if not types or any(t not in BLOCK_TYPES for t in types) or len(set(types)) != len(types):
         raise SpecError(
             f"space.block_types: needs one or more different ones of {_listed(BLOCK_TYPES)}, "
@@ -54,8 +58,7 @@ def _check_block_types(space: SpineNetSpace) -> None:
         raise SpecError(f"space.block_types: mbconv does not mix with other types, got {_listed(types)}")
 
 
-def _check_stem(space: SpineNetSpace) -> None:
-    stem, types = space.stem, space.block_types
+def _check_stem(stem: tuple[BlockSpec, ...], types: tuple[str, ...]) -> None:
     if len(stem) < NUM_PARENTS:
         raise SpecError(
             f"space.stem: needs at least {NUM_PARENTS} blocks, the parents of the first block after it, "
@@ -75,13 +78,12 @@ def _check_stem(space: SpineNetSpace) -> None:
         raise SpecError(f"space.stem: {error}") from error
 
 
-def _check_base_levels(space: SpineNetSpace) -> None:
-    offsets = space.level_offsets
+def _check_base_levels(base_levels: Mapping[int, int], offsets: tuple[int, ...]) -> None:
     if not offsets or not all(map(_is_int, offsets)) or len(set(offsets)) != len(offsets):
         raise SpecError(
             f"space.level_offsets: needs one or more integers that all differ, got {_listed(offsets)}"
         )
-    for level, count in space.base_levels.items():
+    for level, count in base_levels.items():
         if not _is_int(count):
             raise SpecError(
                 f"space.base_levels: the count at level {level} must be an integer, got {count!r}"
@@ -95,15 +97,15 @@ def _check_base_levels(space: SpineNetSpace) -> None:
                 f"space.level_offsets: one must keep level {level} in {MIN_LEVEL}..{MAX_LEVEL}, "
                 f"got {_listed(offsets)}"
             )
-    if not 1 <= sum(space.base_levels.values()) <= MAX_INTERMEDIATE:
+    if not 1 <= sum(base_levels.values()) <= MAX_INTERMEDIATE:
         raise SpecError(
             f"space.base_levels: must name 1 to {MAX_INTERMEDIATE} intermediate blocks in all, "
-            f"got {_allocation(space.base_levels)}"
+            f"got {_allocation(base_levels)}"
         )
 
 
-def _check_fixed_order(space: SpineNetSpace, order: tuple[int, ...]) -> None:
-    base_levels = {level: count for level, count in space.base_levels.items() if count}
+def _check_fixed_order(order: tuple[int, ...], all_levels: Mapping[int, int]) -> None:
+    base_levels = {level: count for level, count in all_levels.items() if count}
     num_intermediate = sum(base_levels.values())
     num_blocks = num_intermediate + len(OUTPUT_LEVELS)
     if len(order) != num_blocks:

@@ -73,7 +73,14 @@ class SpineNetSpace:
     name: str = "spinenet"
 
     def __post_init__(self) -> None:
-        check_space(self)
+        check_space(
+            base_levels=self.base_levels,
+            window=self.window,
+            level_offsets=self.level_offsets,
+            block_types=self.block_types,
+            stem=self.stem,
+            fixed_order=self.fixed_order,
+        )
 
     # What there is to decide ----------
 

@@ -1,8 +1,23 @@
-"""Which tests run beside each other, for `make test` with its two processes."""
+"""Which tests run beside each other, for `make test` with its two processes, and where their time goes."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest_plugins = ["data_fixtures", "run_fixtures"]
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let pyproject.toml's settings stand where pytest alone is installed, as on a machine with a GPU."""
+    if not pluginmanager.hasplugin("timeout"):
+        parser.addini("timeout", "of a test, in seconds; without pytest-timeout nothing reads it")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker that is set below, for where pytest-xdist does not bring it."""
+    config.addinivalue_line("markers", "xdist_group(name): tests that run in one process")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -14,3 +29,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _needs_ray(item: pytest.Item) -> bool:
     return item.get_closest_marker("ray") is not None or "cluster" in getattr(item, "fixturenames", ())
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The time per folder, so that a suite that grows slow shows where."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                folder = Path(report.nodeid.partition("::")[0]).parent
+                seconds["/".join(folder.parts[:3])] += report.duration
+    if sum(seconds.values()) > 10:
+        terminalreporter.section("seconds per folder, of all processes together")
+        for folder, spent in seconds.most_common():
+            terminalreporter.write_line(f"{spent:7.1f}  {folder}")

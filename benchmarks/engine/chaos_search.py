@@ -27,7 +27,7 @@ from typing import Any
 
 from spinesearch.cli.main import main
 from spinesearch.search import session
-from spinesearch.search.loop.loop import run_search
+from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.scoring.scorer import Job, LostAttempt, Outcome
 from spinesearch.search.workers.trial_timeout import PatientClock, TrialTimeout
 
@@ -222,7 +222,7 @@ def _drive(command: list[str], circumstances: Circumstances, output: Connection)
     vars(session).update(
         open_run_data=lambda config, console: _NO_DATA,
         open_scorer=functools.partial(_open_scorer, circumstances),
-        run_search=functools.partial(run_search, clock=time.time),
+        run_loop=functools.partial(run_loop, clock=time.time),
     )
     try:
         code = main(command)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import random
@@ -20,9 +21,11 @@ from spinesearch.controller import Controller
 from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.results.ledger.run import Run, Trial
 from spinesearch.search.loop.checkpoint import Checkpoints
-from spinesearch.search.loop.loop import SearchPlan, run_search
+from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
+from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.scoring.scorer import Job, Outcome, Scorer
+from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.space import ArchSpec, SearchSpace
 
 
@@ -106,21 +109,20 @@ def search(
         event = {"event": "run", "config": {}, "time": clock()}
         ledger.append([event])
         run.apply(event)
-        run_search(
-            plan=SearchPlan(
-                seed=0,
-                num_trials=num_trials,
-                generation_size=generation_size,
-                lag=lag,
-                reward_metric="ap",
-                failed_reward=0.0,
-            ),
+        plan = SearchPlan(
+            seed=0,
+            num_trials=num_trials,
+            generation_size=generation_size,
+            lag=lag,
+            reward_metric="ap",
+            failed_reward=0.0,
+        )
+        run_loop(
+            source=ControlledCandidates(plan, space, controller, Checkpoints(Path(folder), keep=lag + 2)),
             space=space,
-            controller=controller,
-            scorer=scorer,
+            scorers=Scorers(lambda side: contextlib.nullcontext(scorer)),
             ledger=ledger,
             run=run,
-            checkpoints=Checkpoints(Path(folder), keep=lag + 2),
             observer=observers(Path(folder)),
             clock=clock,
         )

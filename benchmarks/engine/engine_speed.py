@@ -42,8 +42,8 @@ from rich.console import Console
 from spinesearch.controller import Controller
 from spinesearch.controller.random import RandomController
 from spinesearch.controller.reinforce import ReinforceController
-from spinesearch.results.ledger.ledger import LEDGER_NAME
-from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Event
+from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.observer import Observers, SearchObserver
 from spinesearch.search.watchers.display import Display
 from spinesearch.search.watchers.tensorboard import TensorBoardObserver
@@ -60,9 +60,10 @@ class _Times(SearchObserver):
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    def finished(self, trial: Trial) -> None:
+    def recorded(self, event: Event, run: Run) -> None:
         """Note the time."""
-        self.seconds.append(time.perf_counter())
+        if event["event"] == "result":
+            self.seconds.append(time.perf_counter())
 
 
 class _Memory(SearchObserver):
@@ -77,10 +78,10 @@ class _Memory(SearchObserver):
         """Where it begins."""
         self._note()
 
-    def finished(self, trial: Trial) -> None:
+    def recorded(self, event: Event, run: Run) -> None:
         """Count."""
-        self._num_finished += 1
-        if self._num_finished % self._every == 0:
+        self._num_finished += event["event"] == "result"
+        if event["event"] == "result" and self._num_finished % self._every == 0:
             self._note()
 
     def _note(self) -> None:

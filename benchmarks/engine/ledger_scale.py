@@ -24,9 +24,11 @@ from spinesearch.results.ledger.ledger import LEDGER_NAME, Event, Ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
-from spinesearch.search.loop.loop import SearchPlan, run_search
+from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
+from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.runs.mirror import Mirror
 from spinesearch.search.scoring.scorer import Job, SerialScorer
+from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.search.watchers.tensorboard import TensorBoardObserver
 
 _GENERATION_SIZE = 8  # candidates per update, as in conf/search/default.yaml
@@ -153,21 +155,21 @@ def open_run(run_dir: Path) -> tuple[float, float, float, float]:
         marks.append(time.perf_counter())
         scorer = FirstCandidate()
         with contextlib.suppress(HandedOut):
-            run_search(
-                plan=SearchPlan(
-                    seed=0,
-                    num_trials=len(run.trials) + _GENERATION_SIZE,
-                    generation_size=_GENERATION_SIZE,
-                    lag=_LAG,
-                    reward_metric="ap",
-                    failed_reward=0.0,
-                ),
+            plan = SearchPlan(
+                seed=0,
+                num_trials=len(run.trials) + _GENERATION_SIZE,
+                generation_size=_GENERATION_SIZE,
+                lag=_LAG,
+                reward_metric="ap",
+                failed_reward=0.0,
+            )
+            checkpoints = Checkpoints(run_dir, keep=_LAG + 2)
+            run_loop(
+                source=ControlledCandidates(plan, space, controller, checkpoints),
                 space=space,
-                controller=controller,
-                scorer=scorer,
+                scorers=Scorers(lambda side: contextlib.nullcontext(scorer)),
                 ledger=ledger,
                 run=run,
-                checkpoints=Checkpoints(run_dir, keep=_LAG + 2),
                 observer=TensorBoardObserver(run_dir),
             )
     begun, read, taken_in, made = marks

@@ -3,46 +3,24 @@
 python benchmarks/models/model_speed.py [--quick] [--specs N] [--rounds N] [--spec-rounds N] [--threads 1 2]
                                  [--width 0.25 1.0]
 
-Every round times each variant once, in turn, so that a drift of the machine meets all of them alike, and a
-ratio is one of neighbours in time. "Without" a rewrite means that it is patched out, here and nowhere else.
+"Without" a rewrite means that it is patched out, here and nowhere else.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import os
-import platform
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
-from model_variants import PLAIN, SCALINGS, VARIANTS, Variant, build_networks, patched
-from torch import Tensor, nn
+from model_timing import Case, Setting, Times, measure, pass_seconds
+from model_variants import PLAIN, SCALINGS, VARIANTS, Variant, build_networks
 
-from spinesearch.space import SPINENET_49, ArchSpec, SpineNetSpace
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Setting:
-    """What a network runs on: threads of the CPU, or a GPU with numbers of this dtype."""
-
-    name: str
-    threads: int = 1
-    device: str = "cpu"
-    dtype: torch.dtype = torch.float32
-
-    def variants(self, mode: str) -> list[Variant]:
-        """Those to time here; on a GPU no rewrite is ever taken."""
-        return [v for v in VARIANTS if mode in v.modes and (self.device == "cpu" or not v.patches)]
-
-
-Case = tuple[str, float, str]  # mode, width and name of the setting: a column
-Times = dict[str, list[float]]  # seconds in each round, by name of the variant
+from spinesearch.search.environment import machine
+from spinesearch.space import SPINENET_49, SpineNetSpace
 
 
 def main() -> None:
@@ -53,7 +31,8 @@ def main() -> None:
         for name, dtype in (("float32", torch.float32), ("bfloat16 by autocast", torch.bfloat16)):
             settings.append(Setting(name=f"GPU, {name}", device="cuda", dtype=dtype))
     _print_header(args)
-    times = _measure(SPINENET_49, settings, args.width, args.rounds)
+    scalings = {width: SCALINGS[width] for width in args.width}
+    times = measure(SPINENET_49, settings, scalings, args.rounds, log=_log)
     _print_tables(
         f"SpineNet-49, median (lowest to highest) of {args.rounds} rounds",
         {case: [seconds] for case, seconds in times.items()},
@@ -62,7 +41,8 @@ def main() -> None:
     for seed in range(args.specs):
         _log(f"random spec {seed + 1} of {args.specs}")
         spec = space.decode(space.sample(np.random.default_rng(seed)))
-        for case, seconds in _measure(spec, settings, args.width, args.spec_rounds, is_random=True).items():
+        spec_times = measure(spec, settings, scalings, args.spec_rounds, log=_log, is_random=True)
+        for case, seconds in spec_times.items():
             by_case.setdefault(case, []).append(seconds)
     if by_case:
         _print_tables(f"{args.specs} random specs, median (lowest to highest) over the specs", by_case)
@@ -86,9 +66,7 @@ def _arguments() -> argparse.Namespace:
 
 def _print_header(args: argparse.Namespace) -> None:
     """Print where, when and by which command is measured; log how long it may take."""
-    where = f"{_cpu_name()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores"
-    if torch.cuda.is_available():
-        where += f", {torch.cuda.get_device_name()}"
+    where = f"{machine()} ({torch.backends.cpu.get_cpu_capability()})"
     command = " ".join(["python benchmarks/models/model_speed.py", *sys.argv[1:]])
     print(f"{where}, torch {torch.__version__}, {datetime.date.today()}, `{command}`.")
     minutes = 0.0
@@ -97,7 +75,7 @@ def _print_header(args: argparse.Namespace) -> None:
         print(f"Width {width:g}: {scaling.num_images} images of {scaling.image_side} px, ", end="")
         print(f"{scaling.num_images_random} for random specs.")
         plain, images = build_networks(SPINENET_49, scaling, 2, "cpu")["plain"]
-        per_image_s = min(_seconds(plain, images, Setting(name="")) for _ in range(2)) / len(images)
+        per_image_s = min(pass_seconds(plain, images, Setting(name="")) for _ in range(2)) / len(images)
         num_images = (args.rounds + 1) * scaling.num_images
         num_images += (args.spec_rounds + 1) * args.specs * scaling.num_images_random
         minutes += 6 * per_image_s * num_images / 60  # all variants, training and evaluation
@@ -105,62 +83,8 @@ def _print_header(args: argparse.Namespace) -> None:
     _log(f"about {minutes * sum(n**-0.7 for n in args.threads):.0f} minutes, without a GPU's")
 
 
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def _log(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
-
-
-def _measure(
-    spec: ArchSpec, settings: list[Setting], widths: list[float], rounds: int, *, is_random: bool = False
-) -> dict[Case, Times]:
-    """Seconds of every variant in every round, by mode, width and setting."""
-    times: dict[Case, Times] = {}
-    for width in widths:
-        scaling = SCALINGS[width]
-        num_images = scaling.num_images_random if is_random else scaling.num_images
-        for device in dict.fromkeys(setting.device for setting in settings):
-            networks = build_networks(spec, scaling, num_images, device)
-            for setting in (s for s in settings if s.device == device):
-                _log(f"  width {width:g}, {setting.name}")
-                torch.set_num_threads(setting.threads)
-                for mode in ("training", "evaluation"):
-                    for network, images in networks.values():  # not counted: the first time is slower
-                        _seconds(network.train(mode == "training"), images, setting)
-                    variants = setting.variants(mode)
-                    seconds = times[mode, width, setting.name] = {variant.name: [] for variant in variants}
-                    for variant in variants * rounds:
-                        with patched(variant):
-                            seconds[variant.name].append(_seconds(*networks[variant.network], setting))
-    return times
-
-
-def _seconds(network: nn.Module, images: Tensor, setting: Setting) -> float:
-    """Time of a forward pass and, in training, of the backward pass of the features' mean squares."""
-    is_half = setting.dtype == torch.bfloat16
-    _finish(setting)
-    start = time.perf_counter()
-    with torch.set_grad_enabled(network.training):
-        with torch.autocast(setting.device, torch.bfloat16, enabled=is_half):
-            features = network(images)
-        if network.training:
-            loss = torch.stack([feature.float().square().mean() for feature in features.values()]).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-    _finish(setting)
-    seconds = time.perf_counter() - start
-    network.zero_grad(set_to_none=True)
-    return seconds
-
-
-def _finish(setting: Setting) -> None:
-    if setting.device == "cuda":
-        torch.cuda.synchronize()
 
 
 def _print_tables(title: str, times: dict[Case, list[Times]]) -> None:

@@ -78,10 +78,9 @@ def readings(task: ProxyTask, spec: ArchSpec, seed: int) -> dict[str, dict[str, 
 
     train(
         model,
-        batches(task.num_steps, generators[0]),
+        batches(task.recipe.num_steps, generators[0]),
         task._anchors,
-        task.settings,
-        num_steps=task.num_steps,
+        task.recipe,
         generator=generators[1],
         on_step=averages.update,
     )
@@ -92,7 +91,7 @@ def readings(task: ProxyTask, spec: ArchSpec, seed: int) -> dict[str, dict[str, 
         **{f"average {d}": w for d, w in averages.by_decay.items()},
     }.items():
         _assign(model, weights)
-        recalibrate_batch_norm(model, recalibration, task.settings)
+        recalibrate_batch_norm(model, recalibration, task.recipe.precision)
         found[f"{name}, statistics anew"] = metrics(task, model)
     return found
 
@@ -127,7 +126,7 @@ def held_out_loss(task: ProxyTask, model: nn.Module, parts: list[Any]) -> float:
         batch = normalize(load_batch(task.data.scored, part, task.device).to(task.device))
         classes, codes = make_targets(task._anchors, batch.boxes, batch.labels)
         num_positives = float((classes != BACKGROUND).sum()) + 1.0
-        logits, deltas = predict(model, batch.images, task.settings)
+        logits, deltas = predict(model, batch.images, task.recipe.precision)
         total += float(detection_loss(logits, deltas, classes, codes)) * num_positives
         weight += num_positives
     return total / weight

@@ -52,14 +52,13 @@ def _bench_proxy(arguments: list[str]) -> int:
     )
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="steps to measure (default: 100)")
     parser.add_argument("--spec", type=Path, metavar="FILE.json", help="the candidate (default: SpineNet-49)")
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="settings of proxy_task and data, and seed"
-    )
-    options = parser.parse_intermixed_args(arguments)
+    parser.add_overrides("settings of proxy_task and data, and seed")
+    options = parser.parse_with_overrides(arguments)
     if options.steps < 1:
         return fail(f"--steps: must be at least 1, got {options.steps}")
     _check_overrides(options.overrides)
-    from spinesearch.search.config.run_config import compose, run_config, to_yaml
+    from spinesearch.search.config.as_yaml import to_yaml
+    from spinesearch.search.config.run_config import compose, run_config
 
     config = run_config(compose(options.overrides))
     if options.cfg:
@@ -130,8 +129,8 @@ def bench_lines(result: BenchResult) -> list[str]:
         for name, seconds in result.overhead.items()
     ]
     where = "tensors on the device" if result.device == "cuda" else "the process"
-    rate, madds = result.flops_per_s, result.multiply_adds / 1e6
-    share = 100 * rate / result.matmul_flops_per_s
+    madds = result.multiply_adds / 1e6
+    share = 100 * result.flops_per_s / result.matmul_flops_per_s
     speed = [f"{result.images_per_s:.0f} training images/s"]
     if result.graph_step is not None:
         eager = result.batch_size / result.step.median
@@ -142,8 +141,8 @@ def bench_lines(result: BenchResult) -> list[str]:
         f"a candidate of {result.full_steps} steps: {result.candidate_seconds:.1f} s, of which",
         *(f"  {', '.join(once[i : i + 3])}" for i in range(0, len(once), 3)),
         f"peak memory of {where}: {result.peak_memory / 2**30:.2f} GiB",
-        f"{madds:.0f} M multiply-adds an image: {_rate(rate)} in training, {share:.1f} % of",
-        f"  the {_rate(result.matmul_flops_per_s)} of a large {result.dtype} matrix product",
+        f"{madds:.0f} M multiply-adds an image: {rate(result.flops_per_s)} in training, {share:.1f} % of",
+        f"  the {rate(result.matmul_flops_per_s)} of a large {result.dtype} matrix product",
     ]
 
 
@@ -151,7 +150,8 @@ def _milliseconds(spread: Spread) -> tuple[str, str]:
     return f"{1e3 * spread.median:.2f}", f"{1e3 * spread.low:.2f} to {1e3 * spread.high:.2f}"
 
 
-def _rate(flops_per_s: float) -> str:
+def rate(flops_per_s: float) -> str:
+    """A rate of floating-point operations for people."""
     if flops_per_s >= 1e12:
         return f"{flops_per_s / 1e12:.1f} TFLOP/s"
     return f"{flops_per_s / 1e9:.1f} GFLOP/s"

@@ -58,19 +58,20 @@ def _check(arguments: list[str]) -> int:
         metavar="S",
         help=f"seconds a node may take to find a place for the check (default: {_PATIENCE_S:g})",
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as of a search")
-    options = parser.parse_intermixed_args(arguments)
+    parser.add_overrides("settings, as for a search")
+    options = parser.parse_with_overrides(arguments)
     if options.steps < 1:
         return fail(f"--steps: must be at least 1, got {options.steps}")
     if not options.timeout > 0:
         return fail(f"--timeout: must be positive, got {options.timeout:g}")
-    from spinesearch.search.config.run_config import compose, run_config, to_yaml
+    from spinesearch.search.config.run_config import compose, composed_yaml, run_config
 
-    composed = compose(options.overrides)
     if options.cfg:
-        print(to_yaml(composed), end="")
+        print(composed_yaml(options.overrides), end="")
         return 0
-    return _check_cluster(run_config(composed), num_steps=options.steps, patience_s=options.timeout)
+    return _check_cluster(
+        run_config(compose(options.overrides)), num_steps=options.steps, patience_s=options.timeout
+    )
 
 
 def _check_cluster(config: RunConfig, *, num_steps: int, patience_s: float) -> int:

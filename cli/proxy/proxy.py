@@ -1,27 +1,28 @@
-"""``spinesearch proxy variance | correlate``: how far the proxy task's scores can be trusted."""
+"""``spinesearch proxy variance | correlate | coverage``: how far the proxy task's scores can be trusted."""
 
 from __future__ import annotations
 
-import argparse
 import shlex
-import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinesearch.cli.parser import build_console, command_parser, fail, interrupt
+from spinesearch.cli.parser import CommandParser, build_console, command_parser, fail
+from spinesearch.cli.runs.carry_out import ending, new_run_dir
+from spinesearch.cli.runs.recorded import find_run
 
 if TYPE_CHECKING:
     from spinesearch.results.ledger.run import Run
     from spinesearch.results.studies.study import Kind
     from spinesearch.search.study.study_config import StudyConfig
 
-_USAGE = """usage: spinesearch proxy variance | correlate ...
+_USAGE = """usage: spinesearch proxy variance | correlate | coverage ...
 
 How far the proxy task's scores can be trusted (docs/reward-noise.md).
 
   variance   random architectures x seeds: the architecture's share of the reward's variance
   correlate  the same architectures under two settings: do they rank alike?
+  coverage   which of the five outputs the setting trains; nothing is trained for it
 
 spinesearch proxy variance --help says more.
 """
@@ -33,14 +34,24 @@ architectures or seeds; so does `spinesearch resume`. `spinesearch show` prints 
 
 def proxy(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    commands: Mapping[str, Callable[[list[str]], int]] = {"variance": _variance, "correlate": _correlate}
+    commands: Mapping[str, Callable[[list[str]], int]] = {
+        "variance": _variance,
+        "correlate": _correlate,
+        "coverage": _coverage,
+    }
     word = arguments[0] if arguments else "--help"
     if word in ("--help", "-h"):
         print(_USAGE, end="")
         return 0 if arguments else 2
     if word not in commands:
-        return fail(f"proxy {word}: there is no such command; it is proxy variance or proxy correlate")
+        return fail(f"proxy {word}: there is no such command; they are proxy {', proxy '.join(commands)}")
     return commands[word](arguments[1:])
+
+
+def _coverage(arguments: list[str]) -> int:
+    from spinesearch.cli.proxy.coverage import coverage
+
+    return coverage(arguments)
 
 
 def _variance(arguments: list[str]) -> int:
@@ -70,33 +81,29 @@ def _correlate(arguments: list[str]) -> int:
     return _study("correlate", parser, arguments, num_archs=16, num_seeds=1)
 
 
-def _study(
-    kind: Kind, parser: argparse.ArgumentParser, arguments: list[str], *, num_archs: int, num_seeds: int
-) -> int:
+def _study(kind: Kind, parser: CommandParser, arguments: list[str], *, num_archs: int, num_seeds: int) -> int:
     help_archs = f"different architectures of the space (default: {num_archs})"
     help_seeds = f"trainings of each, per setting (default: {num_seeds})"
     parser.add_argument("--archs", type=int, default=num_archs, metavar="N", help=help_archs)
     parser.add_argument("--seeds", type=int, default=num_seeds, metavar="M", help=help_seeds)
     parser.add_argument(
         "--reuse",
-        type=Path,
         action="append",
         default=[],
         metavar="RUN",
         help="take over what this run has scored under the same settings, data and versions; may be repeated",
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, as for a search")
-    options = parser.parse_intermixed_args(arguments)
+    parser.add_overrides("settings, as for a search")
+    options = parser.parse_with_overrides(arguments)
     from spinesearch.search.study.study_config import compose_study
 
     wanted = compose_study(kind, options.overrides, num_archs=options.archs, num_seeds=options.seeds)
     if options.cfg:
         _print_configs(wanted)
         return 0
-    from spinesearch.search.runs.run_folder import run_dir_of
-
+    reuse = [find_run(text) for text in options.reuse]
     command = shlex.join(["spinesearch", "proxy", kind, *arguments])
-    return _carry_out(wanted, run_dir_of(wanted.config), command=command, reuse=options.reuse)
+    return _carry_out(wanted, new_run_dir(wanted.config), command=command, reuse=reuse)
 
 
 def resume_study(run: Run, run_dir: Path, overrides: list[str], *, only_print: bool) -> int:
@@ -111,7 +118,7 @@ def resume_study(run: Run, run_dir: Path, overrides: list[str], *, only_print: b
 
 
 def _print_configs(wanted: StudyConfig) -> None:
-    from spinesearch.search.config.run_config import to_yaml
+    from spinesearch.search.config.as_yaml import to_yaml
 
     for side, config in wanted.configs.items():
         print(f"# side {side}\n" if side else "", to_yaml(config.to_dict()), sep="", end="")
@@ -121,28 +128,16 @@ def _carry_out(wanted: StudyConfig, run_dir: Path, *, command: str, reuse: list[
     """Train to the end, print the report and write it down."""
     from spinesearch.results.studies.study import Study
     from spinesearch.results.studies.study_report import print_report, write_report
-    from spinesearch.search.runs.run_folder import give_up_unused, has_run
-    from spinesearch.search.scoring.scorer import EngineError
     from spinesearch.search.study.study_session import carry_out_study
 
     console = build_console()
-    signal.signal(signal.SIGTERM, interrupt)
-    resume = f"spinesearch resume {shlex.quote(str(run_dir))}"
-    try:
+    with ending(wanted.config, run_dir, console):
         run = carry_out_study(wanted, run_dir, console, command=command, reuse=reuse)
-    except KeyboardInterrupt:
-        if has_run(run_dir):
-            console.print(f"stopped; nothing finished is lost. Go on with:\n  {resume}")
-        return 130
-    except EngineError as error:
-        return fail(f"{error} (then: {resume})", code=1)
-    finally:
-        give_up_unused(wanted.config, run_dir)
-    study = Study(run)
-    console.print()
-    print_report(study, console)
-    for path in write_report(study, run_dir):
-        console.print(f"wrote {path}")
+        study = Study(run)
+        console.print()
+        print_report(study, console)
+        for path in write_report(study, run_dir):
+            console.print(f"wrote {path}")
     for side in study.sides:
         if all(trial.status == "failed" for trial in study.trials(side)):
             of_side = f" of side {side}" if side else ""

@@ -1,16 +1,11 @@
-"""``spinesearch show`` and ``export``: what a run has found, on the console and as files."""
+"""``spinesearch show``: what a run has found, on the console."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from spinesearch.cli.parser import build_console, command_parser
-
-if TYPE_CHECKING:
-    from spinesearch.results.ledger.run import Run
+from spinesearch.cli.runs.recorded import find_run, named_run, read_run
 
 
 def show(arguments: list[str]) -> int:
@@ -18,14 +13,17 @@ def show(arguments: list[str]) -> int:
     parser = command_parser(
         "show",
         "Print how far a run is, its best architectures, and the best one drawn; or draw a spec file.",
-        "examples:\n  spinesearch show runs/2026-11-23_demo\n  spinesearch show spec.json",
+        "examples:\n"
+        "  spinesearch show 2026-11-23_demo\n"
+        "  spinesearch show /data/runs/demo --top 20\n"
+        "  spinesearch show spec.json",
     )
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder, or a JSON spec")
+    parser.add_argument("run", metavar="RUN", help="the run's folder or its name in runs/, or a JSON spec")
     parser.add_argument("--top", type=int, default=10, help="rows of the leaderboard (default: 10)")
     options = parser.parse_args(arguments)
-    if options.run_dir.suffix == ".json":
-        return _show_spec(options.run_dir)
-    run = _load(options)
+    if _is_spec(options.run):
+        return _show_spec(Path(options.run))
+    run = read_run(find_run(options.run), options)
     if options.cfg:
         return 0
     from spinesearch.results.ledger.run import ranked_trials
@@ -61,6 +59,12 @@ def show(arguments: list[str]) -> int:
     return 0
 
 
+def _is_spec(text: str) -> bool:
+    """Whether a spec file is meant, and no run that is called so."""
+    path = Path(text)
+    return path.suffix == ".json" and not path.is_dir() and (path.exists() or not named_run(text).is_dir())
+
+
 def _show_spec(path: Path) -> int:
     """Draw the architecture of a spec file."""
     from spinesearch.space import draw_spec, load_spec
@@ -70,50 +74,3 @@ def _show_spec(path: Path) -> int:
     console.print(f"{spec.name or path.stem} ({spec.arch_id})\n")
     console.print(draw_spec(spec, max_width=console.width))
     return 0
-
-
-def export(arguments: list[str]) -> int:
-    """Run ``spinesearch export``; returns its exit code."""
-    parser = command_parser(
-        "export",
-        "Write the best architectures of a run as JSON block specs.",
-        'then:\n  python -c "from spinesearch import load_spec, build_backbone; '
-        "print(build_backbone(load_spec('FILE')))\"",
-    )
-    parser.add_argument("run_dir", type=Path, metavar="RUN", help="the run's folder")
-    parser.add_argument("--top", type=int, default=3, help="how many (default: 3)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to (default: RUN/export)")
-    options = parser.parse_args(arguments)
-    run = _load(options)
-    if options.cfg:
-        return 0
-    if run.study is not None:
-        raise ValueError(
-            f"{options.run_dir}: is a study, which looks for no architecture; `spinesearch show` prints it"
-        )
-    write_exports(run, options.run_dir, options.top, options.output)
-    return 0
-
-
-def write_exports(run: Run, run_dir: Path, top: int, output: Path | None) -> None:
-    """Export the best architectures of a run, by default into its folder, and print the files' names."""
-    from spinesearch.results.export import export_top
-
-    for path in export_top(
-        run, top=top, run_name=run_dir.resolve().name, output_dir=output or run_dir / "export"
-    ):
-        print(f"exported {path}")
-
-
-def _load(options: argparse.Namespace) -> Run:
-    """The run of a command that only reads; prints its configuration if that is asked for."""
-    from spinesearch.results.ledger.run import load_run
-
-    run, torn = load_run(options.run_dir)
-    if options.cfg:
-        from spinesearch.search.config.run_config import to_yaml
-
-        print(to_yaml(run.config), end="")
-    elif torn:
-        print(f"warning: {torn} (by this reader; the file is as it was)", file=sys.stderr)
-    return run

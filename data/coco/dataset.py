@@ -91,6 +91,7 @@ class CocoDataset:
         is_crowd: per image bool [n]; a crowd box stands for several objects and is no training target.
         area: per image float32 [n], square pixels as the file has it (a mask's area in COCO), else the box's.
         num_dropped_boxes: boxes left out as empty, inverted, not finite or outside their image.
+        notes: what was converted and what is odd about the file, a line each.
     """
 
     images_dir: Path
@@ -102,6 +103,7 @@ class CocoDataset:
     is_crowd: Ragged[np.bool_]
     area: Ragged[np.float32]
     num_dropped_boxes: int
+    notes: tuple[str, ...] = ()
 
     def select(self, is_wanted: npt.NDArray[np.bool_]) -> CocoDataset:
         """The data set of the images where bool `[N]` says so, as if the file had no others."""

@@ -7,86 +7,83 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spinesearch.data.coco.dataset import CocoDataset, CocoImage, ImageList, normal_name
-from spinesearch.data.coco.records import (
-    NUMBER,
-    check_unique,
-    column,
-    fits,
-    nested_text,
-    read_document,
-    short,
-)
+from spinesearch.data.coco.document import Document, read_document
+from spinesearch.data.coco.ids import integer_ids, positions
+from spinesearch.data.coco.missing import check_none_missing, file_stats
+from spinesearch.data.coco.objects import read_objects
+from spinesearch.data.coco.records import Records, class_name, nested_text
+from spinesearch.data.coco.sizes import image_sizes
+from spinesearch.data.data_settings import DEFAULT_BOX_FORMAT
 from spinesearch.data.errors import DataError
 from spinesearch.data.ragged import Ragged, offsets_of, ragged_texts
 
-_MAX_AREA = 1e10  # square pixels: pycocotools ignores objects beyond its widest range of areas, (0, 1e5 ** 2)
-
 __all__ = ["CocoDataset", "CocoImage", "file_stats", "load_coco", "read_coco", "read_images"]
 
+Index = npt.NDArray[np.int64]
 
-def load_coco(images_dir: str | Path, annotations_path: str | Path) -> CocoDataset:
+
+def load_coco(
+    images_dir: str | Path, annotations_path: str | Path, *, box_format: str = DEFAULT_BOX_FORMAT
+) -> CocoDataset:
     """The data set of one annotation file, every record and the presence of every image file checked.
 
     Raises:
         DataError: as `read_coco`, or an image file is missing.
     """
-    dataset = read_coco(images_dir, annotations_path)
+    dataset = read_coco(images_dir, annotations_path, box_format=box_format)
     check_none_missing(dataset, file_stats(dataset.images_dir, dataset.images.names))
     return dataset
 
 
-def read_coco(images_dir: str | Path, annotations_path: str | Path, *, image_field: str = "") -> CocoDataset:
-    """The data set of one annotation file, every record checked; no image file is looked at.
+def read_coco(
+    images_dir: str | Path,
+    annotations_path: str | Path,
+    *,
+    box_format: str = DEFAULT_BOX_FORMAT,
+    image_field: str = "",
+) -> CocoDataset:
+    """The data set of one annotation file, every record checked.
 
-    Masks, polygons and RLE alike, are ignored. `iscrowd` may be missing or null (0) and so may `area` (the
-    box's). Ids may have gaps; ids of annotations are ignored.
+    Image files are looked at only where the records leave open what their names or sizes are. What is given
+    in an unusual form that leaves no doubt, such as numbers as text, is converted, and `notes` says so.
+    Masks, polygons and RLE alike, are ignored but where an annotation has no box. `iscrowd` may be missing or
+    null (0) and so may `area` (the box's). Ids may have gaps; ids of annotations are ignored.
 
     Args:
-        images_dir: the folder of the images.
+        images_dir: the folder that file names are relative to.
         annotations_path: the file.
+        box_format: one of `spinesearch.data.data_settings.BOX_FORMATS`.
         image_field: a field of the image records that is kept as text, with dots; see `ImageList`.
 
     Raises:
-        DataError: the file cannot be read, or a record breaks COCO's format; names the first one and what
-            to do.
+        DataError: the file cannot be read, a record breaks COCO's format, or most boxes cannot be of this
+            format; names the first one and what to do.
     """
     images_dir, path = Path(images_dir).expanduser(), Path(annotations_path).expanduser()
     document = read_document(path)
-    images = _images(path, images_dir, document["images"], image_field)
-    categories = _categories(path, document["categories"])
+    images, image_index = _images(document, images_dir, image_field)
+    categories, label = _categories(document)
+    objects = read_objects(document.annotations, images.sizes[image_index], box_format)
 
-    rows = document["annotations"]
-    image_index = _lookup(path, rows, "image_id", images.ids)
-    label = _lookup(path, rows, "category_id", np.array([category_id for category_id, _ in categories]))
-    boxes = _clipped_boxes(path, rows, images.sizes[image_index].astype(np.float64))
-    area = _areas(path, rows, boxes)
-    crowd = np.array(column(path, "annotations", rows, "iscrowd", (int, bool), default=0), np.int64) != 0
-
-    usable = boxes[:, 2] > 0  # no box ends left of the first pixel but the zeros that stand for "dropped"
-    if not np.any(usable & ~crowd):
-        raise DataError(
-            f"{path}: annotations: none of {len(rows)} is a usable box (not crowd, not empty, inside its "
-            "image), so there is nothing to learn; give a file with boxes [x, y, width, height] in pixels"
-        )
     order = np.argsort(image_index, kind="stable")
-    order = order[usable[order]]
+    order = order[objects.is_usable[order]]
     offsets = offsets_of(np.bincount(image_index[order], minlength=len(images)))
     return CocoDataset(
         images_dir=images_dir,
         annotations_path=path,
         images=images,
         categories=categories,
-        boxes_xyxy=Ragged(boxes[order], offsets),
+        boxes_xyxy=Ragged(objects.boxes[order], offsets),
         labels=Ragged(label[order], offsets),
-        is_crowd=Ragged(crowd[order], offsets),
-        area=Ragged(area[order], offsets),
-        num_dropped_boxes=int(np.count_nonzero(~usable)),
+        is_crowd=Ragged(objects.is_crowd[order], offsets),
+        area=Ragged(objects.area[order], offsets),
+        num_dropped_boxes=objects.num_dropped,
+        notes=tuple(filter(None, (document.conversions_line(), *objects.notes))),
     )
 
 
@@ -96,65 +93,39 @@ def read_images(images_dir: Path, annotations_path: Path, *, image_field: str) -
     Raises:
         DataError: as `read_coco`.
     """
-    return _images(annotations_path, images_dir, read_document(annotations_path)["images"], image_field)
+    images, _ = _images(read_document(annotations_path), images_dir, image_field)
+    return images
 
 
-def file_stats(images_dir: Path, names: Ragged[np.uint8]) -> npt.NDArray[np.int64]:
-    """Bytes and time of last change (ns) of every image file, int64 `[N, 2]`; -1 where there is none.
-
-    Raises:
-        DataError: there is no such folder.
-    """
-    if not images_dir.is_dir():
-        raise DataError(
-            f"images folder {images_dir}: is no folder; give the one that holds the images of the annotations"
-        )
-    stats = np.full((len(names), 2), -1, np.int64)
-    folder = os.fsencode(images_dir)
-    for i, name in enumerate(names):
-        try:
-            stat = os.stat(os.path.join(folder, name.tobytes()))
-        except (OSError, ValueError):  # ValueError: a name no file can have
-            continue
-        stats[i] = stat.st_size, stat.st_mtime_ns
-    return stats
-
-
-def check_none_missing(dataset: CocoDataset, stats: npt.NDArray[np.int64]) -> None:
-    """Raises `DataError` if an image of the data set has no file, by its `file_stats`."""
-    missing = np.flatnonzero(stats[:, 0] < 0)
-    if len(missing):
-        raise DataError(
-            f"images folder {dataset.images_dir}: {dataset.images[missing[0]].file_name!r} is missing "
-            f"({len(missing)} of {len(stats)} images of {dataset.annotations_path} are); fetch the files, "
-            "give the folder they are in, or set data.skip_broken=true to go on without them"
-        )
-
-
-def _images(path: Path, images_dir: Path, rows: list[dict[str, Any]], image_field: str) -> ImageList:
-    if not rows:
-        raise DataError(f"{path}: images: the list is empty; give a file with training images")
-    ids = column(path, "images", rows, "id", (int,))
-    check_unique(path, "images", "id", ids)
-    names = column(path, "images", rows, "file_name", (str,))
+def _images(document: Document, images_dir: Path, image_field: str) -> tuple[ImageList, Index]:
+    """The images by rising id, and each annotation's position among them."""
+    records = document.images
+    if not records.rows:
+        raise DataError(f"{records.path}: images: the list is empty; give a file with training images")
+    ids, pointing = integer_ids(records, document.annotations, "image_id")
+    records.check_unique("id", ids.tolist())
+    names = records.column("file_name", (str,), lambda value: None, "a text")
+    if any("\\" in name for name in names):
+        names = _with_slashes(records, names, images_dir)
     # One file under two ids could be trained on under the one and scored on under the other.
-    check_unique(path, "images", "file_name", [_path_in(images_dir, name) for name in names], shown=names)
-    widths = column(path, "images", rows, "width", (int,))
-    heights = column(path, "images", rows, "height", (int,))
-    for field, values in (("width", widths), ("height", heights)):
-        if min(values) < 1:
-            i = next(i for i, value in enumerate(values) if value < 1)
-            raise DataError(
-                f"{path}: images[{i}].{field}: must be at least 1 pixel, got {values[i]}; correct the file"
-            )
-    order = np.argsort(np.array(ids, np.int64))
-    sizes = np.stack((np.array(widths, np.int64), np.array(heights, np.int64)), axis=1)
-    return ImageList(
-        np.array(ids, np.int64)[order],
-        sizes[order],
-        ragged_texts([names[i] for i in order]),
-        ragged_texts([nested_text(rows[i], image_field) for i in order]) if image_field else None,
-    )
+    records.check_unique("file_name", [_path_in(images_dir, name) for name in names])
+    index = positions(records, ids, document.annotations, "image_id", pointing)
+    order = np.argsort(ids)
+    sizes = image_sizes(records, images_dir, names)[order]
+    texts = ragged_texts([nested_text(records.rows[i], image_field) for i in order]) if image_field else None
+    return ImageList(ids[order], sizes, ragged_texts([names[i] for i in order]), texts), index
+
+
+def _with_slashes(records: Records, names: list[str], images_dir: Path) -> list[str]:
+    r"""The names with ``/`` for ``\``, except of files that are called so."""
+    converted = []
+    for name in names:
+        new = name.replace("\\", "/")
+        if new != name and os.path.lexists(images_dir / name):
+            new = name
+        converted.append(new)
+        records.conversions["images.file_name with \\ for /"] += new != name
+    return converted
 
 
 def _path_in(images_dir: Path, file_name: str) -> str:
@@ -163,56 +134,18 @@ def _path_in(images_dir: Path, file_name: str) -> str:
     return os.path.relpath(name, images_dir) if os.path.isabs(name) else name
 
 
-def _categories(path: Path, rows: list[dict[str, Any]]) -> tuple[tuple[int, str], ...]:
-    if not rows:
-        raise DataError(f"{path}: categories: the list is empty; name at least one class")
-    ids = column(path, "categories", rows, "id", (int,))
-    check_unique(path, "categories", "id", ids)
-    return tuple(sorted(zip(ids, column(path, "categories", rows, "name", (str,)), strict=True)))
-
-
-def _clipped_boxes(
-    path: Path, rows: list[dict[str, Any]], sizes: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float32]:
-    """Boxes [T, 4] inside images of `sizes` (width, height) [T, 2]; all zero where the record gives none."""
-    values = column(path, "annotations", rows, "bbox", (list,))
-    for i, value in enumerate(values):
-        if len(value) != 4 or not all(fits(number, NUMBER) for number in value):
-            raise DataError(
-                f"{path}: annotations[{i}].bbox: must be four numbers [x, y, width, height], "
-                f"got {short(value)}; correct the file"
-            )
-    xywh = np.array(values, np.float64).reshape(-1, 4)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is not finite and dropped below
-        corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-    corners[~np.isfinite(corners).all(axis=1)] = 0.0
-    boxes: npt.NDArray[np.float32] = np.clip(corners, 0.0, np.tile(sizes, 2)).astype(np.float32)
-    boxes[(boxes[:, 0] >= boxes[:, 2]) | (boxes[:, 1] >= boxes[:, 3])] = 0.0
-    return boxes
-
-
-def _areas(path: Path, rows: list[dict[str, Any]], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The records' areas [T], and the box's own where a record has none in COCO's range of areas.
-
-    An object of an area outside of it would not be scored at all.
-    """
-    values = np.array(column(path, "annotations", rows, "area", NUMBER, default=np.nan), np.float64)
-    own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return np.where((values >= 0) & (values <= _MAX_AREA), values, own).astype(np.float32)
-
-
-def _lookup(
-    path: Path, rows: list[dict[str, Any]], field: str, known: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Position in the sorted ids `known` of every annotation's `field`, int64 [T]."""
-    ids = np.array(column(path, "annotations", rows, field, (int,)), np.int64)
-    index = np.searchsorted(known, ids).clip(max=len(known) - 1)
-    wrong = known[index] != ids
-    if wrong.any():
-        i = int(np.argmax(wrong))
-        what = "images" if field == "image_id" else "categories"
-        raise DataError(
-            f"{path}: annotations[{i}].{field}: {ids[i]} is not the id of any of the file's {what}; "
-            f"remove the annotation or add what it points at ({np.count_nonzero(wrong)} annotations do this)"
-        )
-    return index.astype(np.int64)
+def _categories(document: Document) -> tuple[tuple[tuple[int, str], ...], Index]:
+    """(id, name) of the categories by rising id, and each annotation's label."""
+    records = document.categories
+    if not records.rows:
+        raise DataError(f"{records.path}: categories: the list is empty; name at least one class")
+    ids, pointing = integer_ids(records, document.annotations, "category_id")
+    names = records.column("name", (str,), class_name, "a text")
+    name_of: dict[int, str] = {}
+    pairs = zip(ids.tolist(), names, strict=True)
+    if taken := [i for i, (key, name) in enumerate(pairs) if name_of.setdefault(key, name) != name]:
+        records.refuse_taken("id", taken)
+    # VIA writes an entry for every region.
+    records.conversions["categories that repeat an earlier one"] += len(names) - len(name_of)
+    label = positions(records, ids, document.annotations, "category_id", pointing)
+    return tuple(sorted(name_of.items())), label

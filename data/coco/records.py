@@ -1,70 +1,174 @@
-"""The records of a COCO annotation file: read, and each field checked, before anything is made of them."""
+"""The records of a COCO annotation file, field by field: checked, and converted where nothing is lost."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from spinesearch.data.errors import DataError
 
-NUMBER = (int, float)
 EXAMPLE = "expected a COCO detection file such as instances_train2017.json"
+_FORMS = {str: "text", float: "floats", int: "numbers"}  # that a value was converted from
+_MAX_DIGITS = 300  # of a number given as text; Python refuses to read thousands
 
 
-def read_document(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """The annotation file, its three lists present and made of objects."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        document = json.loads(text, object_hook=_without_mask)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"annotation file {path}: cannot be read ({reason}); {EXAMPLE}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"annotation file {path}: not JSON ({error}); {EXAMPLE}") from error
-    for name in ("images", "annotations", "categories"):
-        rows = document.get(name) if isinstance(document, dict) else None
-        if not isinstance(rows, list):
-            raise DataError(f"annotation file {path}: has no list {name!r}; {EXAMPLE}")
-        for i, row in enumerate(rows):
-            if not isinstance(row, dict):
-                raise DataError(f"{path}: {name}[{i}]: must be an object, got {short(row)}; {EXAMPLE}")
-    return document  # type: ignore[no-any-return]
+class Records:
+    """One of the file's lists.
 
-
-def _without_mask(row: dict[str, Any]) -> dict[str, Any]:
-    """Drops a polygon as soon as it is parsed: they are most of COCO's 450 MB and GBs as Python lists."""
-    row.pop("segmentation", None)
-    return row
-
-
-def column(
-    path: Path,
-    section: str,
-    rows: list[dict[str, Any]],
-    field: str,
-    types: Collection[type],
-    default: Any = None,
-) -> list[Any]:
-    """One field of all rows, each value of one of `types`.
-
-    A field without a default must be there; in one with a default, null says the same as leaving it out.
+    Args:
+        path: of the file.
+        section: the list's name.
+        rows: its records.
+        conversions: how often what was converted, by what it was, such as ``images.id as text``.
     """
-    values = [row.get(field) for row in rows]
-    if default is not None:
-        values = [default if value is None else value for value in values]
-    for i, value in enumerate(values):
-        if not fits(value, types):
-            names = " or ".join(kind.__name__ for kind in types)
-            found = f"got {short(value)}" if field in rows[i] else "but it is missing"
-            raise DataError(f"{path}: {section}[{i}].{field}: must be {names}, {found}; {EXAMPLE}")
-    return values
+
+    def __init__(
+        self, path: Path, section: str, rows: list[dict[str, Any]], conversions: Counter[str]
+    ) -> None:
+        self.path = path
+        self.section = section
+        self.rows = rows
+        self.conversions = conversions
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def values(self, field: str, default: Any = None) -> list[Any]:
+        """One field of all records as it is; what a record lacks, or has null for, is the default."""
+        values = [row.get(field) for row in self.rows]
+        if default is not None:
+            values = [default if value is None else value for value in values]
+        return values
+
+    def column(
+        self,
+        field: str,
+        types: Collection[type],
+        convert: Callable[[Any], Any],
+        rule: str,
+        default: Any = None,
+    ) -> list[Any]:
+        """One field of all records, each value of one of the types.
+
+        Args:
+            field: its name.
+            types: that need no conversion. Integers must fit 64 bits as well.
+            convert: makes another value one of these; None if it cannot be.
+            rule: what a value must be.
+            default: as in `values`.
+
+        Raises:
+            DataError: values that cannot be converted; names the first.
+        """
+        values = self.values(field, default)
+        if are_of(values, types):
+            return values
+        wrong = []
+        for i, value in enumerate(values):
+            if are_of((value,), types):
+                continue
+            values[i] = convert(value)
+            if values[i] is None:
+                wrong.append(i)
+            else:
+                self.note(field, value)
+        if wrong:
+            self.refuse(field, wrong, rule)
+        return values
+
+    def note(self, field: str, value: object) -> None:
+        """Counts a value of the field that was converted, by its form."""
+        self.conversions[f"{self.section}.{field} given as {_FORMS[type(value)]}"] += 1
+
+    def refuse(self, field: str, wrong: Sequence[int], rule: str, next_step: str = EXAMPLE) -> NoReturn:
+        """Raises `DataError` for the records at the positions `wrong`, of which it names the first."""
+        row = self.rows[wrong[0]]
+        found = "but it is missing"
+        if field in row:
+            found = "but it is null" if row[field] is None else f"got {short(row[field])}"
+        alike = f" ({len(wrong)} of {len(self)} records are like it)" if len(wrong) > 1 else ""
+        raise DataError(
+            f"{self.path}: {self.section}[{wrong[0]}].{field}: must be {rule}, {found}{alike}; {next_step}"
+        )
+
+    def check_unique(self, field: str, values: Sequence[Any]) -> None:
+        """Raises `DataError` when two records have one value of this field.
+
+        Args:
+            field: its name.
+            values: of all records, as they are compared.
+        """
+        if len(set(values)) == len(values):
+            return
+        seen: set[Any] = set()
+        taken = []
+        for i, value in enumerate(values):
+            if value in seen:
+                taken.append(i)
+            seen.add(value)
+        self.refuse_taken(field, taken)
+
+    def refuse_taken(self, field: str, taken: Sequence[int]) -> NoReturn:
+        """Raises `DataError` for records at these positions, whose value an earlier one has."""
+        value = short(self.rows[taken[0]].get(field))
+        alike = f" ({len(taken)} records are like it)" if len(taken) > 1 else ""
+        raise DataError(
+            f"{self.path}: {self.section}[{taken[0]}].{field}: {value} is taken by an earlier one{alike}; "
+            "give every one its own"
+        )
 
 
-def fits(value: object, types: Collection[type]) -> bool:
-    """Whether a value is exactly of one of `types` (true is no id) and, as an integer, fits 64 bits."""
-    return type(value) in types and (type(value) is not int or -(2**63) <= value < 2**63)
+def are_of(values: Collection[object], types: Collection[type]) -> bool:
+    """Whether all values are exactly of these types (true is no id) and, as integers, fit 64 bits."""
+    kinds = set(map(type, values))
+    if not kinds <= set(types):
+        return False
+    if int not in kinds:
+        return True
+    integers = values if kinds == {int} else [value for value in values if type(value) is int]
+    return min(integers) >= -(2**63) and max(integers) < 2**63  # type: ignore[type-var, operator]
+
+
+def whole_number(value: object) -> int | None:
+    """The integer of 64 bits that a value stands for: 7, 7.0, "7" or "7.0"; None if it is none."""
+    number = real_number(value)
+    if number is None or number != number // 1 or not -(2**63) <= number < 2**63:
+        return None
+    return int(number)
+
+
+def real_number(value: object) -> int | float | None:
+    """The number that a value stands for: itself or as text; None if it is none. Never true or false."""
+    if isinstance(value, str):
+        if not value.isascii() or len(value) > _MAX_DIGITS or "_" in value:
+            return None
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                continue
+        return None
+    return value if type(value) in (int, float) else None  # type: ignore[return-value]
+
+
+def flag(value: object) -> int | None:
+    """0 or 1 for a number, a truth value or either as text; None if it is none."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return int(value.strip().lower() == "true")
+    number = whole_number(value)
+    return None if number is None else int(number != 0)
+
+
+def class_name(value: object) -> str | None:
+    """The name of a class that is given as a number; None if it is none."""
+    if type(value) is int or (isinstance(value, float) and math.isfinite(value)):
+        return str(value)
+    return None
 
 
 def nested_text(row: dict[str, Any], field: str) -> str:
@@ -73,25 +177,6 @@ def nested_text(row: dict[str, Any], field: str) -> str:
     for name in field.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return str(value) if isinstance(value, str | int | float) else ""
-
-
-def check_unique(
-    path: Path,
-    section: str,
-    field: str,
-    values: Iterable[int | str],
-    *,
-    shown: Sequence[int | str] | None = None,
-) -> None:
-    """Raises `DataError` when two rows have one value of this field; `shown` is how the file spells them."""
-    seen: set[int | str] = set()
-    for i, value in enumerate(values):
-        if value in seen:
-            spelt = short(value if shown is None else shown[i])
-            raise DataError(
-                f"{path}: {section}[{i}].{field}: {spelt} is taken by an earlier one; give every one its own"
-            )
-        seen.add(value)
 
 
 def short(value: object) -> str:

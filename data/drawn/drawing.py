@@ -105,7 +105,7 @@ def _add_object(
             break
     else:
         return 0
-    # Shape and colour both tell the class, as of most things in photographs; a training of `small`'s
+    # Shape and colour both show the class, as of most things in photographs; a training of `small`'s
     # length does not learn shape alone.
     _paint(rng, canvas, distance, (y, x), radius, hue=label / len(CLASS_NAMES))
     owner[place][mask[patch]] = len(full_areas)

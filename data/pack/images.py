@@ -6,9 +6,12 @@ import stat
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from spinesearch.data.coco.dataset import CocoImage
+from spinesearch.data.data_settings import DEFAULT_MAX_MEGAPIXELS
+from spinesearch.data.file_kind import HEAD_BYTES, kind_of
+from spinesearch.data.image_files import opened_image
 
 _FULL_16_BIT = "I;16", "I;16B", "I;16L", "I;16N", "I"  # Pillow's modes; "I" holds 16 bit in some formats
 
@@ -17,7 +20,9 @@ class BrokenImage(Exception):  # noqa: N818 - a state of the file, not a fault o
     """An image file cannot be used; the text says why and what to do, in one line without the file's name."""
 
 
-def read_image(images_dir: Path, image: CocoImage) -> Image.Image:
+def read_image(
+    images_dir: Path, image: CocoImage, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> Image.Image:
     """The pixels of an image that its boxes belong to, as 8 bit RGB of the annotated width and height.
 
     COCO's boxes belong to the pixels as stored. So EXIF orientation is applied only where the annotated size
@@ -25,8 +30,8 @@ def read_image(images_dir: Path, image: CocoImage) -> Image.Image:
     a quarter. A half turn and a mirror keep the size, and are therefore never applied.
 
     Raises:
-        BrokenImage: there is no such file, it cannot be decoded to its end, or it has another size than
-            annotated.
+        BrokenImage: there is no such file, it has more pixels than allowed, it cannot be decoded to its end,
+            or it has another size than annotated.
     """
     path = images_dir / image.file_name
     annotated = (image.width, image.height)
@@ -40,13 +45,21 @@ def read_image(images_dir: Path, image: CocoImage) -> Image.Image:
             raise BrokenImage("is no file; give the image file, or remove it from the annotations")
         if status.st_size == 0:
             raise BrokenImage("is empty (0 bytes); fetch it again, or remove it from the annotations")
-        with Image.open(path) as opened:
+        with opened_image(path) as opened:
             stored = opened.size
+            _check_pixels(opened, max_megapixels)
             opened.load()
             pixels = opened if stored == annotated else _as_annotated(opened, annotated)
             return as_rgb(pixels)
     except BrokenImage:
         raise
+    except PermissionError as error:
+        raise BrokenImage(f"cannot be read ({error.strerror}); give yourself the right to read it") from error
+    except UnidentifiedImageError as error:
+        with path.open("rb") as file:
+            kind = kind_of(file.read(HEAD_BYTES), wanted="image")
+        reason = "cannot be decoded (of no format that Pillow knows); replace the file or remove it from the"
+        raise BrokenImage(kind or f"{reason} annotations") from error
     except Exception as error:  # Pillow's decoders raise nearly any type on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BrokenImage(
@@ -75,6 +88,14 @@ def as_rgb(image: Image.Image) -> Image.Image:
 def shrunk(image: Image.Image, width: int, height: int) -> Image.Image:
     """The image at this size, each pixel a weighted mean over the area it comes from."""
     return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _check_pixels(image: Image.Image, max_megapixels: float) -> None:
+    if image.width * image.height > 1e6 * max_megapixels:
+        raise BrokenImage(
+            f"has {image.width} x {image.height} pixels, {image.width * image.height / 1e6:.1f} megapixels "
+            f"where data.max_megapixels is {max_megapixels:g}; raise it if memory allows (4 bytes a pixel)"
+        )
 
 
 def _as_annotated(image: Image.Image, annotated: tuple[int, int]) -> Image.Image:

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from spinesearch.data.cache import MOVE_HINT, build_lock
 from spinesearch.data.coco.dataset import CocoDataset
-from spinesearch.data.coco.read import file_stats
+from spinesearch.data.coco.missing import file_stats
+from spinesearch.data.data_settings import DEFAULT_BOX_FORMAT, DEFAULT_MAX_MEGAPIXELS
 from spinesearch.data.errors import DataError
 from spinesearch.data.pack.array_folder import open_array, read_facts
 from spinesearch.data.pack.pack_build import PACK_VERSION, PackSource, Skipped, build_pack
@@ -139,7 +140,12 @@ def _entry_name(source: PackSource) -> str:
             f"annotation file {path}: cannot be read ({error.strerror}); "
             "expected a COCO detection file such as instances_train2017.json"
         ) from error
-    facts = [PACK_VERSION, annotations, os.path.realpath(source.images_dir), source.skip_broken]
+    facts: list[Any] = [PACK_VERSION, annotations, os.path.realpath(source.images_dir), source.skip_broken]
+    # Only if set, so that the packs of before these settings are still found.
+    if source.box_format != DEFAULT_BOX_FORMAT:
+        facts.append({"box_format": source.box_format})
+    if source.max_megapixels != DEFAULT_MAX_MEGAPIXELS:
+        facts.append({"max_megapixels": float(source.max_megapixels)})
     digest = hashlib.blake2b(json.dumps(facts).encode()).hexdigest()[:24]
     return f"{_kind(source.image_size, source.storage)}-{digest}"
 

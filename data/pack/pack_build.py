@@ -25,7 +25,9 @@ from spinesearch.data.cache import (
     remove,
 )
 from spinesearch.data.coco.dataset import CocoDataset, content_key
-from spinesearch.data.coco.read import check_none_missing, file_stats, read_coco
+from spinesearch.data.coco.missing import check_none_missing, file_stats
+from spinesearch.data.coco.read import read_coco
+from spinesearch.data.data_settings import DEFAULT_BOX_FORMAT, DEFAULT_MAX_MEGAPIXELS
 from spinesearch.data.errors import DataError
 from spinesearch.data.pack.array_folder import save_array, seal
 from spinesearch.data.pack.images import BrokenImage, read_image, shrunk
@@ -52,6 +54,8 @@ class PackSource:
         image_size: S, pixels; images get this long side.
         storage: how the pixels lie on disk.
         skip_broken: leave out images whose file cannot be used, instead of refusing to pack.
+        box_format: of the annotations.
+        max_megapixels: images of more are broken.
         image_field: a field of the image records that `open_pack` hands to its `check`, see `read_coco`; it
             is no part of the pack.
     """
@@ -61,6 +65,8 @@ class PackSource:
     image_size: int
     storage: Storage
     skip_broken: bool = False
+    box_format: str = DEFAULT_BOX_FORMAT
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
     image_field: str = ""
 
 
@@ -87,10 +93,14 @@ def build_pack(
     Raises:
         DataError: see `open_pack`.
     """
-    dataset = read_coco(source.images_dir, source.annotations_path, image_field=source.image_field)
+    dataset = read_coco(
+        source.images_dir,
+        source.annotations_path,
+        box_format=source.box_format,
+        image_field=source.image_field,
+    )
     stats = file_stats(source.images_dir, dataset.images.names)
-    if not source.skip_broken:
-        check_none_missing(dataset, stats)
+    check_none_missing(dataset, stats, skip_broken=source.skip_broken)
     check(dataset)
     partial = partial_path(path)
     try:
@@ -186,7 +196,11 @@ class _Build:
 
         def encode(i: np.int64) -> bytes | str:
             try:
-                image = read_image(self.source.images_dir, self.dataset.images[int(i)])
+                image = read_image(
+                    self.source.images_dir,
+                    self.dataset.images[int(i)],
+                    max_megapixels=self.source.max_megapixels,
+                )
             except BrokenImage as error:
                 return str(error)
             width, height = self.sizes[i].tolist()

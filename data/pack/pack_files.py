@@ -36,7 +36,11 @@ def save_dataset(folder: Path, dataset: CocoDataset) -> dict[str, Any]:
         ("area", dataset.area.flat),
     ):
         save_array(folder, name, array)
-    return {"categories": dataset.categories, "num_dropped_boxes": dataset.num_dropped_boxes}
+    return {
+        "categories": dataset.categories,
+        "num_dropped_boxes": dataset.num_dropped_boxes,
+        "notes": dataset.notes,
+    }
 
 
 def open_dataset(
@@ -65,6 +69,7 @@ def open_dataset(
         is_crowd=Ragged(open_array(folder, "is_crowd"), offsets),
         area=Ragged(open_array(folder, "area"), offsets),
         num_dropped_boxes=int(facts["num_dropped_boxes"]),
+        notes=tuple(map(str, facts.get("notes", ()))),  # younger than the first packs
     )
 
 

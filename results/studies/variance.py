@@ -145,7 +145,7 @@ def verdict(report: VarianceReport) -> str:
     row = report.rows[0]
     c = row.components
     if c.icc is None or c.interval is None:
-        return f"Every training ended with the same {row.metric}: it tells nothing apart."
+        return f"Every training ended with the same {row.metric}: it distinguishes nothing."
     share = f"{100 * c.icc:.0f} % of the variance of {row.metric}"
     interval = f"95 % interval {100 * c.interval.low:.0f} to {100 * c.interval.high:.0f} %"
     if c.icc >= TARGET_ICC:

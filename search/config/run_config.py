@@ -1,30 +1,32 @@
-"""A run's configuration: hydra composes yaml, `RunConfig` checks it, and plain dataclasses go on from here.
+"""A run's configuration: hydra composes yaml, `RunConfig` checks it, and beyond are plain dataclasses only.
 
 `DictConfig` stops in this file.
 """
 
 from __future__ import annotations
 
+import copy
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from typing import Any
 
 from spinesearch.controller.settings import RandomSettings, ReinforceSettings
 from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.search.config.as_yaml import to_yaml
+from spinesearch.search.config.config_errors import ConfigError as ConfigError
 from spinesearch.search.config.config_errors import reason, unknown_setting, wrong_type
+from spinesearch.search.config.overrides import parse_overrides
+from spinesearch.search.config.sections import DATA_PATHS, PATH_SETTINGS, SECTIONS, TopLevel
 from spinesearch.search.config.settings import FREE_SEARCH_SETTINGS, SearchSettings
 from spinesearch.space.build import SpineNetSettings
 
-_DATA_FILES = "train_images", "train_annotations", "score_images", "score_annotations"
 _CSV = "csv:"  # begins a data.group_by that is a file
+# What ledgers older than a setting did, by section and `name`, where that is not the setting's default.
+_IN_OLD_LEDGERS: Mapping[tuple[str, str | None], Mapping[str, Any]] = {("data", "coco"): {"group_by": "id"}}
 _MAX_SEED = 2**63 - 1  # torch's generators take no more
-
-
-class ConfigError(ValueError):
-    """A setting is unknown or has a value it cannot have; the message begins with its full name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,52 +49,58 @@ class RunConfig:
         return asdict(self)
 
 
-# The classes behind the choices of each group, by the `name` that its yaml files set.
-_SECTIONS: Mapping[str, Mapping[str | None, type[Any]]] = {
-    "space": {None: SpineNetSettings},
-    "proxy_task": {None: ProxySettings},
-    "controller": {"random": RandomSettings, "reinforce": ReinforceSettings},
-    "data": {"generated": GeneratedDataSettings, "coco": CocoDataSettings},
-    "search": {None: SearchSettings},
-}
-
-# What ledgers older than a setting did, by section and `name`, where that is not the setting's default.
-_IN_OLD_LEDGERS: Mapping[tuple[str, str | None], Mapping[str, Any]] = {("data", "coco"): {"group_by": "id"}}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _TopLevel:
-    """The settings that stand in no section."""
-
-    seed: int
-    name: str | None
-    label: str
-    runs_dir: str
-    mirror: str | None = None
-
-
-def compose(overrides: Sequence[str]) -> dict[str, Any]:
-    """Plain data from the yaml of `spinesearch.conf` with hydra overrides applied, types unchecked.
+def compose(words: Sequence[str]) -> dict[str, Any]:
+    """Plain data from the yaml of `spinesearch.conf` with ``key=value`` words applied, types unchecked.
 
     Raises:
-        ConfigError: an override names a group, choice or setting that does not exist, or cannot be parsed.
+        ConfigError: a word names a group, choice or setting that does not exist, or cannot be read.
     """
+    return _compose(words)[0]
+
+
+def composed_yaml(words: Sequence[str]) -> str:
+    """What `compose` gives, as yaml text with the comments of the files that the words choose.
+
+    Raises:
+        ConfigError: as `compose`.
+    """
+    config, chosen = _compose(words)
+    return to_yaml(config, chosen)
+
+
+def _compose(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The composed configuration, and the file of each group that it comes from."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
     from hydra.errors import HydraException
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    for text in overrides:
-        key, _, value = text.partition("=")
-        if key.lstrip("+") == "space.name" and value:  # would only rename the space that was chosen
-            raise ConfigError(f"space.name: chooses no space; give space={value}")
-    # `experiment` is no part of the defaults list, so that naming one always adds it.
-    prepared = [f"+{text}" if text.startswith("experiment=") else text for text in overrides]
+    overrides = parse_overrides(words)
+    grammar = []
+    for override in overrides:
+        if override.prefix == "~" or override.is_group:
+            # `experiment` is no part of the defaults list, so that naming one always adds it.
+            is_added = override.key == "experiment" and not override.prefix
+            grammar.append(f"+{override.word}" if is_added else override.word)
+        elif not override.is_text:
+            override.parsed()  # hydra reads it again; its message would be a lexer's
+            grammar.append(override.word)
     try:
         with initialize_config_module("spinesearch.conf", version_base="1.3"):
-            return _plain(hydra_compose("config", prepared))
+            node = hydra_compose("config", grammar, return_hydra_config=True)
+            chosen = dict(node.hydra.runtime.choices)
+            config = _plain(OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"]))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(reason(error, overrides, _known_settings())) from error
+        raise ConfigError(reason(error, words)) from error
+    for override in overrides:
+        if override.is_text and override.prefix != "~":
+            section, _, name = override.key.rpartition(".")
+            settings = config[section] if section else config
+            if name not in settings:  # of another choice of the group
+                raise ConfigError(unknown_setting(override.key))
+            settings[name] = override.text()
+    return config, chosen
 
 
 def run_config(config: Mapping[str, Any]) -> RunConfig:
@@ -101,9 +109,9 @@ def run_config(config: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: a setting is missing, unknown, of the wrong type or out of its range.
     """
-    top = {key: value for key, value in config.items() if key not in _SECTIONS}
-    values: dict[str, Any] = asdict(_checked(_TopLevel, top, ""))
-    for section, classes in _SECTIONS.items():
+    top = {key: value for key, value in config.items() if key not in SECTIONS}
+    values: dict[str, Any] = asdict(_checked(TopLevel, top, ""))
+    for section, classes in SECTIONS.items():
         node = config.get(section)
         if not isinstance(node, Mapping):
             raise ConfigError(f"{section}: must be a group of settings, got {node!r}")
@@ -123,7 +131,7 @@ def _with_absolute_paths(data: Any) -> Any:
     """Data settings that mean the same in another working directory: a worker's, a later session's."""
     paths = {
         name: os.path.abspath(os.path.expanduser(value))
-        for name in (*_DATA_FILES, "cache_dir")
+        for name in DATA_PATHS
         if (value := getattr(data, name, None)) is not None
     }
     if isinstance(data, CocoDataSettings) and data.group_by.startswith(_CSV):
@@ -132,28 +140,29 @@ def _with_absolute_paths(data: Any) -> Any:
     return replace(data, **paths)
 
 
-def with_overrides(recorded: Mapping[str, Any], overrides: Sequence[str]) -> RunConfig:
-    """A recorded configuration with ``key=value`` overrides applied.
+def with_overrides(recorded: Mapping[str, Any], words: Sequence[str]) -> RunConfig:
+    """A recorded configuration with ``key=value`` words applied.
 
     Raises:
-        ConfigError: as `run_config`, and for overrides that choose a group, add or delete.
+        ConfigError: as `run_config`, and for words that choose a group, add or remove.
     """
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if value.strip() == "???":  # OmegaConf's mark of a missing value
-            raise ConfigError(f"{key}: must be given, got ???")
-        if not equals or key.startswith(("+", "~")) or "@" in key or key in (*_SECTIONS, "experiment"):
-            raise ConfigError(f"{text}: a resumed run takes overrides of the form section.key=value")
-        if key in ("name", "label", "runs_dir"):
-            raise ConfigError(f"{key}: a run stays where it is; move its folder instead")
-    try:
-        return run_config(_plain(OmegaConf.merge(recorded, OmegaConf.from_dotlist(list(overrides)))))
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(f"{' '.join(overrides)}: {' '.join(str(error).split())}") from error
+    config = copy.deepcopy(dict(recorded))
+    for override in parse_overrides(words):
+        if override.prefix or override.is_group:
+            raise ConfigError(f"{override.word}: a resumed run takes words of the form section.key=value")
+        if override.key in ("name", "label", "runs_dir"):
+            raise ConfigError(f"{override.key}: a run stays where it is; move its folder instead")
+        node: dict[str, Any] = config
+        *sections, name = override.key.split(".")
+        for section in sections:
+            if not isinstance(node.get(section), dict):
+                node[section] = {}
+            node = node[section]
+        value = override.text() if override.is_text else override.parsed()
+        if isinstance(value, dict) and isinstance(node.get(name), dict):
+            value = node[name] | value  # as hydra merges mappings
+        node[name] = value
+    return run_config(config)
 
 
 def _plain(node: Any) -> dict[str, Any]:
@@ -163,18 +172,21 @@ def _plain(node: Any) -> dict[str, Any]:
     return dict(plain)
 
 
-def to_yaml(config: Mapping[str, Any]) -> str:
-    """A configuration as yaml text, as ``--cfg`` prints it."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+def _escaped(value: Any) -> Any:
+    """Plain data in which OmegaConf finds no interpolation: ``${x}`` is text."""
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
+    if isinstance(value, Mapping):
+        return {key: _escaped(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(entry) for entry in value]
+    return value
 
 
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
 _FREE_SETTINGS = frozenset(
-    {"name", "label", "runs_dir", "mirror"}
+    {"name", "label", "mirror", "data.max_megapixels", *PATH_SETTINGS}
     | {f"proxy_task.{key}" for key in ("device", "evaluator", "cuda_graph")}
-    | {f"data.{key}" for key in (*_DATA_FILES, "cache_dir")}
     | {f"search.{key}" for key in FREE_SEARCH_SETTINGS}
 )
 
@@ -183,7 +195,7 @@ def check_resumable(recorded: RunConfig, wanted: RunConfig) -> None:
     """Check that a run may be continued under another configuration.
 
     Raises:
-        ConfigError: a setting that decides results differs, or fewer trials are asked for than before.
+        ConfigError: a setting that decides results differs, or fewer trials are requested than before.
     """
     old, new = _flat(recorded.to_dict()), _flat(wanted.to_dict())
     if new["search.num_trials"] < old["search.num_trials"]:
@@ -199,8 +211,8 @@ def check_resumable(recorded: RunConfig, wanted: RunConfig) -> None:
             continue  # where the file lies; the data key holds what it says
         if old.get(key) != new.get(key):
             raise ConfigError(
-                f"{key}: this run was begun with {old.get(key)!r} and cannot go on with {new.get(key)!r}; "
-                "start a new run for that (another name=...)"
+                f"{key}: this run was begun with {old.get(key)!r} and cannot be continued with "
+                f"{new.get(key)!r}; start a new run for that (another name=...)"
             )
 
 
@@ -237,12 +249,14 @@ def _checked(cls: type[Any], node: Mapping[Any, Any], prefix: str) -> Any:
     from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(dict(node))))
+        return OmegaConf.to_object(
+            OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(_escaped(node)))
+        )
     except MissingMandatoryValue as error:
         key = f"{prefix}{error.full_key}"
         raise ConfigError(f"{key}: must be given, add {key}=...") from error
     except ConfigKeyError as error:
-        raise ConfigError(unknown_setting(f"{prefix}{error.full_key}", _known_settings())) from error
+        raise ConfigError(unknown_setting(f"{prefix}{error.full_key}")) from error
     except OmegaConfBaseException as error:
         key = error.full_key or _unmergeable(cls, node)
         raise ConfigError(f"{prefix}{key}: {wrong_type(error, node.get(key))}") from error
@@ -253,22 +267,13 @@ def _checked(cls: type[Any], node: Mapping[Any, Any], prefix: str) -> Any:
 
 
 def _unmergeable(cls: type[Any], node: Mapping[Any, Any]) -> str:
-    """The first key whose value does not fit, where OmegaConf does not tell it: a list for a mapping."""
+    """The first key whose value does not fit, where OmegaConf does not name it: a list for a mapping."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     for key, value in node.items():
         try:
-            OmegaConf.merge(OmegaConf.structured(cls), {key: value})
+            OmegaConf.merge(OmegaConf.structured(cls), {key: _escaped(value)})
         except OmegaConfBaseException:
             return str(key)
     return ""
-
-
-@cache
-def _known_settings() -> tuple[str, ...]:
-    keys = list(_TopLevel.__dataclass_fields__)
-    for section, classes in _SECTIONS.items():
-        for cls in classes.values():
-            keys += [f"{section}.{name}" for name in cls.__dataclass_fields__]
-    return tuple(dict.fromkeys(keys))

@@ -30,9 +30,9 @@ class Candidate:
 class Generations:
     """The candidates of a controller, generation by generation, and the rewards it learns from.
 
-    Generation g is sampled after the update with generation g - 1 - lag and before any later one, as in
-    `run_search`: the same rewards give the same candidates and the same controller. Rewards belong to
-    networks, so a duplicate has its reward as soon as the first of its kind.
+    Generation g is sampled after the update with generation g - 1 - lag and before any later one, as in a
+    search (`ControlledCandidates`): the same rewards give the same candidates and the same controller.
+    Rewards belong to networks, so a duplicate has its reward as soon as the first of its kind.
 
     Args:
         controller: in its initial state.

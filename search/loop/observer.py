@@ -1,38 +1,36 @@
-"""Who watches a search: `SearchObserver`. What observers write can be derived anew from the ledger."""
+"""Who watches a run: `SearchObserver`. What observers write can be derived anew from the ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from spinesearch.results.ledger.run import Run, Trial, Update
+from spinesearch.results.ledger.ledger import Event
+from spinesearch.results.ledger.run import Run
 
 
 class SearchObserver:
-    """Told of everything that happens in a search, in order; this one does nothing.
+    """Receives everything that happens in a run, in order; this one does nothing.
 
-    A continued run's earlier trials and updates are not told again: they are in ``run`` at `started`.
+    A resumed run's earlier events are not repeated: what they amount to is in ``run`` at `started`.
     """
 
     def started(self, run: Run, num_trials: int) -> None:
-        """The search begins or goes on; ``run`` keeps changing as it does."""
+        """The run begins or is resumed; ``run`` keeps changing as it goes on."""
 
-    def proposed(self, trials: Sequence[Trial]) -> None:
-        """A generation was sampled."""
+    def recorded(self, event: Event, run: Run) -> None:
+        """An event is in the ledger (`spinesearch.results.ledger.run` lists them) and in ``run``.
 
-    def finished(self, trial: Trial) -> None:
-        """A trial's result is in the ledger."""
-
-    def updated(self, update: Update) -> None:
-        """The controller learnt from a generation."""
+        Events that are written together are all in ``run`` by the first of these calls.
+        """
 
     def warned(self, message: str) -> None:
-        """Something people should know of happened; the search goes on."""
+        """Something people should know of happened; the run goes on."""
 
     def ticked(self, num_running: int) -> None:
         """Some time passed; ``num_running`` candidates are being scored."""
 
     def ended(self) -> None:
-        """The search is over or was interrupted."""
+        """The run is over or was interrupted."""
 
 
 class Observers(SearchObserver):
@@ -43,35 +41,24 @@ class Observers(SearchObserver):
 
     def started(self, run: Run, num_trials: int) -> None:
         """Pass on."""
-        for observer in self._observers:
-            observer.started(run, num_trials)
+        self._each(lambda observer: observer.started(run, num_trials))
 
-    def proposed(self, trials: Sequence[Trial]) -> None:
+    def recorded(self, event: Event, run: Run) -> None:
         """Pass on."""
-        for observer in self._observers:
-            observer.proposed(trials)
-
-    def finished(self, trial: Trial) -> None:
-        """Pass on."""
-        for observer in self._observers:
-            observer.finished(trial)
-
-    def updated(self, update: Update) -> None:
-        """Pass on."""
-        for observer in self._observers:
-            observer.updated(update)
+        self._each(lambda observer: observer.recorded(event, run))
 
     def warned(self, message: str) -> None:
         """Pass on."""
-        for observer in self._observers:
-            observer.warned(message)
+        self._each(lambda observer: observer.warned(message))
 
     def ticked(self, num_running: int) -> None:
         """Pass on."""
-        for observer in self._observers:
-            observer.ticked(num_running)
+        self._each(lambda observer: observer.ticked(num_running))
 
     def ended(self) -> None:
         """Pass on."""
+        self._each(lambda observer: observer.ended())
+
+    def _each(self, call: Callable[[SearchObserver], None]) -> None:
         for observer in self._observers:
-            observer.ended()
+            call(observer)

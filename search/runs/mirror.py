@@ -1,4 +1,4 @@
-"""A copy of a run on any storage that fsspec reaches, from which another machine goes on: `Mirror`.
+"""A copy of a run on any storage that fsspec reaches, from which another machine resumes: `Mirror`.
 
 ``<url>/<name>/`` holds
 
@@ -87,7 +87,7 @@ class Mirror:
         except Exception as error:  # of what library depends on the protocol
             raise MirrorError(
                 f"mirror: {self.url} cannot be read: {reason(error)}; nothing was begun, as the run may be "
-                "there: mend that, or go on without it by mirror=null"
+                "there: repair that, or continue without it by mirror=null"
             ) from error
 
     def pull(self, ledger: Ledger, theirs: bytes, run_dir: Path, tell: Callable[[str], None]) -> None:
@@ -97,7 +97,7 @@ class Mirror:
             ledger: the run's.
             theirs: what `read` gave.
             run_dir: the run's folder.
-            tell: told in one line what was fetched.
+            tell: called with one line that says what was fetched.
 
         Raises:
             MirrorError: the two went different ways, or the storage cannot be reached.
@@ -108,7 +108,7 @@ class Mirror:
             raise MirrorError(
                 f"{run_dir} and its mirror {self.url} went different ways: they share the first "
                 f"{_num_common(ours, theirs)} events, then the folder has {_num_lines(ours)} in all and the "
-                f"mirror {_num_lines(theirs)}; put one of the two away, or go on from the folder alone by "
+                f"mirror {_num_lines(theirs)}; move one of the two away, or resume from the folder alone by "
                 "mirror=null"
             )
         if len(theirs) > len(ours):
@@ -123,7 +123,7 @@ class Mirror:
         """Send what is new: the ledger up to ``num_bytes``, then the controller's states.
 
         Raises:
-            MirrorError: another head has gone on with the run from this mirror.
+            MirrorError: another head has resumed the run from this mirror.
             Exception: the storage failed, in the manner of its library; to be tried again.
         """
         self._push_ledger(run_dir / LEDGER_NAME, num_bytes)
@@ -167,7 +167,7 @@ class Mirror:
             self._end = num_bytes
             return
         raise MirrorError(
-            f"{self.url}: another head goes on with this run and has written to the mirror what is not known "
+            f"{self.url}: another head has resumed this run and written to the mirror what is not known "
             f"here; this one stops, its own results are in {path.parent}"
         )
 
@@ -183,7 +183,7 @@ class Mirror:
             if start > len(data):
                 raise MirrorError(
                     f"{self.url}: bytes {len(data)} to {start} of its ledger are missing; restore them, or "
-                    "go on from the run's folder with another mirror=..."
+                    "resume from the run's folder with another mirror=..."
                 )
             # What a torn part had after its last whole line gives way to the part that was begun there.
             del data[start:]

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, STARTING_NAMES, Ledger, parse_ledger
 from spinesearch.results.ledger.run import Run
+from spinesearch.search.config.overrides import parse_overrides
 from spinesearch.search.config.run_config import ConfigError, RunConfig, run_config
 from spinesearch.search.runs.mirror import Mirror, MirrorError
 
@@ -80,7 +81,7 @@ def open_run(config: RunConfig, run_dir: Path, console: Console) -> tuple[Run, L
         The run, empty if it is to begin; its ledger, None if there is none yet; its mirror, None without one.
 
     Raises:
-        LedgerError, RunInUseError, MirrorError: it cannot be gone on with.
+        LedgerError, RunInUseError, MirrorError: it cannot be resumed.
     """
 
     def tell(line: str) -> None:
@@ -104,7 +105,7 @@ def open_run(config: RunConfig, run_dir: Path, console: Console) -> tuple[Run, L
 
 
 def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Path, list[str]]:
-    """The folder of a run that a mirror holds, brought to where that is, and the overrides to go on with.
+    """The folder of a run that a mirror holds, brought to where that is, and the overrides to resume it with.
 
     Args:
         url: the mirror's of the run: ``<mirror>/<name>``.
@@ -117,8 +118,8 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
     run, going_on = mirrored_run(url, overrides)
     base, name = _mirror_and_name(url)
     config = run_config(run.config)
-    places = [text.removeprefix("runs_dir=") for text in overrides if text.startswith("runs_dir=")]
-    run_dir = run_dir_of(replace(config, runs_dir=str(Path(*places[-1:] or [config.runs_dir])), name=name))
+    places = [override.text() for override in parse_overrides(overrides) if override.key == "runs_dir"]
+    run_dir = run_dir_of(replace(config, runs_dir=(places or [config.runs_dir])[-1] or "", name=name))
     _, ledger, _ = open_run(replace(config, mirror=base), run_dir, console)
     assert ledger is not None
     ledger.close()
@@ -126,7 +127,7 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
 
 
 def mirrored_run(url: str, overrides: Sequence[str]) -> tuple[Run, list[str]]:
-    """The run that a mirror holds, read there, and the overrides to go on with; nothing is written.
+    """The run that a mirror holds, read there, and the overrides to resume it with; nothing is written.
 
     Args:
         url: the mirror's of the run: ``<mirror>/<name>``.
@@ -149,7 +150,7 @@ def _mirror_and_name(url: str) -> tuple[str, str]:
 
 
 def open_new_ledger(run_dir: Path, console: Console) -> Ledger:
-    """The ledger of a run that begins now, empty; the console is told if that takes a while.
+    """The ledger of a run that begins now, empty; a line on the console says so if that takes a while.
 
     Raises:
         ConfigError: another process was faster.
@@ -158,6 +159,6 @@ def open_new_ledger(run_dir: Path, console: Console) -> Ledger:
     if ledger.contents.events:
         ledger.close()
         raise ConfigError(
-            f"{run_dir}: another process began this run meanwhile; give the command again to go on with it"
+            f"{run_dir}: another process began this run meanwhile; give the command again to resume it"
         )
     return ledger

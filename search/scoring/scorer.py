@@ -98,7 +98,13 @@ class LostAttempt:
 
 
 class EngineError(RuntimeError):
-    """Candidates cannot be scored any more, through no fault of theirs; the message says what to do."""
+    """Candidates cannot be scored any more, through no fault of theirs; the message says what to do.
+
+    Attributes:
+        exit_code: of a command that ends by it.
+    """
+
+    exit_code: int = 1
 
 
 class Scorer(Protocol):

@@ -70,7 +70,7 @@ class StudyConfig:
 
     @property
     def plan(self) -> StudyPlan:
-        """What `run_study` is told."""
+        """What decides its trainings."""
         return StudyPlan(
             kind=self.kind,
             num_archs=self.num_archs,
@@ -79,11 +79,6 @@ class StudyConfig:
             reward_metric=self.config.search.reward_metric,
             failed_reward=self.config.search.failed_reward,
         )
-
-    @property
-    def num_trials(self) -> int:
-        """Trainings in all."""
-        return self.num_archs * self.num_seeds * len(SIDES[self.kind])
 
     def to_dict(self) -> dict[str, Any]:
         """What the ledger holds as ``study``, but for the second side's config and data."""

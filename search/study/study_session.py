@@ -1,29 +1,23 @@
-"""One process's part in a study: checks everything, then begins or continues it."""
+"""A study as a session carries it out: `carry_out_study`."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
-from spinesearch.proxy_task.task import check_settings
 from spinesearch.results.ledger.run import Run, Trial, load_run
 from spinesearch.results.studies.study import Study
 from spinesearch.search.config.run_config import ConfigError, RunConfig, with_old_split
-from spinesearch.search.engine import check_engine, open_run_data, open_scorer
-from spinesearch.search.environment import machine
-from spinesearch.search.loop.observer import Observers, SearchObserver
-from spinesearch.search.runs.run_folder import open_new_ledger, open_run
-from spinesearch.search.session import check_same_data, data_record, run_event
-from spinesearch.search.study.study import Known, run_study, sample_architectures
+from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.session import carry_out, data_record
+from spinesearch.search.study.study import Known, StudyCandidates, sample_architectures
 from spinesearch.search.study.study_config import StudyConfig, check_continues
-from spinesearch.search.watchers.display import Display
-from spinesearch.search.watchers.mirror_observer import MirrorObserver, send_rest
+from spinesearch.space import SearchSpace
 
 # Settings of the proxy task under which a candidate scores the same, up to the last bits.
 _NOT_DECIDING = ("device", "evaluator", "cuda_graph")
@@ -32,9 +26,7 @@ _NOT_DECIDING = ("device", "evaluator", "cuda_graph")
 def carry_out_study(
     wanted: StudyConfig, run_dir: Path, console: Console, *, command: str, reuse: Sequence[Path] = ()
 ) -> Run:
-    """Begin the study in a folder, or continue the one that is there; returns it complete.
-
-    Everything that can be wrong is checked before anything is written (a torn last line is cut off first).
+    """Begin a study, or resume the one that is there; see `spinesearch.search.session.carry_out`.
 
     Args:
         wanted: of a study that is there already it may change only how it is run, or ask for more.
@@ -42,81 +34,83 @@ def carry_out_study(
         console: for progress.
         command: how it was started, for the record.
         reuse: folders of runs whose results under the same conditions are taken over.
-
-    Raises:
-        ConfigError, DataError, LedgerError: something the user gave cannot be used.
-        EngineError: the study cannot go on.
     """
-    display = Display(console, reward_metric=wanted.config.search.reward_metric)
-    with contextlib.ExitStack() as stack:
-        run, ledger, mirror = open_run(wanted.config, run_dir, console)
-        if ledger is not None:
-            stack.enter_context(ledger)
-            if run.sessions:
-                wanted = _with_old_splits(_as_extended(wanted, run, console), run, console)
-                check_continues(run, wanted)
-                if run.num_done == wanted.num_trials:
-                    if mirror is not None:
-                        send_rest(mirror, run_dir, ledger, display.warned)
-                    return run
-        config = wanted.config
-        space = config.space.build()
-        archs = sample_architectures(space, num_archs=wanted.num_archs, seed=config.seed)
-        for side_config in wanted.configs.values():
-            # On a cluster it is the workers' devices that count.
-            check_settings(
-                side_config.proxy_task,
-                space.levels,
-                is_mbconv=space.is_mbconv,
-                check_device=config.search.trains_here,
-            )
-        check_engine(config)
-        data = _open_all_data(wanted, console)
-        if run.sessions:
-            for side, opened in data.items():
-                check_same_data(Study(run).data(side), opened)
-        event = _study_event(wanted, data, command)
-        known = _known_results(wanted, event, reuse)
-        if run.sessions and run.sessions[-1]["torch"] != event["torch"]:
+    return carry_out(StudyRequest(wanted=wanted, command=command, reuse=reuse), run_dir, console)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyRequest:
+    """A study: the `Request` of a configuration.
+
+    Attributes:
+        wanted: what is studied.
+        command: how it was started.
+        reuse: folders of runs to take results from.
+    """
+
+    wanted: StudyConfig
+    command: str
+    reuse: Sequence[Path]
+
+    @property
+    def configs(self) -> Mapping[str, RunConfig]:
+        """One per side."""
+        return self.wanted.configs
+
+    def resumed(self, run: Run, run_dir: Path, console: Console) -> StudyRequest:
+        """Grown as the study was since it was wanted before: see the search's of this name."""
+        studies = [session["study"] for session in run.sessions if session.get("study")]
+
+        def grown(name: str, option: str) -> int:
+            number: int = getattr(self.wanted, name)
+            numbers = [int(study[name]) for study in studies] or [number]
+            if number >= numbers[-1] or number not in numbers:
+                return number
             console.print(
-                f"warning: this study was begun with torch {run.sessions[-1]['torch']}, this is "
-                f"{event['torch']}: their scores may differ by more than seeds make them",
-                style="yellow",
+                f"{option}: the study was extended from {number} to {numbers[-1]}, to which it continues"
             )
-        if ledger is None:
-            ledger = stack.enter_context(open_new_ledger(run_dir, console))
-        ledger.append([event])
-        run.apply(event)
-        console.print(_headline(wanted, space.name, run_dir))
-        observers: list[SearchObserver] = [display]
-        if mirror is not None:
-            observers.append(MirrorObserver(mirror, run_dir, ledger, display.warned))
-        run_study(
-            plan=wanted.plan,
-            space=space,
-            archs=archs,
-            open_scorer=lambda side: open_scorer(wanted.configs[side], data[side], warn=display.warned),
-            ledger=ledger,
-            run=run,
-            observer=Observers(observers),
-            known=known,
+            return numbers[-1]
+
+        wanted = replace(
+            self.wanted, num_archs=grown("num_archs", "--archs"), num_seeds=grown("num_seeds", "--seeds")
         )
-    return run
+        wanted = _with_old_splits(wanted, run, console)
+        check_continues(run, wanted)
+        return replace(self, wanted=wanted)
 
+    def is_complete(self, run: Run) -> bool:
+        """Whether every training has its result."""
+        return run.num_done == self.wanted.plan.num_trials
 
-def _as_extended(wanted: StudyConfig, run: Run, console: Console) -> StudyConfig:
-    """What is wanted, grown as the study was since it was wanted before: see the search's of this name."""
-    studies = [session["study"] for session in run.sessions if session.get("study")]
+    def recorded_data(self, run: Run, side: str) -> Mapping[str, Any]:
+        """Those of the side."""
+        return Study(run).data(side)
 
-    def grown(name: str, option: str) -> int:
-        number: int = getattr(wanted, name)
-        numbers = [int(study[name]) for study in studies] or [number]
-        if number >= numbers[-1] or number not in numbers:
-            return number
-        console.print(f"{option}: the study was extended from {number} to {numbers[-1]}, and goes on to that")
-        return numbers[-1]
+    def event_fields(self, data: Mapping[str, ProxyData]) -> dict[str, Any]:
+        """The command, and the study with its second side."""
+        _, *others = self.configs
+        study = self.wanted.to_dict()
+        for side in others:
+            study[side] = {"config": self.configs[side].to_dict(), "data": data_record(data[side])}
+        return {"command": self.command, "study": study}
 
-    return replace(wanted, num_archs=grown("num_archs", "--archs"), num_seeds=grown("num_seeds", "--seeds"))
+    def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> StudyCandidates:
+        """The fixed list of its trainings."""
+        plan = self.wanted.plan
+        archs = sample_architectures(space, num_archs=plan.num_archs, seed=plan.seed)
+        return StudyCandidates(plan, archs, _known_results(self.wanted, event, self.reuse))
+
+    def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
+        """Architectures, seeds, settings."""
+        plan = self.wanted.plan
+        seeds = "1 seed" if plan.num_seeds == 1 else f"{plan.num_seeds} seeds"
+        sides = f" x {len(self.configs)} settings" if len(self.configs) > 1 else ""
+        archs = f"{plan.num_archs} architectures of {space.name}"
+        return f"{archs} x {seeds}{sides}: {plan.num_trials} trainings"
+
+    def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
+        """None: a scalar over trials would be one over architectures and seeds."""
+        return []
 
 
 def _with_old_splits(wanted: StudyConfig, run: Run, console: Console) -> StudyConfig:
@@ -131,32 +125,7 @@ def _with_old_splits(wanted: StudyConfig, run: Run, console: Console) -> StudyCo
     return replace(wanted, configs=configs)
 
 
-def _open_all_data(wanted: StudyConfig, console: Console) -> dict[str, ProxyData]:
-    """The data of every side; the same only once."""
-    opened: dict[str, tuple[RunConfig, ProxyData]] = {}
-    for side, config in wanted.configs.items():
-        same = next(
-            (
-                data
-                for other, data in opened.values()
-                if other.data == config.data and other.proxy_task.image_size == config.proxy_task.image_size
-            ),
-            None,
-        )
-        opened[side] = (config, same or open_run_data(config, console))
-    return {side: data for side, (_, data) in opened.items()}
-
-
-def _study_event(wanted: StudyConfig, data: dict[str, ProxyData], command: str) -> dict[str, Any]:
-    first, *others = wanted.configs
-    study = wanted.to_dict()
-    for side in others:
-        study[side] = {"config": wanted.configs[side].to_dict(), "data": data_record(data[side])}
-    event = run_event(wanted.config, data[first])
-    return {**event, "machine": machine(), "command": command, "study": study}
-
-
-def _known_results(wanted: StudyConfig, event: dict[str, Any], reuse: Sequence[Path]) -> Known:
+def _known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence[Path]) -> Known:
     """Completed trials of other runs under the conditions of one of this study's sides.
 
     Raises:
@@ -209,12 +178,3 @@ def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
         if (list(a) if isinstance(a, tuple) else a) != (list(b) if isinstance(b, tuple) else b):
             return f"{key} is {b!r} there and {a!r} here"
     return ""
-
-
-def _headline(wanted: StudyConfig, space_name: str, run_dir: Path) -> str:
-    seeds = "1 seed" if wanted.num_seeds == 1 else f"{wanted.num_seeds} seeds"
-    sides = f" x {len(wanted.configs)} settings" if len(wanted.configs) > 1 else ""
-    return (
-        f"{run_dir}: {wanted.num_archs} architectures of {space_name} x {seeds}{sides}: "
-        f"{wanted.num_trials} trainings"
-    )

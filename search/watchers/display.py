@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from spinesearch.results.ledger.ledger import Event
 from spinesearch.results.ledger.run import Run, Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
 
@@ -63,11 +63,14 @@ class Display(SearchObserver):
             self._progress.add_task("search", total=num_trials, completed=self._num_done, status="starting")
             self._progress.start()
 
-    def proposed(self, trials: Sequence[Trial]) -> None:
-        """Nothing to show yet."""
+    def recorded(self, event: Event, run: Run) -> None:
+        """A line for a result and for an update."""
+        if event["event"] == "result":
+            self._show_result(run.trials[event["trial"]])
+        elif event["event"] == "update":
+            self._show_update(run.updates[event["update"]])
 
-    def finished(self, trial: Trial) -> None:
-        """One line for the candidate."""
+    def _show_result(self, trial: Trial) -> None:
         is_candidate = trial.status == "completed" and not self._is_study
         is_best = is_candidate and trial.reward is not None and trial.reward > self._best
         self._count(trial)
@@ -86,8 +89,7 @@ class Display(SearchObserver):
             self._print(f"{head}  failed: {trial.reason}", style="yellow")
         self._refresh()
 
-    def updated(self, update: Update) -> None:
-        """One line for what the controller learnt."""
+    def _show_update(self, update: Update) -> None:
         if update.stats:
             stats = "  ".join(f"{name} {update.stats[name]:.4f}" for name in sorted(update.stats))
             self._print(f"update {update.update}: {stats}", style="dim")

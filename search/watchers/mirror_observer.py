@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from spinesearch.results.ledger.ledger import Ledger
-from spinesearch.results.ledger.run import Run, Trial, Update
+from spinesearch.results.ledger.ledger import Event, Ledger
+from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.runs.mirror import Mirror, MirrorError, reason
 from spinesearch.search.scoring.scorer import EngineError
@@ -70,14 +70,10 @@ class MirrorObserver(SearchObserver):
         self._thread.start()
         self._ask()
 
-    def finished(self, trial: Trial) -> None:
-        """Send if it is time."""
-        if time.monotonic() - self._asked > _PAUSE_S:
+    def recorded(self, event: Event, run: Run) -> None:
+        """Send after each generation, and if it is time."""
+        if event["event"] == "update" or time.monotonic() - self._asked > _PAUSE_S:
             self._ask()
-
-    def updated(self, update: Update) -> None:
-        """Send the generation."""
-        self._ask()
 
     def ticked(self, num_running: int) -> None:
         """Pass on what the thread has to say.

@@ -6,15 +6,32 @@ import logging
 import queue
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from spinesearch.results.ledger.ledger import Event
 from spinesearch.results.ledger.run import Run, Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
 
 FOLDER = "tensorboard"
 
 _log = logging.getLogger(__name__)
+
+
+def tensorboard_observers(run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
+    """The observer of a run's folder in a list, which is empty where TensorBoard is not installed.
+
+    Args:
+        run_dir: the run's folder.
+        note: called with one line if the list is empty.
+    """
+    try:
+        import tensorboard  # noqa: F401 - a thread imports what takes long of it
+    except ImportError:
+        note("TensorBoard is not installed, so no scalars are written; pip install tensorboard adds them")
+        return []
+    return [TensorBoardObserver(run_dir)]
 
 
 class TensorBoardObserver(SearchObserver):
@@ -41,12 +58,24 @@ class TensorBoardObserver(SearchObserver):
         self._thread.start()
         for trial in sorted(run.trials, key=lambda trial: trial.time):
             if trial.is_done:
-                self.finished(trial)
+                self._write_result(trial)
         for update in run.updates:
-            self.updated(update)
+            self._write_update(update)
 
-    def finished(self, trial: Trial) -> None:
-        """Scalars of one candidate."""
+    def recorded(self, event: Event, run: Run) -> None:
+        """Scalars of a candidate or of an update: loss, entropy and whatever else the controller logs."""
+        if event["event"] == "result":
+            self._write_result(run.trials[event["trial"]])
+        elif event["event"] == "update":
+            self._write_update(run.updates[event["update"]])
+
+    def ended(self) -> None:
+        """Write what is left, and close."""
+        self._scalars.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _write_result(self, trial: Trial) -> None:
         assert trial.reward is not None
         self._num_done += 1
         self._write("search/reward", trial.reward, trial.trial, trial.time)
@@ -56,16 +85,9 @@ class TensorBoardObserver(SearchObserver):
         if self._best > -float("inf"):
             self._write("search/best", self._best, self._num_done, trial.time)
 
-    def updated(self, update: Update) -> None:
-        """Scalars of one update: loss, entropy, baseline and whatever else the controller tells."""
+    def _write_update(self, update: Update) -> None:
         for name, value in update.stats.items():
             self._write(f"controller/{name}", value, update.update, None)
-
-    def ended(self) -> None:
-        """Write what is left, and close."""
-        self._scalars.put(None)
-        if self._thread is not None:
-            self._thread.join()
 
     def _write(self, tag: str, value: float, step: int, walltime: float | None) -> None:
         self._scalars.put((tag, value, step, walltime))

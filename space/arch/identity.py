@@ -10,12 +10,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable, Mapping
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from spinesearch.space.arch.spec import ArchSpec
+from spinesearch.space.arch.block import BlockSpec
 
 _ID_DIGITS = 12  # 48 bits: two of 100,000 different networks share an id with probability 2e-5
+
+
+class BlockGraph(Protocol):
+    """What identity depends on: an `ArchSpec`, whose members of these names say more."""
+
+    @property
+    def stem(self) -> Sequence[BlockSpec]:
+        """The fixed blocks, ids 0 and up."""
+
+    @property
+    def output_ids(self) -> Mapping[int, int]:
+        """Block id of the output at each level."""
+
+    def block(self, block_id: int) -> BlockSpec:
+        """The block of an id."""
+
+    def unresampled_inputs(self) -> Sequence[Sequence[int]]:
+        """Ids of the features added as they are to each block's input."""
+
+    def __len__(self) -> int: ...
 
 
 class _Node(NamedTuple):
@@ -31,7 +51,7 @@ class _Node(NamedTuple):
     children: frozenset[tuple[int, str]]  # with the kind of edge
 
 
-def canonical_form(spec: ArchSpec) -> list[list[object]]:
+def canonical_form(spec: BlockGraph) -> list[list[object]]:
     """The live graph as nested lists, the same for every spec that builds the same network.
 
     Returns:
@@ -44,13 +64,13 @@ def canonical_form(spec: ArchSpec) -> list[list[object]]:
     return _smallest_encoding(graph, colours)
 
 
-def arch_id(spec: ArchSpec) -> str:
+def arch_id(spec: BlockGraph) -> str:
     """12 hexadecimal digits of the SHA-256 of the canonical form."""
     text = json.dumps(canonical_form(spec), separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS]
 
 
-def live_blocks(spec: ArchSpec) -> frozenset[int]:
+def live_blocks(spec: BlockGraph) -> frozenset[int]:
     """Ids of the blocks that some output depends on, the stem's included."""
     extra = spec.unresampled_inputs()
     live = set(spec.output_ids.values())
@@ -62,7 +82,7 @@ def live_blocks(spec: ArchSpec) -> frozenset[int]:
     return frozenset(live)
 
 
-def _live_graph(spec: ArchSpec) -> dict[int, _Node]:
+def _live_graph(spec: BlockGraph) -> dict[int, _Node]:
     extra = spec.unresampled_inputs()
     live = sorted(live_blocks(spec))
     children: dict[int, set[tuple[int, str]]] = {i: set() for i in live}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from spinesearch.space.arch import identity
 from spinesearch.space.arch.block import (
     BLOCK_TYPES,
     MAX_LEVEL,
@@ -90,9 +91,7 @@ class ArchSpec:
     @property
     def arch_id(self) -> str:
         """Identity of the network this spec builds: equal for equal networks, 12 hexadecimal digits."""
-        from spinesearch.space.arch.identity import arch_id
-
-        return arch_id(self)
+        return identity.arch_id(self)
 
     def unresampled_inputs(
         self, feature_key: Callable[[int], Hashable] | None = None

@@ -88,6 +88,7 @@ def test_features_have_ceil_sizes(spec: ArchSpec, size: tuple[int, int]) -> None
         assert feature.shape == (2, channels, *size_at(block.level, *size))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_random_specs_build_and_have_the_right_shapes() -> None:
     rng = random.Random(0)

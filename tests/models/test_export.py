@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from long_suite import few
 from tiny_models import NARROW, TINY, tiny_detector
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ def exported(module: nn.Module, images: Tensor, **kwargs: object) -> nn.Module:
     return torch.export.export(module, (images,), **kwargs).module()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", few(MODELS, ["v1"]))
 @torch.no_grad()
 def test_a_backbone_with_any_batch(model: str) -> None:
     backbone = build(model)
@@ -47,6 +48,7 @@ def test_a_backbone_with_any_batch(model: str) -> None:
 
 
 # PyTorch says so of every kernel in channels-last order; what is loaded again is right.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:No complete tensor found in the group")
 @torch.no_grad()
 def test_a_backbone_of_fixed_shape_through_a_file(tmp_path: Path) -> None:
@@ -68,13 +70,14 @@ def test_a_detector_with_any_batch(model: str) -> None:
         assert_equal_but_for_rounding(got, want)
 
 
-@pytest.mark.parametrize("model", ["v1", "resnet"])
+@pytest.mark.parametrize("model", few(["v1", "resnet"], ["v1"]))
 def test_a_dynamic_height_is_refused_with_the_reason(model: str) -> None:
     height = {2: torch.export.Dim("height", max=512)}
     with pytest.raises(ValueError, match="only the batch can be dynamic"):
         exported(build(model), torch.rand(1, 3, 64, 64), dynamic_shapes=(height,))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_traced_export_needs_no_graph_break() -> None:
     backbone = build("v1")

@@ -1,10 +1,11 @@
 import pytest
 import torch
+from long_suite import few
 
 from spinesearch.models.backbone import build_backbone
 
 
-@pytest.mark.parametrize("name", ["spinenet49", "spinenet_mobile49", "resnet50_fpn"])
+@pytest.mark.parametrize("name", few(["spinenet49", "resnet50_fpn", "spinenet_mobile49"], 2))
 @torch.no_grad()
 def test_it_says_what_the_backbone_puts_out(name: str) -> None:
     backbone = build_backbone(name, endpoints_num_filters=24).eval()

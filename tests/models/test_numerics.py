@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from long_suite import few
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import build_backbone
@@ -38,9 +39,7 @@ def assert_close_in_rms(got: dict[int, Tensor], want: dict[int, Tensor], toleran
         assert float(error) < tolerance, level
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if "fpn" in name else ()) for name in MODELS]
-)
+@pytest.mark.parametrize("name", few(MODELS, ["spinenet49"]))
 @torch.no_grad()
 def test_channels_last_and_half_precision_give_the_float32_result(name: str) -> None:
     images = torch.randn(2, 3, 128, 96)
@@ -53,7 +52,7 @@ def test_channels_last_and_half_precision_give_the_float32_result(name: str) -> 
             assert_close_in_rms(got, want, tolerance)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few(MODELS, ["spinenet49"]))
 @torch.no_grad()
 def test_autocast_gives_the_float32_result(name: str) -> None:
     backbone = seasoned(name)

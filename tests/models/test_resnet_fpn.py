@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from long_suite import few, few_rows
 from torch import nn
 
 from spinesearch.models.backbone import build_backbone
@@ -45,7 +46,7 @@ def test_groups_of_bottlenecks() -> None:
             assert isinstance(block.shortcut, ConvNorm if i == 0 else nn.Identity)
 
 
-@pytest.mark.parametrize("size", [(128, 128), (33, 47), (97, 131), (32, 200)])
+@pytest.mark.parametrize("size", few([(128, 128), (33, 47), (97, 131), (32, 200)], 1))
 @torch.no_grad()
 def test_features_have_ceil_sizes(size: tuple[int, int]) -> None:
     features = narrow_pyramid()(torch.rand(2, 3, *size))
@@ -90,7 +91,15 @@ def test_features_end_without_activation() -> None:
 
 @pytest.mark.parametrize(
     ("compat", "activation", "module"),
-    [("v1", "relu", nn.ReLU), ("v1", "swish", nn.ReLU), ("v2", "relu", nn.ReLU), ("v2", "swish", nn.SiLU)],
+    few_rows(
+        [
+            ("v1", "swish", nn.ReLU),
+            ("v1", "relu", nn.ReLU),
+            ("v2", "swish", nn.SiLU),
+            ("v2", "relu", nn.ReLU),
+        ],
+        1,
+    ),
 )
 def test_activation_before_level_7(compat: str, activation: str, module: type[nn.Module]) -> None:
     assert type(narrow_pyramid(compat=compat, activation=activation).activation) is module
@@ -123,7 +132,7 @@ def test_gradients_reach_every_parameter() -> None:
             assert float(parameter.grad.abs().max()) > 0, name
 
 
-@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 64, 64), (1, 3, 31, 64), (1, 3, 64, 16)])
+@pytest.mark.parametrize("shape", few([(3, 64, 64), (1, 1, 64, 64), (1, 3, 31, 64), (1, 3, 64, 16)], 1))
 def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=rf"expected \[B, 3, H, W\].* got \[{', '.join(map(str, shape))}\]"):
         narrow_pyramid()(torch.zeros(shape))

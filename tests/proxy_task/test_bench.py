@@ -82,6 +82,7 @@ def test_the_phases_make_up_the_candidate(data: ProxyData):
     assert (result.device, result.dtype, result.batch_size) == ("cpu", "float32", 2)
 
 
+@pytest.mark.slow
 def test_warm_up_is_not_counted(data: ProxyData, monkeypatch):
     """The first steps of this candidate seem to take hours, and what is done once as well."""
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from long_suite import few_rows
 from tiny_task import TINY_TASK
 from torch import nn
 
@@ -104,7 +105,9 @@ def num_new(before: list[torch.Tensor]) -> int:
 # A candidate's forward passes are two steps, one batch to recalibrate batch normalisation, the evaluation.
 @pytest.mark.parametrize(
     ("name", "at_pass", "num_steps"),
-    [("tensor", 1, 0), ("tensor", 2, 1), ("array", 2, 1), ("cuda", 3, 2), ("mistake", 4, 2)],
+    few_rows(
+        [("tensor", 1, 0), ("tensor", 2, 1), ("array", 2, 1), ("cuda", 3, 2), ("mistake", 4, 2)], ["tensor"]
+    ),
 )
 def test_a_failure_is_told_at_once_and_nothing_of_it_stays(
     data: ProxyData, name: str, at_pass: int, num_steps: int
@@ -132,6 +135,7 @@ def proxy_score_of(task: ProxyTask) -> Score:
     return lambda spec, seed: task.score(spec, seed).to_dict()
 
 
+@pytest.mark.slow
 def test_after_failures_a_candidate_scores_as_before(data: ProxyData) -> None:
     task = ProxyTask(TINY, data)
     expected = task.score(SPINENET_49, 0)
@@ -165,6 +169,7 @@ def candidates_in_turn(data: ProxyData, count: int) -> Iterator[int]:
         yield len(tensors_alive())
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_candidates(data: ProxyData) -> None:
     counts = list(candidates_in_turn(data, 7))
     assert counts == counts[:1] * 7

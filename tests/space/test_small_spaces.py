@@ -50,7 +50,7 @@ SMALL = {
 @pytest.fixture(params=SMALL)
 def small(request, monkeypatch) -> SpineNetSpace:
     """One of them with two outputs instead of five, so that it can be walked."""
-    for module in ("spec", "orders", "space_rules", "spinenet"):
+    for module in ("arch.spec", "orders", "space_rules", "spinenet"):
         monkeypatch.setattr(f"spinesearch.space.{module}.OUTPUT_LEVELS", (3, 4))
     return SpineNetSpace(**SMALL[request.param])
 

@@ -24,7 +24,7 @@ from fake_search import fake_score
 from spinesearch.cli.main import main
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Event, read_ledger
 from spinesearch.search import engine, session
-from spinesearch.search.loop.loop import run_search
+from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.scoring.scorer import OpenScore, Score
 from spinesearch.space import ArchSpec
 
@@ -272,7 +272,7 @@ def run_command(
     engine.open_proxy_score = functools.partial(_open_instead, open_score)  # on Ray's workers
     engine.proxy_score = functools.partial(_open_instead, open_score)  # in this process
     if clock is not None:
-        session.run_search = functools.partial(_search_by, clock)
+        session.run_loop = functools.partial(_search_by, clock)
     raise SystemExit(main(command))
 
 
@@ -282,7 +282,7 @@ def _open_instead(open_score: OpenScore, *proxy_task: object) -> Score:
 
 def _search_by(clock: Callable[[], float], **search: Any) -> None:
     with mock.patch.object(time, "time", clock):  # not before: Ray's connecting goes by it
-        run_search(**search, clock=clock)
+        run_loop(**search, clock=clock)
 
 
 class JumpingClock:

@@ -7,6 +7,7 @@ and, when the child has ended, its exit code.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -24,10 +25,12 @@ from spinesearch.controller.reinforce import ReinforceController
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
-from spinesearch.search.loop.loop import SearchPlan, run_search
+from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
+from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.loop.observer import Observers, SearchObserver
 from spinesearch.search.runs.mirror import Mirror
 from spinesearch.search.scoring.scorer import Job, Outcome, Scorer, run_job
+from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.search.watchers.mirror_observer import MirrorObserver
 from spinesearch.space import BLOCK_TYPES, SPINENET_49, ArchSpec, Decision
 
@@ -126,6 +129,11 @@ def build_controller(name: str, seed: int) -> Controller:
     return ReinforceController(SPACE, seed=seed)
 
 
+def only(scorer: Scorer) -> Scorers:
+    """The one scorer, on whatever side."""
+    return Scorers(lambda side: contextlib.nullcontext(scorer))
+
+
 def carry_out(
     run_dir: Path,
     *,
@@ -134,6 +142,7 @@ def carry_out(
     controller: str = "reinforce",
     scorer: Scorer | None = None,
     lag: int = 1,
+    generation_size: int = 4,
     max_failed_share: float = 1.0,
     observer: SearchObserver | None = None,
     mirror: Mirror | None = None,
@@ -150,22 +159,21 @@ def carry_out(
             ledger.append([event])
             run.apply(event)
         chosen = build_controller(controller, seed)
-        run_search(
-            plan=SearchPlan(
-                seed=seed,
-                num_trials=num_trials,
-                generation_size=4,
-                lag=lag,
-                reward_metric="ap",
-                failed_reward=0.0,
-                max_failed_share=max_failed_share,
-            ),
+        plan = SearchPlan(
+            seed=seed,
+            num_trials=num_trials,
+            generation_size=generation_size,
+            lag=lag,
+            reward_metric="ap",
+            failed_reward=0.0,
+            max_failed_share=max_failed_share,
+        )
+        run_loop(
+            source=ControlledCandidates(plan, SPACE, chosen, Checkpoints(run_dir, keep=lag + 2)),
             space=SPACE,
-            controller=chosen,
-            scorer=scorer or FakeScorer(),
+            scorers=only(scorer or FakeScorer()),
             ledger=ledger,
             run=run,
-            checkpoints=Checkpoints(run_dir, keep=lag + 2),
             observer=watching,
         )
         return run, state_digest(chosen.state_dict())

@@ -7,22 +7,22 @@ when the child has ended, its exit code.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fake_search import SPACE, FakeScorer
+from fake_search import SPACE, FakeScorer, only
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.studies.study import Study
+from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.scoring.scorer import Scorer
-from spinesearch.search.study.study import Known, StudyPlan, run_study, sample_architectures
+from spinesearch.search.study.study import Known, StudyCandidates, StudyPlan, sample_architectures
 
 
 def plan(kind: str = "variance", *, archs: int = 6, seeds: int = 3) -> StudyPlan:
@@ -59,25 +59,19 @@ def carry_out(
     observer: SearchObserver | None = None,
 ) -> Run:
     """Begin or continue a study."""
-
-    @contextlib.contextmanager
-    def open_scorer(side: str) -> Iterator[Scorer]:
-        yield scorer or FakeScorer()
-
     with Ledger(run_dir) as ledger:
         run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
         event = run_event(wanted)
         ledger.append([event])
         run.apply(event)
-        run_study(
-            plan=wanted,
+        archs = sample_architectures(SPACE, num_archs=wanted.num_archs, seed=wanted.seed)
+        run_loop(
+            source=StudyCandidates(wanted, archs, known),
             space=SPACE,
-            archs=sample_architectures(SPACE, num_archs=wanted.num_archs, seed=wanted.seed),
-            open_scorer=open_scorer,
+            scorers=only(scorer or FakeScorer()),
             ledger=ledger,
             run=run,
             observer=observer or SearchObserver(),
-            known=known,
         )
         return run
 

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import worker_tasks
 
 # Ray's workers run at niceness 15 unless told otherwise: on a machine that is busy with anything else they
 # start in minutes instead of seconds.
@@ -19,7 +18,7 @@ def cluster():
     import ray
 
     # Before, not instead of, what this process was started with: its workers run the same tree.
-    paths = [str(Path(worker_tasks.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # Ray's sockets need a short path
         ray.init(
             address="local",

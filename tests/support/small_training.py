@@ -1,6 +1,8 @@
-"""A training of a few steps on a network of four layers, by `proxy_task.train`."""
+"""A training of a few steps on a network of four layers, by `training.step.train`."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -70,8 +72,7 @@ def run(
         model,
         make_batches(boxes),
         ANCHORS,
-        settings,
-        num_steps=len(boxes),
+        replace(settings, num_steps=len(boxes)).recipe(0),
         generator=torch.Generator().manual_seed(2),
         on_step=lambda step, loss: losses.append(loss),
         session=session,  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The optimiser of the proxy task and the course of its learning rate."""
+"""The optimiser of a training and the course of its learning rate."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.training.optim.muon import Muon
+from spinesearch.training.recipe import Recipe
 
 # What no normalisation follows: its length is the size of the logits and codes, which Muon would blow up in
 # a few steps.
@@ -32,14 +32,12 @@ class FlatOptimizer:
 
     Args:
         model: on its final device; its parameters become views.
-        settings: the recipe.
+        recipe: its optimiser, rates, decay and clipping.
         is_capturable: whether to work as on CUDA; None for where the model is on CUDA.
     """
 
-    def __init__(
-        self, model: nn.Module, settings: ProxySettings, *, is_capturable: bool | None = None
-    ) -> None:
-        is_muon, is_sgd = settings.optimizer == "muon", settings.optimizer == "sgd"
+    def __init__(self, model: nn.Module, recipe: Recipe, *, is_capturable: bool | None = None) -> None:
+        is_muon, is_sgd = recipe.optimizer == "muon", recipe.optimizer == "sgd"
         stacked: dict[tuple[int, int], list[nn.Parameter]] = {}
         kernels, others = [], []
         for name, p in model.named_parameters():
@@ -52,16 +50,16 @@ class FlatOptimizer:
         stacks = [(_join(group, (-1, *shape)), group) for shape, group in stacked.items()]
         vectors = [(_join(group, (-1,)), group) for group in (kernels, others) if group]
         self._joined = stacks + vectors
-        self._clip_norm = settings.clip_norm
+        self._clip_norm = recipe.clip_norm
         self._muon = Muon(
-            [stack for stack, _ in stacks], momentum=settings.momentum, weight_decay=settings.weight_decay
+            [stack for stack, _ in stacks], momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
         # Muon's companion has a learning rate of its own, in the schedule's proportion.
-        self._lr_ratio = settings.adam_lr / settings.lr if is_muon else 1.0
-        self._loss_decay = settings.weight_decay if is_sgd else 0.0
+        self._lr_ratio = recipe.adam_lr / recipe.lr if is_muon else 1.0
+        self._loss_decay = recipe.weight_decay if is_sgd else 0.0
         self._decayed = [vector for vector, group in vectors if group is kernels]
         groups = [
-            {"params": [vector], "weight_decay": 0.0 if is_sgd or group is others else settings.weight_decay}
+            {"params": [vector], "weight_decay": 0.0 if is_sgd or group is others else recipe.weight_decay}
             for vector, group in vectors
         ]
         device = self._joined[0][0].device
@@ -71,17 +69,13 @@ class FlatOptimizer:
         # None leaves the choice of implementation to torch, as `fused=False` would not.
         fused = is_capturable or None
         if is_sgd:  # which has no `capturable`: it keeps no count of its steps
-            self._elementwise = torch.optim.SGD(
-                groups, lr=settings.lr, momentum=settings.momentum, fused=fused
-            )
+            self._elementwise = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=fused)
         else:
-            self._elementwise = torch.optim.AdamW(
-                groups, lr=settings.lr, fused=fused, capturable=is_capturable
-            )
-        self._lr: float | Tensor = settings.lr
+            self._elementwise = torch.optim.AdamW(groups, lr=recipe.lr, fused=fused, capturable=is_capturable)
+        self._lr: float | Tensor = recipe.lr
         if is_capturable:
-            self._lr = torch.full((), settings.lr, device=device)
-            companion_lr = torch.full((), settings.lr * self._lr_ratio, device=device)
+            self._lr = torch.full((), recipe.lr, device=device)
+            companion_lr = torch.full((), recipe.lr * self._lr_ratio, device=device)
             for options in self._elementwise.param_groups:
                 options["lr"] = companion_lr
 
@@ -118,21 +112,21 @@ class FlatOptimizer:
         return norm
 
 
-def learning_rate(step: int, num_steps: int, settings: ProxySettings) -> float:
-    """Learning rate of this step, 0 <= step < num_steps.
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Learning rate of this step, 0 <= step < recipe.num_steps.
 
     Warm-up rises linearly and reaches ``lr`` at step ``warmup_steps - 1``. The cosine falls from ``lr``
     after warm-up towards zero just past the last step; the step schedule counts its fractions over the whole
     training, warm-up included.
     """
-    warmup = settings.warmup_steps
+    warmup = recipe.warmup_steps
     if step < warmup:
-        return settings.lr * (step + 1) / warmup
-    if settings.schedule == "step":
-        passed = sum(step >= fraction * num_steps for fraction in settings.decay_at)
-        return settings.lr * STEP_DECAY**passed
-    progress = (step - warmup) / max(num_steps - warmup, 1)
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * progress))
+        return recipe.lr * (step + 1) / warmup
+    if recipe.schedule == "step":
+        passed = sum(step >= fraction * recipe.num_steps for fraction in recipe.decay_at)
+        return recipe.lr * STEP_DECAY**passed
+    progress = (step - warmup) / max(recipe.num_steps - warmup, 1)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _join(parameters: Sequence[nn.Parameter], shape: tuple[int, ...]) -> nn.Parameter:

@@ -9,10 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.training.input.augment import Batch, draw, normalize, place, placement_of
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.stopwatch import Lap, no_lap
+from spinesearch.training.recipe import Recipe
 from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
 from spinesearch.training.step.divergence import LossWatch
 from spinesearch.training.targets.losses import detection_loss
@@ -29,9 +29,8 @@ def train(
     model: nn.Module,
     batches: Iterable[Batch],
     anchors: Tensor,
-    settings: ProxySettings,
+    recipe: Recipe,
     *,
-    num_steps: int,
     generator: torch.Generator,
     on_step: Callable[[int, float], None] | None = None,
     lap: Lap = no_lap,
@@ -41,10 +40,9 @@ def train(
 
     Args:
         model: images `[B, 3, S, S]` to class logits `[B, A, K]` and box codes `[B, A, 4]`.
-        batches: exactly `num_steps` of them, uint8, of equal size; in pinned memory if the model is on CUDA.
+        batches: as many as the recipe has steps, uint8, of equal size; pinned if the model is on CUDA.
         anchors: `[A, 4]`, xyxy pixels, on the model's device.
-        settings: the recipe.
-        num_steps: length of training.
+        recipe: how.
         generator: decides the augmentation; on the CPU.
         on_step: called with (step, loss) of every step, on CUDA when the next one has been queued.
         lap: called at the end of each of `STEP_PHASES`, in that order, in every step; of `GRAPH_PHASES` with
@@ -58,13 +56,13 @@ def train(
     device = anchors.device
     with ExitStack() as stack:
         new_graph = stack.enter_context(session()) if session is not None else None
-        optimizer = FlatOptimizer(model, settings)
+        optimizer = FlatOptimizer(model, recipe)
         watch = LossWatch(device, on_step)
         work = partial(
             _step,
             model=model,
             anchors=anchors,
-            settings=settings,
+            recipe=recipe,
             optimizer=optimizer,
             lap=lap if new_graph is None else no_lap,
         )
@@ -75,7 +73,7 @@ def train(
             draws = draw(len(batch.images), generator)
             if device.type == "cuda":
                 draws = draws.pin_memory()
-            optimizer.set_lr(learning_rate(step, num_steps, settings))
+            optimizer.set_lr(learning_rate(step, recipe))
             if captured is None:
                 inputs = StepInputs(batch.to(device), draws.to(device, non_blocking=True))
                 lap("data")
@@ -87,7 +85,7 @@ def train(
             watch.watch(step, loss, norm)
             lap(last_phase)
         watch.finish()
-    return float(torch.tensor(watch.losses[-max(1, num_steps // 10) :]).mean())
+    return float(torch.tensor(watch.losses[-max(1, recipe.num_steps // 10) :]).mean())
 
 
 def _step(
@@ -95,16 +93,16 @@ def _step(
     *,
     model: nn.Module,
     anchors: Tensor,
-    settings: ProxySettings,
+    recipe: Recipe,
     optimizer: FlatOptimizer,
     lap: Lap,
 ) -> Outputs:
     """Loss and gradient norm of one step, which is taken. Nothing here may make the processor wait."""
-    batch = _augment(inputs, settings)
+    batch = _augment(inputs, recipe)
     lap("augmentation")
     classes, codes = make_targets(anchors, batch.boxes, batch.labels)
     lap("targets")
-    cls_logits, box_deltas = predict(model, batch.images, settings)
+    cls_logits, box_deltas = predict(model, batch.images, recipe.precision)
     lap("forward")
     loss = detection_loss(cls_logits, box_deltas, classes, codes)
     lap("loss")
@@ -113,7 +111,7 @@ def _step(
     return loss.detach(), optimizer.step()
 
 
-def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], settings: ProxySettings) -> None:
+def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], precision: str) -> None:
     """Replace the running statistics of batch normalisation by plain averages over these uint8 batches.
 
     After a short training the running averages still remember weights long gone; with a momentum of 0.003
@@ -122,7 +120,7 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], settings:
     Args:
         model: left in evaluation mode.
         batches: at least one.
-        settings: its precision is that of the passes.
+        precision: of the passes, one of `spinesearch.training.recipe.PRECISIONS`.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -133,33 +131,33 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], settings:
         norm.train()
     with torch.no_grad():
         for raw in batches:
-            predict(model, normalize(raw).images, settings)
+            predict(model, normalize(raw).images, precision)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
 
 
-def predict(model: nn.Module, images: Tensor, settings: ProxySettings) -> tuple[Tensor, Tensor]:
-    """Class logits `[B, A, K]` and box codes `[B, A, 4]` of normalised images, in the settings' precision.
+def predict(model: nn.Module, images: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """Class logits `[B, A, K]` and box codes `[B, A, 4]` of normalised images, in one of `PRECISIONS`.
 
     The features lie channels last in memory, which takes a quarter off the step on the CPU. Autocast keeps
     the weights it has cast until its block ends, and thus within the step: a graph holds none of another's.
     """
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=settings.precision == "bfloat16"):
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         cls_logits, box_deltas = model(images.contiguous(memory_format=torch.channels_last))
     return cls_logits, box_deltas
 
 
-def _augment(inputs: StepInputs, settings: ProxySettings) -> Batch:
+def _augment(inputs: StepInputs, recipe: Recipe) -> Batch:
     """The normalised batch, mirrored and zoomed as the draws say."""
     batch = normalize(inputs.batch)
-    if not settings.flip and settings.scale_jitter == (1.0, 1.0):
+    if not recipe.flip and recipe.scale_jitter == (1.0, 1.0):
         return batch
     placement = placement_of(
         inputs.draws,
         batch.content,
         batch.images.shape[-1],
-        flip=settings.flip,
-        scale_jitter=settings.scale_jitter,
+        flip=recipe.flip,
+        scale_jitter=recipe.scale_jitter,
     )
     return place(batch, placement)

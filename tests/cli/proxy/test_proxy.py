@@ -190,7 +190,7 @@ def test_folders_that_hold_something_else(serial_study, tmp_path: Path, capsys, 
     assert main([*variance, "name=study"]) == 0
     ledgers = [(runs / name / LEDGER_NAME).read_bytes() for name in ("search", "study")]
     fails([*variance, "name=search"], "name: this folder holds a search; choose another name", capsys)
-    fails([*search, "name=study"], "name: .*study holds a study, not a search; go on with it by", capsys)
+    fails([*search, "name=study"], "name: .*study holds a study, not a search; resume it by", capsys)
     fails([*correlate, "name=study"], r"name: this folder holds a study of another kind \(variance\)", capsys)
     fails(["export", str(runs / "study")], "is a study, which looks for no architecture", capsys)
     fails([*variance, "name=study", "--archs", "2", "--seeds", "2", "seed=3"], "seed: this run was", capsys)

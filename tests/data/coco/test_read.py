@@ -136,11 +136,11 @@ BROKEN: dict[str, tuple[Callable[[Document], object], str]] = {
     "images empty": (lambda d: d.update(images=[]), "images: the list is empty"),
     "categories empty": (lambda d: d.update(categories=[]), "categories: the list is empty"),
     "row no object": (lambda d: d["annotations"].insert(1, 5), "annotations[1]: must be an object, got 5"),
-    "no id": (drop("images", 2, "id"), "images[2].id: must be int, but it is missing"),
-    "id true": (put("images", 2, id=True), "images[2].id: must be int, got True"),
-    "id text": (put("images", 1, id="7"), "images[1].id: must be int, got '7'"),
-    "id null": (put("images", 1, id=None), "images[1].id: must be int, got None"),
-    "id huge": (put("images", 1, id=2**63), "images[1].id: must be int, got 9223372036854775808"),
+    "no id": (drop("images", 2, "id"), "images[2].id: must be an integer or a text, but it is missing"),
+    "id true": (put("images", 2, id=True), "images[2].id: must be an integer or a text, got True"),
+    "id fraction": (put("images", 1, id=7.5), "images[1].id: must be an integer or a text, got 7.5"),
+    "id empty": (put("images", 1, id=""), "images[1].id: must be an integer or a text, got ''"),
+    "id null": (put("images", 1, id=None), "images[1].id: must be an integer or a text, but it is null"),
     "same image": (put("images", 2, id=7), "images[2].id: 7 is taken by an earlier one"),
     "same file": (put("images", 2, file_name="3.png"), "images[2].file_name: '3.png' is taken by an earlier"),
     "same file, spelt otherwise": (
@@ -148,36 +148,49 @@ BROKEN: dict[str, tuple[Callable[[Document], object], str]] = {
         "images[2].file_name: 'x/..//./3.png' is taken by an earlier",
     ),
     "same category": (put("categories", 1, id=18), "categories[1].id: 18 is taken by an earlier one"),
-    "no file name": (drop("images", 0, "file_name"), "images[0].file_name: must be str, but it is missing"),
-    "no width": (drop("images", 0, "width"), "images[0].width: must be int, but it is missing"),
-    "float width": (put("images", 0, width=40.0), "images[0].width: must be int, got 40.0"),
-    "no height": (put("images", 3, height=0), "images[3].height: must be at least 1 pixel, got 0"),
-    "no name": (drop("categories", 0, "name"), "categories[0].name: must be str, but it is missing"),
-    "no bbox": (drop("annotations", 4, "bbox"), "annotations[4].bbox: must be list, but it is missing"),
-    "bbox null": (put("annotations", 4, bbox=None), "annotations[4].bbox: must be list, got None"),
+    "no file name": (
+        drop("images", 0, "file_name"),
+        "images[0].file_name: must be a text, but it is missing",
+    ),
+    "same file otherwise": (
+        put("images", 2, file_name="./3.png"),
+        "images[2].file_name: './3.png' is taken by an earlier",
+    ),
+    "half a pixel": (
+        put("images", 0, width=40.5),
+        "images[0].width: must be a whole number of pixels, got 40.5",
+    ),
+    "text for a width": (put("images", 0, width="wide"), "images[0].width: must be a whole number of pixels"),
+    "no name": (drop("categories", 0, "name"), "categories[0].name: must be a text, but it is missing"),
+    "bbox an object": (put("annotations", 4, bbox={"x": 1}), "annotations[4].bbox: must be four numbers"),
     "short bbox": (put("annotations", 4, bbox=[1, 2, 3]), "annotations[4].bbox: must be four numbers"),
-    "bbox of text": (put("annotations", 2, bbox=[1, 2, "3", 4]), "got [1, 2, '3', 4]"),
+    "bbox of words": (put("annotations", 2, bbox=[1, 2, "three", 4]), "got [1, 2, 'three', 4]"),
+    "bbox of nulls": (put("annotations", 2, bbox=[1, 2, None, 4]), "got [1, 2, None, 4]"),
     "bbox huge": (
         put("annotations", 2, bbox=[10**400, 2, 3, 4]),
         "annotations[2].bbox: must be four numbers",
     ),
-    "area text": (put("annotations", 2, area="5"), "annotations[2].area: must be int or float, got '5'"),
+    "area text": (put("annotations", 2, area="big"), "annotations[2].area: must be a number, got 'big'"),
     "crowd text": (
-        put("annotations", 2, iscrowd="0"),
-        "annotations[2].iscrowd: must be int or bool, got '0'",
+        put("annotations", 2, iscrowd="no"),
+        "annotations[2].iscrowd: must be 0 or 1, got 'no'",
     ),
     "no such image": (
         put("annotations", 3, image_id=99),
-        "annotations[3].image_id: 99 is not the id of any of the file's images",
+        "annotations[3].image_id: must be the id of one of the file's images, got 99",
     ),
     "no such category": (
         put("annotations", 0, category_id=1),
-        "annotations[0].category_id: 1 is not the id of any of the file's categories",
+        "annotations[0].category_id: must be the id of one of the file's categories, got 1",
     ),
     "no annotation": (lambda d: d.update(annotations=[]), "annotations: none of 0 is a usable box"),
     "only crowds": (
         lambda d: [row.update(iscrowd=1) for row in d["annotations"]],
-        "annotations: none of 5 is a usable box",
+        "annotations: all 5 have iscrowd 1",
+    ),
+    "no boxes": (
+        lambda d: [row.pop("bbox") for row in d["annotations"]],
+        "annotations: none of 5 has a bbox or a mask",
     ),
     "only empty boxes": (
         lambda d: [row.update(bbox=[1, 1, 0, 0]) for row in d["annotations"]],
@@ -202,7 +215,7 @@ def test_a_broken_file_is_an_error_of_one_line_that_names_file_and_place(tiny_co
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "\xff\xfe", "[" * 100_000], ids=repr)
 def test_a_file_that_is_not_a_coco_document(tiny_coco, text: str) -> None:
     tiny_coco.path.write_text(text, encoding="latin-1")
-    with pytest.raises(DataError, match=r"not JSON|has no list 'images'") as error:
+    with pytest.raises(DataError, match=r"not JSON|has no list 'images'|is empty") as error:
         load_coco(tiny_coco.images_dir, tiny_coco.path)
     assert "\n" not in str(error.value)
     assert str(tiny_coco.path) in str(error.value)
@@ -215,7 +228,7 @@ def test_missing_files_and_folders(tiny_coco, tmp_path) -> None:
         load_coco(tiny_coco.images_dir, nowhere)
     with pytest.raises(DataError, match=r"annotation file .*images: cannot be read \(Is a directory"):
         load_coco(tiny_coco.images_dir, tiny_coco.images_dir)
-    with pytest.raises(DataError, match=r"images folder .*nowhere: is no folder; give the one"):
+    with pytest.raises(DataError, match=r"images folder .*nowhere: is no folder; set data.train_images"):
         load_coco(nowhere, tiny_coco.path)
     (tiny_coco.images_dir / "7.png").unlink()
     (tiny_coco.images_dir / "20.png").unlink()

@@ -177,7 +177,13 @@ def test_files_that_are_no_images_are_refused_and_say_why(tmp_path) -> None:
     with pytest.raises(BrokenImage, match=r"^is empty \(0 bytes\); fetch it again"):
         read(path)
     path.write_bytes(b"<html>404</html>")
-    with pytest.raises(BrokenImage, match=r"^cannot be decoded \(cannot identify image file"):
+    with pytest.raises(BrokenImage, match=r"^is an HTML page.*; download"):
+        read(path)
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n")
+    with pytest.raises(BrokenImage, match=r"^is a Git LFS pointer.*; fetch it with git lfs pull"):
+        read(path)
+    path.write_bytes(b"no image")
+    with pytest.raises(BrokenImage, match=r"^cannot be decoded \(of no format that Pillow knows\); replace"):
         read(path)
     path.unlink()
     path.mkdir()
@@ -190,3 +196,19 @@ def test_files_that_are_no_images_are_refused_and_say_why(tmp_path) -> None:
         read_image(tmp_path, CocoImage(id=1, file_name="a\0b.png", width=1, height=1))
     with pytest.raises(BrokenImage, match=r"^is missing"):
         read_image(tmp_path, CocoImage(id=1, file_name="x" * 5000, width=1, height=1))
+
+
+def test_large_images_are_decoded_up_to_the_limit_and_without_a_warning_of_pillow(
+    tmp_path, monkeypatch
+) -> None:
+    """Warnings are errors in tests; Pillow's limit is as it was afterwards."""
+    make_jpeg(tmp_path / "image.jpg")
+    image = CocoImage(id=1, file_name="image.jpg", width=40, height=30)
+    for pillows_limit in (1000, 100):  # 1,200 pixels: a warning, an error
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows_limit)
+        assert read_image(tmp_path, image, max_megapixels=0.0012).size == (40, 30)
+        assert pillows_limit == Image.MAX_IMAGE_PIXELS
+    expected = r"^has 40 x 30 pixels, 0\.0 megapixels where data\.max_megapixels is 0\.0011; raise it"
+    with pytest.raises(BrokenImage, match=expected):
+        read_image(tmp_path, image, max_megapixels=0.0011)
+    assert Image.MAX_IMAGE_PIXELS == 100

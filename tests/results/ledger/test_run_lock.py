@@ -99,7 +99,23 @@ def test_the_second_is_told_who_has_it_and_since_when(tmp_path: Path):
     Ledger(tmp_path).close()
 
 
-def test_a_killed_owner_is_followed_at_once_and_a_stopped_one_is_not(tmp_path: Path, start):
+@pytest.fixture
+def watched(monkeypatch) -> list[str]:
+    """The owners whose heartbeat was waited for; the run is free at once where there is none."""
+    owners: list[str] = []
+    watch = RunLock._watch
+
+    def recorded(lock: RunLock, owner: Owner, sign: str, seconds: float) -> None:
+        owners.append(owner.host)
+        watch(lock, owner, sign, seconds)
+
+    monkeypatch.setattr(RunLock, "_watch", recorded)
+    return owners
+
+
+def test_a_killed_owner_is_followed_at_once_and_a_stopped_one_is_not(
+    tmp_path: Path, start, watched: list[str]
+):
     process = start(tmp_path)
     read_until(process, "3")
     process.send_signal(signal.SIGSTOP)
@@ -109,18 +125,16 @@ def test_a_killed_owner_is_followed_at_once_and_a_stopped_one_is_not(tmp_path: P
     process.kill()  # and not waited for: a zombie is dead
     time.sleep(0.2)
     told: list[str] = []
-    begun = time.monotonic()
     with Ledger(tmp_path, tell=told.append) as ledger:
         assert len(ledger.contents.events) >= 4
-    assert time.monotonic() - begun < 0.3
     assert not told
+    assert not watched
 
 
-def test_a_process_number_given_anew_is_not_the_owner(tmp_path: Path):
+def test_a_process_number_given_anew_is_not_the_owner(tmp_path: Path, watched: list[str]):
     LeaseFile(tmp_path / LEASE_NAME, replace(Owner.of_this_process(), started="1")).take()
-    begun = time.monotonic()
     RunLock(tmp_path).release()
-    assert time.monotonic() - begun < 0.3
+    assert not watched
 
 
 @pytest.mark.parametrize("locks", ["locks", "no_locks"])
@@ -161,20 +175,19 @@ def test_an_owner_elsewhere_without_a_heartbeat_is_followed(tmp_path: Path, monk
     told: list[str] = []
     begun = time.monotonic()
     with Ledger(tmp_path, tell=told.append) as ledger:
-        assert 0.6 <= time.monotonic() - begun < 2
+        assert time.monotonic() - begun >= 0.6
         assert len(told) == 1
         ledger.append([{"event": "y"}])
     assert [event["event"] for event in read_ledger(tmp_path / LEDGER_NAME).events] == ["x", "y"]
     assert (tmp_path / LEDGER_NAME).stat().st_ino != inode
 
 
-def test_a_lease_given_back_elsewhere_is_free_at_once(tmp_path: Path):
+def test_a_lease_given_back_elsewhere_is_free_at_once(tmp_path: Path, watched: list[str]):
     far = LeaseFile(tmp_path / LEASE_NAME, elsewhere())
     far.take()
     far.release()
-    begun = time.monotonic()
     RunLock(tmp_path).release()
-    assert time.monotonic() - begun < 0.3
+    assert not watched
 
 
 def test_a_lock_that_a_dead_machine_left_on_the_server_is_passed_by(tmp_path: Path):

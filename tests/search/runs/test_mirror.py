@@ -135,7 +135,7 @@ def test_of_two_heads_on_one_mirror_the_one_that_comes_second_stops(url: str, tm
             if mirror is second:
                 mirror.push(tmp_path / name, ledger.num_bytes)
             else:
-                with pytest.raises(MirrorError, match="another head goes on with this run"):
+                with pytest.raises(MirrorError, match="another head has resumed this run"):
                     mirror.push(tmp_path / name, ledger.num_bytes)
     assert Mirror(url, "run").read() == bytes_of(tmp_path / "b")
 
@@ -153,15 +153,15 @@ def test_a_search_ends_when_another_head_goes_on_with_it(tmp_path: Path):
     other = Mirror(url, "run")
 
     class Other(Warnings):
-        def updated(self, update) -> None:
-            if update.update == 2:
+        def recorded(self, event, run) -> None:
+            if event["event"] == "update" and event["update"] == 2:
                 with Ledger(tmp_path / "b") as ledger:
                     ledger.append([{"event": "run", "config": {}, "time": 0.0}])
                     other.push(tmp_path / "b", ledger.num_bytes)
                 FaultyFileSystem.fault = None
 
     watching = Other()
-    with pytest.raises(EngineError, match="another head goes on with this run"):
+    with pytest.raises(EngineError, match="another head has resumed this run"):
         carry_out(
             tmp_path / "a",
             num_trials=4000,
@@ -189,7 +189,7 @@ def test_being_overtaken_is_told_of_even_if_it_is_noticed_last(tmp_path: Path):
         FaultyFileSystem.fault = fault
         observer.started(Run(), 0)
         observer.ended()
-    assert "another head goes on with this run" in watching.messages[0]
+    assert "another head has resumed this run" in watching.messages[0]
 
 
 def test_exports_take_the_place_of_earlier_ones(url: str, tmp_path: Path):

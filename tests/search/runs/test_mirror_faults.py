@@ -62,8 +62,8 @@ def test_storage_that_fails_is_told_of_once_and_made_up_for(tmp_path: Path):
     expected = carry_out(tmp_path / "whole", num_trials=40)[1]
 
     class Away(Warnings):
-        def updated(self, update) -> None:
-            if update.update == 6:
+        def recorded(self, event, run) -> None:
+            if event["event"] == "update" and event["update"] == 6:
                 FaultyFileSystem.fault = None
 
     def fault(path: str, data: bytes) -> None:

@@ -51,7 +51,7 @@ def test_a_run_goes_to_s3_and_back_and_one_of_two_heads_stops(files, tmp_path: P
         other.push(tmp_path / "b", ledger.num_bytes)
     with Ledger(tmp_path / "a") as ledger:
         ledger.append([{"event": "a"}])
-        with pytest.raises(MirrorError, match="another head goes on with this run"):
+        with pytest.raises(MirrorError, match="another head has resumed this run"):
             mirror.push(tmp_path / "a", ledger.num_bytes)
     assert Mirror("s3://bucket/runs", "run").read() == (tmp_path / "b" / LEDGER_NAME).read_bytes()
 

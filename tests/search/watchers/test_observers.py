@@ -1,6 +1,7 @@
 """What a search shows and logs: the live line, plain lines, TensorBoard."""
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.watchers.display import Display, duration
-from spinesearch.search.watchers.tensorboard import TensorBoardObserver
+from spinesearch.search.watchers.tensorboard import TensorBoardObserver, tensorboard_observers
 
 
 def shown(tmp_path: Path, *, terminal: bool, num_trials: int = 24) -> tuple[Run, str]:
@@ -92,3 +93,15 @@ def test_scalars_that_cannot_be_written_at_the_end_are_a_warning(tmp_path: Path,
     monkeypatch.setattr(SummaryWriter, "close", close_in_vain)
     carry_out(tmp_path, observer=TensorBoardObserver(tmp_path), num_trials=8)
     assert "TensorBoard scalars are no longer written: events.out.tfevents" in caplog.text
+
+
+def test_without_tensorboard_a_search_has_one_note_and_no_scalars(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # as if it were not installed
+    notes: list[str] = []
+    assert tensorboard_observers(tmp_path, notes.append) == []
+    (note,) = notes
+    assert "pip install tensorboard" in note
+    monkeypatch.undo()
+    (observer,) = tensorboard_observers(tmp_path, notes.append)
+    assert isinstance(observer, TensorBoardObserver)
+    assert len(notes) == 1

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from long_suite import few
 from torch import Tensor
 
 from spinesearch.training.measure import detect
@@ -49,7 +50,7 @@ def plain_nms_of_classes(boxes: list[Box], scores: list[float], labels: list[int
     return sorted(kept, key=lambda i: (-scores[i], i))[:most]
 
 
-@pytest.mark.parametrize("clusters", [1, 2, 5, 30])
+@pytest.mark.parametrize("clusters", few([1, 2, 5, 30], [2, 30]))
 @pytest.mark.parametrize("most", [4, 100])
 def test_suppression_is_the_plain_one_on_thousands_of_cases(clusters: int, most: int) -> None:
     """Integer corners, so that overlaps of exactly one half are many and no rounding decides."""
@@ -147,7 +148,7 @@ def random_output(
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
-@pytest.mark.parametrize("max_candidates", [3, 40, MAX_CANDIDATES])
+@pytest.mark.parametrize("max_candidates", few([3, 40, MAX_CANDIDATES], 2))
 def test_detections_are_those_of_the_authors_procedure(
     max_candidates: int, bfloat16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,7 +30,7 @@ class Net(nn.Module):
 def test_kernels_stay_channels_last_and_what_they_are(name: str) -> None:
     net = Net().to(memory_format=torch.channels_last)
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    FlatOptimizer(net, ProxySettings(num_steps=5, optimizer=name))
+    FlatOptimizer(net, ProxySettings(num_steps=5, optimizer=name).recipe(0))
     assert net.conv.weight.is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
@@ -47,7 +47,7 @@ def test_equals_torchs_optimizer_on_the_separate_parameters(name: str) -> None:
     torch.manual_seed(0)
     flat, plain = Net(), Net()
     plain.load_state_dict(flat.state_dict())
-    optimizer = FlatOptimizer(flat, settings)
+    optimizer = FlatOptimizer(flat, settings.recipe(0))
     decay = 0.1 if name == "adamw" else 0.0  # SGD's is in the gradient that is clipped
     groups = [
         {"params": [plain.conv.weight, plain.unused.weight], "weight_decay": decay},
@@ -82,7 +82,7 @@ def test_only_kernels_decay(name: str) -> None:
     model = Net()
     before = {key: p.detach().clone() for key, p in model.named_parameters()}
     settings = ProxySettings(num_steps=1, optimizer=name, weight_decay=0.5)
-    optimizer = FlatOptimizer(model, settings)
+    optimizer = FlatOptimizer(model, settings.recipe(0))
     sum(0 * p.sum() for p in model.parameters()).backward()
     optimizer.set_lr(0.1)
     optimizer.step()
@@ -94,7 +94,7 @@ def test_only_kernels_decay(name: str) -> None:
 def test_the_model_keeps_its_values_and_shapes() -> None:
     model = Net()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    FlatOptimizer(model, COSINE)
+    FlatOptimizer(model, COSINE.recipe(0))
     after = model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -103,18 +103,18 @@ def test_the_model_keeps_its_values_and_shapes() -> None:
 def test_cosine_typed_out() -> None:
     # (1 + cos(pi * k / 4)) / 2 for k = 0..3
     expected = [0.1, 0.2, 0.3, 0.4, 0.4, 0.4 * 0.853553391, 0.4 * 0.5, 0.4 * 0.146446609]
-    assert [learning_rate(s, 8, COSINE) for s in range(8)] == pytest.approx(expected)
+    assert [learning_rate(s, COSINE.recipe(0)) for s in range(8)] == pytest.approx(expected)
 
 
 def test_step_typed_out() -> None:
     expected = [0.5, 1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 0.01, 0.01]
-    assert [learning_rate(s, 10, STEP) for s in range(10)] == pytest.approx(expected)
+    assert [learning_rate(s, STEP.recipe(0)) for s in range(10)] == pytest.approx(expected)
 
 
 def test_no_warmup_and_a_warmup_longer_than_training() -> None:
-    assert learning_rate(0, 4, replace(COSINE, warmup_steps=0)) == pytest.approx(0.4)
+    assert learning_rate(0, replace(COSINE, num_steps=4, warmup_steps=0).recipe(0)) == pytest.approx(0.4)
     long = replace(COSINE, warmup_steps=100)
-    assert learning_rate(3, 4, long) == pytest.approx(0.4 * 4 / 100)
+    assert learning_rate(3, long.recipe(0)) == pytest.approx(0.4 * 4 / 100)
 
 
 def test_muon_takes_the_kernels_that_are_normalised() -> None:
@@ -125,7 +125,7 @@ def test_muon_takes_the_kernels_that_are_normalised() -> None:
     before = {key: p.detach().clone() for key, p in model.named_parameters()}
     settings = ProxySettings(num_steps=1, optimizer="muon", lr=0.1, adam_lr=0.01, weight_decay=0.0)
     loss = loss_of(nn.Sequential(model.hidden, model.predict), 0)
-    optimizer = FlatOptimizer(model, settings)
+    optimizer = FlatOptimizer(model, settings.recipe(0))
     loss.backward()
     optimizer.set_lr(0.05)
     optimizer.step()

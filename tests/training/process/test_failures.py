@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from long_suite import few
 from torch import nn
 
 from spinesearch.training.process.failures import DeviceLost, OutOfMemory, is_out_of_memory, released
@@ -105,7 +106,7 @@ def tensors_alive() -> int:
     return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
 
-@pytest.mark.parametrize("fail", [absurd_tensor, absurd_array, from_cuda, diverge])
+@pytest.mark.parametrize("fail", few([absurd_tensor, absurd_array, from_cuda, diverge], 1))
 def test_nothing_of_a_failed_candidate_stays_though_its_error_does(fail) -> None:
     models: list[weakref.ref[nn.Module]] = []
     errors: list[BaseException] = []

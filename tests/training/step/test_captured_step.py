@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from long_suite import few
 from recorded_graph import CallAgain, NotCapturable, Sessions
 from small_training import CPU, FEW, MIXED, NUM_STEPS, SETTINGS, Cells, assert_same, make_batches, run
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ def test_replayed_operations_are_the_eager_steps_bit_for_bit(optimizer: str, box
 
 
 @pytest.mark.usefixtures("on_device")
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", few(["float32", "bfloat16"], 1))
 def test_a_whole_detector_is_captured(precision: str) -> None:
     settings = replace(SETTINGS, precision=precision)
 
@@ -153,6 +154,7 @@ def test_divergence_in_a_replay_is_noticed_and_closes_the_session() -> None:
     assert caught.value.step < 20
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_device")
 def test_no_tensor_of_a_captured_training_stays() -> None:
     def alive() -> int:

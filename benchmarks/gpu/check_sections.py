@@ -1,0 +1,55 @@
+"""The sections of the GPU check, in order: a module each, imported by the process that runs it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A section.
+
+    Attributes:
+        name: for ``--only``.
+        title: in the report.
+        weight: its share of the time, against those of the sections after it.
+        module: where it is.
+        function: in that module; called with (quick, emit).
+    """
+
+    name: str
+    title: str
+    weight: float
+    module: str
+    function: str = "run"
+
+
+SECTIONS = (
+    Section(name="machine", title="The machine", weight=30, module="section_machine"),
+    Section(name="tests", title="Tests marked `gpu`", weight=130, module="section_tests"),
+    Section(
+        name="paper",
+        title="The proxy task at `paper`",
+        weight=90,
+        module="section_proxy",
+        function="run_paper",
+    ),
+    Section(
+        name="small",
+        title="The proxy task at `small`",
+        weight=50,
+        module="section_proxy",
+        function="run_small",
+    ),
+    Section(name="backbone", title="SpineNet-49 against a plain port", weight=50, module="section_backbone"),
+    Section(name="loss", title="Loss and gradients against the CPU", weight=40, module="section_loss"),
+    Section(name="search", title="A search of four candidates", weight=40, module="section_search"),
+    Section(name="evaluation", title="Evaluation", weight=50, module="section_evaluation"),
+)
+NAMES = tuple(section.name for section in SECTIONS)
+
+
+def time_limit(left_s: float, sections: Sequence[Section]) -> float:
+    """Seconds for the first of these sections: its share of what is left, so that saved time is passed on."""
+    return max(0.0, left_s) * sections[0].weight / sum(section.weight for section in sections)

@@ -1,0 +1,96 @@
+"""What the commands that train share: a search or a study to its end, and how it can end before."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spinesearch.cli.os_errors import named_files
+from spinesearch.cli.parser import CommandError, build_console, fail, interrupt
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from spinesearch.search.config.run_config import RunConfig
+
+
+def carry_out(config: RunConfig, run_dir: Path) -> int:
+    """Search to the end and show what was found; returns the exit code."""
+    from spinesearch.cli.networks.export import write_exports
+    from spinesearch.results.ledger.run import ranked_trials
+    from spinesearch.results.tables import leaderboard
+    from spinesearch.search.session import search
+
+    console = build_console()
+    folder = shlex.quote(str(run_dir))
+    with ending(config, run_dir, console):
+        run = search(config, run_dir, console)
+        best = ranked_trials(run.trials)
+        if not best:
+            return fail(f"no candidate completed; `spinesearch show {folder}` shows why", code=1)
+        console.print()
+        console.print(leaderboard(run, top=min(max(config.search.export_top, 5), len(best))))
+        if config.search.export_top:
+            write_exports(run, run_dir, config.search.export_top, None)
+            if config.mirror is not None:
+                from spinesearch.search.watchers.mirror_observer import send_exports
+
+                send_exports(config.mirror, run_dir, console)
+    more = f"spinesearch resume {folder} search.num_trials={2 * len(run.trials)}"
+    console.print(f"next:\n  spinesearch show {folder}\n  {more}")
+    return 0
+
+
+def new_run_dir(config: RunConfig) -> Path:
+    """Where a run of this configuration is written, as `run_dir_of` has it.
+
+    Raises:
+        ConfigError, FileError: it cannot be written there.
+    """
+    from spinesearch.search.runs.run_folder import run_dir_of
+
+    with named_files({"runs_dir": Path(config.runs_dir)}):
+        return run_dir_of(config)
+
+
+@contextlib.contextmanager
+def ending(config: RunConfig, run_dir: Path, console: Console) -> Iterator[None]:
+    """Carry out a run inside; where it ends before its time, say how to resume it.
+
+    Raises:
+        CommandError: it was interrupted, or its engine cannot continue.
+        FileError: a file or folder cannot be used.
+    """
+    from spinesearch.search.runs.run_folder import give_up_unused, has_run
+    from spinesearch.search.scoring.scorer import EngineError
+
+    signal.signal(signal.SIGTERM, interrupt)
+    resume = f"spinesearch resume {shlex.quote(str(run_dir))}"
+    try:
+        with named_files(run_places(config, run_dir)):
+            yield
+    except KeyboardInterrupt:
+        if has_run(run_dir):
+            console.print(f"stopped; nothing finished is lost. Resume with:\n  {resume}")
+        raise CommandError(130) from None
+    except EngineError as error:
+        raise CommandError(fail(f"{error} (then: {resume})", code=error.exit_code)) from error
+    finally:
+        give_up_unused(config, run_dir)
+
+
+def run_places(config: RunConfig, run_dir: Path) -> Mapping[str, Path]:
+    """Where a run reads and writes, by setting."""
+    from spinesearch.data.cache import default_cache_dir
+
+    places = {"runs_dir": run_dir}
+    with contextlib.suppress(RuntimeError):  # there is no home folder, and nothing is cached in it
+        places["data.cache_dir"] = Path(config.data.cache_dir or default_cache_dir())
+    for name in ("train_images", "train_annotations"):
+        if path := getattr(config.data, name, None):
+            places[f"data.{name}"] = Path(path)
+    return places

@@ -1,0 +1,31 @@
+"""``spinesearch search``: start a search, or continue the one of the same name."""
+
+from __future__ import annotations
+
+from spinesearch.cli.parser import command_parser
+
+
+def search(arguments: list[str]) -> int:
+    """Run ``spinesearch search``; returns its exit code."""
+    parser = command_parser(
+        "search",
+        "Start a search. With name=NAME it goes to runs/NAME, and the same command continues it.",
+        "examples:\n"
+        "  spinesearch search experiment=demo\n"
+        "  spinesearch search data=coco data.train_images=DIR data.train_annotations=FILE\n"
+        "  spinesearch search controller=random search.num_workers=8 name=baseline\n\n"
+        "groups: space=spinenet|spinenet_cloud|spinenet_v2|spinenet_mbconv\n"
+        "              |r0_sp53|r14_sp39|r23_sp30|r35_sp18|hourglass|fish\n"
+        "        proxy_task=small|paper  controller=reinforce|random  data=generated|coco\n"
+        "        experiment=demo|paper. --cfg prints every setting with its value.",
+    )
+    parser.add_overrides("settings to change: text as it stands, all else in hydra's grammar")
+    options = parser.parse_with_overrides(arguments)
+    from spinesearch.cli.runs.carry_out import carry_out, new_run_dir
+    from spinesearch.search.config.run_config import compose, composed_yaml, run_config
+
+    if options.cfg:
+        print(composed_yaml(options.overrides), end="")
+        return 0
+    config = run_config(compose(options.overrides))
+    return carry_out(config, new_run_dir(config))

@@ -1,0 +1,178 @@
+"""A search's candidates: the generations of a controller, and what it learns from them.
+
+Candidates come in generations of fixed size. Generation g is sampled by the policy as updated through
+generation g - 1 - lag, and an update takes its generation's results in candidate order, whenever they
+arrived. So what is proposed and learnt is a function of configuration and seed: one worker or a hundred,
+interrupted or not. A resumed search goes through the same steps from the newest checkpoint, or from nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from spinesearch.controller import Controller, Rollout
+from spinesearch.results.ledger.ledger import Event
+from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
+from spinesearch.search.loop.failed_share import check_failed_share
+from spinesearch.search.loop.source import Step
+from spinesearch.space import ArchSpec, SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchPlan:
+    """What decides a search's course, apart from its space, controller and scorer.
+
+    Attributes:
+        seed: of every candidate's training: all start from the same weights and see the data in the same
+            order, so that rewards differ by architecture.
+        num_trials: candidates, duplicates included.
+        generation_size: candidates per update.
+        lag: generations that may be proposed beyond the last one learnt from.
+        reward_metric: the metric that is the reward.
+        failed_reward: the reward of a failed candidate.
+        max_failed_share: of a generation; when more fail, the search stops, see `check_failed_share`.
+    """
+
+    seed: int
+    num_trials: int
+    generation_size: int
+    lag: int
+    reward_metric: str
+    failed_reward: float
+    max_failed_share: float = 1.0
+
+
+class ControlledCandidates:
+    """The candidates that a controller proposes: a `CandidateSource` for one run of the loop.
+
+    A generation that ``num_trials`` cuts short is not learnt from; it is filled up if the run is continued
+    with more.
+
+    Args:
+        plan: see `SearchPlan`.
+        space: turns choices into specs.
+        controller: in its initial state.
+        checkpoints: the controller's states.
+    """
+
+    def __init__(
+        self, plan: SearchPlan, space: SearchSpace, controller: Controller, checkpoints: Checkpoints
+    ) -> None:
+        self.plan = plan
+        self._space = space
+        self._controller = controller
+        self._checkpoints = checkpoints
+        self._num_updates = 0  # updates the controller has seen
+
+    def first_side(self, run: Run) -> str:
+        """A search has no sides."""
+        return ""
+
+    def check_results(self, trials: Sequence[Trial]) -> None:
+        """Nothing: results are checked when they are learnt from."""
+
+    def steps(self, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
+        """Propose, wait and learn, generation by generation."""
+        plan = self.plan
+        # Up to the update that learns from the last whole generation, which stands before generation `last`.
+        # Those from `num_trials` on are sampled but not proposed, so that the controller is where a longer
+        # run has it.
+        last = plan.num_trials // plan.generation_size + plan.lag
+        first = self._restore(run)
+        yield Step(trials=run.trials[: first * plan.generation_size])
+        for generation in range(first, last + 1):
+            if generation > plan.lag:
+                yield from self._learn(generation - 1 - plan.lag, run, warn)
+            yield from self._propose(generation, run, warn)
+        yield from self._finish(run)
+
+    def _restore(self, run: Run) -> int:
+        """Load the newest useful state of the controller; the generation to continue with."""
+        plan = self.plan
+        num_full_generations = len(run.trials) // plan.generation_size
+        # Generation g + 1 + lag follows update g: a state is of use if all before that generation are
+        # proposed.
+        digests = {u.update: u.digest for u in run.updates if u.update + 1 + plan.lag <= num_full_generations}
+        found = self._checkpoints.load_newest(digests)
+        if found is None:
+            return 0
+        update, state = found
+        self._controller.load_state_dict(state)
+        self._num_updates = update + 1
+        return update + 1 + plan.lag
+
+    def _propose(self, generation: int, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
+        """Sample a generation, record what the ledger does not have yet, and hand it out."""
+        plan = self.plan
+        first = generation * plan.generation_size
+        events: list[Event] = []
+        specs: dict[int, ArchSpec] = {}
+        # Always a whole generation: the last bits of a batch depend on its size.
+        suggestions = self._controller.suggest(plan.generation_size)
+        for number, suggestion in enumerate(suggestions, start=first):
+            if number < len(run.trials):
+                if run.trials[number].tokens != suggestion.tokens:
+                    warn(
+                        f"trial {number}: this machine or release samples other choices than the ledger "
+                        "records; the ledger's are kept"
+                    )
+                continue
+            if number < plan.num_trials:
+                spec = specs[number] = self._space.decode(suggestion.tokens)
+                events.append(
+                    {
+                        "event": "propose",
+                        "trial": number,
+                        "generation": generation,
+                        "tokens": list(suggestion.tokens),
+                        "log_prob": suggestion.log_prob,
+                        "arch_id": spec.arch_id,
+                    }
+                )
+        yield Step(events=events)
+        end = min(first + plan.generation_size, plan.num_trials)
+        yield Step(trials=run.trials[first:end], specs=specs)
+
+    def _learn(self, generation: int, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
+        """Wait for a generation's results and let the controller learn from them, unless it has."""
+        if generation < self._num_updates:
+            return
+        first = generation * self.plan.generation_size
+        trials = run.trials[first : first + self.plan.generation_size]
+        yield Step(awaited=trials)
+        stats = self._controller.update([_rollout(trial) for trial in trials])
+        self._num_updates = generation + 1
+        state = self._controller.state_dict()
+        digest = state_digest(state)
+        is_new = generation == len(run.updates)
+        if is_new:
+            yield Step(events=[{"event": "update", "update": generation, "stats": stats, "digest": digest}])
+        elif digest != run.updates[generation].digest:
+            warn(
+                f"update {generation}: this machine or release computes another controller than the "
+                "ledger records; the search continues with this one"
+            )
+        try:
+            self._checkpoints.save(generation, state)
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+            reason = " ".join(str(error).split())[:200]
+            warn(f"the controller's state was not saved, resuming will replay it: {reason}")
+        if is_new:  # not when it is gone through again: so a resumed run goes on
+            check_failed_share(generation, trials, self.plan.max_failed_share)
+
+    def _finish(self, run: Run) -> Iterator[Step]:
+        """Wait for all results, also those of a last generation that is too short to learn from."""
+        plan = self.plan
+        generation = plan.num_trials // plan.generation_size
+        rest = run.trials[generation * plan.generation_size :]
+        is_new = not all(trial.is_done for trial in rest)
+        yield Step(awaited=run.trials)
+        if is_new:
+            check_failed_share(generation, rest, plan.max_failed_share)
+
+
+def _rollout(trial: Trial) -> Rollout:
+    assert trial.reward is not None
+    return Rollout(tokens=trial.tokens, log_prob=trial.log_prob, reward=trial.reward)

@@ -1,0 +1,118 @@
+"""A search as a session carries it out: `SearchRequest`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from spinesearch.controller import Controller
+from spinesearch.controller.settings import ReinforceSettings
+from spinesearch.data.open import ProxyData
+from spinesearch.results.ledger.run import Run
+from spinesearch.search.config.run_config import (
+    ConfigError,
+    RunConfig,
+    check_resumable,
+    run_config,
+    with_old_split,
+)
+from spinesearch.search.loop.checkpoint import Checkpoints
+from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
+from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.loop.source import CandidateSource
+from spinesearch.search.watchers.tensorboard import tensorboard_observers
+from spinesearch.space import SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchRequest:
+    """A search: the `Request` of a configuration."""
+
+    config: RunConfig
+
+    @property
+    def configs(self) -> Mapping[str, RunConfig]:
+        """One, without a side."""
+        return {"": self.config}
+
+    def resumed(self, run: Run, run_dir: Path, console: Console) -> SearchRequest:
+        """With the trials that the run was given since this command began or resumed it.
+
+        So that a job which is restarted with the command it had continues, although somebody extended the
+        run.
+        """
+        if run.study is not None:
+            raise ConfigError(
+                f"name: {run_dir} holds a study, not a search; resume it by `spinesearch resume`, or choose "
+                "another name"
+            )
+        config = self.config
+        wanted, recorded = config.search.num_trials, run.config["search"]["num_trials"]
+        earlier = {session["config"]["search"]["num_trials"] for session in run.sessions}
+        if wanted < recorded and wanted in earlier:
+            console.print(
+                f"search.num_trials: the run was extended from {wanted} to {recorded}, to which it continues"
+            )
+            config = replace(config, search=replace(config.search, num_trials=recorded))
+        config = with_old_split(config, run.sessions[0]["config"], console.print)
+        check_resumable(run_config(run.config), config)
+        return SearchRequest(config=config)
+
+    def is_complete(self, run: Run) -> bool:
+        """Whether every candidate has its result and every whole generation has been learnt from."""
+        settings = self.config.search
+        num_updates = settings.num_trials // settings.generation_size
+        return run.num_done == settings.num_trials and len(run.updates) == num_updates
+
+    def recorded_data(self, run: Run, side: str) -> Mapping[str, Any]:
+        """Those of the first session; later ones have the same."""
+        data: Mapping[str, Any] = run.sessions[0]["data"]
+        return data
+
+    def event_fields(self, data: Mapping[str, ProxyData]) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> CandidateSource:
+        """The generations of the controller."""
+        settings = self.config.search
+        plan = SearchPlan(
+            seed=self.config.seed,
+            num_trials=settings.num_trials,
+            generation_size=settings.generation_size,
+            lag=settings.lag,
+            reward_metric=settings.reward_metric,
+            failed_reward=settings.failed_reward,
+            max_failed_share=settings.max_failed_share,
+        )
+        # A run that is given more trials continues from before the updates of its tail.
+        checkpoints = Checkpoints(run_dir, keep=settings.lag + 2)
+        return ControlledCandidates(plan, space, _build_controller(self.config, space), checkpoints)
+
+    def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
+        """Candidates, space, controller, data."""
+        opened = data[""]
+        return (
+            f"{self.config.search.num_trials} candidates of {space.name} "
+            f"({space.size:,} choices), controller {self.config.controller.name}; "
+            f"{len(opened.train_index)} training and {len(opened.scored.held_out_index)} "
+            f"{'scoring' if opened.score_set else 'held-out'} images, {opened.num_classes} classes"
+        )
+
+    def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
+        """TensorBoard's scalars, where it is installed."""
+        return tensorboard_observers(run_dir, note)
+
+
+def _build_controller(config: RunConfig, space: SearchSpace) -> Controller:
+    if isinstance(config.controller, ReinforceSettings):
+        from spinesearch.controller.reinforce import ReinforceController
+
+        return ReinforceController(space, seed=config.seed, settings=config.controller)
+    from spinesearch.controller.random import RandomController
+
+    return RandomController(space, seed=config.seed)

@@ -1,0 +1,240 @@
+"""The GPU check runs where little is installed, and a section that hangs or crashes costs only itself."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "benchmarks" / "gpu"
+# What no section needs; with the plugins of pytest, which the environment below turns off as well.
+ABSENT = (
+    "faster_coco_eval",
+    "fsspec",
+    "grpc",
+    "matplotlib",
+    "pytest_timeout",
+    "ray",
+    "simplejpeg",
+    "tensorboard",
+    "tensorflow",
+    "xdist",
+)
+BLOCKER = """
+import importlib.abc
+import sys
+
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in {names!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        return None
+
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+@pytest.fixture
+def check(monkeypatch):
+    """The script as a module."""
+    monkeypatch.syspath_prepend(FOLDER)
+    import gpu_check
+
+    return gpu_check
+
+
+def run_bare(tmp_path: Path, *arguments: str, absent: tuple[str, ...] = ABSENT) -> dict[str, dict]:
+    """The report's sections of a run from another folder, with nothing but the light dependencies."""
+    (tmp_path / "sitecustomize.py").write_text(BLOCKER.format(names=absent))
+    output = tmp_path / "report"
+    command = [sys.executable, str(FOLDER / "gpu_check.py"), "--output", str(output), *arguments]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    report = json.loads((output / "gpu-check.json").read_text())
+    page = (output / "gpu-check.md").read_text()
+    for section in report["sections"].values():
+        assert section["status"] == "passed", section
+    assert done.returncode == 0, done.stderr
+    assert page.startswith("# GPU check\n")
+    assert page.count("| passed |") == len(report["sections"])
+    return report["sections"]
+
+
+def test_on_a_bare_machine_every_test_of_the_gpu_is_found(tmp_path: Path):
+    sections = run_bare(tmp_path, "--quick", "--only", "machine,tests", absent=(*ABSENT, "rich", "hydra"))
+    assert list(sections) == ["machine", "tests"]
+    facts, rates = sections["machine"]["parts"]
+    assert facts["machine"]["versions"].startswith("spinesearch ")
+    assert rates["matmul_flops_per_s"]["float32"] > 1e8
+    (tests,) = sections["tests"]["parts"]
+    assert tests["failures"] == []
+    assert sum(tests["counts"].values()) >= 30
+    if not torch.cuda.is_available():
+        assert set(tests["counts"]) == {"skipped"}
+
+
+@pytest.mark.slow
+def test_on_a_bare_machine_every_section_passes(tmp_path: Path):
+    sections = run_bare(tmp_path, "--quick")
+    assert list(sections) == [
+        "machine",
+        "tests",
+        "paper",
+        "small",
+        "backbone",
+        "loss",
+        "search",
+        "evaluation",
+    ]
+    for name in ("paper", "small"):
+        (bench,) = sections[name]["parts"]
+        assert bench["images_per_s"]["eager"] > 0
+        assert bench["matmul_share"]["eager"] > 0
+    assert [part["width"] for part in sections["backbone"]["parts"]] == [0.25, 1.0]
+    (loss,) = sections["loss"]["parts"]
+    assert all(d["found"]["gradient"] < d["gradient_limit"] for d in loss["differences"].values())
+    (search,) = sections["search"]["parts"]
+    assert [trial["status"] for trial in search["trials"]] == ["completed"] * 4
+    (evaluation,) = sections["evaluation"]["parts"]
+    seconds = evaluation["seconds"]
+    assert 0 < seconds["COCO evaluation"] < seconds["all"]
+    assert seconds["all"] == pytest.approx(sum(s for name, s in seconds.items() if name != "all"))
+
+
+SECTIONS_OF_ALL_KINDS = """
+import os
+import subprocess
+import sys
+import time
+
+from check_parts import Part
+
+
+def good(quick, emit):
+    emit(Part(title="a", lines=["first"], values={"n": 1}))
+    emit(Part(title="b", lines=["other"]))
+    emit(Part(title="a", lines=["second"], values={"n": 2, "quick": quick}))
+
+
+def bad(quick, emit):
+    emit(Part(title="", lines=["measured"], problem="too slow"))
+
+
+def raises(quick, emit):
+    emit(Part(title="", lines=["before"]))
+    raise RuntimeError("out of luck")
+
+
+def crashes(quick, emit):
+    emit(Part(title="", lines=["before"]))
+    os.abort()
+
+
+def hangs(quick, emit):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    emit(Part(title="", lines=["before"], values={"child": child.pid}))
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def carried_out(check, tmp_path: Path, monkeypatch):
+    """Runs a function above as a section; returns its outcome and the page it made."""
+    from check_report import Outcome, write_report
+    from check_sections import Section
+
+    (tmp_path / "kinds.py").write_text(SECTIONS_OF_ALL_KINDS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def run(function: str, *, limit_s: float = 600.0):
+        section = Section(name=function, title=function, weight=1, module="kinds", function=function)
+        outcome = Outcome(section, limit_s=limit_s)
+
+        def save() -> None:
+            write_report(tmp_path, {"Command": "test"}, [outcome])
+            if function == "hangs" and outcome.parts:
+                outcome.limit_s = 0.0  # its time ends when it has begun to hang
+
+        check.carry_out(outcome, tmp_path, tmp_path, quick=True, save=save)
+        return outcome, (tmp_path / "gpu-check.md").read_text()
+
+    return run
+
+
+def test_a_part_takes_the_place_of_the_one_with_its_title(carried_out):
+    outcome, page = carried_out("good")
+    assert (outcome.status, outcome.reason) == ("passed", "")
+    assert [part["values"] for part in outcome.parts] == [{"n": 2, "quick": True}, {}]
+    assert "first" not in page
+    assert page.index("second") < page.index("other")
+
+
+@pytest.mark.parametrize(
+    ("function", "status", "reason"),
+    [
+        ("bad", "failed", "too slow"),
+        ("raises", "failed", "ended with an error"),
+        ("crashes", "failed", "ended by SIGABRT"),
+        ("hangs", "out of time", "ended after"),
+    ],
+)
+def test_what_a_section_found_before_it_failed_is_kept(carried_out, function: str, status: str, reason: str):
+    outcome, page = carried_out(function)
+    assert outcome.status == status
+    assert outcome.reason.startswith(reason)
+    assert len(outcome.parts) == 1
+    assert outcome.parts[0]["lines"][0] in page
+    assert ("RuntimeError: out of luck" in page) == (function == "raises")
+    if function == "hangs":  # what it had started is gone as well, or a zombie that nobody waits for
+        stat = Path(f"/proc/{outcome.parts[0]['values']['child']}/stat")
+        assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_section_without_time_is_not_begun(carried_out):
+    outcome, page = carried_out("crashes", limit_s=1.0)
+    assert (outcome.status, outcome.parts) == ("not run", [])
+    assert "no time was left" in page
+
+
+def test_no_section_can_take_the_time_of_those_after_it(check):
+    from check_sections import SECTIONS, time_limit
+
+    left_s = 480.0
+    for i in range(len(SECTIONS)):  # each takes all that it may
+        limit_s = time_limit(left_s, SECTIONS[i:])
+        assert limit_s == pytest.approx(SECTIONS[i].weight)
+        left_s -= limit_s
+    assert left_s == pytest.approx(0)
+    assert time_limit(480.0, SECTIONS[-1:]) == 480.0  # what is saved is passed on
+    assert time_limit(-5.0, SECTIONS) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "no CUDA device"),
+        (["--quick", "--output", "{file}"], "cannot be written"),
+        (["--only", "machine,lose"], "no section 'lose'"),
+        (["--minutes", "0"], "must be above 0"),
+    ],
+)
+def test_what_cannot_begin_is_refused_in_a_line(check, tmp_path, monkeypatch, capsys, arguments, reason):
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", *(a.format(file=tmp_path / "file") for a in arguments)])
+    try:
+        code = check.main()
+    except SystemExit as error:  # argparse's own
+        code = error.code
+    assert code == 2
+    *usage, line = capsys.readouterr().err.splitlines()
+    assert reason in line
+    assert not usage or usage[0].startswith("usage")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
