@@ -3,8 +3,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: setup search test test-all test-rest lint type format clean bench-proxy bench-cost bench-models bench-eval bench-data \
-	bench-copies bench-intervals bench-readouts bench-engine chaos
+.PHONY: setup search test test-all test-rest lint type format clean bench-proxy bench-cost bench-models bench-eval \
+	bench-data bench-copies bench-intervals bench-readouts bench-engine gpu-check chaos
 
 setup: $(VENV)/.installed
 
@@ -67,6 +67,11 @@ bench-copies: setup
 # ARGS=--quick to see that it runs.
 bench-engine: setup
 	$(BIN)/python benchmarks/engine/engine_speed.py $(ARGS)
+
+# Everything worth knowing on a GPU in eight minutes: docs/gpu.md, which also says how a bare machine runs it.
+# ARGS=--quick: everything in small, on a CPU too.
+gpu-check: setup
+	$(BIN)/python benchmarks/gpu/gpu_check.py $(ARGS)
 
 # 100 random faults over one search, whose ledger must end as an undisturbed one's: about three minutes, Linux only.
 # ARGS="20 --seed 7": fewer, and those of a run whose seed was printed.

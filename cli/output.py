@@ -1,7 +1,7 @@
 """Standard output and error that never end a command's work: what cannot be written is dropped.
 
 A search takes days, and its reader may go away: ``| head``, a log viewer that is closed, a disk that is full.
-From the first write that fails on, nothing is written any more, and the exit code tells (`Outputs.code`).
+From the first write that fails on, nothing more is written, and the exit code shows it (`Outputs.code`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Output:
 
     Args:
         stream: where to.
-        is_closed: whether the process was started without it, and ``stream`` only stands in its place.
+        is_closed: whether the process was started without it, and ``stream`` only takes its place.
 
     Attributes:
-        error: why nothing is written any more; None as long as everything was.
+        error: why nothing more is written; None as long as everything could be.
     """
 
     def __init__(self, stream: TextIO, *, is_closed: bool = False) -> None:
@@ -51,7 +51,7 @@ class Output:
             self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
 
     def flush(self) -> None:
-        """Hand on what is buffered."""
+        """Write what is buffered."""
         if self.error is None:
             try:
                 self._stream.flush()
@@ -104,7 +104,7 @@ class Outputs:
 
 @contextlib.contextmanager
 def guarded_output() -> Iterator[Outputs]:
-    """``sys.stdout`` and ``sys.stderr`` that never raise, for as long as a command runs."""
+    """``sys.stdout`` and ``sys.stderr`` that never raise, while a command runs."""
     _fill_descriptors()
     before = sys.stdout, sys.stderr
     out, err = _output(sys.stdout, 1), _output(sys.stderr, 2)

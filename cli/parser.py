@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CommandError(Exception):
-    """Ends a command; everything there is to say was printed.
+    """Ends a command whose last message was printed already.
 
     Args:
         code: the command's exit code.
@@ -26,7 +26,7 @@ class CommandError(Exception):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose errors are one line; made by `command_parser`."""
+    """A parser whose errors are one line, made by `command_parser`."""
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 after one line on standard error."""
@@ -39,7 +39,7 @@ class CommandParser(argparse.ArgumentParser):
     def parse_with_overrides(self, arguments: Sequence[str]) -> argparse.Namespace:
         """The options of a command that takes settings, which may stand among them.
 
-        An option that there is not is answered with the setting that may be meant: ``--num-trials 5``.
+        An unknown option is answered with the setting that may be meant: ``--num-trials 5``.
         """
         options, unknown = self.parse_known_intermixed_args(arguments)
         if not unknown:

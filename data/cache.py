@@ -15,11 +15,18 @@ MOVE_HINT = "set data.cache_dir or $SPINESEARCH_CACHE to a folder elsewhere"
 
 
 def default_cache_dir() -> Path:
-    """`$SPINESEARCH_CACHE`, else `$XDG_CACHE_HOME/spinesearch`, else `~/.cache/spinesearch`."""
+    """`$SPINESEARCH_CACHE`, else `$XDG_CACHE_HOME/spinesearch`, else `~/.cache/spinesearch`.
+
+    Raises:
+        DataError: there is none of them, as for a user without a home folder.
+    """
     if own := os.environ.get("SPINESEARCH_CACHE"):
         return Path(own).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "spinesearch"
+    try:
+        return (Path(shared) if shared else Path.home() / ".cache") / "spinesearch"
+    except RuntimeError as error:  # no $HOME, and no entry of the user's in passwd
+        raise DataError(f"cache folder: this user has no home folder to put it in; {MOVE_HINT}") from error
 
 
 @contextmanager

@@ -79,12 +79,11 @@ class CocoDataSettings:
     held_out_share: float = 0.2
     group_by: str = "picture"
     skip_broken: bool = False
+    box_format: str = DEFAULT_BOX_FORMAT
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
     storage: str = "raw"
     jpeg_quality: int = 90
     cache_dir: str | None = None
-    # These are younger than the first ledgers, which do not hold them.
-    box_format: str = DEFAULT_BOX_FORMAT
-    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 
     def __post_init__(self) -> None:
         for field, what in (

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spinesearch.models.blocks import build_repeats
 from spinesearch.models.feature_info import FeatureInfo, endpoint_info
-from spinesearch.models.layers import ConvNorm, build_style, check_images, max_pool_same
+from spinesearch.models.layers import ConvNorm, build_style, check_images, max_pool_same, refuse_torchscript
 from spinesearch.models.mbconv import DepthwiseResample
 from spinesearch.models.pointwise import can_rewrite, conv_norms, has_hooks
 from spinesearch.models.resample import Resample
@@ -42,7 +42,7 @@ class ScalePermutedBackbone(nn.Module):
 
     `feature_info` describes the output in the manner of timm. ``torch.export`` takes the network with a fixed
     height and width, and any batch: the sizes decide which pools run and which features are summed, so every
-    size is a program of its own (and ``torch.compile`` wants ``dynamic=False`` where sizes vary).
+    size needs its own program (and ``torch.compile`` needs ``dynamic=False`` where sizes vary).
 
     Args:
         spec: the architecture.
@@ -118,7 +118,7 @@ class ScalePermutedBackbone(nn.Module):
         channels = self.block_channels = widths.channels
 
         self.stem_conv = ConvNorm(3, widths.stem_conv, 3 if spec.is_mbconv else 7, stride=2, style=style)
-        # A stem block reads the one before it, any other a sum that is already of its own width.
+        # A stem block reads the one before it, any other reads a sum that already has its width.
         in_channels = (widths.stem_conv, *channels[: num_stem - 1], *channels[num_stem:])
         strides = (*stem_strides(spec), *[1] * len(spec.blocks))
         self.blocks = nn.ModuleList(
@@ -154,6 +154,8 @@ class ScalePermutedBackbone(nn.Module):
         )
         self.feature_info: FeatureInfo = endpoint_info(OUTPUT_LEVELS, endpoints_num_filters)
 
+    __prepare_scriptable__ = refuse_torchscript
+
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Output features of a batch.
 
@@ -171,14 +173,14 @@ class ScalePermutedBackbone(nn.Module):
         return {level: self.endpoints[str(level)](features[i]) for level, i in self.spec.output_ids.items()}
 
     def block_features(self, images: Tensor) -> list[Tensor]:
-        """What every block puts out, by block id, dead blocks included; images as for `forward`."""
+        """Output of every block, by block id, dead blocks included; images as for `forward`."""
         features = self._run(images, self._plan(images), range(len(self.spec)))
         return list(features.values())
 
     def _plan(self, images: Tensor) -> SizePlan:
         # torch.compile traces through a cache, and warns that it does.
         plan = plan_for_size if torch.compiler.is_compiling() else _cached_plan
-        return plan(self.spec, self.block_channels, *check_images(images))
+        return plan(self.spec, self.block_channels, *check_images(self, images))
 
     def _run(self, images: Tensor, plan: SizePlan, wanted: Collection[int]) -> dict[int, Tensor]:
         """Features of the wanted blocks by id, rising; `wanted` must hold all that its blocks read."""
@@ -196,7 +198,7 @@ class ScalePermutedBackbone(nn.Module):
         return features
 
     def _stem(self, images: Tensor) -> Tensor:
-        """What the first block takes in."""
+        """Input of the first block."""
         stem = self.stem_conv
         images = images.contiguous(memory_format=torch.channels_last)
         x: Tensor
@@ -212,7 +214,7 @@ class ScalePermutedBackbone(nn.Module):
     def _fuse(
         self, i: int, features: dict[int, Tensor], squeezed: dict[nn.Module, Tensor], plan: SizePlan
     ) -> Tensor:
-        """What block i takes in: the activated sum of its resampled parents and of its unresampled inputs."""
+        """Input of block i: the activated sum of its resampled parents and of its unresampled inputs."""
         first, second = (
             resample.rescale(squeezed.pop(resample), plan.sizes[i])
             if isinstance(resample, Resample) and resample in squeezed

@@ -1,4 +1,4 @@
-"""The building blocks of a scale-permuted network, and the chain of repeats that stands for a spec's block.
+"""The building blocks of a scale-permuted network, and the chain of repeats that one block of a spec becomes.
 
 Shapes: B images, H x W pixels. `filters` is the width of a block's 3x3 convolution (of an MBConv block's
 output); its output width follows.
@@ -14,7 +14,7 @@ from spinesearch.space.cost.widths import block_out_channels
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution around a shortcut; puts out ``4 * filters`` channels.
+    """1x1, 3x3 and 1x1 convolution around a shortcut; outputs ``4 * filters`` channels.
 
     Args:
         in_channels: channels of the input.
@@ -51,7 +51,7 @@ class Bottleneck(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions around a shortcut; puts out `filters` channels.
+    """Two 3x3 convolutions around a shortcut; outputs `filters` channels.
 
     Args:
         in_channels: channels of the input.

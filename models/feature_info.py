@@ -16,7 +16,7 @@ class FeatureInfo:
     Attributes:
         info: the entries: ``num_chs`` (channels), ``reduction`` (stride in pixels of the image), ``module``
             (name of the module that puts the feature out) and ``level`` (its key in the backbone's output).
-        out_indices: positions of the entries that are put out: all.
+        out_indices: positions of the entries that are returned: all.
     """
 
     def __init__(self, info: Sequence[dict[str, Any]]) -> None:
@@ -44,7 +44,7 @@ class FeatureInfo:
         return self.get("reduction", idx)
 
     def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
-        """Names of the modules that put the features out; ``idx`` as for `get`."""
+        """Names of the modules that return the features; ``idx`` as for `get`."""
         return self.get("module", idx)
 
     def __getitem__(self, item: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -97,10 +98,10 @@ def build_activation(name: str) -> nn.Module:
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch normalisation and, unless told otherwise, the activation.
+    """Convolution without bias, batch normalisation and, by default, the activation.
 
     The padding is such that the output side is ceil(side / stride): symmetric, or in v2 TensorFlow's SAME,
-    which is another one where the stride is 2.
+    which differs where the stride is 2.
 
     Args:
         in_channels: channels of the input.
@@ -108,7 +109,7 @@ class ConvNorm(nn.Module):
         kernel_size: odd side of the kernel.
         style: activation and normalisation.
         stride: step of the kernel, in pixels.
-        depthwise: whether every channel has a kernel of its own and sees no other channel.
+        depthwise: whether every channel has its own kernel and reads no other channel.
         activate: whether the activation follows.
     """
 
@@ -213,12 +214,28 @@ def depthwise_glorot_(weight: Tensor) -> None:
     nn.init.uniform_(weight, -limit, limit)
 
 
-def check_images(images: Tensor) -> tuple[int, int]:
-    """Height and width of a batch of images.
+def refuse_torchscript(module: nn.Module) -> NoReturn:
+    """What `torch.jit.script` calls first, as a network's ``__prepare_scriptable__``.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError(
+        f"{type(module).__name__}: TorchScript and the ONNX exporter on top of it (dynamo=False) do not take "
+        "this network, whose sizes are worked out in Python; give torch.export.export(model, (images,)) or "
+        "torch.onnx.export(..., dynamo=True)"
+    )
+
+
+def check_images(module: nn.Module, images: Tensor) -> tuple[int, int]:
+    """Height and width of a batch of images for a network.
 
     Raises:
         ValueError: it is not [B, 3, H, W], or a side is less than 32 pixels, or not fixed in an export.
+        RuntimeError: the network is being traced for TorchScript.
     """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        refuse_torchscript(module)
     shape = tuple(images.shape)
     if torch.compiler.is_exporting() and any(isinstance(side, torch.SymInt) for side in shape[1:]):
         raise ValueError(

@@ -99,8 +99,8 @@ class DepthwiseResample(nn.Module):
 
     Args:
         in_channels: channels of the parent's feature.
-        out_channels: channels that the reading block takes in.
-        num_down: levels from the parent down to the reading block; 0 where it stands no higher.
+        out_channels: channels of the reading block's input.
+        num_down: levels from the parent down to the reading block; 0 where it is not higher.
         style: activation and normalisation.
     """
 

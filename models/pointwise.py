@@ -41,8 +41,8 @@ class PointwiseLayer(Protocol):
 def can_rewrite(x: Tensor, layers: Sequence[PointwiseLayer]) -> bool:
     """Whether `conv_norms` may take the place of these layers, all of them 1x1 and of stride 1.
 
-    It may on the CPU, in full precision, outside of autocast and of graph capture, as long as nobody has
-    replaced a part of the layers or listens to one. Several layers must normalise alike, in one mode: a part
+    It may on the CPU, in full precision, outside of autocast and of graph capture, as long as no part
+    of the layers has been replaced or has a hook. Several layers must normalise alike, in one mode: a part
     of a network may be frozen.
     """
     return (
@@ -59,7 +59,7 @@ def can_rewrite(x: Tensor, layers: Sequence[PointwiseLayer]) -> bool:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody wants to hear when this module runs, or to change what it takes in or puts out."""
+    """Whether a hook is set that observes this module, or changes its inputs or outputs."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
@@ -69,7 +69,7 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def conv_norms(x: Tensor, layers: Sequence[PointwiseLayer]) -> list[Tensor]:
-    """What 1x1 layers of one style and mode put out that all read the same feature, as one layer.
+    """Outputs of 1x1 layers of one style and mode that all read one feature, computed as one layer.
 
     Args:
         x: [B, n, H, W], best in channels-last order.
@@ -79,7 +79,7 @@ def conv_norms(x: Tensor, layers: Sequence[PointwiseLayer]) -> list[Tensor]:
         One tensor [B, m, H, W] per layer, channels last; those of several layers are parts of one.
     """
     first = layers[0]
-    if first.norm.training and len(layers) == 1 and _fold_pays(x, first.conv):
+    if first.norm.training and len(layers) == 1 and _fold_is_faster(x, first.conv):
         out = expand_norm(x, first, size=(x.shape[2], x.shape[3]))
     else:
         norms = [layer.norm for layer in layers]
@@ -106,7 +106,7 @@ def conv_norms(x: Tensor, layers: Sequence[PointwiseLayer]) -> list[Tensor]:
 
 
 def expand_norm(x: Tensor, layer: PointwiseLayer, *, size: tuple[int, int]) -> Tensor:
-    """What a 1x1 layer puts out in training, before its activation, by `ExpandNorm`.
+    """Output of a 1x1 layer in training, before its activation, by `ExpandNorm`.
 
     Repeating every pixel equally often changes neither mean nor variance of a batch, so a feature may be
     upsampled after this instead of before. Only the running variance tells the two apart: it estimates the
@@ -179,7 +179,7 @@ class ExpandNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """Gradients of x [B, n, H, W], kernel [m, n], gamma [m] and beta [m]."""
         x, kernel, gamma, beta, centred, spread, inv_std = ctx.saved_tensors
-        if torch.is_grad_enabled():  # asked for with create_graph: to be differentiated once more
+        if torch.is_grad_enabled():  # asked for with create_graph: to be differentiated again
             return _differentiable_gradients(x, kernel, gamma, beta, ctx.eps, grad)
         num_rows, n = centred.shape[0], kernel.shape[1]
         grad_rows = _rows(grad)
@@ -211,7 +211,7 @@ def _differentiable_gradients(
     return (*(next(found) if t.requires_grad else None for t in (x, kernel, gamma, beta)), None)
 
 
-def _fold_pays(x: Tensor, conv: nn.Conv2d) -> bool:
+def _fold_is_faster(x: Tensor, conv: nn.Conv2d) -> bool:
     num_rows = x.shape[0] * x.shape[2] * x.shape[3]
     return num_rows >= MIN_FOLD_ROWS and conv.out_channels >= MIN_FOLD_EXPANSION * conv.in_channels
 

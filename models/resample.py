@@ -22,8 +22,8 @@ class Resample(nn.Module):
     Args:
         in_channels: channels of the parent's feature.
         mid_channels: channels between the two 1x1 convolutions.
-        out_channels: channels that the reading block takes in.
-        down: whether the reading block stands at a higher level (a lower resolution) than the parent.
+        out_channels: channels of the reading block's input.
+        down: whether the reading block is at a higher level (a lower resolution) than the parent.
         style: activation and normalisation.
     """
 
@@ -62,9 +62,9 @@ def single_pool(x: Tensor, before: tuple[int, int], size: tuple[int, int]) -> Te
     """[B, C, h, w] pooled once as the paper's code does, towards `size`, which the sides may miss.
 
     Args:
-        x: what the stride-2 convolution put out.
-        before: height and width that it took in.
-        size: height and width that the reading block takes in.
+        x: output of the stride-2 convolution.
+        before: height and width of that convolution's input.
+        size: height and width of the reading block's input.
     """
     kernel_h, stride_h = pool_window(before[0], size[0])
     kernel_w, stride_w = pool_window(before[1], size[1])

@@ -20,6 +20,7 @@ from spinesearch.models.layers import (
     build_style,
     check_images,
     max_pool_same,
+    refuse_torchscript,
     resize_nearest,
 )
 from spinesearch.space import OUTPUT_LEVELS
@@ -105,6 +106,8 @@ class ResNetFPN(nn.Module):
         self.endpoints = nn.ModuleDict({str(n): style.build_norm(width) for n in OUTPUT_LEVELS})
         self.feature_info: FeatureInfo = endpoint_info(OUTPUT_LEVELS, width)
 
+    __prepare_scriptable__ = refuse_torchscript
+
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Output features of a batch.
 
@@ -117,7 +120,7 @@ class ResNetFPN(nn.Module):
         Raises:
             ValueError: the images have another shape.
         """
-        check_images(images)
+        check_images(self, images)
         x = max_pool_same(self.stem_conv(images), (3, 3), (2, 2))
         laterals: dict[int, Tensor] = {}
         for level in RESNET_LEVELS:

@@ -90,10 +90,10 @@ def bench_proxy(
     seed: int,
     num_warmup_steps: int = NUM_WARMUP_STEPS,
 ) -> BenchResult:
-    """Train one candidate for a number of steps after warming up, evaluate it, and say what took how long.
+    """Train one candidate for a number of steps after warming up, evaluate it, and time each part.
 
     What is timed is `ProxyTask.score` itself. Where it captures its steps in a CUDA graph, whose parts cannot
-    be told apart, a training without comes first, for the phases.
+    be timed, a training without a graph comes first, for the phases.
 
     Args:
         settings: of the proxy task; only their length is changed.

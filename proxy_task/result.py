@@ -1,4 +1,4 @@
-"""`TaskResult`: what the proxy task says of one candidate, as plain data. No torch here."""
+"""`TaskResult`: what the proxy task measures of one candidate, as plain data. No torch here."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ CUDA_GRAPHS = ("auto", "off")
 EVALUATORS = ("auto", "hotcoco", "faster_coco_eval", "pycocotools")
 ACTIVATIONS = ("relu", "swish")  # of `spinesearch.models.layers`
 MAX_LEVEL_STRIDE = 2**7  # P7, the coarsest of the five outputs
-_HUGE = 1e300  # Python's own ints go on beyond, and no float of a training can hold them
-MAX_IMAGE_SIZE = 8192  # six times what detectors take: more is a slip of the keyboard
+_HUGE = 1e300  # Python's ints can be larger, and no float of a training can hold those
+MAX_IMAGE_SIZE = 8192  # six times what detectors use: more is a typing error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""`ProxyTask`: opened once per worker, then asked for the score of one candidate after the other."""
+"""`ProxyTask`: opened once per worker, then called for one candidate after the other."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class ProxyTask:
             spec: the backbone.
             seed: decides initialisation, order of the images and augmentation; at least 0.
             on_step: called with (step, loss), on the CPU after every step; from 0 again if a capture failed.
-            lap: called at the end of each of `PHASES`; in their midst those of every training step.
+            lap: called at the end of each of `PHASES` and, between them, of each phase of every step.
 
         Raises:
             TrainingDiverged: the loss stopped being finite.
@@ -207,7 +207,7 @@ class ProxyTask:
 def check_settings(
     settings: ProxySettings, levels: Collection[int], *, is_mbconv: bool = False, check_device: bool = True
 ) -> None:
-    """Refuse settings under which some candidates fail whatever they are worth, which would bias a search.
+    """Refuse settings under which some candidates fail however good they are, which would bias a search.
 
     Args:
         settings: of the proxy task.

@@ -10,7 +10,7 @@ pytest_plugins = ["data_fixtures", "run_fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Let pyproject.toml's settings stand where pytest alone is installed, as on a machine with a GPU."""
+    """Accept the settings in pyproject.toml where pytest alone is installed, as on a machine with a GPU."""
     if not pluginmanager.hasplugin("timeout"):
         parser.addini("timeout", "of a test, in seconds; without pytest-timeout nothing reads it")
 

@@ -258,6 +258,8 @@ def test_the_dockerfile_copies_all_that_the_wheel_is_made_of():
     assert all((ROOT / source).exists() for source in copied)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    own = {f"src/spinesearch/{path.name}" for path in (ROOT / "src/spinesearch").glob("*.py")}
+    assert own <= set(wheel)
     needed = {path.partition("/")[0] for path in wheel} | {"pyproject.toml", "constraints.txt"}
     needed |= {project["project"]["readme"], *project["project"]["license-files"]}
     assert needed <= copied

@@ -19,24 +19,24 @@ ABSENT = (
     "matplotlib",
     "pytest_timeout",
     "ray",
+    "safetensors",
     "simplejpeg",
     "tensorboard",
     "tensorflow",
     "xdist",
 )
-BLOCKER = """
-import importlib.abc
+WITHOUT = """
 import sys
+from importlib.machinery import PathFinder
 
 
-class Absent(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] in {names!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-        return None
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {names!r} else PathFinder.find_spec(name, path, target)
 
 
-sys.meta_path.insert(0, Absent())
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
 """
 
 
@@ -51,15 +51,16 @@ def check(monkeypatch):
 
 def run_bare(tmp_path: Path, *arguments: str, absent: tuple[str, ...] = ABSENT) -> dict[str, dict]:
     """The report's sections of a run from another folder, with nothing but the light dependencies."""
-    (tmp_path / "sitecustomize.py").write_text(BLOCKER.format(names=absent))
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT.format(names=absent))
     output = tmp_path / "report"
-    command = [sys.executable, str(FOLDER / "gpu_check.py"), "--output", str(output), *arguments]
+    command = [sys.executable, str(FOLDER / "gpu_check.py"), "--minutes", "60", "--output", str(output)]
+    command += arguments  # an hour, for the machine may be busy with other tests
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     report = json.loads((output / "gpu-check.json").read_text())
     page = (output / "gpu-check.md").read_text()
     for section in report["sections"].values():
-        assert section["status"] == "passed", section
+        assert section["status"] == "passed", "\n".join([section["reason"], *section["last_lines"]])
     assert done.returncode == 0, done.stderr
     assert page.startswith("# GPU check\n")
     assert page.count("| passed |") == len(report["sections"])
@@ -238,3 +239,99 @@ def test_what_cannot_begin_is_refused_in_a_line(check, tmp_path, monkeypatch, ca
     assert reason in line
     assert not usage or usage[0].startswith("usage")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_eager_steps_and_those_in_a_graph_stand_beside_each_other(check):
+    import section_proxy
+
+    from spinesearch.proxy_task.bench import BenchResult, Spread
+
+    result = BenchResult(
+        phases={"forward": Spread(0.1, 0.1, 0.1)},
+        step=Spread(0.1, 0.09, 0.12),
+        graph_step=Spread(0.025, 0.02, 0.03),
+        num_steps=40,
+        images_per_s=64 / 0.025,
+        batch_size=64,
+        overhead={"build": 1.0, "graph capture": 0.75},
+        full_steps=100,
+        candidate_seconds=5.0,
+        peak_memory=3 * 2**30,
+        eager_peak_memory=2 * 2**30,
+        multiply_adds=10**9,
+        flops_per_s=64 / 0.025 * 6e9,
+        matmul_flops_per_s=100e12,
+        device="cuda",
+        dtype="bfloat16",
+    )
+    lines = section_proxy._rates(result)
+    assert lines[0] == "|  | eager | CUDA graph |"
+    cells = [[cell.strip() for cell in line.strip("|").split("|")][1:] for line in lines[2:]]
+    assert cells == [
+        ["100.00 (90.00 to 120.00)", "25.00 (20.00 to 30.00)"],
+        ["640", "2560"],
+        ["3.8 TFLOP/s, 3.8 %", "15.4 TFLOP/s, 15.4 %"],
+        ["2.00", "3.00"],
+        ["-", "0.75"],
+    ]
+    values = section_proxy._values(result)
+    assert values["images_per_s"] == {"eager": pytest.approx(640), "graph": pytest.approx(2560)}
+    json.dumps(values)
+
+
+@pytest.mark.parametrize(
+    ("loss", "factor", "is_wrong"),
+    [(2.0, 1.0, False), (2.5, 1.0, True), (2.0, -1.0, True), (float("nan"), 1.0, True), (2.0, 1.3, False)],
+)
+def test_loss_and_gradients_far_from_the_cpu_s_are_a_failure(check, monkeypatch, loss, factor, is_wrong):
+    """Where a change of the images by as much as numbers round changes the gradients by a tenth."""
+    import section_loss
+
+    gradient = torch.ones(100, dtype=torch.float64)
+
+    def step(settings, data, device, numbers, *, image_change=0.0):
+        if image_change:
+            return section_loss.Step(2.0, {"w": 1.1 * gradient})
+        is_reference = numbers is section_loss.FLOAT32
+        return section_loss.Step(
+            2.0 if is_reference else loss, {"w": gradient * (1 if is_reference else factor)}
+        )
+
+    monkeypatch.setattr(section_loss, "step", step)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(section_loss, "configured", lambda overrides: (only_settings(overrides), None))
+    parts = []
+    section_loss.run(True, parts.append)
+    assert bool(parts[0].problem) == is_wrong
+
+
+def only_settings(overrides):
+    from spinesearch.search.config.run_config import compose, run_config
+
+    return run_config(compose(overrides))
+
+
+def test_a_failed_test_is_in_the_report_with_its_last_lines(check):
+    import section_tests
+
+    parts = []
+    recorder = section_tests._Recorder(parts.append)
+
+    def report(name: str, when: str, outcome: str, text: object = None) -> None:
+        recorder.pytest_runtest_logreport(
+            pytest.TestReport(name, ("f", 1, name), {}, outcome, text, when, duration=1.5)
+        )
+
+    for name, outcome, text in (("one", "passed", None), ("two", "failed", "line\n" * 30 + "E   nan != 1")):
+        report(name, "setup", "passed")
+        report(name, "call", outcome, text)
+        report(name, "teardown", "passed")
+    report("three", "setup", "skipped", ("f", 1, "Skipped: no second GPU"))
+    report("three", "teardown", "passed")
+    last = parts[-1]
+    assert last.values["counts"] == {"passed": 1, "failed": 1, "skipped": 1}
+    assert last.problem == "1 failed"
+    assert "E   nan != 1" in last.lines
+    assert sum(line == "line" for line in last.lines) == 11
+    assert "Skipped: no second GPU (1 tests)." in last.lines
+    assert last.values["seconds"] == {"one": 4.5, "two": 4.5, "three": 3.0}

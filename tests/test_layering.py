@@ -34,7 +34,7 @@ FLOORS = {
     "training": ["process", "targets", "input", "optim", "measure", "step"],
     "results": ["ledger", "studies"],
     "models": ["heads", "weights"],
-    "data": ["coco", "drawn", "pack"],
+    "data": ["coco", "drawn", "pack", "split"],
     "space": ["arch", "cost"],
 }
 # What no file of a room imports, wherever in it.

@@ -1,1 +1,1 @@
-"""Trains and measures a network of any size, by the step; knows neither search, ledger nor Ray."""
+"""Trains and measures a network of any size, step by step; imports neither search, ledger nor Ray."""

@@ -22,7 +22,7 @@ from chaos_run import (
     TRIALS_PER_FAULT,
     DisturbedRun,
     NotSurvivedError,
-    Told,
+    Recorded,
     carry_out_undisturbed,
     num_trials_for,
 )
@@ -32,8 +32,8 @@ from spinesearch.search.runs.mirror import Mirror
 from spinesearch.space import SpineNetSpace
 
 
-def disturb(run: DisturbedRun, faults: list[Fault], survived: Counter[str]) -> Told:
-    """What the ledger tells after these faults.
+def disturb(run: DisturbedRun, faults: list[Fault], survived: Counter[str]) -> Recorded:
+    """What the ledger holds after these faults.
 
     Args:
         run: to be disturbed.
@@ -55,7 +55,7 @@ def disturb(run: DisturbedRun, faults: list[Fault], survived: Counter[str]) -> T
         survived[last] += 1
     except NotSurvivedError as error:
         raise NotSurvivedError(f"fault {survived.total()}, {last}: {error}") from error
-    return run.told()
+    return run.recorded()
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The faults of chaos.py: what befalls a search and what it may do about it."""
+"""The faults of chaos.py: what happens to a search and what it may do about it."""
 
 from __future__ import annotations
 

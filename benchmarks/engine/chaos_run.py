@@ -22,14 +22,14 @@ _LONGEST_S = 0.4  # that a candidate takes
 _PATIENCE_S = 60.0  # for what should happen next, on a busy machine
 _POLL_S = 0.01
 
-Told = list[dict[str, Any]]
+Recorded = list[dict[str, Any]]
 
 
 class NotSurvivedError(Exception):
-    """The search did not go on as it should; the message says how."""
+    """The search did not continue as it should; the message says how."""
 
 
-def told(ledger_path: Path) -> Told:
+def recorded(ledger_path: Path) -> Recorded:
     """Proposals, results and updates in the order of trials, without who was at work, when and how often.
 
     One that stands twice stands twice here.
@@ -48,14 +48,14 @@ def num_trials_for(num_faults: int) -> int:
     return TRIALS_PER_FAULT * num_faults + 2 * _TRIALS_AHEAD
 
 
-def carry_out_undisturbed(folder: Path, num_trials: int) -> Told:
-    """What the ledger tells after a run in which nothing happens."""
+def carry_out_undisturbed(folder: Path, num_trials: int) -> Recorded:
+    """What the ledger holds after an undisturbed run."""
     circumstances = multiprocessing.RawValue(Circumstances, 0, 0, math.inf)
     driver = Driver(_command(folder, "undisturbed", num_trials), circumstances)
     ended = driver.finish(10 * _PATIENCE_S)
     if ended is None or ended[0]:
         raise NotSurvivedError(f"an undisturbed run does not end well: {ended}")
-    return told(folder / "runs" / "undisturbed" / LEDGER_NAME)
+    return recorded(folder / "runs" / "undisturbed" / LEDGER_NAME)
 
 
 def _command(folder: Path, name: str, num_trials: int) -> list[str]:
@@ -152,9 +152,9 @@ class DisturbedRun:
         self.ends_with(0, "search.num_trials=")
         self._look()
 
-    def told(self) -> Told:
-        """What the ledger tells."""
-        return told(self.ledger_path)
+    def recorded(self) -> Recorded:
+        """What the ledger holds."""
+        return recorded(self.ledger_path)
 
     def forget_last_line(self, num_bytes: int) -> None:
         """The ledger's last line was damaged: of what is safe, only the first bytes are."""

@@ -229,7 +229,7 @@ def _drive(command: list[str], circumstances: Circumstances, output: Connection)
     except BaseException:
         traceback.print_exc()
         code = 70
-    output.send(text.getvalue()[-2000:])  # no more than a pipe holds that nobody reads yet
+    output.send(text.getvalue()[-2000:])  # no more than fits into a pipe that is not read yet
     output.close()
     os._exit(code)
 

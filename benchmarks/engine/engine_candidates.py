@@ -89,5 +89,5 @@ class InOrder:
         return {"num_suggested": self._num_suggested}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self._num_suggested = int(state["num_suggested"])

@@ -246,7 +246,7 @@ def _print_memory(quick: bool) -> None:
 
 
 def _print_ledger(quick: bool) -> None:
-    """A long run's ledger: its size, and the time until a search can go on from it."""
+    """A long run's ledger: its size, and the time until a search can continue from it."""
     num_trials = 1400 if quick else _NUM_MANY
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"

@@ -36,7 +36,7 @@ _DUPLICATE_SHARE = 0.1
 _LAG = 1  # likewise
 _REPEATS = 5
 
-# Opens the run of its second argument as `spinesearch resume` does, in a process of its own.
+# Opens the run of its second argument as `spinesearch resume` does, in its own process.
 _OPEN = """
 import sys, pathlib
 sys.path.insert(0, sys.argv[1])
@@ -47,7 +47,7 @@ print(*ledger_scale.open_run(pathlib.Path(sys.argv[2])))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opening:
-    """Seconds of the steps to where a search goes on; the imports are those of its modules and torch."""
+    """Seconds of the steps until a search continues; the imports are those of its modules and torch."""
 
     ledger_s: float
     events_s: float
@@ -140,7 +140,7 @@ def _result(trial: int, chance: random.Random) -> dict[str, Any]:
 
 
 def open_run(run_dir: Path) -> tuple[float, float, float, float]:
-    """Seconds to read the ledger, to take in its events, to make the controller, and to the next candidate.
+    """Seconds to read the ledger, to apply its events, to make the controller, and to the next candidate.
 
     The last is the search's own: it loads the controller's state, samples a generation beyond those of the
     run, and hands out its first candidate; meanwhile the scalars for TensorBoard are written anew.

@@ -16,7 +16,7 @@ STEM = "gpu-check"
 
 @dataclass(slots=True)
 class Outcome:
-    """How a section stands.
+    """The state of a section.
 
     Attributes:
         section: which.

@@ -2,7 +2,7 @@
 
 python benchmarks/gpu/gpu_check.py [--quick] [--only SECTION,...] [--minutes 8] [--output runs/gpu-check]
 
-Each section runs in a process of its own, which is killed when its time is over, so that one that hangs or
+Each section runs in its own process, which is killed when its time is over, so that one that hangs or
 loses the device costs nothing but itself. The report is there from the first second and grows.
 """
 
@@ -31,7 +31,7 @@ _NUM_LAST_LINES = 15
 
 
 def main() -> int:
-    """Run the sections; returns 0 if all passed, 1 if not, 2 if nothing could be begun."""
+    """Run the sections; returns 0 if all passed, 1 if not, 2 if nothing could be started."""
     args = _arguments()
     try:
         import torch

@@ -1,4 +1,4 @@
-"""One section of the GPU check, in a process of its own that may crash or be killed: started by gpu_check.py.
+"""One section of the GPU check, in its own process, which may crash or be killed: started by gpu_check.py.
 
 python benchmarks/gpu/run_section.py MODULE FUNCTION PARTS_FILE [--quick]
 

@@ -1,6 +1,6 @@
 """Times of backbones and of their plain port, in turn: what `make bench-models` and `make gpu-check` measure.
 
-Every round times each variant once, in turn, so that a drift of the machine meets all of them alike, and a
+Every round times each variant once, in turn, so that a drift of the machine affects all of them alike, and a
 ratio is one of neighbours in time.
 """
 

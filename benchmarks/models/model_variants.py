@@ -47,12 +47,12 @@ SCALINGS = {  # 0.25 is the proxy's width, 1.0 the published one
 
 
 def _no(*_: object) -> bool:
-    """Takes the place of a condition that allows a rewrite."""
+    """Replaces a condition that allows a rewrite."""
     return False
 
 
 def _unfolded(x: Tensor, parts: Sequence[layers.ConvNorm]) -> list[Tensor]:
-    """`conv_norms` of evaluation with batch norm as a pass of its own."""
+    """`conv_norms` of evaluation with batch norm as a separate pass."""
     norms = [part.norm for part in parts]
     kernel = torch.cat([part.conv.weight for part in parts]).flatten(1)
     mean, variance, gamma, beta = (
@@ -127,7 +127,7 @@ VARIANTS = (
 
 @contextlib.contextmanager
 def patched(variant: Variant) -> Iterator[None]:
-    """While it lasts, networks run as this variant wants them to."""
+    """Within it, networks run as this variant prescribes."""
     with contextlib.ExitStack() as stack:
         for patch in variant.patches:
             stack.enter_context(mock.patch.object(*patch))

@@ -1,4 +1,4 @@
-"""What data cost: packing, JPEG storage and batches from either storage; the figures of docs/data.md.
+"""What data costs: packing, JPEG storage and batches from either storage; the figures of docs/data.md.
 
 python benchmarks/training/data_speed.py IMAGES_FOLDER ANNOTATION_FILE [IMAGE_SIZE ...]
 """

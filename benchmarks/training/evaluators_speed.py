@@ -28,7 +28,7 @@ SIDE = 640.0
 
 
 def main() -> None:
-    """Print a Markdown table with a line per evaluator, each measured in a process of its own."""
+    """Print a Markdown table with a line per evaluator, each measured in its own process."""
     num_runs, num_images, num_threads = (*map(int, sys.argv[1:4]), *(3, 5000, 1)[len(sys.argv) - 1 :])
     command = f"python benchmarks/training/evaluators_speed.py {num_runs} {num_images} {num_threads}"
     from spinesearch.search.environment import machine

@@ -1,4 +1,4 @@
-"""How often the intervals of `spinesearch proxy` hold the truth: the tables of docs/reward-noise.md.
+"""How often the intervals of `spinesearch proxy` contain the true value: the tables of docs/reward-noise.md.
 
 python benchmarks/training/interval_coverage.py [NUM_STUDIES]
 """
@@ -67,7 +67,7 @@ def _tau_cell(num_archs: int, tau: float, num_studies: int) -> str:
 
 
 def _cell(intervals: Sequence[Interval], truth: float) -> str:
-    """Share of the intervals that hold the truth, and their mean width."""
+    """Share of the intervals that contain the true value, and their mean width."""
     num_hits = sum(low <= truth <= high for low, high in intervals)
     width = np.mean([high - low for low, high in intervals])
     return f"{100 * num_hits / len(intervals):.0f} % ({width:.2f})"

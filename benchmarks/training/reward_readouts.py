@@ -51,7 +51,7 @@ class Averages:
         self.by_decay = {decay: copies(model) for decay in AVERAGES}
 
     def update(self, step: int, loss: float) -> None:
-        """Take in the weights after a step."""
+        """Add the weights after a step to the averages."""
         del loss
         weights = list(self._model.parameters())  # asked for anew: the optimiser moves them in memory
         for decay, averaged in self.by_decay.items():
@@ -184,11 +184,11 @@ def main() -> None:
 
 
 def open_records(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """The trainings in a file; it is begun if missing, and a line that a kill has torn is cut off."""
+    """The trainings in a file; it is created if missing, and a line cut short by a kill is removed."""
     lines = out.read_text().splitlines(keepends=True) if out.exists() else []
     whole = [line for line in lines if line.endswith("\n")]
     if whole and json.loads(whole[0]) != json.loads(json.dumps(settings)):
-        sys.exit(f"{out}: was written with other settings or data; name another file")
+        sys.exit(f"{out}: was written with other settings or data; give another file")
     out.write_text("".join(whole or [json.dumps(settings) + "\n"]))
     return [json.loads(line) for line in whole[1:]]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spinesearch.cli.parser import command_parser
+from spinesearch.cli.parser import command_parser, path_argument
 
 if TYPE_CHECKING:
     from spinesearch.models.heads.retinanet import RetinaNet
@@ -50,10 +49,10 @@ def import_checkpoint(arguments: list[str]) -> int:
     )
     compat = checkpoint.compat if options.compat == "auto" else options.compat
     if compat != checkpoint.compat:
-        print(f"note: {compat} was asked for, where weights of {checkpoint.compat} give other outputs")
+        print(f"note: {compat} is requested, in which weights of {checkpoint.compat} give other outputs")
     activation = options.activation or usual_activation(options.model, compat)
     if options.activation is None:
-        print(f"note: a checkpoint does not say its activation; taken is {activation} (--activation)")
+        print(f"note: a checkpoint does not record its activation; {activation} is assumed (--activation)")
     module = _build(options, checkpoint, compat=compat, activation=activation)
     save_weights(module, options.output, overwrite=options.force)
     num_parameters = sum(parameter.numel() for parameter in module.parameters())
@@ -76,9 +75,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         has_config=False,
     )
     add = parser.add_argument
-    add("checkpoint", type=Path, metavar="CKPT", help="path up to .index, or the folder")
+    add("checkpoint", type=path_argument, metavar="CKPT", help="path up to .index, or the folder")
     add("--model", required=True, help="a published name (spinesearch models) or a spec file, .json")
-    add("-o", "--output", type=Path, required=True, metavar="FILE", help="ends in .safetensors")
+    add("-o", "--output", type=path_argument, required=True, metavar="FILE", help="ends in .safetensors")
     compat_help = "v1 builds the paper's network, v2 the Model Garden's (default: whose checkpoint it is)"
     add("--compat", choices=("auto", "v1", "v2"), default="auto", help=compat_help)
     add("--activation", choices=("relu", "swish"), help="of the network; no checkpoint records it")
@@ -98,7 +97,7 @@ def usual_activation(model: str, compat: str) -> str:
     """The activation of most released checkpoints of this kind.
 
     The Model Garden's SpineNets have swish; the paper's code has it in mobile ones, and in those trained for
-    500 epochs, which nothing in the file tells from the others.
+    500 epochs; nothing in the file distinguishes those from the others.
     """
     from spinesearch.models.backbone import default_activation, resolve_spec
     from spinesearch.space import ResNetSpec
@@ -126,9 +125,7 @@ def _build(options: argparse.Namespace, checkpoint: Checkpoint, **style: str) ->
         module = build_detector(options.model, **arguments, **head_arguments)
     elif head_arguments:
         option = next(iter(head_arguments)).replace("_", "-")
-        raise ValueError(
-            f"--{option}: only a backbone is taken from {checkpoint.path}, which needs no such thing"
-        )
+        raise ValueError(f"--{option}: only a backbone is read from {checkpoint.path}, which has no head")
     values = checkpoint.read(named)
     try:
         load_tf_weights(module, values)
@@ -143,10 +140,10 @@ def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _num_classes(named: Mapping[str, Variable], num_anchors: int) -> int:
-    """Number of classes that a checkpoint's head tells apart."""
+    """Number of classes of a checkpoint's head."""
     if _CLASS_BIAS not in named:
         raise ValueError(
-            f"{_CLASS_BIAS}: the checkpoint has a part of a head and lacks this; try --backbone-only"
+            f"{_CLASS_BIAS}: the checkpoint has parts of a head but not this variable; give --backbone-only"
         )
     num_logits = named[_CLASS_BIAS].shape[0]
     if num_anchors < 1 or num_logits % num_anchors:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinesearch.cli.parser import build_console, command_parser, fail
+from spinesearch.cli.parser import build_console, command_parser, fail, path_argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,23 +35,25 @@ def bench(arguments: list[str]) -> int:
         print(_USAGE, end="")
         return 0 if arguments else 2
     if word != "proxy":
-        return fail(f"bench {word}: there is no such command; it is bench proxy")
+        return fail(f"bench {word}: there is no such command; give bench proxy")
     return _bench_proxy(arguments[1:])
 
 
 def _bench_proxy(arguments: list[str]) -> int:
     parser = command_parser(
         "bench proxy",
-        "Train one candidate as a search would, for some steps after warming up, evaluate it, and tell\n"
-        "what took how long. Runs in this process, on one worker's device and threads; for figures that\n"
-        "mean something nothing else should run.",
+        "Train one candidate as a search would, for some steps after warming up, evaluate it, and show\n"
+        "where the time goes. Runs in this process, on one worker's device and threads; for figures that\n"
+        "can be compared, nothing else should run on the machine.",
         "examples:\n"
         "  spinesearch bench proxy\n"
         "  spinesearch bench proxy proxy_task=paper data=coco data.train_images=DIR \\\n"
         "      data.train_annotations=FILE --steps 200",
     )
     parser.add_argument("--steps", type=int, default=100, metavar="N", help="steps to measure (default: 100)")
-    parser.add_argument("--spec", type=Path, metavar="FILE.json", help="the candidate (default: SpineNet-49)")
+    parser.add_argument(
+        "--spec", type=path_argument, metavar="FILE.json", help="the candidate (default: SpineNet-49)"
+    )
     parser.add_overrides("settings of proxy_task and data, and seed")
     options = parser.parse_with_overrides(arguments)
     if options.steps < 1:
@@ -96,7 +98,9 @@ def _check_overrides(overrides: Sequence[str]) -> None:
     for text in overrides:
         key = text.partition("=")[0].lstrip("+~")
         if key.partition(".")[0] not in _GROUPS:
-            raise ValueError(f"{key}: has no part in one candidate's time; give {', '.join(_GROUPS)}")
+            raise ValueError(
+                f"{key}: does not affect the time of one candidate; settings of {', '.join(_GROUPS)} do"
+            )
 
 
 def _candidate(path: Path | None) -> ArchSpec:
@@ -123,7 +127,7 @@ def bench_table(result: BenchResult) -> Table:
 
 
 def bench_lines(result: BenchResult) -> list[str]:
-    """What stands below the table: rate, a whole candidate, memory, share of the matmul rate."""
+    """The lines below the table: rate, a whole candidate, memory, share of the matmul rate."""
     once = [
         f"{name} {seconds:.1f} s ({100 * seconds / result.candidate_seconds:.1f} %)"
         for name, seconds in result.overhead.items()

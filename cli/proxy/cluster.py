@@ -1,4 +1,4 @@
-"""``spinesearch cluster check``: what a search would find on a Ray cluster, before it is begun."""
+"""``spinesearch cluster check``: what a search would find on a Ray cluster; trains on every node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _USAGE = """usage: spinesearch cluster check ...
 
-  check   connect, list the nodes, and try each: versions, data, the rate of a short candidate
+  check   connect, list the nodes, and check each: versions, data, and a training of a few steps
 
 spinesearch cluster check --help says more.
 """
@@ -27,29 +27,34 @@ _PATIENCE_S = 60.0  # a node starts a process within seconds; torch from a slow 
 
 
 def cluster(arguments: list[str]) -> int:
-    """Run the command; returns its exit code: 1 if a node would not do."""
+    """Run the command; returns its exit code: 1 if a node cannot be used."""
     word = arguments[0] if arguments else "--help"
     if word in ("--help", "-h"):
         print(_USAGE, end="")
         return 0 if arguments else 2
     if word != "check":
-        return fail(f"cluster {word}: there is no such command; it is cluster check")
+        return fail(f"cluster {word}: there is no such command; give cluster check")
     return _check(arguments[1:])
 
 
 def _check(arguments: list[str]) -> int:
     parser = command_parser(
         "cluster check",
-        "Connect to Ray as a search with these settings would, and try every node: versions, whether it\n"
-        "sees the data, the rate of one worker on a short training of SpineNet-49. The exit code is 1 if\n"
-        "a node has room for a worker that would not do, or if no node has room.",
+        "Connect to Ray as a search with these settings would, and check every node: its versions, whether\n"
+        "it sees the data, and its rate, for which one worker trains SpineNet-49 there for --steps steps.\n"
+        "A node without a pack of the data makes it first, as a search would. The exit code is 1 if a node\n"
+        "with room for a worker cannot be used, or if no node has room.",
         "examples:\n"
         "  spinesearch cluster check search.ray_address=auto\n"
         "  spinesearch cluster check search.ray_address=10.0.0.1:6379 proxy_task=paper data=coco \\\n"
         "      data.train_images=DIR data.train_annotations=FILE",
     )
     parser.add_argument(
-        "--steps", type=int, default=_NUM_STEPS, metavar="N", help=f"training steps (default: {_NUM_STEPS})"
+        "--steps",
+        type=int,
+        default=_NUM_STEPS,
+        metavar="N",
+        help=f"steps to train on each node (default: {_NUM_STEPS})",
     )
     parser.add_argument(
         "--timeout",
@@ -95,7 +100,9 @@ def _check_cluster(config: RunConfig, *, num_steps: int, patience_s: float) -> i
         nodes = cluster_nodes()
         num_alive = sum(node["Alive"] for node in nodes)
         console.print(f"here: {versions()}; data key {data.key}")
-        console.print(f"asking {num_alive} nodes; a worker needs {resources}")
+        console.print(
+            f"training for {num_steps} steps on each of {num_alive} nodes; a worker needs {resources}"
+        )
         reports = check_nodes(
             nodes,
             functools.partial(open_short_score, proxy_task, config.data, data.key, num_steps),
@@ -120,7 +127,7 @@ def _check_cluster(config: RunConfig, *, num_steps: int, patience_s: float) -> i
 
 
 def node_line(report: NodeReport) -> str:
-    """What came of one node, as it is known."""
+    """One node's result in a line, as soon as it is known."""
     if report.problem:
         return f"{report.name}: {report.problem}"
     if report.images_per_s is None:
@@ -158,15 +165,15 @@ def nodes_table(reports: Sequence[NodeReport]) -> Table:
 
 
 def verdict(reports: Sequence[NodeReport]) -> tuple[str, int]:
-    """What follows from the reports, in a line, and the command's exit code."""
+    """The conclusion from the reports in a line, and the command's exit code."""
     bad = [report for report in reports if report.problem]
     good = [report for report in reports if report.images_per_s is not None]
     num_workers = sum(report.num_workers for report in good)
     if bad:
         names = ", ".join(report.name for report in bad)
-        return f"not ready: {len(bad)} of {len(reports)} nodes would not do: {names}", 1
+        return f"not ready: {len(bad)} of {len(reports)} nodes cannot be used: {names}", 1
     if not good:
-        return "not ready: no node has room for a worker; see search.cpus_per_trial and gpus_per_trial", 1
+        return "not ready: no node has room for a worker; lower search.cpus_per_trial and gpus_per_trial", 1
     rate = sum(report.num_workers * (report.images_per_s or 0.0) for report in good)
     text = f"ready: {len(good)} of {len(reports)} nodes run {num_workers} workers"
     return f"{text}, {rate:.0f} images/s in all if each is as fast beside the others", 0

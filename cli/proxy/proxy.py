@@ -27,8 +27,8 @@ How far the proxy task's scores can be trusted (docs/reward-noise.md).
 spinesearch proxy variance --help says more.
 """
 
-_GOES_ON = """
-With name=NAME it goes to runs/NAME, and the same command continues it, also with more
+_CONTINUES = """
+With name=NAME it is written to runs/NAME, and the same command continues it, also with more
 architectures or seeds; so does `spinesearch resume`. `spinesearch show` prints the report so far."""
 
 
@@ -44,7 +44,7 @@ def proxy(arguments: list[str]) -> int:
         print(_USAGE, end="")
         return 0 if arguments else 2
     if word not in commands:
-        return fail(f"proxy {word}: there is no such command; they are proxy {', proxy '.join(commands)}")
+        return fail(f"proxy {word}: there is no such command; give one of proxy {', proxy '.join(commands)}")
     return commands[word](arguments[1:])
 
 
@@ -57,8 +57,8 @@ def _coverage(arguments: list[str]) -> int:
 def _variance(arguments: list[str]) -> int:
     parser = command_parser(
         "proxy variance",
-        "Train random architectures with several seeds each, as a search would, and tell which share of\n"
-        f"the variance of every score comes from the architecture.\n{_GOES_ON}",
+        "Train random architectures with several seeds each, as a search would, and show which share of\n"
+        f"the variance of every score comes from the architecture.\n{_CONTINUES}",
         "examples:\n"
         "  spinesearch proxy variance --archs 12 --seeds 4 name=noise\n"
         "  spinesearch proxy variance proxy_task.num_steps=400 search.num_workers=8",
@@ -69,10 +69,10 @@ def _variance(arguments: list[str]) -> int:
 def _correlate(arguments: list[str]) -> int:
     parser = command_parser(
         "proxy correlate",
-        "Train the same random architectures under two settings, a and b, with different seeds, and tell\n"
-        "how alike they rank them. a.key=value and b.key=value are for one side alone and may change\n"
-        "proxy_task and data; without any, the setting is compared with itself: what noise alone leaves\n"
-        f"of the agreement.\n{_GOES_ON}",
+        "Train the same random architectures under two settings, a and b, with different seeds, and show\n"
+        "how alike the two rank them. a.key=value and b.key=value are for one side alone and may change\n"
+        "proxy_task and data; without any, the setting is compared with itself, which shows what noise\n"
+        f"alone leaves of the agreement.\n{_CONTINUES}",
         "examples:\n"
         "  spinesearch proxy correlate --archs 16 b.proxy_task.num_steps=1000 name=fidelity\n"
         "  spinesearch proxy correlate a.data=generated b.data=coco b.data.train_images=DIR \\\n"
@@ -91,7 +91,7 @@ def _study(kind: Kind, parser: CommandParser, arguments: list[str], *, num_archs
         action="append",
         default=[],
         metavar="RUN",
-        help="take over what this run has scored under the same settings, data and versions; may be repeated",
+        help="reuse the scores of this run under the same settings, data and versions; may be repeated",
     )
     parser.add_overrides("settings, as for a search")
     options = parser.parse_with_overrides(arguments)
@@ -107,7 +107,7 @@ def _study(kind: Kind, parser: CommandParser, arguments: list[str], *, num_archs
 
 
 def resume_study(run: Run, run_dir: Path, overrides: list[str], *, only_print: bool) -> int:
-    """Go on with a study: `spinesearch resume` of one; ``only_print`` is ``--cfg``."""
+    """Continue a study, as `spinesearch resume` does; ``only_print`` is ``--cfg``."""
     from spinesearch.search.study.study_config import recorded_study
 
     wanted = recorded_study(run, overrides)
@@ -125,7 +125,7 @@ def _print_configs(wanted: StudyConfig) -> None:
 
 
 def _carry_out(wanted: StudyConfig, run_dir: Path, *, command: str, reuse: list[Path]) -> int:
-    """Train to the end, print the report and write it down."""
+    """Train to the end, print the report and save it."""
     from spinesearch.results.studies.study import Study
     from spinesearch.results.studies.study_report import print_report, write_report
     from spinesearch.search.study.study_session import carry_out_study

@@ -1,4 +1,4 @@
-"""What the commands that train share: a search or a study to its end, and how it can end before."""
+"""What the commands that train share: a search or a study to its end, and how it can end early."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def carry_out(config: RunConfig, run_dir: Path) -> int:
 
 
 def new_run_dir(config: RunConfig) -> Path:
-    """Where a run of this configuration is written, as `run_dir_of` has it.
+    """The folder that a new run of this configuration is written to.
 
     Raises:
         ConfigError, FileError: it cannot be written there.
@@ -59,7 +59,7 @@ def new_run_dir(config: RunConfig) -> Path:
 
 @contextlib.contextmanager
 def ending(config: RunConfig, run_dir: Path, console: Console) -> Iterator[None]:
-    """Carry out a run inside; where it ends before its time, say how to resume it.
+    """Carry out a run inside; where it ends early, show how to resume it.
 
     Raises:
         CommandError: it was interrupted, or its engine cannot continue.

@@ -1,4 +1,4 @@
-"""What the commands on runs that are there share: finding the run that is meant, and reading it."""
+"""What the commands on existing runs share: finding the run that is meant, and reading it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _listed(runs: list[Path]) -> str:
 
 
 def read_run(run_dir: Path, options: argparse.Namespace) -> Run:
-    """The run of a command that only reads; prints its configuration if that is asked for."""
+    """The run of a command that only reads; prints its configuration if that is requested."""
     from spinesearch.results.ledger.run import load_run
 
     with named_files({"RUN": run_dir}):

@@ -9,7 +9,7 @@ def search(arguments: list[str]) -> int:
     """Run ``spinesearch search``; returns its exit code."""
     parser = command_parser(
         "search",
-        "Start a search. With name=NAME it goes to runs/NAME, and the same command continues it.",
+        "Start a search. With name=NAME it is written to runs/NAME, and the same command continues it.",
         "examples:\n"
         "  spinesearch search experiment=demo\n"
         "  spinesearch search data=coco data.train_images=DIR data.train_annotations=FILE\n"
@@ -19,7 +19,7 @@ def search(arguments: list[str]) -> int:
         "        proxy_task=small|paper  controller=reinforce|random  data=generated|coco\n"
         "        experiment=demo|paper. --cfg prints every setting with its value.",
     )
-    parser.add_overrides("settings to change: text as it stands, all else in hydra's grammar")
+    parser.add_overrides("settings to change; text is taken literally, other values by hydra's grammar")
     options = parser.parse_with_overrides(arguments)
     from spinesearch.cli.runs.carry_out import carry_out, new_run_dir
     from spinesearch.search.config.run_config import compose, composed_yaml, run_config

@@ -67,7 +67,7 @@ def positions(owners: Records, ids: Ids, pointers: Records, field: str, pointing
 def _converted(
     owners: Records, owned: list[Any], pointers: Records, pointed: list[Any], field: str
 ) -> tuple[Ids, Ids]:
-    """The owners' ids and what the pointers hold, as integers; -1 where a text is no owner's."""
+    """The owners' ids and what the pointers hold, as integers; nobody's where it is no owner's."""
     texts, pointed_texts = _texts(owners, "id", owned), _texts(pointers, field, pointed)
     numbers = [_integer(text) for text in texts]
     if None not in numbers and len(set(numbers)) == len(set(texts)):

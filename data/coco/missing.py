@@ -15,6 +15,7 @@ import numpy.typing as npt
 from spinesearch.data.coco.dataset import CocoDataset
 from spinesearch.data.coco.records import short
 from spinesearch.data.errors import DataError
+from spinesearch.data.file_kind import HEAD_BYTES, kind_of
 from spinesearch.data.ragged import Ragged
 
 _SAMPLE = 20  # missing files that an explanation has to find
@@ -149,14 +150,23 @@ def _is_file(path: Path) -> bool:
 def _check_folder(images_dir: Path) -> None:
     try:
         if images_dir.is_dir():
-            return
-        reason = "is no folder"
+            if os.access(images_dir, os.X_OK):
+                return
+            reason = "cannot be read (Permission denied)"
+        else:
+            reason = (images_dir.is_file() and _kind(images_dir)) or "is no folder"
     except OSError as error:
         reason = f"cannot be read ({error.strerror or error})"
     raise DataError(
         f"images folder {images_dir}: {reason}; "
-        "set data.train_images to the one that holds the images of the annotations"
+        "set data.train_images to the folder with the images of the annotations"
     )
+
+
+def _kind(path: Path) -> str | None:
+    """What a file is that is given for the folder, such as the archive it was downloaded as."""
+    with path.open("rb") as file:
+        return kind_of(file.read(HEAD_BYTES), wanted="image")
 
 
 def _reason(images_dir: Path, name: str) -> str:

@@ -47,10 +47,10 @@ def generate_dataset(
         DataError: `root` cannot be written.
     """
     folder = generated_folder(root, num_images=num_images, num_val_images=num_val_images, seed=seed)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # False where it cannot be looked at, which the lock then reports
         return folder
     with build_lock(folder):
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             partial = partial_path(folder)
             try:
                 if partial.exists():  # of a process that was killed

@@ -55,16 +55,8 @@ def read_image(
         raise
     except PermissionError as error:
         raise BrokenImage(f"cannot be read ({error.strerror}); give yourself the right to read it") from error
-    except UnidentifiedImageError as error:
-        with path.open("rb") as file:
-            kind = kind_of(file.read(HEAD_BYTES), wanted="image")
-        reason = "cannot be decoded (of no format that Pillow knows); replace the file or remove it from the"
-        raise BrokenImage(kind or f"{reason} annotations") from error
     except Exception as error:  # Pillow's decoders raise nearly any type on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BrokenImage(
-            f"cannot be decoded ({reason}); replace the file or remove it from the annotations"
-        ) from error
+        raise BrokenImage(_why_not_decoded(path, error)) from error
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
@@ -88,6 +80,16 @@ def as_rgb(image: Image.Image) -> Image.Image:
 def shrunk(image: Image.Image, width: int, height: int) -> Image.Image:
     """The image at this size, each pixel a weighted mean over the area it comes from."""
     return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _why_not_decoded(path: Path, error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        with path.open("rb") as file:
+            if kind := kind_of(file.read(HEAD_BYTES), wanted="image"):
+                return kind
+        reason = "of no format that Pillow knows"
+    return f"cannot be decoded ({reason}); replace the file or remove it from the annotations"
 
 
 def _check_pixels(image: Image.Image, max_megapixels: float) -> None:

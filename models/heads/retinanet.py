@@ -16,7 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import ScalePermutedBackbone
-from spinesearch.models.layers import BN_EPS, BN_MOMENTUM, LayerStyle, depthwise_glorot_, use_channels_last
+from spinesearch.models.layers import (
+    BN_EPS,
+    BN_MOMENTUM,
+    LayerStyle,
+    depthwise_glorot_,
+    refuse_torchscript,
+    use_channels_last,
+)
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import OUTPUT_LEVELS
 
@@ -117,6 +124,8 @@ class RetinaNet(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+
+    __prepare_scriptable__ = refuse_torchscript
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions for all N anchors, N the sum over levels of H * W * A, by level, row, column, anchor.

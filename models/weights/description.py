@@ -1,4 +1,4 @@
-"""What a network is built from, as plain data for JSON: beside a weight file it answers every question.
+"""What a network is built from, as plain data for JSON, which is kept beside a weight file.
 
 A description is the spec as `spinesearch.space.load_spec` reads it (for a ResNet its depth) and, under
 ``model``, the arguments of `build_backbone` or `build_detector`.

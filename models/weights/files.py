@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from spinesearch.models.fit import check_fit
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.weights.description import Backbone, build_described, check_size, describe
+from spinesearch.models.weights.whole_file import check_whole
 from spinesearch.space import pretty_json
 
 SUFFIX = ".safetensors"
@@ -53,7 +54,7 @@ def save_weights(module: nn.Module, path: str | Path, *, overwrite: bool = False
         raise ValueError("module: it is on the meta device and has no weights to save")
     tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in state.items()}
     _write_together(
-        {  # the weights last: a description without weights misleads nobody
+        {  # the weights last: a description without weights does no harm
             description_file(path): lambda file: file.write_text(pretty_json(description), encoding="utf-8"),
             path: lambda file: save_file(tensors, file, _header(description)),
         }
@@ -69,8 +70,8 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
         path: of the weights.
 
     Raises:
-        ValueError: the file is no safetensors file, is damaged, or holds another network's weights; then the
-            message names the first three tensors that differ.
+        ValueError: the file is not a safetensors file, is damaged, or holds another network's weights; then
+            the message names the first three tensors that differ.
         OSError: the file cannot be read.
         TypeError: the module is of another kind.
     """
@@ -85,7 +86,7 @@ def load_detector(path: str | Path) -> RetinaNet:
     """The detector that `save_weights` wrote, in evaluation mode.
 
     Args:
-        path: of the weights; the ``.json`` of the same name stands beside them.
+        path: of the weights; the ``.json`` of the same name is beside them.
 
     Raises:
         ValueError: one of the files is damaged, they belong to different networks, or they hold a backbone
@@ -102,7 +103,7 @@ def load_backbone(path: str | Path) -> Backbone:
     """The backbone that `save_weights` wrote, alone or in a detector, in evaluation mode.
 
     Args:
-        path: of the weights; the ``.json`` of the same name stands beside them.
+        path: of the weights; the ``.json`` of the same name is beside them.
 
     Raises:
         ValueError: one of the files is damaged, or they belong to different networks.
@@ -113,7 +114,7 @@ def load_backbone(path: str | Path) -> Backbone:
 
 
 def description_file(path: Path) -> Path:
-    """Where the description of a weight file stands."""
+    """Path of the description of a weight file."""
     return path.with_suffix(".json")
 
 
@@ -129,7 +130,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         raise ValueError(f"{path}: there is no folder {path.parent}")
     for file in (path, description_file(path)):
         if file.is_dir() or (file.exists() and not overwrite):
-            raise ValueError(f"{file}: exists already, and is not overwritten unasked")
+            raise ValueError(f"{file}: exists already and is not overwritten; give another path or remove it")
 
 
 def _header(description: dict[str, Any]) -> dict[str, str]:
@@ -154,6 +155,7 @@ def _read(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> dict[
     """Tensors of a file that fit a state dict and a header."""
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
+    check_whole(path)
     try:
         with safe_open(path, framework="pt") as file:
             stored = file.metadata() or {}
@@ -203,8 +205,10 @@ def _difference(key: str, stored: str, needed: str) -> str:
 
 def _load_described(path: Path) -> Backbone | RetinaNet:
     file = description_file(path)
+    if path.is_file():
+        check_whole(path)
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
+        description = json.loads(file.read_text(encoding="utf-8-sig"))
         if path.is_file():
             check_size(description, num_numbers=_num_numbers(path))
         module = build_described(description)
@@ -234,7 +238,7 @@ def _write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:
                 temporary.touch()
                 mode = temporary.stat().st_mode
                 write(temporary)
-                temporary.chmod(mode)  # safetensors writes files that nobody else may read
+                temporary.chmod(mode)  # safetensors writes files that only their owner may read
                 with temporary.open("rb") as file:
                     os.fsync(file.fileno())
             except (OSError, SafetensorError) as error:

@@ -46,7 +46,7 @@ class Checkpoint:
     get_tensor: Callable[[str], Any]
 
     def named(self, units: Sequence[TfUnit]) -> dict[str, Variable]:
-        """The variables by the names that `load_tf_weights` knows.
+        """The variables under the names that `load_tf_weights` reads.
 
         Args:
             units: of the backbone that they are meant for (`tf_units`).
@@ -101,7 +101,7 @@ def checkpoint_of(
     names: Mapping[str, str],
     get_tensor: Callable[[str], Any],
 ) -> Checkpoint:
-    """A checkpoint from what its reader tells.
+    """A checkpoint from what its reader reports.
 
     Args:
         path: its prefix.
@@ -118,7 +118,7 @@ def checkpoint_of(
         last = key.removesuffix(VALUE_SUFFIX).rpartition("/")[2]
         if last in _CONV_VARIABLES or last in _NORM_VARIABLES:
             if is_v2 and not names.get(key):
-                raise ValueError(f"{path}: {key} has no name, so that its layer cannot be told")
+                raise ValueError(f"{path}: {key} has no name, so its layer is unknown")
             variables.append(Variable(key, names[key] if is_v2 else key, shape))
     return Checkpoint(
         path=path,

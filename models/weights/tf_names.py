@@ -58,7 +58,7 @@ _Place = dict[str, _Layer]
 
 
 def v1_names(variables: Iterable[Variable], units: Iterable[TfUnit]) -> dict[str, Variable]:
-    """A Model Garden checkpoint's variables by the names that `load_tf_weights` knows.
+    """A Model Garden checkpoint's variables under the names that `load_tf_weights` reads.
 
     Args:
         variables: kernels, biases, gammas and so on of a checkpoint. Those that belong to no backbone,

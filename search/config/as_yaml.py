@@ -67,7 +67,7 @@ def _setting(key: str, value: Any, comments: _Comments, indent: str) -> list[str
     line = f"{indent}{key}: {_flow(value)}"
     comment = comments.behind.get(key, "")
     if key in comments.values and _plain(value) != comments.values[key] and comments.values[key] != "???":
-        # What a comment says of the file's value, as a source, should not seem to be said of this one.
+        # What a comment says of the file's value, as a source, should not seem to concern this one.
         default = f"default {_flow(comments.values[key])}"
         comment = f"{default}; {comment}" if comment else default
     above = [f"{indent}# {text}".rstrip() for text in comments.above.get(key, ())]
@@ -108,7 +108,7 @@ def _comments(name: str) -> _Comments:
     key, seen_any = "", False
     for line in text.splitlines():
         if comment := _COMMENT.match(line):
-            if comment["indent"] and key in found.behind:  # the one behind the setting above goes on
+            if comment["indent"] and key in found.behind:  # continues the one behind the setting above
                 found.behind[key] += f" {comment['comment']}"
             elif seen_any:
                 above.append(comment["comment"])

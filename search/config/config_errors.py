@@ -16,7 +16,7 @@ _WRONG_KIND = re.compile(
     r"(of type '.*' could not be converted to (?P<kind>\w+)|is not a valid (?P<bool>bool))"
 )
 _KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
-_SURE = 0.85  # similarity from which an unknown option is taken for a mistyped setting
+_SURE = 0.85  # similarity from which an unknown option counts as a mistyped setting
 
 
 class ConfigError(ValueError):
@@ -28,7 +28,7 @@ def unknown_setting(key: str, value: str | None = None) -> str:
 
     Args:
         key: the full name, as it was typed.
-        value: what was typed behind it; with it a mistyped group is answered by what to type.
+        value: what was typed behind it; with it the answer to a mistyped group is what to type.
     """
     section = key.partition(".")[0]
     if key.startswith(_LEVEL_COUNTS):
@@ -57,7 +57,9 @@ def option_hint(option: str, value: str | None) -> str | None:
     if option in ("-m", "--multirun"):
         return "a command runs one search; give a command per search, each with a name=... of its own"
     if option.startswith(("--config", "--hydra", "--package", "--info", "--experimental")):
-        return "hydra's own options are not taken; every setting is a key=value, and --cfg prints them all"
+        return (
+            "hydra's own options are not supported; every setting is a key=value, and --cfg prints them all"
+        )
     word = option.lstrip("-").replace("-", "_")
     names = [*setting_types(), *GROUPS]
     found = [name for name in names if word in (name, name.rpartition(".")[2])]
@@ -82,6 +84,8 @@ def reason(error: Exception, overrides: Sequence[str]) -> str:
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         return unknown_setting(str(cause.full_key))
+    if key := getattr(error, "full_key", None):  # OmegaConf's own, as of an interpolation of nothing
+        return f"{key}: cannot be resolved: {str(error).splitlines()[0]}"
     text = " ".join(str(error).split())
     if cause is not None and str(cause) not in text:
         text = f"{text.rstrip('.')}: {' '.join(str(cause).split())}"

@@ -1,6 +1,6 @@
-"""The words behind a command, ``key=value``: checked, and told apart into text and hydra's grammar.
+"""The words behind a command, ``key=value``: checked, and separated into text and hydra's grammar.
 
-A setting whose type is text is exactly what stands behind the first ``=``: ``name=1.10`` is no number, and a
+A setting whose type is text has exactly the value behind the first ``=``: ``name=1.10`` is no number, and a
 folder may be called ``a=b (1)``. One enclosing pair of quotes is removed, ``null`` is null, and in a path a
 leading ``~`` is the home folder. All other settings are read by hydra's grammar.
 """
@@ -37,7 +37,7 @@ class Override:
         word: as it was typed.
         prefix: hydra's: empty, ``+``, ``++`` or ``~``.
         key: what it sets, by its full name, or a group.
-        value: what stands behind the first ``=``; None without one.
+        value: the text behind the first ``=``; None without one.
     """
 
     word: str

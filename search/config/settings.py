@@ -1,4 +1,4 @@
-"""How a search is run: `SearchSettings`. Free of torch and Ray, so that a mistake is told at once."""
+"""How a search is run: `SearchSettings`. Free of torch and Ray, so that mistakes are reported at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RESERVED_RESOURCES = {
     "object_store_memory": "no setting, as workers keep nothing there",
 }
 
-# How a run is carried out but not what comes out of it, so that a resumed run may change them.
+# How a run is carried out, not its results, so that a resumed run may change them.
 FREE_SEARCH_SETTINGS = (
     "engine",
     "num_workers",
@@ -36,7 +36,7 @@ FREE_SEARCH_SETTINGS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSettings:
-    """How the search is run; the meaning of each field is told in `conf/search/default.yaml`."""
+    """How the search is run; the meaning of each field is in `conf/search/default.yaml`."""
 
     num_trials: int
     generation_size: int
@@ -69,7 +69,7 @@ class SearchSettings:
             raise ValueError(f"search.gpus_per_trial: must not be negative, got {self.gpus_per_trial}")
         if self.gpus_per_trial is not None and self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
             raise ValueError(
-                "search.gpus_per_trial: above 1 only whole GPUs can be had, fractions share one; "
+                "search.gpus_per_trial: above 1 only whole GPUs can be requested, fractions share one; "
                 f"got {self.gpus_per_trial}"
             )
         if not 0 < self.cpus_per_trial < math.inf:
@@ -105,9 +105,7 @@ class SearchSettings:
     def _check_resources(self) -> None:
         for name, amount in (self.resources_per_trial or {}).items():
             if name in _RESERVED_RESOURCES:
-                raise ValueError(
-                    f"search.resources_per_trial: for {name} there is {_RESERVED_RESOURCES[name]}"
-                )
+                raise ValueError(f"search.resources_per_trial: {name} is set by {_RESERVED_RESOURCES[name]}")
             if not 0 < amount < math.inf or (amount > 1 and amount % 1):  # Ray's rule
                 raise ValueError(
                     f"search.resources_per_trial: {name} must be positive, and a whole number above 1, "

@@ -75,7 +75,7 @@ def has_run(run_dir: Path) -> bool:
 
 
 def open_run(config: RunConfig, run_dir: Path, console: Console) -> tuple[Run, Ledger | None, Mirror | None]:
-    """The run in a folder or, if that is further on, in its mirror: with its ledger, which the caller closes.
+    """The run in a folder, from its mirror if that holds more; with its ledger, which the caller closes.
 
     Returns:
         The run, empty if it is to begin; its ledger, None if there is none yet; its mirror, None without one.
@@ -115,7 +115,7 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
     Raises:
         LedgerError, RunInUseError, MirrorError: it cannot be fetched.
     """
-    run, going_on = mirrored_run(url, overrides)
+    run, remaining = mirrored_run(url, overrides)
     base, name = _mirror_and_name(url)
     config = run_config(run.config)
     places = [override.text() for override in parse_overrides(overrides) if override.key == "runs_dir"]
@@ -123,7 +123,7 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
     _, ledger, _ = open_run(replace(config, mirror=base), run_dir, console)
     assert ledger is not None
     ledger.close()
-    return run_dir, going_on
+    return run_dir, remaining
 
 
 def mirrored_run(url: str, overrides: Sequence[str]) -> tuple[Run, list[str]]:

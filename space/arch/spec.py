@@ -194,7 +194,7 @@ class ArchSpec:
     def from_json(cls, text: str) -> Self:
         """Spec from JSON text; raises `SpecError` when it is not JSON or not a valid spec."""
         try:
-            return cls.from_dict(json.loads(text))
+            return cls.from_dict(json.loads(text.removeprefix("\ufeff")))  # a byte-order mark
         except json.JSONDecodeError as error:
             raise SpecError(f"not JSON: {error}") from error
         except RecursionError as error:  # parsing it, or printing a part of it that is wrong

@@ -76,6 +76,24 @@ def test_bad_group_by() -> None:
         CocoDataSettings(train_images="a", train_annotations="b", group_by="patient")
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("box_format", "yolo"),
+        ("box_format", None),
+        ("max_megapixels", 0),
+        ("max_megapixels", True),
+        ("max_megapixels", "179"),
+        ("max_megapixels", float("nan")),
+        ("max_megapixels", float("inf")),
+    ],
+)
+def test_bad_settings_of_how_coco_data_are_read(field: str, value: Any) -> None:
+    with pytest.raises(DataError, match=rf"^data\.{field}: must be .*, got ") as error:
+        CocoDataSettings(**{"train_images": "a", "train_annotations": "b", field: value})
+    assert repr(value) in str(error.value)
+
+
 @pytest.mark.parametrize("value", [1, "yes", None])
 def test_skip_broken_is_true_or_false(value: Any) -> None:
     with pytest.raises(DataError, match=r"^data\.skip_broken: must be true or false, got "):

@@ -1,5 +1,6 @@
 """torch.export: the exported program gives the network's own outputs."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,18 @@ def test_a_traced_export_needs_no_graph_break() -> None:
     got = exported(backbone, images, strict=True)(images)
     for level, feature in backbone(images).items():
         assert_equal_but_for_rounding(got[level], feature)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("model", ["v1", "resnet", "detector"])
+def test_torchscript_and_the_exporter_on_top_of_it_are_answered_with_what_works(model: str) -> None:
+    module = tiny_detector().eval() if model == "detector" else build(model)
+    images = torch.rand(1, 3, 64, 64)
+    for make in (
+        lambda: torch.jit.script(module),
+        lambda: torch.jit.trace(module, images, strict=False),
+        lambda: torch.onnx.export(module, (images,), io.BytesIO(), dynamo=False),
+    ):
+        with pytest.raises(RuntimeError, match=r"give torch\.export\.export\(") as error:
+            make()
+        assert "\n" not in str(error.value)

@@ -43,7 +43,9 @@ def test_killed_and_interrupted_the_search_ends_as_an_undisturbed_one(engine: st
         output, _ = process.communicate(timeout=60)
         if stop != signal.SIGKILL:
             assert process.returncode == 130, output
-            assert f"stopped; nothing finished is lost. Go on with:\n  spinesearch resume {run_dir}" in output
+            assert (
+                f"stopped; nothing finished is lost. Resume with:\n  spinesearch resume {run_dir}" in output
+            )
             assert "Traceback" not in output
             assert "SIGTERM" not in output
     assert main(["resume", str(run_dir), "search.engine=serial"]) == 0

@@ -62,6 +62,20 @@ def serial(tiny: list[str]) -> list[str]:
     return [*tiny, "search.engine=serial"]
 
 
+@pytest.fixture(scope="session")
+def recorded_run(cache_dir: Path, tmp_path_factory) -> Path:
+    """The folder of a run of one candidate, to read and to copy."""
+    from spinesearch.cli.main import main
+
+    folder = tmp_path_factory.mktemp("recorded")
+    settings = ["search.engine=serial", "search.num_trials=1", "search.generation_size=1", "name=run"]
+    data = ["data.num_images=16", "data.num_val_images=0", "data.held_out_share=0.4"]
+    task = ["proxy_task.num_steps=1", "proxy_task.batch_size=4", "proxy_task.bn_recalibration_batches=1"]
+    paths = [f"runs_dir={folder}", f"data.cache_dir={cache_dir}"]
+    assert main(["search", *settings, *data, *task, *paths]) == 0
+    return folder / "run"
+
+
 @pytest.fixture
 def coco(tmp_path: Path, serial, cache_dir: Path):
     """A small COCO-format data set to break, and the command that searches on it."""

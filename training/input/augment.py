@@ -96,7 +96,7 @@ def draw_placement(
 
 
 def draw(num_images: int, generator: torch.Generator) -> Tensor:
-    """Random numbers `[4, B]` on the CPU, uniform in [0, 1): all that a batch's placement needs of chance."""
+    """Random numbers `[4, B]` on the CPU, uniform in [0, 1): all the randomness of a batch's placement."""
     return torch.rand(4, num_images, generator=generator)
 
 
@@ -143,7 +143,7 @@ def _resample(images: Tensor, placement: Placement, width: Tensor) -> Tensor:
     side = images.shape[-1]
     sign = torch.where(placement.is_flipped, -1.0, 1.0)
     # An output edge coordinate u comes from the input coordinate sign * (u + offset) / scale + (width if
-    # mirrored). affine_grid wants it in units where the square spans [-1, 1]: u = (n + 1) * S / 2.
+    # mirrored). affine_grid takes it in units where the square spans [-1, 1]: u = (n + 1) * S / 2.
     half = side / 2
     shift = placement.offset + half
     zero = torch.zeros_like(sign)

@@ -45,7 +45,7 @@ def load_batch(data: ProxyData, index: npt.NDArray[np.int64], device: torch.devi
     Args:
         data: where from.
         index: `[B]`.
-        device: where they go on to; for a GPU they lie in memory that it fetches by itself.
+        device: where they are used; for a GPU they are in pinned memory, which it reads by itself.
     """
     labels = data.labels[index]
     num_boxes = int((labels >= 0).sum(axis=1).max(initial=0))  # objects stand before the padding
@@ -71,15 +71,15 @@ def load_batches(
 
 
 def read_images(images: PackedImages, index: npt.NDArray[np.int64], *, pinned: bool) -> Tensor:
-    """The uint8 images `[B, S, S, 3]` at these positions, copied or decoded once, to where they go on from.
+    """The uint8 images `[B, S, S, 3]` at these positions, copied or decoded once, to where they are used.
 
     For a GPU as many threads decode as the process has processors, `MAX_THREADS` at most. On the CPU it is
-    torch's threads that train, and as many decode: other workers have the other processors.
+    torch's threads that train, and as many decode: the other processors are the other workers'.
 
     Args:
         images: of a pack.
         index: `[B]`, each in 0..N-1.
-        pinned: whether to put them into memory that a GPU fetches by itself.
+        pinned: whether to put them into pinned memory, which a GPU reads by itself.
     """
     out = torch.empty((len(index), *images.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
     if isinstance(images, JpegImages):

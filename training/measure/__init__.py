@@ -1,1 +1,1 @@
-"""What a trained network is worth: detections and COCO AP."""
+"""Measures a trained network: detections and COCO AP."""

@@ -153,7 +153,7 @@ def non_maximum_suppression(
 
     Always picks the best remaining candidate and drops those of its class that overlap it by more than the
     threshold. Each turn does so for every image at once, so the number of turns is D, at most
-    `max_detections`. Classes are told apart by their labels, not by moving each to a place of its own: far
+    `max_detections`. Classes are distinguished by their labels, not by moving each to a separate place: far
     from the origin float32 coordinates are too coarse for that. On a GPU the last columns may be all -1.
 
     Args:
@@ -167,7 +167,7 @@ def non_maximum_suppression(
     # Columns that lie together in memory: taking them out of `boxes` every turn was two fifths of the time.
     columns = torch.cat((boxes, box_area(boxes).unsqueeze(-1)), dim=-1).transpose(1, 2).contiguous()
     picks = []
-    # Looking whether anything is left makes the processor wait for a GPU.
+    # Checking whether anything is left makes the processor wait for a GPU.
     look_every = _TURNS_A_LOOK if scores.is_cuda else 1
     for turn in range(max_detections if scores.shape[1] else 0):
         best, row = remaining.max(dim=1, keepdim=True)  # [B, 1]

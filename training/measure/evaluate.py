@@ -18,7 +18,7 @@ from spinesearch.training.measure.evaluators import BoxColumns, EvaluationCase, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CocoMetrics:
-    """COCO's summary in [0, 1]; None where the images hold no object that a number speaks of."""
+    """COCO's summary in [0, 1]; None where the images have no object that a number is about."""
 
     ap: float | None
     ap50: float | None

@@ -4,7 +4,7 @@ pycocotools is the reference. hotcoco gives its numbers to the last bit, in a hu
 faster-coco-eval leaves a guard against 0 / 0 out of the precision, and so differs by up to 2.2e-16.
 
 Images, classes and boxes are numbered from 1 in what the libraries see, whatever a file has: pycocotools
-takes a box matched with id 0 for unmatched, and hotcoco knows no negative ids.
+counts a box matched with id 0 as unmatched, and hotcoco has no negative ids.
 
 Shapes: T true objects, F found ones.
 """
@@ -92,7 +92,7 @@ def summary_numbers(evaluator: str, case: EvaluationCase, *, num_threads: int = 
         evaluator: as `find_evaluator` takes it.
         case: what to compare.
         num_threads: of hotcoco, the others use one. Its threads start with the first call in a process and
-            stay as many; ``RAYON_NUM_THREADS`` in the environment goes before.
+            stay as many; ``RAYON_NUM_THREADS`` in the environment takes precedence.
 
     Raises:
         ValueError: as `find_evaluator`.
@@ -157,7 +157,7 @@ def _run_hotcoco(hotcoco: Any, case: EvaluationCase) -> Floats:
 def _start_rayon(num_threads: int) -> None:
     """Start hotcoco's threads, which rayon otherwise makes one per processor of the machine.
 
-    A worker is given few of them, and eight workers of a node would have 8 x 64. rayon reads the number from
+    A worker has few of them, and eight workers of a node would start 8 x 64. rayon reads the number from
     the environment when its pool starts, and only then.
     """
     import hotcoco

@@ -1,4 +1,4 @@
-"""The optimiser of a training and the course of its learning rate."""
+"""The optimiser of a training and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spinesearch.training.optim.muon import Muon
 from spinesearch.training.recipe import Recipe
 
-# What no normalisation follows: its length is the size of the logits and codes, which Muon would blow up in
+# What no normalisation follows: its length is the size of the logits and codes, which Muon would make huge in
 # a few steps.
 PREDICTION_KERNEL = "predict.weight"
 
@@ -54,7 +54,7 @@ class FlatOptimizer:
         self._muon = Muon(
             [stack for stack, _ in stacks], momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
-        # Muon's companion has a learning rate of its own, in the schedule's proportion.
+        # AdamW beside Muon has its own learning rate, which follows the same schedule.
         self._lr_ratio = recipe.adam_lr / recipe.lr if is_muon else 1.0
         self._loss_decay = recipe.weight_decay if is_sgd else 0.0
         self._decayed = [vector for vector, group in vectors if group is kernels]

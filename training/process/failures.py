@@ -1,4 +1,4 @@
-"""A candidate that fails: told in one line, with nothing of it left in memory."""
+"""A candidate that fails: reported in one line, with nothing of it left in memory."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class OutOfMemory(RuntimeError):  # noqa: N818 - it says what happened
 
 
 class DeviceLost(SystemExit):
-    """The device answers nothing more in this process, as after an illegal access or a failed assertion.
+    """The device cannot be used any more in this process, as after an illegal access or a failed assertion.
 
-    Not the candidate's own failure, and none of its successors would fare better, so it ends the process: a
-    worker's is replaced and the candidate tried again.
+    Not the candidate's own failure, and its successors would fail too, so it ends the process: a worker's is
+    replaced and the candidate tried again.
     """
 
 
@@ -35,16 +35,16 @@ def released(error: Exception, device: torch.device) -> Exception | DeviceLost:
     """The error to raise instead, which holds nothing of the candidate; memory is free when this returns.
 
     An error's traceback holds every frame that it came through, and these the model, its gradients and its
-    activations, for as long as somebody holds the error; emptying the frames (`traceback.clear_frames`) is
-    not enough, as functions in them have closures. So the traceback stays as text alone, in the error's
-    notes, and the blocks that torch's allocator keeps are given back, for others may share the device.
+    activations, for as long as the error is referenced; emptying the frames (`traceback.clear_frames`) is
+    not enough, as functions in them have closures. So the traceback is kept as text alone, in the error's
+    notes, and the blocks that torch's allocator caches are released, for others may share the device.
 
     Args:
         error: what ended the candidate; call this while it is handled, and raise the outcome ``from None``.
         device: what the candidate ran on.
 
     Returns:
-        The same error, or an `OutOfMemory` for any of the errors that the end of memory is told by, or a
+        The same error, or an `OutOfMemory` for any of the errors that report the end of memory, or a
         `DeviceLost`.
     """
     outcome: Exception | DeviceLost = error
@@ -66,7 +66,7 @@ def released(error: Exception, device: torch.device) -> Exception | DeviceLost:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or what it was raised from, is how the end of memory is told."""
+    """Whether an error, or what it was raised from, reports the end of memory."""
     while error is not None:
         if isinstance(error, torch.OutOfMemoryError | MemoryError):
             return True
@@ -77,7 +77,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Drops the tracebacks of an error and of all errors behind it."""
+    """Drop the tracebacks of an error and of all errors it was raised from."""
     pending: list[BaseException | None] = [error]
     while pending:
         if (one := pending.pop()) is not None:

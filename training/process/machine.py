@@ -1,4 +1,4 @@
-"""What the proxy task asks of the machine and the process it runs in: device, threads, memory."""
+"""The machine and the process a training runs in: device, threads, memory."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def find_device(name: str) -> torch.device:
 def keep_freed_memory() -> None:
     """Tell glibc to reuse the blocks it frees instead of returning them to the kernel.
 
-    This changes the whole process, for all that runs in it, and until it ends: memory that any part of it
-    frees mostly stays with it. Only the first call in a process does anything.
+    This changes the whole process, for everything that runs in it and until it ends: memory that any part of
+    it frees mostly stays with it. Only the first call in a process does anything.
 
     A training step frees and takes the same few hundred megabytes again; faulting them in anew, page by
-    page, was measured at a tenth of the step. Other C libraries are left alone.
+    page, was measured at a tenth of the step. Other C libraries are left unchanged.
     """
     if not sys.platform.startswith("linux"):
         return

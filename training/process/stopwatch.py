@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 
 Lap = Callable[[str], None]
-"""Told that the phase of this name has just ended, and the next begins."""
+"""Called with the name of the phase that has just ended; the next one begins."""
 
 
 def no_lap(name: str) -> None:
-    """Nothing: nobody measures."""
+    """Does nothing: nothing is measured."""
 
 
 class Phase(NamedTuple):
@@ -28,7 +28,7 @@ class Stopwatch:
     """A `Lap` that measures; runs from its construction.
 
     On CUDA the moments are events in the device's own queue, so that measuring makes nothing wait: a phase
-    then takes from the end of the device's work before it to the end of its own, whatever the processor did
+    then takes from the end of the device's earlier work to the end of the phase's, whatever the processor did
     meanwhile, and includes the time in which the device had nothing to do.
 
     Args:

@@ -66,12 +66,12 @@ GraphSession = Callable[[], AbstractContextManager[NewGraph]]
 
 
 class CaptureFailed(RuntimeError):  # noqa: N818 - it says what happened
-    """The training step could not be captured; nothing is known about the candidate."""
+    """The training step could not be captured; this is no fault of the candidate's."""
 
 
 @dataclass(slots=True)
 class _Slot:
-    """What steps of one shape have: inputs that stay where they are, and after a few steps a graph."""
+    """What steps of one shape have: inputs that keep their place in memory, and after a few steps a graph."""
 
     inputs: StepInputs
     num_eager: int = 0
@@ -82,7 +82,7 @@ class CapturedStep:
     """A training step that is done eagerly a few times, then captured, then replayed.
 
     The eager ones are steps of the training like any other. Boxes are padded to a power of two of rows, and
-    each of these shapes has a graph of its own: matching takes time and memory in proportion to the rows, and
+    each of these shapes has its own graph: matching takes time and memory in proportion to the rows, and
     with one graph every batch would pay for the image of the data set that has most.
 
     Args:
@@ -184,10 +184,10 @@ class Capturing:
         return self._session is not None
 
     def run(self, attempt: Callable[[GraphSession | None], T]) -> T:
-        """What `attempt` returns, called with the session and, if a capture fails, once more with None.
+        """What `attempt` returns, called with the session and, if a capture fails, again with None.
 
-        A capture that ran out of memory says something about that candidate alone; after any other failure
-        nothing is captured any more, which is logged as a warning once.
+        A capture that ran out of memory concerns that candidate alone; after any other failure nothing is
+        captured any more, which is logged as a warning once.
         """
         if self._session is None:
             return attempt(None)
@@ -201,8 +201,9 @@ class Capturing:
         if not isinstance(outcome, OutOfMemory):
             self._session = None
             _log.warning(
-                "proxy_task.cuda_graph: the training step could not be captured (%s); this candidate starts "
-                "again, and it and all that follow are trained without; cuda_graph=off spares the attempt",
+                "proxy_task.cuda_graph: the training step could not be captured (%s); this candidate is "
+                "started again, and it and all later ones are trained without a graph; cuda_graph=off skips "
+                "the attempt",
                 reason,
             )
         return attempt(None)

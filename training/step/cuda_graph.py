@@ -34,7 +34,7 @@ class CudaGraph:
         torch.cuda.synchronize(self._device)
         torch.cuda.empty_cache()  # the graph's memory is apart, and cannot come from blocks that are cached
         try:
-            # Other threads go on using CUDA meanwhile: the next batch is put into pinned memory.
+            # Other threads use CUDA meanwhile: the next batch is put into pinned memory.
             self._graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             self._outputs = work()
             self._graph.capture_end()
@@ -49,17 +49,17 @@ class CudaGraph:
         return self._outputs
 
     def reset(self) -> None:
-        """Give the memory back to the allocator; the device must have finished the last replay."""
+        """Return the memory to the allocator; the device must have finished the last replay."""
         self._outputs = None
         self._graph.reset()
 
     def _abandon(self) -> None:
-        with suppress(RuntimeError):  # it ends the capture of the stream, and complains of an invalid one
+        with suppress(RuntimeError):  # ends the capture of the stream, and raises if it is invalid
             self._graph.capture_end()
-        # Of an invalid capture that is where it stops, with the allocator still taking the pool for in use.
+        # For an invalid capture it stops there, and the allocator still counts the pool as in use.
         with suppress(
             RuntimeError, AttributeError
-        ):  # where it did not stop, the allocator knows no such capture
+        ):  # where it did not stop, the allocator has no such capture
             torch._C._cuda_endAllocateToPool(self._device, self._pool)
             torch._C._cuda_releasePool(self._device, self._pool)
 
@@ -89,7 +89,7 @@ def cuda_graphs(device: torch.device) -> Iterator[NewGraph]:
 
 @cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """One for the process: cuBLAS keeps a workspace for every stream that it has ever worked on."""
+    """One for the process: cuBLAS keeps a workspace for every stream that it has been used on."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 

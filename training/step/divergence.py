@@ -22,7 +22,7 @@ class TrainingDiverged(RuntimeError):  # noqa: N818 - it says what happened
         self.step = step
 
     def __reduce__(self) -> tuple[type[TrainingDiverged], tuple[int]]:
-        """Pickles by its step, so that it crosses from a worker to the search."""
+        """Pickles by its step, so that a worker can send it to the search."""
         return TrainingDiverged, (self.step,)
 
 

@@ -21,7 +21,7 @@ from spinesearch.training.targets.matching import make_targets
 # Of a training step, in order: waiting for the batch, and what is done with it. The last one ends when its
 # loss and gradient are known to be finite.
 STEP_PHASES = ("data", "augmentation", "targets", "forward", "loss", "backward", "optimizer")
-# The same of a step in a graph, whose parts nobody sees from outside.
+# The same of a step in a graph, whose parts cannot be seen from outside.
 GRAPH_PHASES = ("data", "graph")
 
 

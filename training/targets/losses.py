@@ -28,8 +28,8 @@ def focal_loss(
 
     With p the probability given to what is true (present or absent), each entry costs
     ``-weight * (1 - p) ** gamma * log(p)``, where weight is alpha for the present and 1 - alpha for the
-    absent. All entries are counted as absent, and then one entry of each matched anchor is put right: next to
-    nothing is present, and no dense target of the logits' size is made.
+    absent. All entries are counted as absent, and then one entry of each matched anchor is corrected: hardly
+    anything is present, and no dense target of the logits' size is made.
 
     Args:
         logits: `[..., A, K]`.

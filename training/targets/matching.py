@@ -1,4 +1,4 @@
-"""Which anchor answers for which object: the training targets of RetinaNet.
+"""Which anchor is matched with which object: the training targets of RetinaNet.
 
 Shapes: B images, M boxes per image after padding (label -1 marks a padded row), A anchors.
 """
@@ -18,10 +18,10 @@ _ROWS_AT_ONCE = 32
 
 
 def match_anchors(anchors: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
-    """Row `[B, A]` of the box that each anchor answers for, or `BACKGROUND`.
+    """Row `[B, A]` of the box that each anchor is matched with, or `BACKGROUND`.
 
     An anchor takes the box it overlaps most if their IoU reaches `MATCH_IOU`. Besides, every box gets the
-    anchor that overlaps it most, however little, so that no object goes unlearnt; where several boxes claim
+    anchor that overlaps it most, however little, so that every object is learnt; where several boxes claim
     one anchor, the first row has it (argmax matcher with forced rows of the authors' code).
 
     Args:

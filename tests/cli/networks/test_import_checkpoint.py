@@ -80,7 +80,7 @@ def test_a_v1_checkpoint_becomes_a_detector(detector_arrays, tiny_spec, tmp_path
     assert main(command(tiny_spec, output, *HEADS)) == 0
     out = capsys.readouterr().out
     assert f"{len(detector_arrays)} variables of the paper's code; 2 slots, averages and counters" in out
-    assert "taken is relu (--activation)" in out
+    assert "relu is assumed (--activation)" in out
     detector = load_detector(output)
     assert_holds(detector, detector_arrays)
     num_parameters = sum(parameter.numel() for parameter in detector.parameters())
@@ -113,7 +113,7 @@ def test_a_v2_checkpoint_becomes_a_detector(stored, tmp_path, capsys):
     assert main([*arguments, "--head-num-filters=8"]) == 0
     out = capsys.readouterr().out
     assert "variables of the Model Garden; 0 slots" in out
-    assert "taken is swish (--activation)" in out
+    assert "swish is assumed (--activation)" in out
     loaded = load_detector(output)
     assert_holds(loaded, arrays)
     assert loaded.head.num_classes == 5
@@ -125,8 +125,8 @@ def test_options_decide_activation_compat_and_epsilon(detector_arrays, tiny_spec
     options = ["--activation=swish", "--compat=v2", "--bn-eps=1e-5", "--num-classes=3"]
     assert main(command(tiny_spec, output, *HEADS, *options)) == 0
     out = capsys.readouterr().out
-    assert "note: v2 was asked for, where weights of v1 give other outputs" in out
-    assert "taken is" not in out
+    assert "note: v2 is requested, in which weights of v1 give other outputs" in out
+    assert "is assumed" not in out
     arguments = load_detector(output).backbone.arguments
     assert [arguments[k] for k in ("activation", "compat", "bn_eps")] == ["swish", "v2", 1e-5]
 

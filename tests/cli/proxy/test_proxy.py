@@ -135,7 +135,7 @@ def test_killed_and_interrupted_the_study_ends_as_an_undisturbed_one(serial_stud
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert f"stopped; nothing finished is lost. Go on with:\n  spinesearch resume {run_dir}" in output
+    assert f"stopped; nothing finished is lost. Resume with:\n  spinesearch resume {run_dir}" in output
     assert "Traceback" not in output
     assert second[: len(first)] == first
     assert main(["resume", str(run_dir)]) == 0
@@ -164,7 +164,7 @@ def test_failed_trainings_are_told(serial_study, tmp_path: Path, capsys):
 def test_bad_words(serial_study, tmp_path: Path, capsys):
     variance = ["proxy", "variance", *serial_study, "name=run"]
     correlate = ["proxy", "correlate", *serial_study, "name=run"]
-    fails(["proxy", "varance"], "proxy varance: there is no such command; it is proxy variance or", capsys)
+    fails(["proxy", "varance"], "proxy varance: there is no such command; give one of proxy variance, proxy", capsys)
     fails([*variance, "--archs", "1"], "--archs: must be at least 2, got 1", capsys)
     fails([*variance, "--seeds", "1"], "--seeds: must be at least 2, got 1", capsys)
     fails([*correlate, "--archs", "2"], "--archs: must be at least 3, got 2", capsys)
@@ -175,7 +175,11 @@ def test_bad_words(serial_study, tmp_path: Path, capsys):
     fails([*correlate, "b.seed=9"], "b.seed: the two sides may differ in proxy_task and data", capsys)
     fails([*correlate, "b.space=hourglass"], r"b.space: the two sides may differ in proxy_task and", capsys)
     fails([*correlate, "b.proxy_task.lr=-1"], "proxy_task.lr: must be a finite number", capsys)
-    fails([*variance, "a.proxy_task.lr=1"], "a: there is no such setting", capsys)
+    fails(
+        [*variance, "a.proxy_task.lr=1"],
+        "a.proxy_task.lr: there is no such setting; did you mean proxy_task.lr",
+        capsys,
+    )
     fails([*variance, "proxy_task.learning=1"], "proxy_task.learning: there is no such setting", capsys)
     fails([*variance, "--reuse", str(tmp_path / "no")], "no: is no run: there is no such folder", capsys)
     assert not (tmp_path / "runs").exists()
@@ -195,7 +199,7 @@ def test_folders_that_hold_something_else(serial_study, tmp_path: Path, capsys, 
     fails(["export", str(runs / "study")], "is a study, which looks for no architecture", capsys)
     fails([*variance, "name=study", "--archs", "2", "--seeds", "2", "seed=3"], "seed: this run was", capsys)
     grown = [*variance, "name=study", "--seeds", "3"]
-    fails([*grown, "proxy_task.lr=0.3"], "proxy_task.lr: this run was begun with 0.15 and cannot go", capsys)
+    fails([*grown, "proxy_task.lr=0.3"], "proxy_task.lr: this run was begun with 0.15 and cannot be", capsys)
     fails(["resume", str(runs / "study"), "proxy_task.lr=1"], "proxy_task.lr: this run was begun", capsys)
     fails(
         [*correlate, "name=new", "proxy_task.lr=0.3", "--reuse", str(runs / "study")],

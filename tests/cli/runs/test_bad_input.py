@@ -51,7 +51,7 @@ from spinesearch.space import SPINENET_49
             ["mirror=file://mnt/runs", "name=x"],
             "mirror: a path after file:// must be absolute, as in file:///",
         ),
-        (["search.num_workers"], "Error parsing override 'search.num_workers'"),
+        (["search.num_workers"], "search.num_workers: settings are given as key=value"),
         (["data=coco"], "data.train_images: must be given, add data.train_images="),
     ],
 )
@@ -136,12 +136,10 @@ def test_runs_that_cannot_be_resumed(serial, tmp_path: Path, capsys):
     ledger = run_dir / LEDGER_NAME
     before = ledger.read_bytes()
     resume = ["resume", str(run_dir)]
-    fails([*resume, "seed=1"], "seed: this run was begun with 0 and cannot go on with 1", capsys)
+    fails([*resume, "seed=1"], "seed: this run was begun with 0 and cannot be continued with 1", capsys)
     fails([*resume, "controller.ent_coef=0.5"], "controller.ent_coef: this run was begun with 0.01", capsys)
     fails([*resume, "search.num_trials=1"], "search.num_trials: a run can grow but not shrink", capsys)
-    fails(
-        [*resume, "controller=random"], "a resumed run takes overrides of the form section.key=value", capsys
-    )
+    fails([*resume, "controller=random"], "a resumed run takes words of the form section.key=value", capsys)
     for text in (
         "search.num_trials=[1",
         "search.num_trials=*a",

@@ -113,8 +113,8 @@ def test_the_explanation_stands_in_the_error(tiny_coco) -> None:
     for row in tiny_coco.document["images"]:
         row["file_name"] = f"images/{row['file_name']}"
     root = tiny_coco.images_dir.parent
-    expected = rf"'images/7.png' is missing \(4 of 4 images .* are\); .*; set data.train_images={root}$"
-    with pytest.raises(DataError, match=expected.replace("7", "3")):
+    expected = rf"'images/3.png' is missing \(4 of 4 images .* are\); .*; set data.train_images={root}$"
+    with pytest.raises(DataError, match=expected):
         tiny_coco.load()
     assert len(load_coco(root, tiny_coco.path).images) == 4
 
@@ -123,6 +123,16 @@ def test_a_reason_other_than_absence_is_said(tiny_coco) -> None:
     tiny_coco.document["images"][1]["file_name"] = "x" * 300 + ".png"
     with pytest.raises(DataError, match=r"is missing \(1 of 4 images of .* are: File name too long\); fetch"):
         tiny_coco.load()
+
+
+def test_an_archive_in_place_of_the_images_folder_is_called_by_name(tiny_coco, tmp_path) -> None:
+    tiny_coco.save()
+    archive = tmp_path / "images.zip"
+    archive.write_bytes(b"PK\x03\x04")
+    with pytest.raises(
+        DataError, match=r"^images folder .*images\.zip: is a ZIP archive; unpack it; set data"
+    ):
+        load_coco(archive, tiny_coco.path)
 
 
 def test_an_images_folder_that_cannot_be_looked_at_is_named(tiny_coco, monkeypatch) -> None:

@@ -212,3 +212,24 @@ def test_large_images_are_decoded_up_to_the_limit_and_without_a_warning_of_pillo
     with pytest.raises(BrokenImage, match=expected):
         read_image(tmp_path, image, max_megapixels=0.0011)
     assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_errors_of_the_system_come_without_their_numbers(tmp_path, monkeypatch) -> None:
+    make_jpeg(tmp_path / "image.jpg")
+    for error, message in (
+        (
+            PermissionError(13, "Permission denied", "x"),
+            r"^cannot be read \(Permission denied\); give yourself",
+        ),
+        (
+            OSError(5, "Input/output error", "x"),
+            r"^cannot be decoded \(Input/output error\); replace the file",
+        ),
+    ):
+
+        def fail(path: Path, error: OSError = error) -> None:
+            raise error
+
+        monkeypatch.setattr(Image, "open", fail)
+        with pytest.raises(BrokenImage, match=message):
+            read(tmp_path / "image.jpg")

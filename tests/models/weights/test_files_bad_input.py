@@ -88,11 +88,51 @@ def test_weights_that_only_seem_to_fit_are_refused(saved):
     assert_unchanged_by(other, saved, f"holds weights of arch_id {TINY.arch_id}, but the model's")
 
 
-@pytest.mark.parametrize("length", [0, 4, 100, 20_000, -1])
-def test_a_torn_file_is_told(saved, tmp_path, length):
-    torn = tmp_path / "w.safetensors"
-    torn.write_bytes(saved.read_bytes()[:length])
-    assert_unchanged_by(tiny_detector(1), torn, "w.safetensors: is damaged or no safetensors file")
+@pytest.mark.parametrize("length", [4, 8, 100, 100_000, -1])
+def test_a_file_that_breaks_off_is_said_to_be_cut_short(saved, tmp_path, length):
+    cut, whole = tmp_path / "w.safetensors", saved.read_bytes()
+    cut.write_bytes(whole[:length])
+    total = len(whole) if length in (100_000, -1) else 8 + int.from_bytes(whole[:8], "little")
+    size, needed = len(whole[:length]), 8 if length == 4 else total
+    message = (
+        f"w.safetensors: is cut short, {size:,} of at least {needed:,} bytes are there; download or copy"
+    )
+    assert_unchanged_by(tiny_detector(1), cut, message)
+    (tmp_path / "w.json").write_bytes(saved.with_suffix(".json").read_bytes())
+    with pytest.raises(ValueError, match=message):
+        load_detector(cut)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; download or copy it again"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "is a Git LFS pointer.*; fetch them with git lfs pull",
+        ),
+        (b"<!DOCTYPE html><html>", "is an HTML page.*; download or copy it again"),
+        (b"\x09" + bytes(7) + b"{no JSON}", "is damaged or no safetensors file"),
+        (b"\x14" + bytes(7) + b'{"w": {"x": [1, 2]}}', "is damaged or no safetensors file"),
+        (bytes(100), "is damaged or no safetensors file"),
+        (b"\xff" * 100, "is damaged or no safetensors file"),
+    ],
+)
+def test_what_stands_in_the_place_of_weights_is_called_by_name(tmp_path, content, message):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    assert_unchanged_by(tiny_detector(1), path, f"w.safetensors: {message}")
+
+
+def test_more_bytes_than_the_header_says_are_damage(saved, tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(saved.read_bytes() + b"xx")
+    assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", "is damaged or no safetensors file")
+
+
+def test_a_description_with_a_byte_order_mark_is_read(saved, tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
+    (tmp_path / "w.json").write_bytes(b"\xef\xbb\xbf" + saved.with_suffix(".json").read_bytes())
+    assert_same_state(load_detector(tmp_path / "w.safetensors"), load_detector(saved))
 
 
 def test_pickles_are_not_opened(tmp_path, capfd):

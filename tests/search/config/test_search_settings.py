@@ -41,16 +41,19 @@ def test_they_may_change_on_resume():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("search.gpus_per_trial=1.5", "above 1 only whole GPUs can be had, fractions share one; got 1.5"),
+        (
+            "search.gpus_per_trial=1.5",
+            "above 1 only whole GPUs can be requested, fractions share one; got 1.5",
+        ),
         ("search.trials_per_worker=0", "search.trials_per_worker: must be at least 1 or null, got 0"),
         ("search.worker_memory_gb=0", "search.worker_memory_gb: must be positive or null, got 0"),
         ("search.trial_timeout_s=-1", "search.trial_timeout_s: must be positive or null, got -1"),
         ("search.max_failed_share=30", "search.max_failed_share: must be in 0..1, got 30"),
         ("search.max_failed_share=nan", "search.max_failed_share: must be in 0..1, got nan"),
-        ("search.resources_per_trial={GPU: 1}", "for GPU there is search.gpus_per_trial"),
+        ("search.resources_per_trial={GPU: 1}", "GPU is set by search.gpus_per_trial"),
         (
             "search.resources_per_trial={object_store_memory: 5}",
-            "there is no setting",
+            "object_store_memory is set by no setting",
         ),
         ("search.resources_per_trial={x: 1.5}", "x must be positive, and a whole number above 1, got 1.5"),
         ("search.resources_per_trial={x: 0}", "x must be positive"),

@@ -41,7 +41,7 @@ def test_the_command_trains_on_every_node_and_says_that_the_cluster_is_ready(clu
     settings = [text for text in tiny if not text.startswith("runs_dir")]
     assert main(["cluster", "check", "--steps", "1", *settings]) == 0
     out = capsys.readouterr().out
-    assert "asking 1 nodes; a worker needs 1 CPU and 0 GPU" in out
+    assert "on each of 1 nodes; a worker needs 1 CPU and 0 GPU" in out
     assert out.count(f"({ray.nodes()[0]['NodeManagerAddress']})") == 2  # as it is known, and in the table
     (row,) = [line.split() for line in out.splitlines() if " yes " in line]
     code = code_version()
@@ -159,7 +159,7 @@ NODE = NodeReport(
         ),
         (
             [NODE, replace(NODE, images_per_s=None, problem="x")],
-            "not ready: 1 of 2 nodes would not do: 10.0.0.1",
+            "not ready: 1 of 2 nodes cannot be used: 10.0.0.1",
             1,
         ),
         ([], "not ready: no node has room for a worker", 1),
@@ -216,7 +216,7 @@ def test_images_of_their_own_to_score_on_are_checked_with(tmp_path: Path):
 
 
 def test_bad_input(capsys):
-    fails(["cluster", "chek"], "cluster chek: there is no such command; it is cluster check", capsys)
+    fails(["cluster", "chek"], "cluster chek: there is no such command; give cluster check", capsys)
     fails(["cluster", "check", "--steps", "0"], "--steps: must be at least 1, got 0", capsys)
     fails(["cluster", "check", "--timeout", "0"], "--timeout: must be positive, got 0", capsys)
     fails(["cluster", "check", "search.ray_adress=auto"], "did you mean search.ray_address", capsys)

@@ -136,6 +136,14 @@ def test_a_bad_spec_file_is_one_clear_line(data, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_spec_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "spec.json"
+    path.write_text(SPINENET_49.to_json(), encoding="utf-8-sig")
+    assert load_spec(path) == SPINENET_49
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert load_spec(path) == SPINENET_49
+
+
 def test_files_that_are_no_spec(tmp_path):
     with pytest.raises(SpecError, match=r"cannot be read: No such file"):
         load_spec(tmp_path / "absent.json")

@@ -49,7 +49,7 @@ def test_after_a_failed_capture_all_train_eagerly_and_one_warning_says_why(caplo
     (record,) = caplog.records
     assert record.getMessage().startswith(
         "proxy_task.cuda_graph: the training step could not be captured (RuntimeError: CUDA error: operation "
-        "not permitted when stream is capturing); this candidate starts again"
+        "not permitted when stream is capturing); this candidate is started again"
     )
     assert not capturing.is_on
     assert (len(sessions.graphs), sessions.num_open) == (1, 0)
