@@ -37,7 +37,7 @@ class Suggestion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rollout:
-    """A finished candidate: its choices, their log-probability when sampled, and its reward (finite)."""
+    """A scored candidate: its choices, their log-probability when sampled, and its reward (finite)."""
 
     tokens: tuple[int, ...]
     log_prob: float
@@ -69,7 +69,11 @@ class Controller(Protocol):
         """The next ``count`` candidates."""
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
-        """Learn from a generation of finished candidates, in candidate order; returns what to log."""
+        """Learn from a generation's scored candidates, in candidate order; returns what to log.
+
+        There may be fewer than were suggested, as some can be lost without a score; without any, nothing is
+        learnt.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides future answers, as plain data and tensors."""

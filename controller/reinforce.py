@@ -85,13 +85,15 @@ class ReinforceController:
         ]
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
-        """One gradient step on a generation.
+        """One gradient step on a generation; none if its gradient is not finite, or without rollouts.
 
         Returns:
             ``loss``, ``entropy`` (mean nats per decision), ``baseline`` (the one used), ``importance_ratio``
-            (mean weight) and ``grad_norm`` (before clipping).
+            (mean weight) and ``grad_norm`` (before clipping); nothing without rollouts.
         """
         settings = self._settings
+        if not rollouts:
+            return {}
         rewards = torch.tensor([rollout.reward for rollout in rollouts], dtype=torch.float64)
         if not rewards.isfinite().all():
             raise ValueError(f"rollouts: rewards must be finite, got {rewards.tolist()}")
@@ -113,7 +115,8 @@ class ReinforceController:
             self._optimizer.zero_grad()
             loss.backward()
             grad_norm = nn.utils.clip_grad_norm_(self._policy.parameters(), settings.max_grad_norm)
-            self._optimizer.step()
+            if grad_norm.isfinite():  # a step with any other would leave no policy to sample from
+                self._optimizer.step()
         return {
             "loss": loss.item(),
             "entropy": entropy.item(),

@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 def common_reasons(trials: Iterable[Trial]) -> list[tuple[str, list[Trial]]]:
     """Reasons of failed trials with those who failed for it; commonest first, earlier first among equals.
 
-    Reasons that differ in numbers alone ("diverged at step 7", "at step 90") count as one, given in the words
+    Reasons that differ in numbers alone ("diverged at step 7", "at step 90") count as one, in the words
     of the first.
     """
     alike: dict[str, list[Trial]] = {}

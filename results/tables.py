@@ -101,7 +101,7 @@ def lost_attempts(run: Run) -> Table | None:
     Returns:
         The table, newest first; None if there was none.
     """
-    attempts = [(trial, attempt) for trial in run.trials for attempt in trial.lost]
+    attempts = [(trial, attempt) for trial in run.trials for attempt in (*trial.lost_before, *trial.lost)]
     if not attempts:
         return None
     attempts.sort(key=lambda pair: -pair[1].time)
@@ -146,9 +146,15 @@ def status_line(run: Run) -> str:
         name: sum(t.status == name for t in run.trials) for name in ("completed", "duplicate", "failed")
     }
     parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    num_masked = sum(t.is_masked for t in run.trials)
+    if num_masked:
+        parts += f"; {num_masked} of the failed lost with their workers and not learnt from"
+    num_reopened = sum(t.is_reopened and t.status != "duplicate" for t in run.trials)
+    reopened = f", {num_reopened} tried once more" if num_reopened else ""
     controller = run.config["controller"]["name"]
     return (
-        f"{run.num_done} of {total} candidates done ({parts or 'none yet'}), {len(run.updates)} updates; "
+        f"{run.num_done} of {total} candidates done ({parts or 'none yet'}){reopened}, "
+        f"{len(run.updates)} updates; "
         f"space {run.space.name} ({format_size(run.space.size)} choices), controller {controller}, "
         f"seed {run.config['seed']}"
     )

@@ -66,12 +66,41 @@ def open_run_data(config: RunConfig, console: Console) -> ProxyData:
     return data
 
 
-def check_engine(config: RunConfig) -> None:
+# Settings that engine=serial has no use for, with the values of conf/search/default.yaml.
+_OF_WORKERS = {
+    "num_workers": None,
+    "cpus_per_trial": 1.0,
+    "gpus_per_trial": None,
+    "resources_per_trial": None,
+    "trials_per_worker": None,
+    "worker_memory_gb": None,
+    "ray_address": "local",
+    "max_attempts": 3,
+    "trial_timeout_s": None,
+}
+
+
+def check_engine(config: RunConfig, *, warn: Callable[[str], None]) -> None:
     """Check that there is a Ray where the configuration says, before the data, which may take hours to pack.
+
+    Args:
+        config: the run's.
+        warn: receives one line if ``engine=serial`` makes settings ineffective.
 
     Raises:
         ConfigError: there is none.
     """
+    if config.search.engine == "serial":
+        ignored = [
+            f"search.{name}"
+            for name, default in _OF_WORKERS.items()
+            if getattr(config.search, name) != default
+        ]
+        if ignored:
+            warn(
+                f"search.engine=serial trains in this process, without workers: {', '.join(ignored)} "
+                f"{'has' if len(ignored) == 1 else 'have'} no effect"
+            )
     if config.search.engine == "ray" and config.search.ray_address != "local":
         from spinesearch.search.workers.ray_cluster import check_address
 
@@ -93,7 +122,7 @@ def open_scorer(config: RunConfig, data: ProxyData, *, warn: Callable[[str], Non
     Args:
         config: its settings, and the proxy task it is to score.
         data: what the proxy task runs on.
-        warn: told in one line of what goes wrong with workers.
+        warn: receives, in one line, what goes wrong with workers.
     """
     settings = config.search
     if settings.engine == "serial":

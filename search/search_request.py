@@ -63,10 +63,11 @@ class SearchRequest:
         return SearchRequest(config=config)
 
     def is_complete(self, run: Run) -> bool:
-        """Whether every candidate has its result and every whole generation has been learnt from."""
+        """Whether every candidate has its result, to stay, and every whole generation was learnt from."""
         settings = self.config.search
         num_updates = settings.num_trials // settings.generation_size
-        return run.num_done == settings.num_trials and len(run.updates) == num_updates
+        is_done = run.num_done == settings.num_trials and len(run.updates) == num_updates
+        return is_done and not self._plan.failed_share.to_reopen(run)[0]
 
     def recorded_data(self, run: Run, side: str) -> Mapping[str, Any]:
         """Those of the first session; later ones have the same."""
@@ -79,19 +80,9 @@ class SearchRequest:
 
     def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> CandidateSource:
         """The generations of the controller."""
-        settings = self.config.search
-        plan = SearchPlan(
-            seed=self.config.seed,
-            num_trials=settings.num_trials,
-            generation_size=settings.generation_size,
-            lag=settings.lag,
-            reward_metric=settings.reward_metric,
-            failed_reward=settings.failed_reward,
-            max_failed_share=settings.max_failed_share,
-        )
         # A run that is given more trials continues from before the updates of its tail.
-        checkpoints = Checkpoints(run_dir, keep=settings.lag + 2)
-        return ControlledCandidates(plan, space, _build_controller(self.config, space), checkpoints)
+        checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
+        return ControlledCandidates(self._plan, space, _build_controller(self.config, space), checkpoints)
 
     def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
         """Candidates, space, controller, data."""
@@ -106,6 +97,19 @@ class SearchRequest:
     def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
         """TensorBoard's scalars, where it is installed."""
         return tensorboard_observers(run_dir, note)
+
+    @property
+    def _plan(self) -> SearchPlan:
+        settings = self.config.search
+        return SearchPlan(
+            seed=self.config.seed,
+            num_trials=settings.num_trials,
+            generation_size=settings.generation_size,
+            lag=settings.lag,
+            reward_metric=settings.reward_metric,
+            failed_reward=settings.failed_reward,
+            max_failed_share=settings.max_failed_share,
+        )
 
 
 def _build_controller(config: RunConfig, space: SearchSpace) -> Controller:

@@ -80,7 +80,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
 
     Raises:
         ConfigError, DataError, LedgerError: something the user gave cannot be used.
-        EngineError: the run cannot go on.
+        EngineError: the run cannot continue.
     """
     display = Display(console, reward_metric=_first(request.configs).search.reward_metric)
     with contextlib.ExitStack() as stack:
@@ -106,7 +106,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
                 is_mbconv=space.is_mbconv,
                 check_device=config.search.trains_here,
             )
-        check_engine(config)
+        check_engine(config, warn=display.warned)
         data = _open_all_data(configs, console)
         if run.sessions:
             for side, opened in data.items():

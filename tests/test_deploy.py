@@ -2,13 +2,15 @@
 
 import re
 import shlex
+import signal
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from deploy_checks import parsed
+from deploy_checks import STOP_WITHOUT_RETRY, parsed
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -16,6 +18,41 @@ DEPLOY = ROOT / "deploy"
 
 def load(name: str) -> dict[str, Any]:
     return yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
+
+
+# --- What is not retried
+
+
+@pytest.mark.parametrize(("code", "ends_with"), [(0, 0), (1, 1), (2, 2), (3, 0), (130, 130)])
+def test_only_too_many_failures_make_a_finished_job_of_a_search(code: int, ends_with: int):
+    script = f"echo the reason; exit {code}"
+    command = [STOP_WITHOUT_RETRY, "bash", "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert result.returncode == ends_with
+    lines = result.stdout.splitlines()
+    assert lines[0] == "the reason"
+    assert ("too many candidates failed" in lines[-1]) == (code == 3)
+
+
+def test_a_signal_reaches_the_search_and_its_code_comes_out():
+    script = "trap 'exit 130' TERM; echo ready; while :; do sleep 0.05; done"
+    command = [STOP_WITHOUT_RETRY, "bash", "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 130
+
+
+def test_every_search_that_could_be_retried_is_started_so():
+    assert Path(ray_up_command()[0]).name == STOP_WITHOUT_RETRY.name
+    entrypoint = shlex.split(load("kuberay-rayjob.yaml")["spec"]["entrypoint"])
+    assert entrypoint[0] == STOP_WITHOUT_RETRY.name
+    copies = [rest.split() for word, rest in instructions() if word == "COPY"]
+    assert ["deploy/stop-without-retry", "/usr/local/bin/"] in copies
+    folder, _ = next(iter(load("ray-up-aws.yaml")["file_mounts"].items()))
+    assert ray_up_command()[0].replace("~", "/home/ubuntu") == f"{folder}/deploy/{STOP_WITHOUT_RETRY.name}"
+    assert STOP_WITHOUT_RETRY.stat().st_mode & 0o111 == 0o111
 
 
 # --- ray up

@@ -50,11 +50,13 @@ def slurm(tmp_path: Path) -> Iterator[Any]:
             "SHARED": "/shared",
             "CALLS": str(calls),
             "SLURM_JOB_ID": "123456",
+            "SLURM_JOB_NAME": "spinesearch",
             "SLURM_JOB_NODELIST": "node[1-3]",
             "SLURM_JOB_NUM_NODES": str(num_nodes),
             "SLURM_CPUS_PER_TASK": "16",
         }
-        process = subprocess.Popen(["bash", SLURM], env=environment, start_new_session=True)
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen(["bash", SLURM], env=environment, start_new_session=True, stdout=log)
         started.append(process)
         return process, called
 
@@ -133,4 +135,13 @@ def test_a_cancelled_slurm_job_stops_the_search_and_stays_away(slurm):
 def test_a_search_that_ends_in_an_error_is_not_requeued(slurm, code: int):
     process, called = slurm(f"exit {code}\n")
     assert process.wait(timeout=30) == code
+    assert not any("requeue" in call for call in called())
+
+
+def test_a_search_whose_candidates_fail_is_a_finished_slurm_job_with_the_reason_in_its_log(slurm, tmp_path):
+    process, called = slurm(COMPLETES + "echo 8 of the last 8 candidates failed\nexit 3\n")
+    assert process.wait(timeout=30) == 0
+    *_, reason, last = (tmp_path / "log").read_text().splitlines()
+    assert reason == "8 of the last 8 candidates failed"
+    assert "too many candidates failed, for the reasons above" in last
     assert not any("requeue" in call for call in called())

@@ -42,7 +42,8 @@ from rich.console import Console
 from spinesearch.controller import Controller
 from spinesearch.controller.random import RandomController
 from spinesearch.controller.reinforce import ReinforceController
-from spinesearch.results.ledger.ledger import LEDGER_NAME, Event
+from spinesearch.results.ledger.ledger import LEDGER_NAME
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.observer import Observers, SearchObserver
 from spinesearch.search.watchers.display import Display

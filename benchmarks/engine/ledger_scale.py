@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from spinesearch.controller.reinforce import ReinforceController
-from spinesearch.results.ledger.ledger import LEDGER_NAME, Event, Ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest

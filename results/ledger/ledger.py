@@ -1,30 +1,27 @@
 """The append-only record of a run: one JSON object per line, on disk before anything depends on it.
 
-A line is ``{"seq": n, "event": ..., ..., "crc32": "..."}``: ``seq`` counts lines from 0, ``crc32`` is that of
-the line's text before it. A kill tears nothing but the end of the file, a power cut what had not
-yet reached the disk; a last line that is damaged is therefore dropped, damage anywhere else is an error that
-names the line.
+A kill tears nothing but the end of the file, a power cut anything that had not yet reached the disk: the
+last append, of which it may leave pages of zeros between lines that are whole. Nothing depends on an append
+that is not complete, so a ledger ends before the first damaged line of its last append. Damage anywhere
+else is an error that names the line.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from spinesearch.results.ledger.lines import Event, decode_event, encode_event, is_torn
 from spinesearch.results.ledger.run_lock import LEASE_NAME, LOCK_NAME, RunInUseError, RunLock
 
 LEDGER_NAME = "ledger.jsonl"
 _RENEWED_NAME = "ledger.renewed"
 # What a process killed at the very start of a run may leave in its folder.
 STARTING_NAMES = frozenset((LEDGER_NAME, _RENEWED_NAME, LOCK_NAME, LEASE_NAME))
-
-Event = Mapping[str, Any]
 
 
 class LedgerError(ValueError):
@@ -46,38 +43,11 @@ class LedgerContents:
     torn: str = ""
 
 
-def encode_event(seq: int, event: Event) -> bytes:
-    """One line, newline included.
-
-    Raises:
-        ValueError: a number in it is not finite.
-    """
-    text = json.dumps({"seq": seq, **event}, allow_nan=False, separators=(",", ":"))[:-1]
-    return f'{text},"crc32":"{zlib.crc32(text.encode()):08x}"}}\n'.encode()
-
-
-def decode_event(line: bytes, seq: int) -> Event:
-    """The event of a line without its newline.
-
-    Raises:
-        ValueError: the line is damaged or not the one that belongs here; the message says how.
-    """
-    text, mark, tail = line.rpartition(b',"crc32":"')
-    if not mark or len(tail) != len('00000000"}') or tail[8:] != b'"}':
-        raise ValueError("it is not a ledger line")
-    if tail[:8].decode(errors="replace") != f"{zlib.crc32(text):08x}":
-        raise ValueError("its checksum does not match")
-    event = json.loads(text + b"}")
-    if event.pop("seq", None) != seq:
-        raise ValueError("a line is missing before it, or it stands twice")
-    return dict(event)
-
-
 def read_ledger(path: Path) -> LedgerContents:
     """Everything intact in a ledger file, which another process may be writing.
 
     Raises:
-        LedgerError: there is no such file, or a line before the last is damaged.
+        LedgerError: there is no such file, or a line before the last append is damaged.
     """
     try:
         data = path.read_bytes()
@@ -92,26 +62,27 @@ def parse_ledger(data: bytes, path: Path | str, *, first: int = 0) -> LedgerCont
     """Everything intact in a ledger's bytes from line ``first`` on; ``path`` is where they are from.
 
     Raises:
-        LedgerError: a line before the last is damaged.
+        LedgerError: a line before the last append is damaged.
     """
     events: list[Event] = []
     start = 0
     while start < len(data):
+        seq = first + len(events)
         end = data.find(b"\n", start)
         line = data[start:] if end < 0 else data[start:end]
-        is_last = end < 0 or end + 1 == len(data)
         try:
             if end < 0:
                 raise ValueError("it has no end")
-            event = decode_event(line, first + len(events))
+            event = decode_event(line, seq)
         except ValueError as error:
-            if is_last:
-                torn = f"{path}: dropped the torn last line ({len(data) - start} bytes: {error})"
-                return LedgerContents(events=tuple(events), num_bytes=start, torn=torn)
-            raise LedgerError(
-                f"{path}: line {first + len(events) + 1} is damaged: {error}; "
-                "restore the file from a copy, or cut it before this line to go on from there"
-            ) from error
+            if not is_torn(data[start:], seq):
+                raise LedgerError(
+                    f"{path}: line {seq + 1} is damaged: {error}; "
+                    "restore the file from a copy, or cut it before this line to resume from there"
+                ) from error
+            what = "the torn last line" if end < 0 or end + 1 == len(data) else "a torn last append"
+            torn = f"{path}: dropped {what} ({len(data) - start} bytes: {error})"
+            return LedgerContents(events=tuple(events), num_bytes=start, torn=torn)
         events.append(event)
         start = end + 1
     return LedgerContents(events=tuple(events), num_bytes=start)
@@ -122,7 +93,7 @@ class Ledger:
 
     Args:
         run_dir: the run's folder; made if missing, with an empty ledger.
-        tell: told in one line that taking over from a process that may have died will take a while.
+        tell: receives one line if taking over from a process that may have died will take a while.
 
     Attributes:
         contents: what the file held when it was opened. A torn last line is cut off then.
@@ -172,7 +143,7 @@ class Ledger:
         if not is_there:
             raise RunInUseError(
                 f"{self._path}: another process has put another file in its place; this process stops here: "
-                "give the command again to go on from what stands there"
+                "give the command again to resume from what is there now"
             )
 
     def append(self, events: Iterable[Event]) -> None:
@@ -184,9 +155,14 @@ class Ledger:
             LedgerError: they could not be written (disk full, say); the file is as before.
             RunInUseError: another process has taken the run over.
         """
-        lines = [encode_event(self._num_events + i, event) for i, event in enumerate(events)]
+        events = list(events)
+        count = len(events)
+        lines = [
+            encode_event(self._num_events + i, event, (i, count) if count > 1 else None)
+            for i, event in enumerate(events)
+        ]
         if lines:
-            self._write(b"".join(lines), len(lines))
+            self._write(b"".join(lines), count)
 
     def catch_up(self, copy: bytes) -> int:
         """Take over what a copy of this ledger has beyond its end; returns how many events that is.

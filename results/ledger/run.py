@@ -1,15 +1,19 @@
-"""A run as its ledger tells it: `Run`, with its trials and updates.
+"""A run as its ledger records it: `Run`, with its trials and updates.
 
 Events, in the order a search writes them:
 
 ``run``      a process began or continued the run: version (of spinesearch), torch, python, host, config, data
-             (key, numbers of images, class names), time; of a study also machine, command and study.
+             (key, numbers of images, class names), machine, time; of a study also command and study.
 ``propose``  a candidate was sampled: trial, generation, tokens, log_prob, arch_id; in a study trial, side,
              seed, tokens, arch_id.
 ``attempt``  a candidate was begun and its worker lost: trial, attempt, reason, node, worker, seconds, time.
 ``result``   a candidate ended: trial, status, reward, metrics or reason, attempts, node, worker, seconds,
-             time.
-``update``   the controller learnt from a generation: update, stats, digest of its state.
+             time. With ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no
+             reward (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that
+             field gave such a candidate the reward of a failed one.
+``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
+             state.
+``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from spinesearch.results.ledger.ledger import LEDGER_NAME, Event, LedgerError, read_ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError, read_ledger
+from spinesearch.results.ledger.lines import Event
 from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.build import build_space
 
@@ -47,6 +52,15 @@ class Attempt:
     time: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reopening:
+    """Failed candidates that are tried once more, with those that had taken over their results."""
+
+    trials: tuple[int, ...]
+    reason: str
+    time: float
+
+
 @dataclass(kw_only=True, slots=True)
 class Trial:
     """One candidate of a run.
@@ -60,17 +74,20 @@ class Trial:
         side: of a study of two settings, ``a`` or ``b``.
         seed: of its training in a study; a search trains all with the run's.
         status: ``proposed`` until its result is in.
-        reward: what the controller is told; None until then.
+        reward: what the controller learns from; None until then, and for what the infrastructure failed.
         metrics: of a completed trial (or the one it duplicates), by name.
         reason: why it failed.
+        failed_by: whose failure it is; the infrastructure's if every attempt lost its worker.
         duplicate_of: the earlier trial with the same network, if any.
         attempts: how often it was started.
         lost: the starts that came to no result.
+        is_reopened: whether it had failed before and was opened again.
+        lost_before: the starts that came to no result before it was reopened.
         node: where it was scored.
         worker: who scored it.
         seconds: wall time of scoring it.
         time: Unix time of its result.
-        reused_from: the run whose result it is, in a study that was told to look there.
+        reused_from: the run whose result it is, in a study that was asked to look there.
     """
 
     trial: int
@@ -84,9 +101,12 @@ class Trial:
     reward: float | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    failed_by: Literal["candidate", "infrastructure"] = "candidate"
     duplicate_of: int | None = None
     attempts: int = 0
     lost: list[Attempt] = field(default_factory=list)
+    is_reopened: bool = False
+    lost_before: list[Attempt] = field(default_factory=list)
     node: str = ""
     worker: str = ""
     seconds: float = 0.0
@@ -98,13 +118,32 @@ class Trial:
         """Whether its result is in."""
         return self.status != "proposed"
 
+    @property
+    def is_masked(self) -> bool:
+        """Whether it is left out of learning, and of what its duplicates take over."""
+        return self.failed_by == "infrastructure"
+
+    def reopen(self) -> Trial:
+        """The trial as it was when proposed, but for the record of its lost attempts."""
+        return Trial(
+            trial=self.trial,
+            tokens=self.tokens,
+            arch_id=self.arch_id,
+            generation=self.generation,
+            log_prob=self.log_prob,
+            side=self.side,
+            seed=self.seed,
+            is_reopened=True,
+            lost_before=[*self.lost_before, *self.lost],
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Update:
     """One update of the controller: the generation learnt from, what it logged, its new digest."""
 
     update: int
-    stats: Mapping[str, float]
+    stats: Mapping[str, float | None]
     digest: str
 
 
@@ -116,11 +155,13 @@ class Run:
         sessions: the ``run`` events: one per process that began or continued the run.
         trials: by number.
         updates: by number.
+        reopenings: in order.
     """
 
     sessions: list[Event] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
+    reopenings: list[Reopening] = field(default_factory=list)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -178,8 +219,20 @@ class Run:
             if update.update != len(self.updates):
                 raise ValueError(f"update {len(self.updates)} should be next, got {update.update}")
             self.updates.append(update)
+        elif kind == "reopen":
+            self._reopen(Reopening(**{**fields, "trials": tuple(fields["trials"])}, time=event["time"]))
         else:
             raise ValueError(f"an event of unknown kind {kind!r}: written by a newer release?")
+
+    def _reopen(self, reopening: Reopening) -> None:
+        for number in reopening.trials:
+            if number not in range(len(self.trials)):
+                raise ValueError(f"trial {number} is reopened, which was not proposed")
+            if self.trials[number].status not in ("failed", "duplicate"):
+                raise ValueError(f"trial {number} is reopened, which has not failed")
+        for number in reopening.trials:
+            self.trials[number] = self.trials[number].reopen()
+        self.reopenings.append(reopening)
 
     def _open_trial(self, number: int, what: str) -> Trial:
         """The trial of this number, which has no result yet."""

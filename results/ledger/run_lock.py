@@ -6,8 +6,8 @@ carries it to the server (as a byte-range lock, since Linux 2.6.12), but not on 
 the file ``lease`` beside it names the owner, with a random token and a heartbeat that counts. Who has the
 token is the writer; a writer looks for its token around every write, and stops without it.
 
-Whether an owner is dead is never told by comparing the clocks of two machines. On the same kernel its process
-is looked up; elsewhere its heartbeat is watched for a while by this process's own monotonic clock.
+Whether an owner is dead is never decided by comparing the clocks of two machines. On the same kernel its
+process is looked up; elsewhere its heartbeat is watched for a while by this process's own monotonic clock.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class RunLock:
 
     Args:
         run_dir: the run's folder.
-        tell: told in one line that it will take a while; nothing is said if None.
+        tell: receives one line if it will take a while.
 
     Attributes:
         owner: this process.
@@ -146,7 +146,7 @@ class RunLock:
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._file), os.stat(path)):
                     return True, True
-            os.close(self._file)  # that of an owner held dead, put away between the two calls
+            os.close(self._file)  # that of an owner taken to be dead, removed between the two calls
 
     def _watch(self, owner: Owner, sign: str, seconds: float) -> None:
         """Return when an owner showed no life for so long.
@@ -177,4 +177,4 @@ class RunLock:
             except RunInUseError:
                 return
             except OSError:
-                continue  # a server that is away for a while; should another take over, `check` will tell
+                continue  # a server that is away for a while; should another take over, `check` will notice

@@ -188,7 +188,7 @@ def correlation_notes(report: CorrelationReport) -> list[str]:
         num_archs = report.rows[0].num_archs
         notes.append(f"the best of a is number {report.best_rank} of {num_archs} on b")
     if not report.rows or report.rows[0].num_archs < 3:
-        notes.append("nothing can be said yet: it takes three architectures that completed on both sides")
+        notes.append("no result yet: it takes three architectures that completed on both sides")
     elif report.rows[0].num_archs < _ENOUGH_ARCHS:
         notes.append(f"with fewer than {_ENOUGH_ARCHS} architectures the intervals are too narrow")
     if any(row.metric_a.startswith("-") for row in report.rows):

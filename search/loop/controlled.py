@@ -8,14 +8,15 @@ interrupted or not. A resumed search goes through the same steps from the newest
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from spinesearch.controller import Controller, Rollout
-from spinesearch.results.ledger.ledger import Event
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run, Trial
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
-from spinesearch.search.loop.failed_share import check_failed_share
+from spinesearch.search.loop.failed_share import FailedShare
 from spinesearch.search.loop.source import Step
 from spinesearch.space import ArchSpec, SearchSpace
 
@@ -32,7 +33,7 @@ class SearchPlan:
         lag: generations that may be proposed beyond the last one learnt from.
         reward_metric: the metric that is the reward.
         failed_reward: the reward of a failed candidate.
-        max_failed_share: of a generation; when more fail, the search stops, see `check_failed_share`.
+        max_failed_share: of the candidates last trained; when more fail, the search stops, see `FailedShare`.
     """
 
     seed: int
@@ -42,6 +43,11 @@ class SearchPlan:
     reward_metric: str
     failed_reward: float
     max_failed_share: float = 1.0
+
+    @property
+    def failed_share(self) -> FailedShare:
+        """The rule by which the search stops."""
+        return FailedShare(generation_size=self.generation_size, max_share=self.max_failed_share)
 
 
 class ControlledCandidates:
@@ -65,6 +71,7 @@ class ControlledCandidates:
         self._controller = controller
         self._checkpoints = checkpoints
         self._num_updates = 0  # updates the controller has seen
+        self._accepted: frozenset[int] = frozenset()  # failed trials that stop nothing
 
     def first_side(self, run: Run) -> str:
         """A search has no sides."""
@@ -76,6 +83,10 @@ class ControlledCandidates:
     def steps(self, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
         """Propose, wait and learn, generation by generation."""
         plan = self.plan
+        reopened, reason = plan.failed_share.to_reopen(run)
+        if reopened:
+            yield Step(events=[{"event": "reopen", "trials": reopened, "reason": reason}])
+        self._accepted = plan.failed_share.accepted(run)
         # Up to the update that learns from the last whole generation, which stands before generation `last`.
         # Those from `num_trials` on are sampled but not proposed, so that the controller is where a longer
         # run has it.
@@ -142,13 +153,19 @@ class ControlledCandidates:
         first = generation * self.plan.generation_size
         trials = run.trials[first : first + self.plan.generation_size]
         yield Step(awaited=trials)
-        stats = self._controller.update([_rollout(trial) for trial in trials])
+        is_new = generation == len(run.updates)
+        if is_new:
+            self.plan.failed_share.check(run, generation, self._accepted)
+        stats = self._controller.update(_rollouts(trials))
         self._num_updates = generation + 1
         state = self._controller.state_dict()
         digest = state_digest(state)
-        is_new = generation == len(run.updates)
         if is_new:
-            yield Step(events=[{"event": "update", "update": generation, "stats": stats, "digest": digest}])
+            finite = {name: value if math.isfinite(value) else None for name, value in stats.items()}
+            if None in finite.values():
+                names = ", ".join(name for name, value in finite.items() if value is None)
+                warn(f"update {generation}: not a finite number, recorded as null: {names}")
+            yield Step(events=[{"event": "update", "update": generation, "stats": finite, "digest": digest}])
         elif digest != run.updates[generation].digest:
             warn(
                 f"update {generation}: this machine or release computes another controller than the "
@@ -159,20 +176,17 @@ class ControlledCandidates:
         except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
             reason = " ".join(str(error).split())[:200]
             warn(f"the controller's state was not saved, resuming will replay it: {reason}")
-        if is_new:  # not when it is gone through again: so a resumed run goes on
-            check_failed_share(generation, trials, self.plan.max_failed_share)
 
     def _finish(self, run: Run) -> Iterator[Step]:
         """Wait for all results, also those of a last generation that is too short to learn from."""
-        plan = self.plan
-        generation = plan.num_trials // plan.generation_size
-        rest = run.trials[generation * plan.generation_size :]
-        is_new = not all(trial.is_done for trial in rest)
         yield Step(awaited=run.trials)
-        if is_new:
-            check_failed_share(generation, rest, plan.max_failed_share)
+        self.plan.failed_share.check(run, self.plan.num_trials // self.plan.generation_size, self._accepted)
 
 
-def _rollout(trial: Trial) -> Rollout:
-    assert trial.reward is not None
-    return Rollout(tokens=trial.tokens, log_prob=trial.log_prob, reward=trial.reward)
+def _rollouts(trials: Sequence[Trial]) -> list[Rollout]:
+    """What there is to learn from; nothing is known of candidates that the infrastructure failed."""
+    return [
+        Rollout(tokens=trial.tokens, log_prob=trial.log_prob, reward=trial.reward)
+        for trial in trials
+        if trial.reward is not None
+    ]

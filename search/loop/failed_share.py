@@ -1,39 +1,127 @@
-"""The stop of a search whose candidates fail too often: the fault is hardly theirs."""
+"""The stop of a search whose candidates fail too often, since the fault is hardly theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
 
 from spinesearch.results.failures import common_reasons
-from spinesearch.results.ledger.run import Trial
+from spinesearch.results.ledger.run import Run, Trial
 from spinesearch.search.scoring.scorer import EngineError
 
 _LEAST_FAILED = 3  # fewer prove nothing: one of two is half of a small generation
+_LEAST_COUNTED = 8  # trained candidates, where a generation has fewer
 _NUM_REASONS = 3
 
 
-def check_failed_share(generation: int, trials: Sequence[Trial], max_failed_share: float) -> None:
-    """Check that not too many of a generation failed.
+class TooManyFailedError(EngineError):
+    """Most of what was trained failed; trying again without a change would only use up candidates."""
 
-    Meant for the moment at which the generation is first learnt from. Its results are in the ledger then, so
-    resuming neither repeats them nor stops at them again: the run goes on with the next generation.
+    exit_code = 3
 
-    Args:
-        generation: its number.
-        trials: all of it, with their results. Duplicates do not count, neither as failed nor as trained.
-        max_failed_share: in 0..1; 1 allows everything.
 
-    Raises:
-        EngineError: more failed, and at least three; the message has the commonest reasons.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedShare:
+    """How many of the last trained candidates may fail.
+
+    Attributes:
+        generation_size: candidates per update; so many are counted, and at least 8.
+        max_share: in 0..1; 1 allows everything.
     """
+
+    generation_size: int
+    max_share: float
+
+    def excess(self, trials: Sequence[Trial], accepted: Set[int] = frozenset()) -> list[Trial]:
+        """The trials counted, if too many of them failed; else none.
+
+        Args:
+            trials: all up to the last that is counted, in order. Duplicates do not count, neither as failed
+                nor as trained.
+            accepted: trials that are not counted either.
+        """
+        trained = (
+            trial
+            for trial in reversed(trials)
+            if trial.status in ("failed", "completed") and trial.trial not in accepted
+        )
+        newest_first = list(itertools.islice(trained, max(self.generation_size, _LEAST_COUNTED)))
+        counted = newest_first[::-1]
+        num_failed = sum(trial.status == "failed" for trial in counted)
+        is_excess = num_failed >= _LEAST_FAILED and num_failed > self.max_share * len(counted)
+        return counted if is_excess else []
+
+    def check(self, run: Run, generation: int, accepted: Set[int]) -> None:
+        """Check a generation before it is learnt from, when all its results are in.
+
+        Earlier failures count, but they alone stop nothing: they have been learnt from.
+
+        Args:
+            run: the run.
+            generation: its number.
+            accepted: trials whose failure has been accepted.
+
+        Raises:
+            TooManyFailedError: too many failed; the message has the commonest reasons.
+        """
+        counted = self.excess(run.trials[: (generation + 1) * self.generation_size], accepted)
+        recent = [trial for trial in counted if trial.generation == generation and trial.status == "failed"]
+        if not recent:
+            return
+        share = sum(trial.status == "failed" for trial in counted) / len(counted)
+        if all(trial.is_reopened for trial in recent):
+            what_next = "They were tried once more already: resumed, the search learns from them as failures"
+        else:
+            what_next = "Fix the cause, then resume: the failed ones not learnt from yet are tried once more"
+        raise TooManyFailedError(
+            f"{_summary(counted)}, {share:.0%} where search.max_failed_share allows {self.max_share:.0%}. "
+            f"{what_next}; search.max_failed_share=1 never stops"
+        )
+
+    def accepted(self, run: Run) -> frozenset[int]:
+        """The failed trials that stop a resumed run no more.
+
+        They were tried once more already, or their network has completed as another trial, or they were
+        learnt from although too many had failed: by an earlier release, or with another share.
+        """
+        completed = {trial.arch_id for trial in run.trials if trial.status == "completed"}
+        num_learnt = len(run.updates) * self.generation_size
+        was_allowed = bool(self.excess(run.trials[:num_learnt]))
+        return frozenset(
+            trial.trial
+            for trial in run.trials
+            if trial.status == "failed"
+            and (
+                trial.is_reopened or trial.arch_id in completed or (was_allowed and trial.trial < num_learnt)
+            )
+        )
+
+    def to_reopen(self, run: Run) -> tuple[list[int], str]:
+        """The trials that a resumed run tries once more, and why; none if not too many failed.
+
+        They are the failed ones that were not learnt from and not reopened before, of whatever generation,
+        and their duplicates. A network that completed as another trial is not trained again.
+        """
+        learnt = len(run.updates)
+        due = run.trials[learnt * self.generation_size : (learnt + 1) * self.generation_size]
+        if not all(trial.is_done for trial in due):
+            return [], ""
+        accepted = self.accepted(run)
+        counted = self.excess(run.trials[: (learnt + 1) * self.generation_size], accepted)
+        failed = {
+            trial.trial
+            for trial in run.trials[learnt * self.generation_size :]
+            if trial.status == "failed" and trial.trial not in accepted
+        }
+        if not counted or not failed:
+            return [], ""
+        reopened = [t.trial for t in run.trials if t.trial in failed or t.duplicate_of in failed]
+        return reopened, _summary(counted)
+
+
+def _summary(trials: Iterable[Trial]) -> str:
+    trials = list(trials)
     num_failed = sum(trial.status == "failed" for trial in trials)
-    num_trained = sum(trial.status in ("failed", "completed") for trial in trials)
-    if num_failed < _LEAST_FAILED or num_failed <= max_failed_share * num_trained:
-        return
     reasons = "; ".join(f"{len(group)} x {reason}" for reason, group in common_reasons(trials)[:_NUM_REASONS])
-    raise EngineError(
-        f"generation {generation}: {num_failed} of {num_trained} candidates failed, "
-        f"{num_failed / num_trained:.0%} where search.max_failed_share allows {max_failed_share:.0%}: "
-        f"{reasons}. Mend the cause, then resume: the search goes on with what is left to do, these results "
-        "stay as they are; search.max_failed_share=1 never stops"
-    )
+    return f"{num_failed} of the last {len(trials)} candidates failed ({reasons})"

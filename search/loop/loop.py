@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from spinesearch.results.ledger.ledger import Event, Ledger
+from spinesearch.results.ledger.ledger import Ledger
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run, Trial
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource, Step
@@ -23,7 +24,8 @@ from spinesearch.search.scoring.scorer import LostAttempt, Outcome, job_of
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.space import ArchSpec, SearchSpace
 
-_TICK_S = 0.5  # how often observers hear that time passes
+_TICK_S = 0.5  # how often observers are informed that time passes
+_Trained = tuple[str, int | None, str]  # a network; in a study on a side, with a seed
 _UNTIMED = ("propose", "update")  # events that say nothing of when they happened
 
 
@@ -49,7 +51,7 @@ def run_loop(
         clock: Unix time, for the events' time stamps.
 
     Raises:
-        EngineError: the scorer cannot go on, or the source stops the run.
+        EngineError: the scorer cannot continue, or the source stops the run.
     """
     loop = _Loop(source, space, scorers, ledger, run, observer, clock)
     observer.started(run, source.plan.num_trials)
@@ -81,8 +83,7 @@ class _Loop:
         self._observer = observer
         self._clock = clock
         self._side = ""
-        # The first trial of everything that is trained: a network, with a seed and on a side in a study.
-        self._first_of: dict[tuple[str, int | None, str], Trial] = {}
+        self._first_of: dict[_Trained, Trial] = {}  # the first trial of everything that is trained
         self._duplicates: dict[int, list[Trial]] = {}  # trials that wait for the result of another
 
     def carry_out(self, step: Step) -> None:
@@ -103,7 +104,9 @@ class _Loop:
 
     def _hand_out(self, trial: Trial, spec: ArchSpec | None) -> None:
         """Submit a trial, or answer it from the one it duplicates, unless it has its result."""
-        original = self._first_of.setdefault((trial.side, trial.seed, trial.arch_id), trial)
+        original = self._first_of.setdefault(_trained(trial), trial)
+        if original.is_masked:  # nothing is known of it, so the next of its kind is tried
+            original = self._first_of[_trained(trial)] = trial
         if trial.is_done:
             return
         if original is trial:
@@ -120,12 +123,21 @@ class _Loop:
         self._scorers.of(trial.side).submit(job_of(trial, spec, seed))
 
     def _events_of(self, ended: Outcome | LostAttempt) -> list[dict[str, Any]]:
-        """The event of a result, and those of the trials that waited for it; or that of a lost attempt."""
+        """The event of a result, and those of the trials that waited for it; or that of a lost attempt.
+
+        Of a candidate that the infrastructure failed, the first that waited for it is submitted instead.
+        """
         plan = self._source.plan
         event = ended_event(ended, metric=plan.reward_metric, failed_reward=plan.failed_reward)
         if isinstance(ended, LostAttempt):
             return [event]
         waiting = self._duplicates.pop(ended.trial, [])
+        if ended.is_lost:
+            if waiting:
+                first, *self._duplicates[waiting[0].trial] = waiting
+                self._first_of[_trained(first)] = first
+                self._submit(first)
+            return [event]
         original = self._run.trials[ended.trial]
         return [event, *(_duplicate_event(trial, original, event) for trial in waiting)]
 
@@ -138,6 +150,10 @@ class _Loop:
             self._run.apply(event)
         for event in events:
             self._observer.recorded(event, self._run)
+
+
+def _trained(trial: Trial) -> _Trained:
+    return trial.side, trial.seed, trial.arch_id
 
 
 def _duplicate_event(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from spinesearch.results.ledger.ledger import Event
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 
 
@@ -15,7 +15,7 @@ class SearchObserver:
     """
 
     def started(self, run: Run, num_trials: int) -> None:
-        """The run begins or is resumed; ``run`` keeps changing as it goes on."""
+        """The run begins or is resumed; ``run`` is kept up to date from here on."""
 
     def recorded(self, event: Event, run: Run) -> None:
         """An event is in the ledger (`spinesearch.results.ledger.run` lists them) and in ``run``.
@@ -24,7 +24,7 @@ class SearchObserver:
         """
 
     def warned(self, message: str) -> None:
-        """Something people should know of happened; the run goes on."""
+        """Something people should know of happened; the run continues."""
 
     def ticked(self, num_running: int) -> None:
         """Some time passed; ``num_running`` candidates are being scored."""

@@ -1,4 +1,4 @@
-"""Where a run's candidates come from: `CandidateSource`, which tells the loop step by step what is due."""
+"""Where a run's candidates come from: `CandidateSource`, which gives the loop its steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from spinesearch.results.ledger.ledger import Event
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run, Trial
 from spinesearch.space import ArchSpec
 
@@ -73,7 +73,7 @@ class CandidateSource(Protocol):
             warn: receives, in one line, what people should know of.
 
         Raises:
-            EngineError: the run cannot go on.
+            EngineError: the run cannot continue.
         """
 
     def check_results(self, trials: Sequence[Trial]) -> None:

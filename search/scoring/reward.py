@@ -30,12 +30,12 @@ def reward_of(metrics: Mapping[str, Any] | None, *, metric: str, failed_reward: 
 
 
 def ended_event(ended: Outcome | LostAttempt, *, metric: str, failed_reward: float) -> dict[str, Any]:
-    """The ledger's event of what a scorer tells, but for its time.
+    """The ledger's event of what a scorer reports, but for its time.
 
     Args:
         ended: a candidate's outcome, or an attempt at it that was lost.
         metric: the name of the metric that is the reward; without a finite value of it, the candidate failed.
-        failed_reward: the reward then.
+        failed_reward: the reward then. A candidate that was lost with its workers has none.
     """
     if isinstance(ended, LostAttempt):
         return {"event": "attempt", **asdict(ended)}
@@ -50,7 +50,8 @@ def ended_event(ended: Outcome | LostAttempt, *, metric: str, failed_reward: flo
     }
     if ended.metrics is not None and metric_value(ended.metrics, metric) is not None:
         return event | {"status": "completed", "metrics": _finite(ended.metrics)}
-    return event | {"status": "failed", "reason": ended.reason or f"it has no finite {metric}"}
+    event |= {"status": "failed", "reason": ended.reason or f"it has no finite {metric}"}
+    return event | {"reward": None, "failed_by": "infrastructure"} if ended.is_lost else event
 
 
 def _finite(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class Outcome:
         node: where it was scored.
         worker: who scored it.
         seconds: wall time of the last attempt.
+        is_lost: whether every attempt lost its worker, so that nothing is known of the candidate.
     """
 
     trial: int
@@ -80,6 +81,7 @@ class Outcome:
     node: str = ""
     worker: str = ""
     seconds: float = 0.0
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

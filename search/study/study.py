@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from spinesearch.controller.protocol import candidate_rng
 from spinesearch.results.failures import common_reasons
-from spinesearch.results.ledger.ledger import Event
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run, Trial
 from spinesearch.results.studies.study import SIDES, Kind
 from spinesearch.search.loop.source import Step
+from spinesearch.search.scoring.reward import metric_value
 from spinesearch.search.scoring.scorer import EngineError
 from spinesearch.space import SearchSpace
 
@@ -144,7 +145,10 @@ class StudyCandidates:
         ]
 
     def _known_results(self, run: Run) -> list[Event]:
-        """Results of trials that another run has completed under the same conditions."""
+        """Results of trials that another run has completed under the same conditions.
+
+        Its reward may have been another metric; without a value of this study's a training is not taken over.
+        """
         events: list[Event] = []
         for trial in run.trials:
             assert trial.seed is not None
@@ -152,12 +156,15 @@ class StudyCandidates:
             if trial.is_done or found is None:
                 continue
             other, name = found
+            value = metric_value(other.metrics, self.plan.reward_metric)
+            if value is None:
+                continue
             events.append(
                 {
                     "event": "result",
                     "trial": trial.trial,
                     "status": "completed",
-                    "reward": other.reward,
+                    "reward": value,
                     "metrics": dict(other.metrics),
                     "seconds": other.seconds,
                     "worker": other.worker,

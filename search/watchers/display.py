@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from spinesearch.results.ledger.ledger import Event
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run, Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
 
@@ -27,9 +27,10 @@ class Display(SearchObserver):
         self._console = console
         self._metric = reward_metric
         self._progress: Progress | None = None
-        self._is_study = False  # where the best of all trainings is no news: it is the luckiest seed
+        self._is_study = False  # where the best of all trainings means little: it has the luckiest seed
         self._num_trials = 0
         self._num_done = 0
+        self._num_rewards = 0
         self._reward_sum = 0.0
         self._best = -float("inf")
         self._done_before = 0
@@ -39,8 +40,7 @@ class Display(SearchObserver):
     def started(self, run: Run, num_trials: int) -> None:
         """Show where the run stands."""
         self._num_trials, self._is_study = num_trials, run.study is not None
-        for trial in run.trials:
-            self._count(trial)
+        self._recount(run)
         self._done_before = self._num_done
         self._started = time.monotonic()
         if self._num_done:
@@ -48,7 +48,7 @@ class Display(SearchObserver):
             self._print(
                 f"{done} trainings are done already"
                 if self._is_study
-                else f"{done} candidates are done already, best {self._best:.4f}"
+                else f"{done} candidates are done already{self._best_so_far()}"
             )
         if self._console.is_terminal:
             self._progress = Progress(
@@ -64,11 +64,15 @@ class Display(SearchObserver):
             self._progress.start()
 
     def recorded(self, event: Event, run: Run) -> None:
-        """A line for a result and for an update."""
+        """A line for a result, for an update and for candidates that are reopened."""
         if event["event"] == "result":
             self._show_result(run.trials[event["trial"]])
         elif event["event"] == "update":
             self._show_update(run.updates[event["update"]])
+        elif event["event"] == "reopen":
+            self._recount(run)
+            self._done_before = self._num_done
+            self._print(f"tried once more: {len(event['trials'])} candidates, as {event['reason']}")
 
     def _show_result(self, trial: Trial) -> None:
         is_candidate = trial.status == "completed" and not self._is_study
@@ -91,7 +95,7 @@ class Display(SearchObserver):
 
     def _show_update(self, update: Update) -> None:
         if update.stats:
-            stats = "  ".join(f"{name} {update.stats[name]:.4f}" for name in sorted(update.stats))
+            stats = "  ".join(f"{name} {_number(value)}" for name, value in sorted(update.stats.items()))
             self._print(f"update {update.update}: {stats}", style="dim")
 
     def warned(self, message: str) -> None:
@@ -109,10 +113,20 @@ class Display(SearchObserver):
             self._progress.stop()
             self._progress = None
 
+    def _best_so_far(self) -> str:
+        return f", best {self._best:.4f}" if self._best > -float("inf") else ""
+
+    def _recount(self, run: Run) -> None:
+        self._num_done, self._num_rewards, self._reward_sum, self._best = 0, 0, 0.0, -float("inf")
+        for trial in run.trials:
+            if trial.is_done:
+                self._count(trial)
+
     def _count(self, trial: Trial) -> None:
+        self._num_done += 1
         if trial.reward is None:
             return
-        self._num_done += 1
+        self._num_rewards += 1
         self._reward_sum += trial.reward
         if trial.status == "completed":
             self._best = max(self._best, trial.reward)
@@ -130,8 +144,8 @@ class Display(SearchObserver):
         parts = [f"running {self._num_running}"]
         if self._best > -float("inf") and not self._is_study:
             parts.append(f"best {self._best:.4f}")
-        if self._num_done and not self._is_study:
-            parts.append(f"mean {self._reward_sum / self._num_done:.4f}")
+        if self._num_rewards and not self._is_study:
+            parts.append(f"mean {self._reward_sum / self._num_rewards:.4f}")
         done_now = self._num_done - self._done_before
         if done_now:
             seconds_each = (time.monotonic() - self._started) / done_now
@@ -157,6 +171,10 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 86400:.1f} d"
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"
 
 
 def _costs(trial: Trial) -> str:

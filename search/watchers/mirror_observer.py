@@ -1,4 +1,4 @@
-"""Keeps a run's mirror up to date while the search goes on: `MirrorObserver`."""
+"""Keeps a run's mirror up to date beside the search: `MirrorObserver`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from spinesearch.results.ledger.ledger import Event, Ledger
+from spinesearch.results.ledger.ledger import Ledger
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.runs.mirror import Mirror, MirrorError, reason
@@ -22,7 +23,7 @@ _LAST_S = 60.0
 
 
 def send_rest(mirror: Mirror, run_dir: Path, ledger: Ledger, warn: Callable[[str], None]) -> None:
-    """Bring the mirror of a run that is complete up to date; ``warn`` is told if that fails."""
+    """Bring the mirror of a run that is complete up to date; ``warn`` is called if that fails."""
     observer = MirrorObserver(mirror, run_dir, ledger, warn)
     observer.started(Run(), 0)
     observer.ended()
@@ -40,16 +41,16 @@ def send_exports(url: str, run_dir: Path, console: Console) -> None:
 class MirrorObserver(SearchObserver):
     """Sends what is new from a thread of its own, so that slow storage does not keep workers waiting.
 
-    Storage that fails is told of once, and tried again at the next occasion.
+    Storage that fails is warned of once, and tried again at the next occasion.
 
     Args:
         mirror: after `Mirror.read`.
         run_dir: the run's folder.
         ledger: the run's.
-        warn: told in one line of what goes wrong.
+        warn: receives, in one line, what goes wrong.
 
     Raises:
-        EngineError: from any call, once another head goes on with the run.
+        EngineError: from any call, once another process has taken the run over.
     """
 
     def __init__(self, mirror: Mirror, run_dir: Path, ledger: Ledger, warn: Callable[[str], None]) -> None:
@@ -66,7 +67,7 @@ class MirrorObserver(SearchObserver):
         self._thread = threading.Thread(target=self._work, name="mirror", daemon=True)
 
     def started(self, run: Run, num_trials: int) -> None:
-        """Send at once: what is wrong with the storage had better be known early."""
+        """Send at once: problems with the storage should be known early."""
         self._thread.start()
         self._ask()
 
@@ -76,10 +77,10 @@ class MirrorObserver(SearchObserver):
             self._ask()
 
     def ticked(self, num_running: int) -> None:
-        """Pass on what the thread has to say.
+        """Pass on the thread's messages.
 
         Raises:
-            EngineError: another head goes on with the run.
+            EngineError: another process has taken the run over.
         """
         while self._messages:
             self._warn(self._messages.pop(0))

@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spinesearch.results.ledger.ledger import Event
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run, Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
 
 FOLDER = "tensorboard"
+
+_Scalar = tuple[str, float, int, float | None]  # tag, value, step, time
+_ANEW: _Scalar = ("", 0.0, 0, None)  # before what replaces all that was written
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class TensorBoardObserver(SearchObserver):
 
     def __init__(self, run_dir: Path) -> None:
         self._folder = run_dir / FOLDER
-        self._scalars: queue.SimpleQueue[tuple[str, float, int, float | None] | None] = queue.SimpleQueue()
+        self._scalars: queue.SimpleQueue[_Scalar | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._best = -float("inf")
         self._num_done = 0
@@ -56,6 +59,11 @@ class TensorBoardObserver(SearchObserver):
         """Write what has happened so far."""
         self._thread = threading.Thread(target=self._work, name="tensorboard", daemon=True)
         self._thread.start()
+        self._write_anew(run)
+
+    def _write_anew(self, run: Run) -> None:
+        self._scalars.put(_ANEW)
+        self._best, self._num_done = -float("inf"), 0
         for trial in sorted(run.trials, key=lambda trial: trial.time):
             if trial.is_done:
                 self._write_result(trial)
@@ -68,6 +76,8 @@ class TensorBoardObserver(SearchObserver):
             self._write_result(run.trials[event["trial"]])
         elif event["event"] == "update":
             self._write_update(run.updates[event["update"]])
+        elif event["event"] == "reopen":  # what was written of these trials no longer holds
+            self._write_anew(run)
 
     def ended(self) -> None:
         """Write what is left, and close."""
@@ -76,10 +86,10 @@ class TensorBoardObserver(SearchObserver):
             self._thread.join()
 
     def _write_result(self, trial: Trial) -> None:
-        assert trial.reward is not None
         self._num_done += 1
-        self._write("search/reward", trial.reward, trial.trial, trial.time)
-        if trial.status == "completed":
+        if trial.reward is not None:
+            self._write("search/reward", trial.reward, trial.trial, trial.time)
+        if trial.status == "completed" and trial.reward is not None:
             self._best = max(self._best, trial.reward)
             self._write("proxy/seconds", trial.seconds, trial.trial, trial.time)
         if self._best > -float("inf"):
@@ -87,7 +97,8 @@ class TensorBoardObserver(SearchObserver):
 
     def _write_update(self, update: Update) -> None:
         for name, value in update.stats.items():
-            self._write(f"controller/{name}", value, update.update, None)
+            if value is not None:
+                self._write(f"controller/{name}", value, update.update, None)
 
     def _write(self, tag: str, value: float, step: int, walltime: float | None) -> None:
         self._scalars.put((tag, value, step, walltime))
@@ -97,9 +108,14 @@ class TensorBoardObserver(SearchObserver):
         try:
             from torch.utils.tensorboard import SummaryWriter
 
-            shutil.rmtree(self._folder, ignore_errors=True)
-            writer: Any = SummaryWriter(str(self._folder), flush_secs=10)
+            writer: Any = None
             while (scalar := self._scalars.get()) is not None:
+                if scalar is _ANEW:
+                    if writer is not None:
+                        writer.close()
+                    shutil.rmtree(self._folder, ignore_errors=True)
+                    writer = SummaryWriter(str(self._folder), flush_secs=10)
+                    continue
                 tag, value, step, walltime = scalar
                 writer.add_scalar(tag, value, step, walltime=walltime)
             writer.close()

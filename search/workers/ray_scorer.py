@@ -212,4 +212,4 @@ def _given_up(job: Job) -> Outcome:
     attempts = job.attempt - 1
     times = "once" if attempts == 1 else f"{attempts} times"
     reason = f"its worker was lost {times}, the last: {job.last_reason}"
-    return Outcome(trial=job.trial, metrics=None, reason=reason, attempts=attempts)
+    return Outcome(trial=job.trial, metrics=None, reason=reason, attempts=attempts, is_lost=True)

@@ -121,6 +121,18 @@ def test_a_restored_controller_goes_on_as_the_first_would(build, space, rounds_b
     assert rounds(second, 3) == rounds(first, 3)
 
 
+def test_a_generation_without_a_score_teaches_nothing(build, space):
+    """And one with fewer scores than candidates is learnt from."""
+    first, second = build(space, seed=4), build(space, seed=4)
+    for controller in (first, second):
+        rounds(controller, 1)
+    assert isinstance(first.update([]), dict)
+    assert rounds(first, 1) == rounds(second, 1)
+    few = first.suggest(5)[:1]
+    first.update([Rollout(tokens=s.tokens, log_prob=s.log_prob, reward=reward(s)) for s in few])
+    assert len(first.suggest(5)) == 5
+
+
 def test_every_suggestion_is_allowed(build, space):
     controller = build(space, seed=6)
     for suggestion in rounds(controller, 20, size=20):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,6 +182,18 @@ def test_rewards_must_be_finite():
     controller = ReinforceController(Coins(), seed=0)
     with pytest.raises(ValueError, match="rewards must be finite"):
         controller.update(as_rollouts(controller.suggest(2), [0.1, float("nan")]))
+
+
+def test_a_gradient_that_is_no_number_makes_no_step():
+    """Its loss is logged; the policy stays one that can be sampled from."""
+    controller = ReinforceController(Coins(), seed=0)
+    before = [parameter.clone() for parameter in controller._policy.parameters()]
+    rollouts = as_rollouts(controller.suggest(2), [0.1, 0.3])
+    stats = controller.update([rollouts[0], replace(rollouts[1], log_prob=math.nan)])
+    assert math.isnan(stats["loss"])
+    for parameter, old in zip(controller._policy.parameters(), before, strict=True):
+        torch.testing.assert_close(parameter, old, rtol=0, atol=0)
+    assert all(suggestion.log_prob < 0 for suggestion in controller.suggest(4))
 
 
 @pytest.mark.parametrize(

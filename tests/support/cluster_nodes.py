@@ -22,7 +22,8 @@ from unittest import mock
 from fake_search import fake_score
 
 from spinesearch.cli.main import main
-from spinesearch.results.ledger.ledger import LEDGER_NAME, Event, read_ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
+from spinesearch.results.ledger.lines import Event
 from spinesearch.search import engine, session
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.scoring.scorer import OpenScore, Score

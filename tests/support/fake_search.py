@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import random
 import sys
@@ -29,7 +30,7 @@ from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.loop.observer import Observers, SearchObserver
 from spinesearch.search.runs.mirror import Mirror
-from spinesearch.search.scoring.scorer import Job, Outcome, Scorer, run_job
+from spinesearch.search.scoring.scorer import Job, Outcome, Score, Scorer, run_job
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.search.watchers.mirror_observer import MirrorObserver
 from spinesearch.space import BLOCK_TYPES, SPINENET_49, ArchSpec, Decision
@@ -70,10 +71,19 @@ SPACE = TypesOnly()
 
 def fake_score(spec: ArchSpec, seed: int) -> dict[str, float]:
     """A reward that depends on the network and the seed alone; one network in nine fails."""
-    value = int(hashlib.sha256(f"{spec.arch_id}{seed}".encode()).hexdigest()[:8], 16)
-    if value % 9 == 0:
+    if _hash(spec, seed) % 9 == 0:
         raise ArithmeticError(f"the loss of {spec.arch_id} is not finite")
+    return healthy_score(spec, seed)
+
+
+def healthy_score(spec: ArchSpec, seed: int) -> dict[str, float]:
+    """As `fake_score`, but no network fails."""
+    value = _hash(spec, seed)
     return {"ap": value / 2**32, "ap50": value / 2**31}
+
+
+def _hash(spec: ArchSpec, seed: int) -> int:
+    return int(hashlib.sha256(f"{spec.arch_id}{seed}".encode()).hexdigest()[:8], 16)
 
 
 class FakeScorer:
@@ -83,9 +93,13 @@ class FakeScorer:
         num_workers: candidates at a time.
         order: seed of the random order.
         delay_s: mean time a `wait` takes.
+        score: scores a candidate.
     """
 
-    def __init__(self, num_workers: int = 2, order: int = 0, delay_s: float = 0.0) -> None:
+    def __init__(
+        self, num_workers: int = 2, order: int = 0, delay_s: float = 0.0, score: Score = fake_score
+    ) -> None:
+        self._score = score
         self._num_workers = num_workers
         self._rng = random.Random(order)
         self._delay_s = delay_s
@@ -107,7 +121,7 @@ class FakeScorer:
             return []
         count = self._rng.randint(1, self.num_running)
         finished = [self._queue.pop(self._rng.randrange(self.num_running)) for _ in range(count)]
-        return [run_job(fake_score, job, "fake") for job in finished]
+        return [run_job(self._score, job, "fake") for job in finished]
 
     def close(self) -> None:
         pass
@@ -177,6 +191,25 @@ def carry_out(
             observer=watching,
         )
         return run, state_digest(chosen.state_dict())
+
+
+def proposals(run: Run) -> str:
+    return json.dumps([(t.trial, t.generation, t.tokens, t.log_prob, t.arch_id) for t in run.trials])
+
+
+def results(run: Run) -> str:
+    return json.dumps(
+        [(t.trial, t.status, t.reward, dict(t.metrics), t.duplicate_of, t.reason) for t in run.trials]
+    )
+
+
+def updates(run: Run) -> str:
+    return json.dumps([(u.update, dict(u.stats), u.digest) for u in run.updates])
+
+
+def everything(outcome: tuple[Run, str]) -> tuple[str, str, str, str]:
+    run, digest = outcome
+    return proposals(run), results(run), updates(run), digest
 
 
 def serve() -> None:

@@ -157,14 +157,18 @@ def test_failed_trainings_are_told(serial_study, tmp_path: Path, capsys):
     broken_b = [f"b.{text}" for text in broken]
     assert main(["proxy", "correlate", *serial_study, "--archs", "3", "name=b", *broken_b]) == 1
     captured = capsys.readouterr()
-    assert "nothing can be said yet: it takes three architectures that completed on both" in captured.out
+    assert "no result yet: it takes three architectures that completed on both" in captured.out
     assert "no training of side b completed; the reasons are above" in captured.err
 
 
 def test_bad_words(serial_study, tmp_path: Path, capsys):
     variance = ["proxy", "variance", *serial_study, "name=run"]
     correlate = ["proxy", "correlate", *serial_study, "name=run"]
-    fails(["proxy", "varance"], "proxy varance: there is no such command; give one of proxy variance, proxy", capsys)
+    fails(
+        ["proxy", "varance"],
+        "proxy varance: there is no such command; give one of proxy variance, proxy",
+        capsys,
+    )
     fails([*variance, "--archs", "1"], "--archs: must be at least 2, got 1", capsys)
     fails([*variance, "--seeds", "1"], "--seeds: must be at least 2, got 1", capsys)
     fails([*correlate, "--archs", "2"], "--archs: must be at least 3, got 2", capsys)

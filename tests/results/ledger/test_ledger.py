@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, LedgerError, encode_event, read_ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, LedgerError, read_ledger
+from spinesearch.results.ledger.lines import encode_event
 from spinesearch.results.ledger.run import Run, load_run
 
 EVENTS = [
@@ -36,6 +38,12 @@ EVENTS = [
 ]
 
 
+def append_one_by_one(run_dir: Path, events: list[dict]) -> None:
+    with Ledger(run_dir) as ledger:
+        for event in events:
+            ledger.append([event])
+
+
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     with Ledger(tmp_path) as ledger:
@@ -50,6 +58,7 @@ def test_what_is_written_is_read_back(run_dir: Path):
     assert contents.torn == ""
     rows = [json.loads(line) for line in (run_dir / LEDGER_NAME).read_text().splitlines()]
     assert [row["seq"] for row in rows] == list(range(len(EVENTS)))  # plain JSON lines, for any tool
+    assert [row["append"] for row in rows] == [[0, 3], [1, 3], [2, 3], [0, 4], [1, 4], [2, 4], [3, 4]]
 
 
 def test_floats_survive_to_the_last_bit(tmp_path: Path):
@@ -60,8 +69,10 @@ def test_floats_survive_to_the_last_bit(tmp_path: Path):
     assert list(map(repr, read)) == list(map(repr, values))
 
 
-def test_a_torn_last_line_is_dropped_and_said(run_dir: Path):
+def test_a_torn_last_line_is_dropped_and_said(tmp_path: Path):
     """At every length of the last line, with and without the damage that a power cut leaves."""
+    run_dir = tmp_path
+    append_one_by_one(run_dir, EVENTS)
     path = run_dir / LEDGER_NAME
     data = path.read_bytes()
     last = data.rindex(b"\n", 0, -1) + 1
@@ -80,7 +91,10 @@ def test_a_torn_last_line_is_dropped_and_said(run_dir: Path):
 
 
 @pytest.mark.parametrize("line", range(len(EVENTS) - 1))
-def test_damage_in_the_middle_is_refused_and_named(run_dir: Path, line: int):
+def test_damage_in_the_middle_is_refused_and_named(tmp_path: Path, line: int):
+    """Every line was on disk before the next was written; as in ledgers of earlier releases."""
+    run_dir = tmp_path
+    append_one_by_one(run_dir, EVENTS)
     path = run_dir / LEDGER_NAME
     lines = path.read_bytes().splitlines(keepends=True)
     for damaged in (
@@ -97,6 +111,60 @@ def test_damage_in_the_middle_is_refused_and_named(run_dir: Path, line: int):
     if line + 2 < len(lines):
         with pytest.raises(LedgerError, match=rf"line {line + 1} is damaged: a line is missing before it"):
             read_ledger(path)
+
+
+def with_zeros(data: bytes, begin: int, end: int) -> bytes:
+    return data[:begin] + b"\0" * (end - begin) + data[end:]
+
+
+def test_a_power_cut_in_one_append_of_many_lines_tears_that_append_alone(tmp_path: Path):
+    """Cut anywhere in it, or not, with ranges of zeros anywhere in what is there: 400 random cases."""
+    appends = [EVENTS[:3], [EVENTS[3]], [{"event": "x", "text": "x" * (7 * i % 60)} for i in range(20)]]
+    with Ledger(tmp_path) as ledger:
+        for events in appends:
+            begin = ledger.num_bytes
+            ledger.append(events)
+    path = tmp_path / LEDGER_NAME
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    all_events = [event for events in appends for event in events]
+    num_in_the_middle = 0
+    for case in range(400):
+        data = whole[: rng.choice([len(whole), rng.randrange(begin + 1, len(whole))])]
+        for _ in range(rng.randint(0 if len(data) < len(whole) else 1, 2)):
+            first = rng.randrange(begin, len(data))
+            data = with_zeros(data, first, min(len(data), first + rng.choice([1, 30, 300, 900])))
+        path.write_bytes(data)
+        contents = read_ledger(path)
+        kept = len(contents.events)
+        assert list(contents.events) == all_events[:kept]
+        assert kept >= 4
+        assert whole[: contents.num_bytes] == data[: contents.num_bytes]
+        assert bool(contents.torn) == (len(data) > contents.num_bytes)
+        num_in_the_middle += "a torn last append" in contents.torn
+        if case % 20 == 0:
+            with Ledger(tmp_path) as ledger:  # and is written on
+                ledger.append([{"event": "after"}, {"event": "after"}])
+            assert [event["event"] for event in read_ledger(path).events[kept:]] == ["after", "after"]
+    assert num_in_the_middle > 100
+
+
+def test_damage_in_an_append_that_others_follow_is_refused_and_named(run_dir: Path):
+    path = run_dir / LEDGER_NAME
+    with Ledger(run_dir) as ledger:
+        end = ledger.contents.num_bytes
+        ledger.append([{"event": "x"}])
+    data = path.read_bytes()
+    fourth = data.index(b'{"seq":3')
+    for tail in (b"", b"{", b"\0" * 30):  # whole, and with the beginning of another append
+        for begin, line in ((10, 1), (fourth + 10, 4), (end - 30, 7)):
+            path.write_bytes(with_zeros(data, begin, begin + 5) + tail)
+            with pytest.raises(LedgerError, match=f"line {line} is damaged"):
+                read_ledger(path)
+    # A complete append was on disk when what follows it was begun.
+    path.write_bytes(with_zeros(data[:end], fourth + 10, fourth + 15) + b"{")
+    with pytest.raises(LedgerError, match="line 4 is damaged"):
+        read_ledger(path)
 
 
 def test_numbers_that_json_does_not_have_are_refused(run_dir: Path):

@@ -89,7 +89,7 @@ def test_failed_trainings_are_left_out_and_counted():
             r"9\d % of .* learns from architectures\. 3 architectures do not settle that it is 90 %\.",
         ),
         ([[0.1, 0.3], [0.3, 0.1]], r"None of the variance of ap can be put down to the architecture"),
-        ([[0.1, 0.1], [0.1, 0.1]], r"Every training ended with the same ap: it tells nothing apart\."),
+        ([[0.1, 0.1], [0.1, 0.1]], r"Every training ended with the same ap: it distinguishes nothing\."),
         ([[0.1, None], [0.2, None]], r"No verdict yet: it takes two architectures"),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_side_on_which_everything_failed_correlates_with_nothing(tmp_path):
     report = correlation_report(study)
     assert (report.rows, report.best_rank, report.num_failed) == ((), None, 3)
     assert [path.name for path in write_report(study, tmp_path)] == ["correlate.json"]
-    assert correlation_notes(report)[-2].startswith("nothing can be said yet")
+    assert correlation_notes(report)[-2].startswith("no result yet")
 
 
 def test_an_architecture_that_failed_on_one_side_is_in_neither():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import fake_search
 import pytest
-from fake_search import FakeScorer, Warnings, carry_out
+from fake_search import FakeScorer, Warnings, carry_out, everything, proposals, results, updates
 
 from spinesearch.controller import Rollout
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
@@ -22,25 +22,6 @@ from spinesearch.results.ledger.run_lock import RunInUseError
 from spinesearch.search.scoring.scorer import SerialScorer
 
 CONTROLLERS = ("random", "reinforce")
-
-
-def proposals(run: Run) -> str:
-    return json.dumps([(t.trial, t.generation, t.tokens, t.log_prob, t.arch_id) for t in run.trials])
-
-
-def results(run: Run) -> str:
-    return json.dumps(
-        [(t.trial, t.status, t.reward, dict(t.metrics), t.duplicate_of, t.reason) for t in run.trials]
-    )
-
-
-def updates(run: Run) -> str:
-    return json.dumps([(u.update, dict(u.stats), u.digest) for u in run.updates])
-
-
-def everything(outcome: tuple[Run, str]) -> tuple[str, str, str, str]:
-    run, digest = outcome
-    return proposals(run), results(run), updates(run), digest
 
 
 @pytest.mark.parametrize("controller", CONTROLLERS)

@@ -1,4 +1,4 @@
-"""Attempts whose workers are lost, and generations of which too much fails, in the loop and in the ledger."""
+"""Attempts whose workers are lost, in the loop and in the ledger."""
 
 import random
 from pathlib import Path
@@ -11,8 +11,7 @@ from fake_study import plan as study_plan
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.ledger.run import Attempt, Run, Trial
 from spinesearch.results.tables import lost_attempts
-from spinesearch.search.loop.failed_share import check_failed_share
-from spinesearch.search.scoring.scorer import EngineError, Job, LostAttempt, Outcome
+from spinesearch.search.scoring.scorer import Job, LostAttempt, Outcome
 
 
 class LossyScorer(FakeScorer):
@@ -107,74 +106,6 @@ def test_an_attempt_that_does_not_fit_is_an_error(event: dict, reason: str):
         run.apply({**fields, **event})
 
 
-def failed(*reasons: str | None, status: str = "completed") -> list[Trial]:
-    return [
-        Trial(trial=i, tokens=(0,), arch_id="a", reason=reason or "", status="failed" if reason else status)
-        for i, reason in enumerate(reasons)
-    ]
-
-
-def test_a_generation_of_failures_stops_with_the_three_commonest_reasons():
-    trials = failed("nan at step 1", "nan at step 22", "no memory", "a", "a", "a", "b", None)
-    with pytest.raises(EngineError) as stop:
-        check_failed_share(3, trials, 0.3)
-    text = str(stop.value)
-    assert text.startswith(
-        "generation 3: 7 of 8 candidates failed, 88% where search.max_failed_share allows 30%: "
-        "3 x a; 2 x nan at step 1; 1 x no memory. Mend the cause, then resume"
-    )
-    assert "\n" not in text
-
-
-def test_what_a_generation_may_lose():
-    check_failed_share(0, failed("a", "a", *[None] * 2), 0.3)  # two failures prove nothing
-    check_failed_share(0, failed("a", "a", "a", *[None] * 7), 0.3)  # 30 % is allowed
-    check_failed_share(0, failed("a", "a", "a"), 1.0)
-    with pytest.raises(EngineError, match="3 of 9 "):
-        check_failed_share(0, failed("a", "a", "a", *[None] * 6), 0.3)
-    duplicates = failed(*[None] * 9, status="duplicate")
-    with pytest.raises(EngineError, match="3 of 4 "):  # they were not trained
-        check_failed_share(0, [*failed("a", "a", "a", None), *duplicates], 0.3)
-    check_failed_share(0, duplicates, 0.0)
-
-
-class Failing(FakeScorer):
-    """Everything fails from a trial on."""
-
-    def __init__(self, first: int) -> None:
-        super().__init__(num_workers=3)
-        self._first = first
-
-    def wait(self, timeout_s: float) -> list[Outcome]:
-        return [
-            Outcome(trial=o.trial, metrics=None, reason="no space left") if o.trial >= self._first else o
-            for o in super().wait(timeout_s)
-        ]
-
-
-def test_a_stopped_search_goes_on_when_resumed_and_stops_at_the_next_bad_generation(tmp_path: Path):
-    with pytest.raises(EngineError, match=r"generation 4: 3 of 3 candidates failed, .* 3 x no space left"):
-        carry_out(tmp_path, scorer=Failing(16), max_failed_share=0.3)
-    run = Run.from_events(tmp_path, read_ledger(tmp_path / LEDGER_NAME).events)
-    assert len(run.updates) == 5  # the bad generation has been learnt from
-    done = {trial.trial for trial in run.trials if trial.is_done}
-    scorer = FakeScorer()
-    run, _ = carry_out(tmp_path, scorer=scorer, max_failed_share=0.3, num_trials=24)
-    assert not done & set(scorer.submitted)  # nothing that has a result is tried again
-    assert all(trial.is_done for trial in run.trials)
-    with pytest.raises(EngineError, match="x no space left"):
-        carry_out(tmp_path, scorer=Failing(24), max_failed_share=0.3, num_trials=40)
-    run, _ = carry_out(tmp_path, scorer=Failing(24), max_failed_share=1.0, num_trials=40)
-    assert run.num_done == 40
-
-
-def test_a_last_generation_too_short_to_learn_from_is_checked_once(tmp_path: Path):
-    with pytest.raises(EngineError, match=r"generation 5: 3 of 3 candidates failed, .* 3 x no space left"):
-        carry_out(tmp_path, scorer=Failing(20), max_failed_share=0.3, num_trials=23)
-    run, _ = carry_out(tmp_path, scorer=FakeScorer(), max_failed_share=0.3, num_trials=23)
-    assert run.num_done == 23
-
-
 def test_lost_attempts_are_listed_newest_first():
     assert lost_attempts(Run()) is None
     trial = Trial(trial=4, tokens=(0,), arch_id="a")
@@ -182,7 +113,7 @@ def test_lost_attempts_are_listed_newest_first():
         attempt = Attempt(
             attempt=i + 1, reason=f"[red] {i}", node="n", worker="w:1", seconds=1.5, time=float(i)
         )
-        trial.lost.append(attempt)
+        (trial.lost_before if i < 3 else trial.lost).append(attempt)  # reopened after the first three
     table = lost_attempts(Run(trials=[trial]))
     assert table is not None
     assert table.title == "12 attempts lost with their workers, 18 s of work"

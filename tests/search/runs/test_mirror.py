@@ -11,7 +11,8 @@ import pytest
 from fake_search import FakeScorer, Warnings, carry_out
 from faulty_storage import FaultyFileSystem, bytes_of, empty_storage, pull
 
-from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, LedgerError, encode_event, read_ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, LedgerError, read_ledger
+from spinesearch.results.ledger.lines import encode_event
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.runs.mirror import Mirror, MirrorError
 from spinesearch.search.scoring.scorer import EngineError
@@ -93,7 +94,8 @@ def test_the_longer_one_wins_wherever_the_two_were_cut(tmp_path: Path):
 def test_a_mirror_that_went_another_way_is_refused(url: str, tmp_path: Path):
     for name, number in (("a", 5), ("b", 7)):
         with Ledger(tmp_path / name) as ledger:
-            ledger.append([*EVENTS[:3], *[{"event": name}] * number])
+            ledger.append(EVENTS[:3])
+            ledger.append([{"event": name}] * number)
     mirror = Mirror(url, "run")
     mirror.push(tmp_path / "a", len(bytes_of(tmp_path / "a")))
     before = bytes_of(tmp_path / "b")

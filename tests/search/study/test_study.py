@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import fake_study
@@ -183,6 +184,22 @@ def test_a_study_can_grow(kind: str, tmp_path: Path):
             assert run.num_done == archs * seeds * len(SIDES[kind])
         assert by_training(run) == expected
         assert len(submitted) == len(set(submitted)) == len(expected)
+
+
+def test_the_reward_of_what_is_taken_over_is_this_study_s_metric(tmp_path: Path):
+    """The other run was made with ``ap50`` as its reward, and does not have ``ap`` of every training."""
+    other = carry_out(tmp_path / "other", replace(plan(archs=4, seeds=2), reward_metric="ap50"))
+    completed = [t for t in other.trials if t.status == "completed"]
+    assert all(t.reward == t.metrics["ap50"] != t.metrics["ap"] for t in completed)
+    without = completed[0]
+    without.metrics = {"ap50": without.metrics["ap50"], "ap": None}
+    scorer = FakeScorer()
+    known = {("", t.arch_id, t.seed): (t, "other-run") for t in completed}
+    run = carry_out(tmp_path / "run", plan(archs=4, seeds=2), scorer=scorer, known=known)
+    assert by_training(run) == by_training(carry_out(tmp_path / "whole", plan(archs=4, seeds=2)))
+    trained = [t for t in run.trials if t.trial in scorer.submitted]
+    assert (without.arch_id, without.seed) in [(t.arch_id, t.seed) for t in trained]
+    assert len(trained) == 8 - len(completed) + 1
 
 
 def test_results_of_another_study_are_taken_over(tmp_path: Path):

@@ -5,10 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_search import FakeScorer, carry_out
+from fake_search import FakeScorer, carry_out, healthy_score
 from rich.console import Console
 
 from spinesearch.results.ledger.run import Run
+from spinesearch.search.loop.failed_share import TooManyFailedError
+from spinesearch.search.loop.observer import Observers
+from spinesearch.search.scoring.scorer import Outcome
 from spinesearch.search.watchers.display import Display, duration
 from spinesearch.search.watchers.tensorboard import TensorBoardObserver, tensorboard_observers
 
@@ -74,6 +77,53 @@ def test_tensorboard_has_every_scalar_once_however_often_a_run_is_continued(tmp_
     assert dict(scalars["controller/loss"]) == pytest.approx(losses)
     completed = [trial.trial for trial in run.trials if trial.status == "completed"]
     assert sorted(step for step, _ in scalars["proxy/seconds"]) == completed
+
+
+class DiskFull(FakeScorer):
+    """Trials from the ninth on fail; with ``is_lost`` every worker that tries them is lost."""
+
+    def __init__(self, is_lost: bool) -> None:
+        super().__init__(score=healthy_score)
+        self._is_lost = is_lost
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        return [
+            Outcome(trial=o.trial, metrics=None, reason="disk full", is_lost=self._is_lost)
+            if o.trial >= 8
+            else o
+            for o in super().wait(timeout_s)
+        ]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of tensorboard's own reader
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_candidates_that_are_tried_once_more_are_counted_and_drawn_once(tmp_path: Path, is_lost: bool):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    file = io.StringIO()
+
+    def watching() -> Observers:
+        display = Display(Console(file=file, width=140), reward_metric="ap")
+        return Observers([display, TensorBoardObserver(tmp_path)])
+
+    settings = {"num_trials": 16, "max_failed_share": 0.3, "controller": "random"}
+    with pytest.raises(TooManyFailedError):
+        carry_out(tmp_path, scorer=DiskFull(is_lost), observer=watching(), **settings)
+    healthy = FakeScorer(score=healthy_score)
+    run, _ = carry_out(tmp_path, scorer=healthy, observer=watching(), **settings)
+    (reopening,) = run.reopenings
+    line = f"tried once more: {len(reopening.trials)} candidates, as {reopening.reason}"
+    lines = file.getvalue().splitlines()
+    assert lines.count(line) == 1
+    after = [text.split("]")[0] for text in lines[lines.index(line) + 1 :] if text.startswith("[")]
+    first = 16 - len(after) + 1
+    assert after == [f"[{number:2}/16" for number in range(first, 17)]
+    reader = EventAccumulator(str(tmp_path / "tensorboard"))
+    reader.Reload()
+    rewards = [(event.step, event.value) for event in reader.Scalars("search/reward")]
+    expected = {trial.trial: trial.reward for trial in run.trials if trial.reward is not None}
+    assert len(rewards) == len(expected) == 16 - sum(trial.is_masked for trial in run.trials)
+    assert dict(rewards) == pytest.approx(expected)
 
 
 def test_durations_for_people():

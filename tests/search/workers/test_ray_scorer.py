@@ -135,6 +135,7 @@ def test_a_candidate_that_kills_every_worker_fails_in_the_end(build, tmp_path: P
     for trial in deadly:
         assert trial.reason.startswith("its worker was lost 2 times, the last: ActorDiedError: ")
         assert trial.attempts == 2
+        assert (trial.failed_by, trial.reward) == ("infrastructure", None)
     assert run.num_done == 16
 
 
@@ -275,6 +276,7 @@ def test_a_candidate_whose_attempts_were_all_lost_before_fails_at_once(build):
     [outcome] = scorer.wait(10)
     assert outcome.reason == "its worker was lost 2 times, the last: timed out after 9 s"
     assert (outcome.trial, outcome.metrics, outcome.attempts) == (3, None, 2)
+    assert outcome.is_lost
 
 
 @pytest.mark.slow  # it starts a worker after the other

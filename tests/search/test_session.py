@@ -1,0 +1,38 @@
+"""What a session records of itself."""
+
+from types import SimpleNamespace
+
+import torch
+
+from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.search.config.run_config import compose, run_config
+from spinesearch.search.environment import machine
+from spinesearch.search.search_request import SearchRequest
+from spinesearch.search.session import run_event
+
+DATA = SimpleNamespace(key="k", train_index=(1, 2), held_out_index=(3,), class_names=("a",), num_classes=1)
+
+
+def test_the_run_event_of_a_search_names_machine_and_versions():
+    event = run_event(run_config(compose([])), DATA)
+    assert event["machine"] == machine()
+    assert event["torch"] == torch.__version__
+    assert event["data"] == {
+        "key": "k",
+        "num_train_images": 2,
+        "num_held_out_images": 1,
+        "class_names": ["a"],
+    }
+
+
+def test_a_search_whose_last_candidates_failed_is_complete_when_they_failed_twice():
+    request = SearchRequest(config=run_config(compose(["search.num_trials=3", "search.generation_size=4"])))
+    trials = [Trial(trial=i, tokens=(0,), arch_id=f"{i}", status="failed", reward=0.0) for i in range(3)]
+    run = Run(sessions=[{"event": "run"}], trials=trials)
+    assert not request.is_complete(run)
+    run.apply({"event": "reopen", "trials": [0, 1, 2], "reason": "", "time": 0.0})
+    assert not request.is_complete(run)
+    for trial in range(3):
+        result = {"status": "failed", "reward": 0.0, "reason": "again", "time": 1.0}
+        run.apply({"event": "result", "trial": trial, **result})
+    assert request.is_complete(run)
