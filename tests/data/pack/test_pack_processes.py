@@ -159,6 +159,7 @@ def test_a_waiting_process_takes_over_when_the_builder_is_killed(drawn: Path, tm
     assert first.stdout is not None
     while not first.stdout.readline().strip().isdecimal():
         assert first.poll() is None
+    first.send_signal(signal.SIGSTOP)  # or it may end before the second begins
     second = start_builder("raw", tmp_path, drawn)
     assert second.stdout is not None
     assert "waiting for another process" in second.stdout.readline()
