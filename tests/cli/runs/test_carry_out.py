@@ -8,11 +8,11 @@ from spinesearch.cli.main import main
 from spinesearch.search.scoring.scorer import EngineError
 
 
-class _TooMany(EngineError):
+class _TooManyError(EngineError):
     exit_code = 3
 
 
-@pytest.mark.parametrize(("kind", "code"), [(EngineError, 1), (_TooMany, 3)])
+@pytest.mark.parametrize(("kind", "code"), [(EngineError, 1), (_TooManyError, 3)])
 def test_an_engine_error_decides_the_exit_code(kind, code, serial, tmp_path: Path, monkeypatch, capsys):
     def search(*arguments: object) -> None:
         raise kind("no worker is left")
