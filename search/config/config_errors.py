@@ -35,8 +35,6 @@ def unknown_setting(key: str, value: str | None = None) -> str:
         return f"{key}: this space has no blocks at that base level; to add some, write +{key}=1"
     if key in setting_types():
         return f"{key}: not a setting of the {section} chosen; choose another by {section}=NAME"
-    if key in GROUPS:
-        return f"{key}: is a group of settings; choose one by {key}={'|'.join(choices(key))}"
     near = difflib.get_close_matches(key, [*setting_types(), *GROUPS], n=3, cutoff=0.6)
     if near and near[0] in GROUPS:
         known = choices(near[0])
