@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spinesearch.results.ledger.run import Run, Trial, ranked_trials
+from spinesearch.results.ledger.run import Run, ranked_trials
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.space import pretty_json
 
 _EXPORT_NAME = re.compile(r"[0-9]{2,}_[0-9a-f]{12}\.json")  # what `export_top` names a file: rank_arch-id

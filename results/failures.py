@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from spinesearch.results.ledger.run import Trial
+from spinesearch.results.ledger.trial import Trial
 
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from spinesearch.results.failures import common_reasons
-from spinesearch.results.ledger.run import Run, Trial, ranked_trials
+from spinesearch.results.ledger.run import Run, ranked_trials
+from spinesearch.results.ledger.trial import Trial
 
 _MAX_PROGRESS_ROWS = 12
 _MAX_FAILURE_ROWS = 5

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from spinesearch.data.open import ProxyData, open_data
-from spinesearch.results.ledger.run import Trial
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.config.run_config import RunConfig
 from spinesearch.search.scoring.proxy_score import open_proxy_score, proxy_score
 from spinesearch.search.scoring.scorer import Scorer, SerialScorer

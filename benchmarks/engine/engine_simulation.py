@@ -19,7 +19,8 @@ from engine_candidates import InOrder, PreparedSpace
 
 from spinesearch.controller import Controller
 from spinesearch.results.ledger.ledger import Ledger
-from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.loop import run_loop

@@ -27,133 +27,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError, read_ledger
 from spinesearch.results.ledger.lines import Event
+from spinesearch.results.ledger.trial import Attempt, Reopening, Trial, Update
 from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.build import build_space
 
 DRIVER_LOST = "the process that carried out the run was lost with it: killed, or its machine went down"
-
-Status = Literal["proposed", "completed", "failed", "duplicate"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Attempt:
-    """A start of a candidate that came to no result, through no fault of the candidate's.
-
-    Attributes:
-        attempt: which start of the candidate it was, from 1.
-        reason: what became of the worker.
-        node: where it ran.
-        worker: which process it was.
-        seconds: from its start until the loss was noticed; 0 if the process that would have noticed was lost
-            with it.
-        time: Unix time of that.
-    """
-
-    attempt: int
-    reason: str
-    node: str
-    worker: str
-    seconds: float
-    time: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reopening:
-    """Failed candidates that are tried once more, with those that had taken over their results."""
-
-    trials: tuple[int, ...]
-    reason: str
-    time: float
-
-
-@dataclass(kw_only=True, slots=True)
-class Trial:
-    """One candidate of a run.
-
-    Attributes:
-        trial: its number, from 0.
-        generation: the generation it was sampled in.
-        tokens: its choices.
-        log_prob: their log-probability when sampled, nats.
-        arch_id: identity of the network.
-        side: of a study of two settings, ``a`` or ``b``.
-        seed: of its training in a study; a search trains all with the run's.
-        status: ``proposed`` until its result is in.
-        reward: what the controller learns from; None until then, and for what the infrastructure failed.
-        metrics: of a completed trial (or the one it duplicates), by name.
-        reason: why it failed.
-        failed_by: whose failure it is; the infrastructure's if every attempt lost its worker.
-        duplicate_of: the earlier trial with the same network, if any.
-        attempts: how often it was started.
-        lost: the starts that came to no result.
-        is_reopened: whether it had failed before and was opened again.
-        lost_before: the starts that came to no result before it was reopened.
-        node: where it was scored.
-        worker: who scored it.
-        seconds: wall time of scoring it.
-        time: Unix time of its result.
-        reused_from: the run whose result it is, in a study that was asked to look there.
-    """
-
-    trial: int
-    tokens: tuple[int, ...]
-    arch_id: str
-    generation: int = 0
-    log_prob: float = 0.0
-    side: str = ""
-    seed: int | None = None
-    status: Status = "proposed"
-    reward: float | None = None
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    reason: str = ""
-    failed_by: Literal["candidate", "infrastructure"] = "candidate"
-    duplicate_of: int | None = None
-    attempts: int = 0
-    lost: list[Attempt] = field(default_factory=list)
-    is_reopened: bool = False
-    lost_before: list[Attempt] = field(default_factory=list)
-    node: str = ""
-    worker: str = ""
-    seconds: float = 0.0
-    time: float = 0.0
-    reused_from: str = ""
-
-    @property
-    def is_done(self) -> bool:
-        """Whether its result is in."""
-        return self.status != "proposed"
-
-    @property
-    def is_masked(self) -> bool:
-        """Whether it is left out of learning, and of what its duplicates take over."""
-        return self.failed_by == "infrastructure"
-
-    def reopen(self) -> Trial:
-        """The trial as it was when proposed, but for the record of its lost attempts."""
-        return Trial(
-            trial=self.trial,
-            tokens=self.tokens,
-            arch_id=self.arch_id,
-            generation=self.generation,
-            log_prob=self.log_prob,
-            side=self.side,
-            seed=self.seed,
-            is_reopened=True,
-            lost_before=[*self.lost_before, *self.lost],
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Update:
-    """One update of the controller: the generation learnt from, what it logged, its new digest."""
-
-    update: int
-    stats: Mapping[str, float | None]
-    digest: str
 
 
 @dataclass(kw_only=True, slots=True)

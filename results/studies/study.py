@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.studies.statistics import Floats
 
 Kind = Literal["variance", "correlate"]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from spinesearch.controller import Controller, Rollout
 from spinesearch.results.ledger.lines import Event
-from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.failed_share import FailedShare
 from spinesearch.search.loop.source import Step

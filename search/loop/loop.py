@@ -16,7 +16,8 @@ from typing import Any
 
 from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.results.ledger.lines import Event
-from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource, Step
 from spinesearch.search.scoring.attempts import record_stop

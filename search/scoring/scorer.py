@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-from spinesearch.results.ledger.run import Trial
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.space import ArchSpec
 
 Score = Callable[[ArchSpec, int], Mapping[str, Any]]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from spinesearch.controller.protocol import candidate_rng
 from spinesearch.results.failures import common_reasons
 from spinesearch.results.ledger.lines import Event
-from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.studies.study import SIDES, Kind
 from spinesearch.search.loop.source import Step
 from spinesearch.search.scoring.reward import metric_value

@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
-from spinesearch.results.ledger.run import Run, Trial, load_run
+from spinesearch.results.ledger.run import Run, load_run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.studies.study import Study
 from spinesearch.search.config.run_config import ConfigError, RunConfig, with_old_split
 from spinesearch.search.loop.observer import SearchObserver

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from spinesearch.results.ledger.lines import Event
-from spinesearch.results.ledger.run import Run, Trial, Update
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from spinesearch.results.ledger.lines import Event
-from spinesearch.results.ledger.run import Run, Trial, Update
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
 
 FOLDER = "tensorboard"

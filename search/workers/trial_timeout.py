@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from spinesearch.results.ledger.run import Trial
+from spinesearch.results.ledger.trial import Trial
 
 # Of the median: large and small candidates, fast and slow machines of one cluster differ by some factor each;
 # ten leaves room for both, and a frozen worker is still ended.

@@ -4,7 +4,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.tables import failures, format_size, status_line
 
 

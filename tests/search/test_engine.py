@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from spinesearch.cli.main import main
-from spinesearch.results.ledger.run import Trial, load_run
+from spinesearch.results.ledger.run import load_run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.search import engine, session
 from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.search.engine import _OF_WORKERS, check_engine

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import torch
 
-from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.search.environment import machine
 from spinesearch.search.search_request import SearchRequest

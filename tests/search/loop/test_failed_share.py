@@ -6,7 +6,8 @@ import pytest
 from fake_search import FakeScorer, carry_out, everything, healthy_score
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
-from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.tables import status_line
 from spinesearch.search.loop.failed_share import FailedShare, TooManyFailedError
 from spinesearch.search.scoring.scorer import EngineError, Outcome

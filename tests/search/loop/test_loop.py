@@ -17,8 +17,9 @@ from fake_search import FakeScorer, Warnings, carry_out, everything, proposals, 
 
 from spinesearch.controller import Rollout
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
-from spinesearch.results.ledger.run import Run, Trial
+from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.run_lock import RunInUseError
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.scoring.scorer import SerialScorer
 
 CONTROLLERS = ("random", "reinforce")

@@ -11,7 +11,8 @@ from fake_study import carry_out as carry_out_study
 from fake_study import plan as study_plan
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
-from spinesearch.results.ledger.run import DRIVER_LOST, Attempt, Run, Trial
+from spinesearch.results.ledger.run import DRIVER_LOST, Run
+from spinesearch.results.ledger.trial import Attempt, Trial
 from spinesearch.results.tables import lost_attempts
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.scoring.attempts import record_stop

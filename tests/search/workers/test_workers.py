@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import RayActorError
 
 import spinesearch
-from spinesearch.results.ledger.run import Trial
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.environment import CodeVersion, code_difference, code_version
 from spinesearch.search.workers import node_watch
 from spinesearch.search.workers.node_watch import NodeWatch
