@@ -74,7 +74,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
     Everything that can be wrong is checked before anything is written (a torn last line is cut off first).
 
     Args:
-        request: what is asked for; of a run that is there already it may change only how it is carried out.
+        request: what is wanted; of a run that exists already it may change only how it is carried out.
         run_dir: the run's folder.
         console: for progress.
 

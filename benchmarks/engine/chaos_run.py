@@ -175,7 +175,7 @@ class DisturbedRun:
         self._num_faults_away = num_faults
         self.mirror_dir.mkdir(exist_ok=True)
         self.mirror_dir.rename(self._aside)
-        self.mirror_dir.touch()  # a file is no folder, not even for root
+        self.mirror_dir.touch()  # a file is not a folder, not even for root
 
     def mirror_returns(self) -> None:
         """The mirror is there again, as it was."""

@@ -202,6 +202,6 @@ def _applies_to_none(rule: GroupRule, images: ImageList) -> str:
                 f"file_name must be as in the annotations, for example {example!r}"
             )
     return (
-        f"data.group_by: {rule.argument!r} is found in no file name; change it so that it is, for example in "
+        f"data.group_by: {rule.argument!r} matches no file name; change it so that it does, for example "
         f"{example!r}"
     )

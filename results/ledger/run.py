@@ -180,7 +180,7 @@ def load_run(run_dir: Path) -> tuple[Run, str]:
         LedgerError: the folder holds no run, or its ledger is damaged.
     """
     if not run_dir.is_dir():
-        raise LedgerError(f"{run_dir}: is no run: there is no such folder")
+        raise LedgerError(f"{run_dir}: is not a run: there is no such folder")
     path = run_dir / LEDGER_NAME
     contents = read_ledger(path)
     if not contents.events:

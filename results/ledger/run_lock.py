@@ -115,8 +115,8 @@ class RunLock:
                 self._watch(owner, sign, _SETTLE_S)
         else:
             self._report(
-                f"{self._run_dir}: {owner} has it by its {LEASE_NAME} file; watching its heartbeat for "
-                f"{DEAD_AFTER_S:g} s before this process takes the run over"
+                f"{self._run_dir}: {owner} holds this run by its {LEASE_NAME} file; watching its heartbeat "
+                f"for {DEAD_AFTER_S:g} s before this process takes the run over"
             )
             self._watch(owner, sign, DEAD_AFTER_S)
             self.must_renew = True

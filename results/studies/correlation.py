@@ -55,7 +55,7 @@ class CorrelationReport:
     """What a correlation study has found so far.
 
     Attributes:
-        num_archs: architectures asked for.
+        num_archs: architectures requested.
         num_seeds: seeds of each, per side.
         num_done: trainings that have ended, failures included.
         num_failed: those that failed.

@@ -86,8 +86,8 @@ class Mirror:
             raise
         except Exception as error:  # of what library depends on the protocol
             raise MirrorError(
-                f"mirror: {self.url} cannot be read: {reason(error)}; nothing was begun, as the run may be "
-                "there: repair that, or continue without it by mirror=null"
+                f"mirror: {self.url} cannot be read: {reason(error)}; nothing was started, as the run may "
+                "be there: restore access to it, or continue without it by mirror=null"
             ) from error
 
     def pull(self, ledger: Ledger, theirs: bytes, run_dir: Path, report: Callable[[str], None]) -> None:
@@ -167,8 +167,8 @@ class Mirror:
             self._end = num_bytes
             return
         raise MirrorError(
-            f"{self.url}: another head has resumed this run and written to the mirror what is not known "
-            f"here; this one stops, its own results are in {path.parent}"
+            f"{self.url}: another head has resumed this run and written to the mirror what this one does "
+            f"not know; this one stops, its own results are in {path.parent}"
         )
 
     def _read(self) -> bytes:

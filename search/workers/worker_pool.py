@@ -212,9 +212,7 @@ class WorkerPool:
         count = self._failed_starts.add(worker.started, self._clock())
         self._warn(f"{worker} died while starting ({reason}); another is started")
         if count >= MAX_FAILED_STARTS and not self._any_greeted():
-            self._fatal = EngineError(
-                f"no worker lives to be ready, {count} times in a row; the last: {reason}"
-            )
+            self._fatal = EngineError(f"no worker became ready, {count} times in a row; the last: {reason}")
 
     def _failed(self, worker: PooledWorker, error: RayError) -> None:
         """A worker answered with an error, or not at all since it died."""

@@ -69,7 +69,7 @@ TRANSITIONS: dict[tuple[WorkerState, WorkerEvent], tuple[WorkerState, Verdict | 
     (_S.IDLE, _E.ASKED): (_S.ASKED, None),
     (_S.IDLE, _E.SURPLUS): (_S.ENDED, _V.NO_FAULT),
     (_S.ASKED, _E.ANSWERED): (_S.READY, None),
-    (_S.ASKED, _E.DIED): (_S.ENDED, _V.NO_FAULT),  # without a word: no candidate was its own
+    (_S.ASKED, _E.DIED): (_S.ENDED, _V.NO_FAULT),  # not reported: no candidate was its own
     (_S.ASKED, _E.SILENT): (_S.ENDED, _V.NO_FAULT),
     (_S.BUSY, _E.ANSWERED): (_S.READY, None),
     (_S.BUSY, _E.DIED): (_S.ENDED, _V.LOST),

@@ -161,7 +161,7 @@ def test_the_time_in_which_the_driver_was_frozen_does_not_count():
     assert clock() == 91
 
 
-def test_a_worker_with_other_code_is_told_what_differs():
+def test_a_worker_with_other_code_learns_what_differs():
     assert code_difference(CODE, CODE) == ""
     assert code_difference(CODE, replace(CODE, torch="2.9.0")) == ""
     text = code_difference(CODE, replace(CODE, version="0.2.0"))
