@@ -14,17 +14,17 @@ from spinesearch.data.split.group_rule import PICTURE_FIELD, GroupRule
 from spinesearch.data.split.held_out import Groups, in_group_of_several
 from spinesearch.data.split.similar import find_similar
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 Progress = Callable[[int, int], None]
 Index = npt.NDArray[np.int64]
 _Part = tuple[Pack, Index, npt.NDArray[np.uint8]]  # images of a pack at these positions, their thumbnails
 
 _MANY_CROWDS = 0.05  # share of the objects; COCO's is 0.012
 
-_said: set[str] = set()
+_reported: set[str] = set()
 
 
-def say_what_is_left_out(pack: Pack, warn: Say) -> None:
+def warn_of_what_is_left_out(pack: Pack, warn: Report) -> None:
     """Warns of what was converted or is odd, and of boxes and images that are not used."""
     path = pack.dataset.annotations_path
     for note in pack.dataset.notes:
@@ -42,7 +42,7 @@ def say_what_is_left_out(pack: Pack, warn: Say) -> None:
         _once(f"{path}: {images} left out (data.skip_broken): {first.file_name} {reason}{more}", pack, warn)
 
 
-def say_groups(pack: Pack, rule: GroupRule, groups: Groups, tell: Say, warn: Say) -> None:
+def report_groups(pack: Pack, rule: GroupRule, groups: Groups, report: Report, warn: Report) -> None:
     """Reports how many images belong together; warns if a rule of the user's finds none that do."""
     path, total = pack.dataset.annotations_path, len(groups)
     is_shared = in_group_of_several(groups)
@@ -57,7 +57,7 @@ def say_groups(pack: Pack, rule: GroupRule, groups: Groups, tell: Say, warn: Say
             f"{path}: {total} images of {num_groups + num_alone} pictures (by {PICTURE_FIELD}, else by the "
             "file name before .rf.): copies of one picture stay on one side of the split",
             pack,
-            tell,
+            report,
         )
         return
     groups_text = "1 group" if num_groups == 1 else f"{num_groups} groups"
@@ -65,11 +65,11 @@ def say_groups(pack: Pack, rule: GroupRule, groups: Groups, tell: Say, warn: Say
         f"{path}: {total - num_alone} of {total} images are in {groups_text} of several "
         f"(data.group_by={rule}), each of which stays on one side of the split",
         pack,
-        tell,
+        report,
     )
 
 
-def warn_of_shared_groups(train: Pack, score: Pack, groups: tuple[Groups, Groups], warn: Say) -> None:
+def warn_of_shared_groups(train: Pack, score: Pack, groups: tuple[Groups, Groups], warn: Report) -> None:
     """Warns of images to score on whose group, as `groups` has it for both, is trained on too."""
     ours, theirs = groups
     shared = np.flatnonzero(np.isin(theirs, ours[ours != 0]))
@@ -88,7 +88,7 @@ def warn_of_shared_groups(train: Pack, score: Pack, groups: tuple[Groups, Groups
 
 
 def warn_of_copies(
-    train: tuple[Pack, Index], score: tuple[Pack, Index], *, warn: Say, progress: Progress
+    train: tuple[Pack, Index], score: tuple[Pack, Index], *, warn: Report, progress: Progress
 ) -> None:
     """Warns of images to score on that look like an image that is trained on.
 
@@ -142,8 +142,8 @@ def _num_same_files(asking: _Part, among: _Part) -> int:
     return sum(pair in known for pair in zip(lengths.tolist(), map(bytes, asking[2]), strict=True))
 
 
-def _once(line: str, pack: Pack, say: Say) -> None:
+def _once(line: str, pack: Pack, report: Report) -> None:
     mark = f"{pack.dataset.annotations_path.resolve()} {pack.content_key} {line}"
-    if mark not in _said:
-        _said.add(mark)
-        say(line)
+    if mark not in _reported:
+        _reported.add(mark)
+        report(line)

@@ -15,7 +15,12 @@ from spinesearch.data.data_settings import (
 )
 from spinesearch.data.drawn.generate import generate_dataset
 from spinesearch.data.errors import DataError
-from spinesearch.data.notices import say_groups, say_what_is_left_out, warn_of_copies, warn_of_shared_groups
+from spinesearch.data.notices import (
+    report_groups,
+    warn_of_copies,
+    warn_of_shared_groups,
+    warn_of_what_is_left_out,
+)
 from spinesearch.data.pack.pack import Pack, open_pack, packs_in
 from spinesearch.data.pack.pack_build import PackSource
 from spinesearch.data.proxy_data import ProxyData, with_held_out_images, with_score_set
@@ -44,7 +49,7 @@ def open_data(
     image_size: int,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
-    tell: Callable[[str], None] | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> ProxyData:
     """The data of `settings`, generated and packed on the first call and opened from the cache on later ones.
 
@@ -55,28 +60,28 @@ def open_data(
         warn: called with one line if boxes or images of the data set are left out, or if images that are
             scored on are, or look like, training images; None logs it. A process says it once per data set,
             to whoever opens it first.
-        tell: called with a line before and after something is written (how much, how fast), and once if
+        report: called with a line before and after something is written (how much, how fast), and once if
             images belong together.
 
     Raises:
         DataError: the data cannot be used as they are; see `open_pack`.
     """
     check_integer("proxy_task.image_size", image_size, minimum=1)
-    report = progress or (lambda description, done, total: None)
+    progress = progress or (lambda description, done, total: None)
     if isinstance(settings, GeneratedDataSettings):
         generate_dataset(
             cache_dir(settings) / "generated",
             num_images=settings.num_images,
             num_val_images=settings.num_val_images,
             seed=settings.seed,
-            progress=lambda done, total: report("drawing images", done, total),
+            progress=lambda done, total: progress("drawing images", done, total),
         )
     return _Opening(
         settings=settings,
         image_size=image_size,
-        report=report,
+        progress=progress,
         warn=warn or _log.warning,
-        tell=tell or (lambda line: None),
+        report=report or (lambda line: None),
     ).open()
 
 
@@ -98,7 +103,7 @@ def reopen_data(settings: DataSettings, *, image_size: int, key: str) -> ProxyDa
         if data.key == key:
             return data
     # The other process has warned of what is odd about the data.
-    data = open_data(settings, image_size=image_size, warn=lambda line: None, tell=_log.info)
+    data = open_data(settings, image_size=image_size, warn=lambda line: None, report=_log.info)
     if data.key != key:
         raise DataError(
             f"data: this machine's copy (key {data.key}) is not the one the search uses (key {key}); "
@@ -125,9 +130,9 @@ class _Opening:
 
     settings: DataSettings
     image_size: int
-    report: Progress
+    progress: Progress
     warn: Callable[[str], None]
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
 
     def open(self) -> ProxyData:
         """The data, packed, grouped, split and checked."""
@@ -146,7 +151,7 @@ class _Opening:
         groups = pack_groups(pack, rule, known)
         self._check(pack.dataset, groups, score)
         if score is None:
-            say_groups(pack, rule, groups, self.tell, self.warn)
+            report_groups(pack, rule, groups, self.report, self.warn)
             data = with_held_out_images(self.settings, self.image_size, pack, groups)
         else:
             others = pack_groups(score, rule, {}, must_apply=False)
@@ -157,7 +162,7 @@ class _Opening:
                 (pack, data.train_index),
                 (score or pack, data.scored.held_out_index),
                 warn=self.warn,
-                progress=lambda done, total: self.report("looking for copies", done, total),
+                progress=lambda done, total: self.progress("looking for copies", done, total),
             )
         return data
 
@@ -166,10 +171,10 @@ class _Opening:
             source,
             cache_dir(self.settings),
             check=check,
-            progress=lambda done, total: self.report("packing images", done, total),
-            tell=self.tell,
+            progress=lambda done, total: self.progress("packing images", done, total),
+            report=self.report,
         )
-        say_what_is_left_out(pack, self.warn)
+        warn_of_what_is_left_out(pack, self.warn)
         return pack
 
     def _check(self, dataset: CocoDataset, groups: Groups, score: Pack | None) -> None:

@@ -38,15 +38,15 @@ def open_run_data(config: RunConfig, console: Console) -> ProxyData:
         console=console,
         transient=True,
         disable=not console.is_terminal,
-    ) as progress:
+    ) as bars:
         tasks: dict[str, Any] = {}
 
-        def report(description: str, done: int, total: int) -> None:
+        def progress(description: str, done: int, total: int) -> None:
             if description not in tasks:
-                tasks[description] = progress.add_task(description, total=total)
+                tasks[description] = bars.add_task(description, total=total)
                 if not console.is_terminal:
                     console.print(f"{description}: {total}")
-            progress.update(tasks[description], completed=done)
+            bars.update(tasks[description], completed=done)
 
         def warn(message: str) -> None:
             console.print(f"warning: {message}", style="yellow", soft_wrap=True)
@@ -54,9 +54,9 @@ def open_run_data(config: RunConfig, console: Console) -> ProxyData:
         data = open_data(
             config.data,
             image_size=config.proxy_task.image_size,
-            progress=report,
+            progress=progress,
             warn=warn,
-            tell=lambda line: console.print(line, soft_wrap=True, highlight=False),
+            report=lambda line: console.print(line, soft_wrap=True, highlight=False),
         )
     num_steps = config.proxy_task.training_steps(len(data.train_index))
     if config.proxy_task.warmup_steps >= num_steps:

@@ -85,7 +85,7 @@ def _packing(images: Path, annotations: Path, side: int) -> None:
             rates.append(count / (time.perf_counter() - start))
     print(f"decoding, {num_processors} processes that send pixels back: {max(rates):.0f} images/s")
     with tempfile.TemporaryDirectory() as folder:
-        open_pack(_source(images, annotations, side, RawStorage()), Path(folder), tell=print)
+        open_pack(_source(images, annotations, side, RawStorage()), Path(folder), report=print)
 
 
 def _jpegs(pictures: list[Image.Image], side: int) -> None:

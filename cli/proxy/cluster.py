@@ -109,7 +109,7 @@ def _check_cluster(config: RunConfig, *, num_steps: int, patience_s: float) -> i
             resources,
             seed=config.seed,
             patience_s=patience_s,
-            tell=lambda report: console.print(node_line(report)),
+            report=lambda node: console.print(node_line(node)),
         )
     finally:
         if is_ours:

@@ -74,7 +74,7 @@ def open_pack(
     *,
     check: Callable[[CocoDataset], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    tell: Callable[[str], None] | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Pack:
     """The pack of a data set, built by the first process to ask.
 
@@ -86,14 +86,14 @@ def open_pack(
         cache_dir: holds the packs.
         check: called with the data set before a build begins; what it raises ends it.
         progress: called with images done and N, from this thread, by the process that builds.
-        tell: called with a line before and after there is something to wait for: how much is written, what
+        report: called with a line before and after there is something to wait for: how much is written, what
             is waited for, how fast it was.
 
     Raises:
         DataError: the annotations or an image cannot be used, or the cache cannot be written or has too
             little space.
     """
-    tell = tell or (lambda line: None)
+    report = report or (lambda line: None)
     path = cache_dir / "packs" / _entry_name(source)
 
     def checked(dataset: CocoDataset) -> None:
@@ -109,10 +109,10 @@ def open_pack(
     pack = _open_current(path, source)
     if pack is None:
         waiting = f"waiting for another process, which packs the images of {source.annotations_path}"
-        with build_lock(path, lambda: tell(waiting)):
+        with build_lock(path, lambda: report(waiting)):
             pack = _open_current(path, source)
             if pack is None:
-                build_pack(source, path, checked, progress or (lambda done, total: None), tell)
+                build_pack(source, path, checked, progress or (lambda done, total: None), report)
                 pack = _open(path, source)
     if pack is None:
         raise DataError(f"cache folder {path.parent}: {path.name} vanished as it was built; {MOVE_HINT}")

@@ -84,7 +84,7 @@ def build_pack(
     path: Path,
     check: Callable[[CocoDataset], None],
     progress: Callable[[int, int], None],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
     """Writes the pack into the folder `path`, in place of the one that is there, or nothing.
 
@@ -108,7 +108,7 @@ def build_pack(
         remove(partial)  # of a build that was killed
         partial.mkdir()
         build = _Build(source, dataset)
-        build.check_space(partial, tell)
+        build.check_space(partial, report)
         started = time.perf_counter()
         reasons = build.write_images(partial, progress)
         is_used = np.array([i not in reasons for i in range(len(stats))])
@@ -126,7 +126,7 @@ def build_pack(
         remove(partial)
     seconds = time.perf_counter() - started
     num_bytes = sum(file.stat().st_size for file in path.iterdir())
-    tell(
+    report(
         f"packed {len(stats)} images in {seconds:.0f} s ({len(stats) / seconds:.0f} images/s): "
         f"{readable_bytes(num_bytes)} in {path}"
     )
@@ -144,7 +144,7 @@ class _Build:
         self.scales = scales[:, 0].astype(np.float32)
         self.thumbnails = np.zeros((len(originals), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
 
-    def check_space(self, folder: Path, tell: Callable[[str], None]) -> None:
+    def check_space(self, folder: Path, report: Callable[[str], None]) -> None:
         """Reports how much will be written.
 
         Raises:
@@ -157,14 +157,15 @@ class _Build:
         records = self._records_bytes()
         if isinstance(storage, JpegStorage):
             jpegs = self._estimated_bytes(storage) + records
-            tell(f"{what}: about {readable_bytes(jpegs)} of JPEGs {where} (raw: {readable_bytes(raw)})")
+            report(f"{what}: about {readable_bytes(jpegs)} of JPEGs {where} (raw: {readable_bytes(raw)})")
             check_free_space(folder.parent, round(_ESTIMATE_MARGIN * jpegs), what)
             return
         hint = ""
         if raw > min(free, _WORTH_A_HINT):
             jpegs = self._estimated_bytes(JpegStorage(DEFAULT_JPEG_QUALITY)) + records
             hint = f"set data.storage=jpeg (about {readable_bytes(jpegs)})"
-        tell(f"{what}: {readable_bytes(raw + records)} of raw pixels {where}{hint and f'; {hint} for less'}")
+        cheaper = hint and f"; {hint} for less"
+        report(f"{what}: {readable_bytes(raw + records)} of raw pixels {where}{cheaper}")
         check_free_space(folder.parent, raw + records, what, hint and f"{hint}, ")
 
     def write_images(self, folder: Path, progress: Callable[[int, int], None]) -> dict[int, str]:

@@ -93,7 +93,7 @@ class Ledger:
 
     Args:
         run_dir: the run's folder; made if missing, with an empty ledger.
-        tell: receives one line if taking over from a process that may have died will take a while.
+        report: receives one line if taking over from a process that may have died will take a while.
 
     Attributes:
         contents: what the file held when it was opened. A torn last line is cut off then.
@@ -103,10 +103,10 @@ class Ledger:
         LedgerError: the ledger is damaged.
     """
 
-    def __init__(self, run_dir: Path, *, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, run_dir: Path, *, report: Callable[[str], None] | None = None) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         self._path = run_dir / LEDGER_NAME
-        self._lock = RunLock(run_dir, tell=tell)
+        self._lock = RunLock(run_dir, report=report)
         self._file = -1
         try:
             if self._lock.must_renew:

@@ -45,7 +45,7 @@ class RunLock:
 
     Args:
         run_dir: the run's folder.
-        tell: receives one line if it will take a while.
+        report: receives one line if it will take a while.
 
     Attributes:
         owner: this process.
@@ -56,9 +56,9 @@ class RunLock:
         RunInUseError: another process has the run.
     """
 
-    def __init__(self, run_dir: Path, *, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, run_dir: Path, *, report: Callable[[str], None] | None = None) -> None:
         self._run_dir = run_dir
-        self._tell = tell or (lambda line: None)
+        self._report = report or (lambda line: None)
         self.owner = Owner.of_this_process()
         self._lease_path = run_dir / LEASE_NAME
         self._lease = LeaseFile(self._lease_path, self.owner)
@@ -114,7 +114,7 @@ class RunLock:
             if not is_ours:  # its lock outlives it, or another process has just taken that
                 self._watch(owner, sign, _SETTLE_S)
         else:
-            self._tell(
+            self._report(
                 f"{self._run_dir}: {owner} has it by its {LEASE_NAME} file; watching its heartbeat for "
                 f"{DEAD_AFTER_S:g} s before this process takes the run over"
             )

@@ -216,7 +216,7 @@ def check_resumable(recorded: RunConfig, wanted: RunConfig) -> None:
             )
 
 
-def with_old_split(wanted: RunConfig, begun: Mapping[str, Any], tell: Callable[[str], None]) -> RunConfig:
+def with_old_split(wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str], None]) -> RunConfig:
     """What is wanted, with the split of a run that was begun before images were grouped by picture.
 
     So that a job which is restarted with the command it had continues its run.
@@ -224,12 +224,12 @@ def with_old_split(wanted: RunConfig, begun: Mapping[str, Any], tell: Callable[[
     Args:
         wanted: by a command.
         begun: the configuration that the run was begun with, as recorded.
-        tell: called with a line if that makes a difference.
+        report: called with a line if that makes a difference.
     """
     data = wanted.data
     if not isinstance(data, CocoDataSettings) or data.group_by != "picture" or "group_by" in begun["data"]:
         return wanted
-    tell("data.group_by: the run was begun before images were grouped, and keeps its split by image id")
+    report("data.group_by: the run was begun before images were grouped, and keeps its split by image id")
     return replace(wanted, data=replace(data, group_by="id"))
 
 

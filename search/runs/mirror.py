@@ -90,14 +90,14 @@ class Mirror:
                 "there: repair that, or continue without it by mirror=null"
             ) from error
 
-    def pull(self, ledger: Ledger, theirs: bytes, run_dir: Path, tell: Callable[[str], None]) -> None:
+    def pull(self, ledger: Ledger, theirs: bytes, run_dir: Path, report: Callable[[str], None]) -> None:
         """Bring a run to where its mirror is, if the mirror is further on; the longer ledger wins.
 
         Args:
             ledger: the run's.
             theirs: what `read` gave.
             run_dir: the run's folder.
-            tell: called with one line that says what was fetched.
+            report: called with one line that says what was fetched.
 
         Raises:
             MirrorError: the two went different ways, or the storage cannot be reached.
@@ -113,11 +113,11 @@ class Mirror:
             )
         if len(theirs) > len(ours):
             num_events = ledger.catch_up(theirs)
-            tell(f"{run_dir}: fetched {num_events} events from {self.url}")
+            report(f"{run_dir}: fetched {num_events} events from {self.url}")
         try:
             self._pull_states(run_dir / CONTROLLER_FOLDER)
         except Exception as error:  # of what library depends on the protocol
-            tell(f"mirror: the controller's states were not fetched, they will be replayed: {reason(error)}")
+            report(f"mirror: the controller's states were not fetched and will be replayed: {reason(error)}")
 
     def push(self, run_dir: Path, num_bytes: int) -> None:
         """Send what is new: the ledger up to ``num_bytes``, then the controller's states.

@@ -84,17 +84,17 @@ def open_run(config: RunConfig, run_dir: Path, console: Console) -> tuple[Run, L
         LedgerError, RunInUseError, MirrorError: it cannot be resumed.
     """
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         console.print(line, soft_wrap=True, highlight=False)
 
     mirror = None if config.mirror is None else Mirror(config.mirror, run_dir.resolve().name)
     theirs = b"" if mirror is None else mirror.read()
     if not theirs and not has_run(run_dir):
         return Run(), None, mirror
-    ledger = Ledger(run_dir, tell=tell)
+    ledger = Ledger(run_dir, report=report)
     try:
         if mirror is not None:
-            mirror.pull(ledger, theirs, run_dir, tell)
+            mirror.pull(ledger, theirs, run_dir, report)
         run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
     except BaseException:
         ledger.close()
@@ -155,7 +155,7 @@ def open_new_ledger(run_dir: Path, console: Console) -> Ledger:
     Raises:
         ConfigError: another process was faster.
     """
-    ledger = Ledger(run_dir, tell=lambda line: console.print(line, soft_wrap=True, highlight=False))
+    ledger = Ledger(run_dir, report=lambda line: console.print(line, soft_wrap=True, highlight=False))
     if ledger.contents.events:
         ledger.close()
         raise ConfigError(

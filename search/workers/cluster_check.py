@@ -154,7 +154,7 @@ def check_nodes(
     *,
     seed: int,
     patience_s: float,
-    tell: Callable[[NodeReport], None],
+    report: Callable[[NodeReport], None],
 ) -> list[NodeReport]:
     """Ask all living nodes at once; a report for each, in their order.
 
@@ -166,7 +166,7 @@ def check_nodes(
         resources: of one worker. A node that has no room for one even if empty only reports its versions.
         seed: of the training.
         patience_s: how long a node may take to find a place for the check.
-        tell: called with each report as it is made.
+        report: called with each report as it is made.
     """
     here = code_version()
     alive = [node for node in nodes if node["Alive"]]
@@ -180,7 +180,7 @@ def check_nodes(
                 if not check.stages:
                     del running[i]
                     reports[i] = check.report
-                    tell(check.report)
+                    report(check.report)
     return [report for report in reports if report is not None]
 
 

@@ -61,7 +61,7 @@ def test_a_later_process_says_it_too_although_it_reads_the_pack_alone(
 ) -> None:
     tiny_coco.document["annotations"][0]["iscrowd"] = "0"
     said = [open_tiny()[1]]
-    monkeypatch.setattr("spinesearch.data.open._told", set())
+    monkeypatch.setattr("spinesearch.data.notices._reported", set())
     monkeypatch.setattr("spinesearch.data.pack.pack.build_pack", None)
     said.append(open_tiny()[1])
     assert said == [["converted: annotations.iscrowd given as text (1)"]] * 2

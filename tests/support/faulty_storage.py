@@ -43,7 +43,7 @@ def bytes_of(run_dir: Path) -> bytes:
     return (run_dir / LEDGER_NAME).read_bytes()
 
 
-def pull(mirror: Mirror, run_dir: Path, tell: Callable[[str], None] = ignore) -> None:
+def pull(mirror: Mirror, run_dir: Path, report: Callable[[str], None] = ignore) -> None:
     theirs = mirror.read()
     with Ledger(run_dir) as ledger:
-        mirror.pull(ledger, theirs, run_dir, tell)
+        mirror.pull(ledger, theirs, run_dir, report)

@@ -77,7 +77,7 @@ def settings_for(folder: Path, cache_dir: Path, **fields: Any) -> CocoDataSettin
 def open_and_note(settings: CocoDataSettings, said: Said | None = None) -> ProxyData:
     """The data; what is reported and warned of goes to `said`, but for what is written."""
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         if said is not None and not line.startswith(("packing", "packed")):
             said.append(f"reported: {line}")
 
@@ -85,4 +85,4 @@ def open_and_note(settings: CocoDataSettings, said: Said | None = None) -> Proxy
         if said is not None:
             said.append(f"warned: {line}")
 
-    return open_data(settings, image_size=32, warn=warn, tell=tell)
+    return open_data(settings, image_size=32, warn=warn, report=report)

@@ -21,7 +21,7 @@ from spinesearch.data.pack.pack_build import PackSource
 from spinesearch.data.pack.storage import JpegStorage, RawStorage
 
 
-def pack_tiny(tiny_coco, cache_dir: Path, image_size: int = 32, tell=None, **fields: Any) -> Pack:
+def pack_tiny(tiny_coco, cache_dir: Path, image_size: int = 32, report=None, **fields: Any) -> Pack:
     tiny_coco.save()
     source = PackSource(
         **{
@@ -32,7 +32,7 @@ def pack_tiny(tiny_coco, cache_dir: Path, image_size: int = 32, tell=None, **fie
             **fields,
         }
     )
-    return open_pack(source, cache_dir, tell=tell)
+    return open_pack(source, cache_dir, report=report)
 
 
 def left_in(cache_dir: Path) -> list[Path]:

@@ -31,8 +31,8 @@ def progress(done, total):
     print(done, flush=True)
     time.sleep(0.05)
 
-def tell(line):
-    print("tell", line, flush=True)
+def report(line):
+    print("report", line, flush=True)
 
 what, cache_dir = sys.argv[1], Path(sys.argv[2])
 if what == "generate":
@@ -43,7 +43,7 @@ else:
         images_dir=root / "train", annotations_path=root / "annotations/instances_train.json",
         image_size=64, storage=JpegStorage(90) if what == "jpeg" else RawStorage(),
     )
-    open_pack(source, cache_dir, progress=progress, tell=tell)
+    open_pack(source, cache_dir, progress=progress, report=report)
 print("end", flush=True)
 """
 STORAGES: dict[str, Storage] = {"raw": RawStorage(), "jpeg": JpegStorage(90)}
@@ -65,7 +65,7 @@ def stop_after(steps: int, stop: signal.Signals, *arguments: str | Path) -> str:
         while steps:
             line = process.stdout.readline().strip()
             assert line not in ("", "end")
-            steps -= not line.startswith("tell")
+            steps -= not line.startswith("report")
         process.send_signal(stop)
         errors = process.communicate(timeout=30)[1]
     assert process.returncode != 0
@@ -147,7 +147,7 @@ def test_of_processes_that_ask_at_once_one_builds_and_all_go_on(
     assert sorted(built) == [False, False, True], outputs
     if what != "generate":
         for lines, is_builder in zip(outputs, built, strict=True):
-            reported = [line for line in lines if line.startswith("tell")]
+            reported = [line for line in lines if line.startswith("report")]
             is_waiting = any("waiting for another process" in line for line in reported)
             assert is_waiting or is_builder or not reported
             assert any("of raw pixels" in line or "of JPEGs" in line for line in reported) == is_builder

@@ -125,7 +125,7 @@ def test_a_killed_owner_is_followed_at_once_and_a_stopped_one_is_not(
     process.kill()  # and not waited for: a zombie is dead
     time.sleep(0.2)
     told: list[str] = []
-    with Ledger(tmp_path, tell=told.append) as ledger:
+    with Ledger(tmp_path, report=told.append) as ledger:
         assert len(ledger.contents.events) >= 4
     assert not told
     assert not watched
@@ -155,7 +155,7 @@ def test_an_owner_elsewhere_with_a_heartbeat_keeps_the_run(locks: str, tmp_path:
     told: list[str] = []
     try:
         with pytest.raises(RunInUseError, match="process 77 on far, since "):
-            Ledger(tmp_path, tell=told.append)
+            Ledger(tmp_path, report=told.append)
     finally:
         stop.set()
         thread.join()
@@ -174,7 +174,7 @@ def test_an_owner_elsewhere_without_a_heartbeat_is_followed(tmp_path: Path, monk
     monkeypatch.setattr(time, "time", lambda: float(next(jumps) * (-1) ** (next(jumps) % 2)))
     told: list[str] = []
     begun = time.monotonic()
-    with Ledger(tmp_path, tell=told.append) as ledger:
+    with Ledger(tmp_path, report=told.append) as ledger:
         assert time.monotonic() - begun >= 0.6
         assert len(told) == 1
         ledger.append([{"event": "y"}])

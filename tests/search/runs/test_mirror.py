@@ -103,7 +103,7 @@ def test_a_mirror_that_went_another_way_is_refused(url: str, tmp_path: Path):
         pull(Mirror(url, "run"), tmp_path / "b")
     assert (
         "went different ways: they share the first 3 events, then the folder has 10 in all and the mirror 8; "
-        "put one of the two away, or go on from the folder alone by mirror=null" in str(caught.value)
+        "move one of the two away, or resume from the folder alone by mirror=null" in str(caught.value)
     )
     assert "\n" not in str(caught.value)
     assert bytes_of(tmp_path / "b") == before

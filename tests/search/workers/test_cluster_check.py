@@ -31,7 +31,7 @@ ONE_CPU = TrialResources(cpus=1)
 def check(open_score, resources=ONE_CPU, patience_s: float = 60.0) -> NodeReport:
     told: list[NodeReport] = []
     (report,) = check_nodes(
-        cluster_nodes(), open_score, resources, seed=0, patience_s=patience_s, tell=told.append
+        cluster_nodes(), open_score, resources, seed=0, patience_s=patience_s, report=told.append
     )
     assert told == [report]
     return report
@@ -143,7 +143,7 @@ def test_dead_nodes_are_not_asked(cluster):
     (node,) = cluster_nodes()
     dead = dict(node) | {"Alive": False, "NodeID": "0" * 56}
     reports = check_nodes(
-        [dead], worker_tasks.open_rated, ONE_CPU, seed=0, patience_s=1.0, tell=lambda report: None
+        [dead], worker_tasks.open_rated, ONE_CPU, seed=0, patience_s=1.0, report=lambda node: None
     )
     assert reports == []
 
