@@ -20,7 +20,9 @@ def recorded(run: Run) -> str:
     )
 
 
-@pytest.mark.parametrize("engine", [pytest.param("ray", marks=pytest.mark.slow), "serial"])
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.parametrize("engine", ["ray", "serial"])
 def test_killed_and_interrupted_the_search_ends_as_an_undisturbed_one(engine: str, tiny, tmp_path: Path):
     """SIGKILL and Ctrl-C, on a Ray of its own or in one process, then SIGTERM in one process."""
     command = ["search", *tiny, "search.num_workers=2", "search.num_trials=8", "name=run"]

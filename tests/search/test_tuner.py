@@ -41,6 +41,7 @@ def started(folder: Path) -> list[str]:
     return ["-".join(path.name.split("-")[1:3]) for path in files]
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.parametrize("num_starts", [1, 6])
 def test_a_killed_tuner_goes_on_where_it_was(environment, tmp_path: Path, num_starts: int):
@@ -75,6 +76,7 @@ def test_a_killed_tuner_goes_on_where_it_was(environment, tmp_path: Path, num_st
     assert state_digest(state["controller"]) == state_digest(searcher._generations.state_dict()["controller"])
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_runs(environment, tmp_path: Path):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tune.md").read_text(), re.DOTALL)
     script = tmp_path / "example.py"

@@ -78,6 +78,7 @@ def test_variance_show_resume_and_growth(serial_study, tmp_path: Path, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_correlate_and_what_it_takes_over(serial_study, tmp_path: Path, capsys):
     runs = tmp_path / "runs"
     command = ["proxy", "correlate", *serial_study, "--archs", "3", "b.proxy_task.num_steps=4"]
@@ -121,6 +122,7 @@ def test_ray_workers_and_this_process_agree(cluster, settings, tmp_path: Path):
     assert recorded(tmp_path / "runs" / "serial") == recorded(tmp_path / "runs" / "ray")
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_killed_and_interrupted_the_study_ends_as_an_undisturbed_one(serial_study, tmp_path: Path, capsys):
     """The real command line as a process of its own: SIGKILL, then Ctrl-C, then `resume`."""
@@ -144,6 +146,7 @@ def test_killed_and_interrupted_the_study_ends_as_an_undisturbed_one(serial_stud
     assert recorded(run_dir) == recorded(tmp_path / "runs" / "whole")
 
 
+@pytest.mark.slow
 def test_failed_trainings_are_reported(serial_study, tmp_path: Path, capsys):
     command = ["proxy", "variance", *serial_study, "--archs", "2", "--seeds", "2", "name=run"]
     broken = ["proxy_task.lr=1e30", "proxy_task.num_steps=6", "proxy_task.warmup_steps=0"]
@@ -189,6 +192,7 @@ def test_bad_words(serial_study, tmp_path: Path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_folders_that_hold_something_else(serial_study, tmp_path: Path, capsys, monkeypatch):
     runs = tmp_path / "runs"
     search = ["search", *serial_study, "search.num_trials=1", "search.generation_size=1"]

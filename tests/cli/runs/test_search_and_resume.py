@@ -59,6 +59,7 @@ def test_search_show_export_resume(serial, tmp_path: Path, capsys):
     assert load_run(runs / "first")[0].num_done == 8
 
 
+@pytest.mark.slow
 def test_one_worker_two_workers_and_the_serial_engine_agree(cluster, tiny, tmp_path: Path):
     """The real proxy task: proposals and rewards equal to the last bit."""
     reported = []
@@ -187,6 +188,7 @@ def test_a_diverging_candidate_fails_and_the_search_goes_on(serial, tmp_path: Pa
     assert run.updates[0].stats["baseline"] == 0.0
 
 
+@pytest.mark.slow
 def test_an_exported_file_builds(serial, tmp_path: Path):
     assert main(["search", *serial, "name=run", "search.num_trials=1"]) == 0
     (path,) = (tmp_path / "runs" / "run" / "export").iterdir()

@@ -153,6 +153,7 @@ def test_of_processes_that_ask_at_once_one_builds_and_all_go_on(
             assert any("of raw pixels" in line or "of JPEGs" in line for line in reported) == is_builder
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_a_waiting_process_takes_over_when_the_builder_is_killed(drawn: Path, tmp_path: Path) -> None:
     first = start_builder("raw", tmp_path, drawn)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from cli_checks import fails
+from long_suite import few
 
 from spinesearch.cli.main import main
 from spinesearch.results.ledger.run import load_run
@@ -86,7 +87,7 @@ def test_the_help_lists_every_space(capsys):
     assert sorted(groups.replace("\n", "").replace(" ", "").split("|")) == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", few(NAMES, 2))
 def test_a_search_of_every_space_prints_its_exact_size(name: str, serial, tmp_path: Path, capsys):
     assert main(["search", *serial, f"space={name}", "name=run", "search.num_trials=1"]) == 0
     space = run_config(compose([f"space={name}"])).space.build()

@@ -14,6 +14,7 @@ from pathlib import Path
 import fake_search
 import pytest
 from fake_search import FakeScorer, Warnings, carry_out, everything, proposals, results, updates
+from long_suite import few
 
 from spinesearch.controller import Rollout
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
@@ -92,7 +93,7 @@ def rollout(trial: Trial) -> Rollout:
     return Rollout(tokens=trial.tokens, log_prob=trial.log_prob, reward=trial.reward)
 
 
-@pytest.mark.parametrize("controller", CONTROLLERS)
+@pytest.mark.parametrize("controller", few(CONTROLLERS, 1))
 @pytest.mark.parametrize("keep_checkpoints", [True, False])
 def test_a_ledger_cut_anywhere_resumes_to_the_same_end(
     controller: str, keep_checkpoints: bool, tmp_path: Path
@@ -131,6 +132,8 @@ def server():
     process.communicate("", timeout=30)
 
 
+@pytest.mark.slow
+@pytest.mark.faults
 def test_sigkill_at_random_moments(server, tmp_path: Path):
     """20 runs, each killed at up to 3 random moments and resumed: nothing lost or twice, the same end."""
     rng = random.Random(7)

@@ -169,6 +169,7 @@ def test_ledgers_from_before_mirrors_can_still_be_gone_on_with():
     check_resumable(run_config(recorded), replace(wanted, mirror="file:///mnt"))
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_killed_at_any_instant_with_or_without_its_folder_the_same_command_goes_on(serial, tmp_path: Path):
     """SIGKILL from the first moment on; after every other kill only the mirror is left."""

@@ -16,6 +16,7 @@ import fake_study
 import pytest
 from fake_search import SPACE, FakeScorer, fake_score
 from fake_study import carry_out, plan
+from long_suite import few
 
 from spinesearch.controller.random import RandomController
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
@@ -104,7 +105,7 @@ def test_a_study_in_which_nothing_lives_stops_and_goes_on_when_that_is_mended(tm
     assert [t.trial for t in run.trials if t.reason.endswith("no file system mounted")] == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(KINDS, 1))
 def test_a_ledger_cut_anywhere_resumes_to_the_same_end(kind: str, tmp_path: Path):
     """Cut at 25 random bytes, as a kill in the middle of any write would leave it."""
     expected = everything(carry_out(tmp_path / "whole", plan(kind)))
@@ -134,6 +135,8 @@ def server():
     process.communicate("", timeout=30)
 
 
+@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", KINDS)
 def test_sigkill_at_random_moments(server, kind: str, tmp_path: Path):
     """10 studies, each killed at up to 3 random moments and resumed: nothing lost or twice, the same end."""

@@ -37,6 +37,7 @@ def check(open_score, resources=ONE_CPU, patience_s: float = 60.0) -> NodeReport
     return report
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_every_node_and_says_that_the_cluster_is_ready(cluster, tiny, capsys):
     settings = [text for text in tiny if not text.startswith("runs_dir")]
     assert main(["cluster", "check", "--steps", "1", *settings]) == 0
@@ -89,6 +90,7 @@ def test_data_that_a_node_does_not_see_are_named(cluster, cache_dir, tmp_path: P
     assert verdict([report])[1] == 1
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_a_candidate_that_fails_or_kills_its_worker_is_a_problem_of_the_node(cluster):
     assert "no folder /nowhere on this node" in check(worker_tasks.open_nothing).problem
@@ -98,6 +100,7 @@ def test_a_candidate_that_fails_or_kills_its_worker_is_a_problem_of_the_node(clu
     assert report.problem
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 def test_a_node_that_is_busy_is_named_after_a_while(cluster):
     blockers = [ray.remote(num_cpus=1)(cluster_check._Probe).remote() for _ in range(2)]
@@ -110,6 +113,8 @@ def test_a_node_that_is_busy_is_named_after_a_while(cluster):
         ray.kill(blocker)
 
 
+@pytest.mark.slow
+@pytest.mark.faults
 def test_a_training_that_has_no_end_is_named(cluster, monkeypatch):
     monkeypatch.setitem(cluster_check._PATIENCE_S, "rate", 1.0)
     report = check(functools.partial(worker_tasks.open_slow, 100.0))

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from cluster_nodes import JumpingClock, Nodes, Searches, recorded, start_nodes
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.faults]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,6 @@ def test_what_a_node_loses_is_done_on_others_and_the_node_is_left_alone(
     assert len(lost) <= 6  # three rounds of the two workers that it has room for
 
 
-@pytest.mark.slow
 def test_with_all_nodes_refused_a_search_waits_for_another_to_join(
     nodes: Nodes, searches: Searches, undisturbed
 ):
@@ -140,7 +139,6 @@ def test_with_all_nodes_refused_a_search_waits_for_another_to_join(
     assert {event["node"].partition("/")[2] for event in results} == {joined.node_id[:8]}
 
 
-@pytest.mark.slow
 def test_the_driver_is_killed_and_the_same_command_goes_on(searches: Searches, undisturbed):
     for count in (0, 5, 13):
         driver = searches.start(seconds=0.2)
@@ -189,7 +187,6 @@ def small_disk(searches: Searches) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.slow
 def test_on_a_full_disk_the_search_stops_with_one_line_and_goes_on_when_there_is_room(
     small_disk: Path, searches: Searches, undisturbed
 ):
@@ -213,7 +210,6 @@ def test_on_a_full_disk_the_search_stops_with_one_line_and_goes_on_when_there_is
     assert searches.events("result")[: len(results)] == results
 
 
-@pytest.mark.slow
 def test_a_wall_clock_that_jumps_changes_nothing_but_the_time_stamps(searches: Searches, undisturbed):
     driver = searches.start("search.trial_timeout_s=60", seconds=0.1, clock=JumpingClock())
     assert driver.finish() == 0, driver.output

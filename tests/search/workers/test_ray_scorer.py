@@ -13,6 +13,7 @@ import pytest
 import ray
 import worker_tasks
 from fake_search import carry_out
+from long_suite import few
 from ray.exceptions import RayActorError
 
 from spinesearch.search.scoring.scorer import (
@@ -106,6 +107,7 @@ def test_workers_run_at_once_and_the_rest_waits(build):
     assert all(outcome.worker.startswith(socket.gethostname()) for outcome in outcomes)
 
 
+@pytest.mark.slow
 def test_the_task_is_opened_once_per_worker(build, tmp_path: Path):
     folder = tmp_path / "marks"
     folder.mkdir()
@@ -117,7 +119,7 @@ def test_the_task_is_opened_once_per_worker(build, tmp_path: Path):
     assert sorted(scored) == sorted({trial.arch_id for trial in run.trials})  # each network once
 
 
-@pytest.mark.parametrize("open_broken", [worker_tasks.open_fragile, worker_tasks.open_lost])
+@pytest.mark.parametrize("open_broken", few([worker_tasks.open_fragile, worker_tasks.open_lost], 1))
 def test_a_worker_that_dies_in_the_middle_of_a_candidate(build, tmp_path: Path, open_broken):
     """Killed, or ended as its device is lost: the candidate is run again, as if nothing had happened."""
     undisturbed = recorded(
@@ -134,6 +136,8 @@ def test_a_worker_that_dies_in_the_middle_of_a_candidate(build, tmp_path: Path, 
     assert sum(trial.attempts - 1 for trial in outcome[0].trials if trial.attempts) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.faults
 def test_a_candidate_that_kills_every_worker_fails_in_the_end(build, tmp_path: Path):
     scorer = build(worker_tasks.open_deadly, max_attempts=2)
     run, _ = carry_out(tmp_path, scorer=scorer, num_trials=16, controller="random")
@@ -169,6 +173,7 @@ def test_a_task_that_cannot_be_opened_ends_the_search_with_its_reason(build):
         finish(scorer, 1)
 
 
+@pytest.mark.slow
 def test_more_workers_than_places_still_finish(build):
     warnings: list[str] = []
     times = PoolTimes(patience_s=0.0)
@@ -179,6 +184,8 @@ def test_more_workers_than_places_still_finish(build):
     assert "each needs 1 CPU and 0 GPU on one node, the nodes have 2 CPU and 0 GPU together" in warnings[0]
 
 
+@pytest.mark.slow
+@pytest.mark.faults
 def test_workers_that_died_idle_cost_a_candidate_nothing(build, tmp_path: Path):
     """As when a node is lost between two generations: the candidate never began, so no attempt is counted."""
     scorer = build(worker_tasks.open_fake, max_attempts=1)
@@ -213,6 +220,7 @@ def test_one_worker_that_cannot_open_the_task_is_left_out(build, tmp_path: Path)
     assert "continuing without it" in warnings[0]
 
 
+@pytest.mark.faults
 @pytest.mark.slow  # it starts a worker after the other
 def test_a_worker_is_replaced_after_its_share_and_when_it_has_grown(build, tmp_path: Path):
     whole = recorded(
@@ -230,6 +238,8 @@ def test_a_worker_is_replaced_after_its_share_and_when_it_has_grown(build, tmp_p
         scorer.close()
 
 
+@pytest.mark.slow
+@pytest.mark.faults
 def test_a_frozen_worker_is_ended_and_its_candidate_run_again(build, tmp_path: Path):
     """Twice frozen in the first candidates; the kernel, not Python, holds the process."""
     warnings: list[str] = []
@@ -251,6 +261,8 @@ def test_a_frozen_worker_is_ended_and_its_candidate_run_again(build, tmp_path: P
     assert sum(attempts.values()) == 6
 
 
+@pytest.mark.slow
+@pytest.mark.faults
 def test_a_candidate_that_trains_slowly_is_not_taken_to_hang(build):
     """Its worker says how long a step takes; one that says nothing within the first limit is ended."""
     for pace, num_lost in (({"steps": 7, "step_s": 0.1}, 0), ({"steps": 0, "step_s": 0.0}, 1)):
@@ -318,6 +330,7 @@ def test_a_candidate_whose_attempts_were_all_lost_before_fails_at_once(build):
     assert outcome.is_lost
 
 
+@pytest.mark.faults
 @pytest.mark.slow  # it starts a worker after the other
 def test_workers_that_cannot_live_end_the_search(build):
     warnings: list[str] = []
@@ -328,6 +341,7 @@ def test_workers_that_cannot_live_end_the_search(build):
     assert len(warnings) == 5
 
 
+@pytest.mark.slow
 def test_null_takes_as_many_workers_as_fit(build):
     scorer = build(functools.partial(worker_tasks.open_slow, 0.3), num_workers=None)
     for trial in range(6):
