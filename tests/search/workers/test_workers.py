@@ -102,7 +102,7 @@ def test_a_limit_follows_the_number_of_steps():
     assert longer.limit_s() == 10 * (20 + 100_000 * 0.5)
 
 
-def test_the_first_limit_is_what_measured_steps_foretell_if_that_is_more():
+def test_the_first_limit_is_what_measured_steps_predict_if_that_is_more():
     timeout = TrialTimeout(None, num_steps=40_000)
     assert timeout.limit_s() == 1800
     assert timeout.limit_s(step_s=0.001) == 1800
