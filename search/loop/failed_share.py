@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
-from spinesearch.results.failures import common_reasons
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.reasons import common_reasons
 from spinesearch.search.scoring.scorer import EngineError
 
 _LEAST_FAILED = 3  # fewer prove nothing: one of two is half of a small generation

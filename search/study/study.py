@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from spinesearch.controller.protocol import candidate_rng
-from spinesearch.results.failures import common_reasons
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.reasons import common_reasons
 from spinesearch.results.studies.study import SIDES, Kind
 from spinesearch.search.loop.source import Step
 from spinesearch.search.scoring.reward import metric_value
