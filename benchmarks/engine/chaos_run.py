@@ -200,7 +200,7 @@ class DisturbedRun:
         """Number of results in the ledger.
 
         Raises:
-            NotSurvivedError: something that was there is not any more.
+            NotSurvivedError: something that was there is gone.
         """
         try:
             data = self.ledger_path.read_bytes()

@@ -68,7 +68,7 @@ def _hint(path: Path) -> str:
 
 
 def _runs_in(folder: Path) -> list[Path]:
-    """The runs that stand in a folder, latest first."""
+    """The runs in a folder, latest first."""
     from spinesearch.results.ledger.ledger import LEDGER_NAME
 
     with contextlib.suppress(OSError):

@@ -47,7 +47,7 @@ def group_images(rule: GroupRule, images: ImageList, *, must_apply: bool = True)
 
 
 def pack_groups(pack: Pack, rule: GroupRule, known: Mapping[int, int], *, must_apply: bool = True) -> Groups:
-    """The groups of a pack's images, from what is known, from beside the pack, or made anew and put there.
+    """The groups of a pack's images, from what is known, from beside the pack, or computed and stored there.
 
     Args:
         pack: N images.

@@ -191,14 +191,14 @@ class Ledger:
         except OSError as error:
             try:
                 os.ftruncate(self._file, self._num_bytes)
-            except OSError:  # half a line may stand there: whoever opens the run next cuts it off
+            except OSError:  # half a line may remain: whoever opens the run next cuts it off
                 os.close(self._file)
                 self._file = -1
             raise LedgerError(
                 f"{self._path}: could not be written: {error.strerror}; "
                 "what it holds is safe: make room and resume the run"
             ) from error
-        self.check()  # taken over meanwhile, the lines may stand in a file that nobody will read
+        self.check()  # if taken over meanwhile, the lines may be in a file that nobody reads
         self._num_bytes += len(data)
         self._num_events += num_events
 

@@ -131,7 +131,7 @@ class RunLock:
             self.check()
 
     def _lock_file(self) -> tuple[bool, bool]:
-        """Whether this process has the kernel's lock, and whether there is one to be had."""
+        """Whether this process has the kernel's lock, and whether there is one at all."""
         path = self._run_dir / LOCK_NAME
         while True:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -91,7 +91,7 @@ class WorkerPool:
         """Start and end workers as the cluster and the number of candidates in hand demand.
 
         Raises:
-            EngineError: no worker can be had any more.
+            EngineError: no worker can be obtained.
         """
         if self._fatal is not None:
             raise self._fatal
@@ -257,7 +257,7 @@ class WorkerPool:
     def _look(self, now: float) -> None:
         """Find out how many workers there may be now, and end pending and idle ones beyond that."""
         pending = self._in[WorkerState.PENDING]
-        if self._nodes.try_again(now):  # those without a place are started anew, for these nodes too
+        if self._nodes.try_again(now):  # those without a place are restarted, for these nodes too
             for worker in list(pending):
                 self.happened(worker, WorkerEvent.SURPLUS)
         try:
@@ -275,7 +275,7 @@ class WorkerPool:
             self.happened(worker, WorkerEvent.SURPLUS)
 
     def _end_silent(self, now: float) -> None:
-        """End those that answer nothing any more."""
+        """End those that no longer answer."""
         for worker in list(self._calls.values()):
             state, silent_s = worker.state, now - worker.asked
             if self._times.is_silent(state, silent_s):

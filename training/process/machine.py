@@ -34,7 +34,7 @@ def keep_freed_memory() -> None:
     This changes the whole process, for everything that runs in it and until it ends: memory that any part of
     it frees mostly stays with it. Only the first call in a process does anything.
 
-    A training step frees and takes the same few hundred megabytes again; faulting them in anew, page by
+    A training step frees and takes the same few hundred megabytes again; faulting them in again, page by
     page, was measured at a tenth of the step. Other C libraries are left unchanged.
     """
     if not sys.platform.startswith("linux"):
