@@ -127,7 +127,7 @@ def _renames(sample: list[str]) -> Iterator[tuple[str | None, str | None, Rename
 
 
 def _folders(images_dir: Path, name: str) -> Iterator[Path]:
-    """Folders that names may be meant from: the given one, those it lies in, those that lie in it."""
+    """Folders that names may be relative to: the given one, those it lies in, those that lie in it."""
     yield images_dir
     yield from islice(images_dir.absolute().parents, _NUM_PARENTS)
     try:

@@ -1,4 +1,4 @@
-"""The stop of a search whose candidates fail too often, since the fault is hardly theirs."""
+"""Stopping a search whose candidates fail too often, since the fault is hardly theirs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class FailedShare:
         )
 
     def accepted(self, run: Run) -> frozenset[int]:
-        """The failed trials that stop a resumed run no more.
+        """The failed trials that no longer stop a resumed run.
 
         They were tried once more already, or their network has completed as another trial, or they were
         learnt from although too many had failed: by an earlier release, or with another share.

@@ -45,7 +45,7 @@ class Mirror:
         url: that of the run's mirror.
 
     Raises:
-        MirrorError: the URL is none, or the package for its protocol is missing.
+        MirrorError: it is not a URL, or the package for its protocol is missing.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -185,7 +185,7 @@ class Mirror:
                     f"{self.url}: bytes {len(data)} to {start} of its ledger are missing; restore them, or "
                     "resume from the run's folder with another mirror=..."
                 )
-            # What a torn part had after its last whole line gives way to the part that was begun there.
+            # What a torn part had after its last whole line is replaced by the part that begins there.
             del data[start:]
             data += content
         del data[data.rfind(b"\n") + 1 :]

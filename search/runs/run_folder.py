@@ -20,7 +20,7 @@ from spinesearch.search.runs.mirror import Mirror, MirrorError
 def run_dir_of(config: RunConfig) -> Path:
     """Where a run goes: ``<runs_dir>/<name>``, or without a name a new folder of today's date, made here.
 
-    Made, so that no other search that begins now takes it; `give_up_unused` removes it if nothing began.
+    Made, so that no other search that begins now takes it; `remove_unused` removes it if nothing began.
 
     Raises:
         ConfigError: the name is no plain folder name, or the folder holds something else than a run.
@@ -60,7 +60,7 @@ def _new_folder(parent: Path, name: str) -> Path:
         folder = parent / f"{name}_{number}"
 
 
-def give_up_unused(config: RunConfig, run_dir: Path) -> None:
+def remove_unused(config: RunConfig, run_dir: Path) -> None:
     """Remove a folder that `run_dir_of` made and in which nothing began, as after an error in the data."""
     if config.name is None:
         with contextlib.suppress(OSError):  # it holds something

@@ -1,4 +1,4 @@
-"""What a study is asked to do: `StudyConfig`, from words of the command line or from a ledger."""
+"""What a study is to do: `StudyConfig`, from words of the command line or from a ledger."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from spinesearch.search.config.run_config import (
     run_config,
     with_overrides,
 )
-from spinesearch.search.runs.run_folder import give_up_unused, run_dir_of
+from spinesearch.search.runs.run_folder import remove_unused, run_dir_of
 from spinesearch.search.scoring.scorer import Score
 
 
@@ -129,11 +129,11 @@ def test_searches_without_a_name_that_begin_together_have_a_folder_each(tmp_path
     config = run_config(compose([f"runs_dir={tmp_path}/runs"]))
     first, second = run_dir_of(config), run_dir_of(config)
     assert second.name == f"{first.name}_2"
-    give_up_unused(config, second)
+    remove_unused(config, second)
     assert run_dir_of(config) == second
     (second / LEDGER_NAME).touch()
     for folder in (first, second):
-        give_up_unused(config, folder)
+        remove_unused(config, folder)
     assert [folder.name for folder in (tmp_path / "runs").iterdir()] == [second.name]
 
 
