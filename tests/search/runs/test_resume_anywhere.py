@@ -71,8 +71,8 @@ def test_a_mirrored_run_goes_on_after_its_folder_is_gone(serial, untrained, tmp_
     capsys.readouterr()
     assert main([*resume, "--cfg"]) == 0
     out = capsys.readouterr().out
-    assert "num_trials: 4\n" in out
-    assert f"mirror: file://{mirror}\n" in out
+    assert "num_trials: 4 " in out  # and what the default is
+    assert f"mirror: file://{mirror} " in out
     assert not elsewhere.exists()  # only looked at
     assert main(resume) == 0
     run, _ = load_run(elsewhere / "run")
