@@ -1,4 +1,4 @@
-"""Which data a proxy task trains on: what stands in ``conf/data``. No torch here, and no numpy."""
+"""Which data a proxy task trains on: what is in ``conf/data``. No torch here, and no numpy."""
 
 from __future__ import annotations
 

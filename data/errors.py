@@ -1,4 +1,4 @@
-"""What the proxy task tells a user who gave it data it cannot train on."""
+"""The error for data that cannot be used."""
 
 from __future__ import annotations
 

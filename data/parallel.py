@@ -23,7 +23,7 @@ def num_processors() -> int:
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int
 ) -> Generator[Result, None, None]:
-    """The function's results, in the order of the items; some items ahead of the one asked for are begun.
+    """The function's results, in the order of the items; some items ahead of the next are begun.
 
     Closing the iterator, which an exception of the function does too, waits for what is begun and no more.
     """

@@ -1,6 +1,6 @@
 """Spec to `torch.nn.Module`: backbones, heads, detectors. torch only.
 
-Its names are imported when they are asked for, so that light commands stay light.
+Its names are imported when they are first used, so that light commands stay light.
 """
 
 from importlib import import_module

@@ -221,9 +221,9 @@ def refuse_torchscript(module: nn.Module) -> NoReturn:
         RuntimeError: always.
     """
     raise RuntimeError(
-        f"{type(module).__name__}: TorchScript and the ONNX exporter on top of it (dynamo=False) do not take "
-        "this network, whose sizes are worked out in Python; give torch.export.export(model, (images,)) or "
-        "torch.onnx.export(..., dynamo=True)"
+        f"{type(module).__name__}: TorchScript and the ONNX exporter on top of it (dynamo=False) do not "
+        "support this network, whose sizes are worked out in Python; give "
+        "torch.export.export(model, (images,)) or torch.onnx.export(..., dynamo=True)"
     )
 
 
@@ -253,7 +253,7 @@ def max_pool_same(x: Tensor, kernel_size: tuple[int, int], stride: tuple[int, in
     """Max-pool of [B, C, H, W] with TensorFlow's SAME padding, to sides ceil(side / stride).
 
     SAME pads ``max((ceil(side / stride) - 1) * stride + kernel - side, 0)`` in all, the smaller half before,
-    and a padded pixel never wins. Only the half before has to be asked for: ``ceil_mode`` lets the last
+    and a padded pixel never wins. Only the half before has to be requested: ``ceil_mode`` lets the last
     window run over the edge. ``MaxPool2d(3, 2, 1)`` pads both sides and reads other windows on an even side.
     """
     before = [

@@ -109,7 +109,7 @@ def expand_norm(x: Tensor, layer: PointwiseLayer, *, size: tuple[int, int]) -> T
     """Output of a 1x1 layer in training, before its activation, by `ExpandNorm`.
 
     Repeating every pixel equally often changes neither mean nor variance of a batch, so a feature may be
-    upsampled after this instead of before. Only the running variance tells the two apart: it estimates the
+    upsampled after this instead of before. Only the running variance distinguishes the two: it estimates the
     variance from N numbers as N / (N - 1) times the batch's, N those of the size after upsampling.
 
     Args:
@@ -179,7 +179,7 @@ class ExpandNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """Gradients of x [B, n, H, W], kernel [m, n], gamma [m] and beta [m]."""
         x, kernel, gamma, beta, centred, spread, inv_std = ctx.saved_tensors
-        if torch.is_grad_enabled():  # asked for with create_graph: to be differentiated again
+        if torch.is_grad_enabled():  # with create_graph: to be differentiated again
             return _differentiable_gradients(x, kernel, gamma, beta, ctx.eps, grad)
         num_rows, n = centred.shape[0], kernel.shape[1]
         grad_rows = _rows(grad)

@@ -57,7 +57,7 @@ class ProxySettings:
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
         bn_recalibration_batches: training batches, unaugmented, over which batch normalisation's statistics
-            are averaged anew before evaluation; 0 keeps the running ones.
+            are averaged again before evaluation; 0 keeps the running ones.
         evaluator: one of `EVALUATORS`, the library that counts AP; all give the same numbers, to 1e-12, and
             "auto" takes the fastest that is installed.
         device: one of `DEVICES`; "auto" takes CUDA where there is one.

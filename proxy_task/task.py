@@ -136,7 +136,7 @@ class ProxyTask:
         cost = detector_cost(
             spec, self.settings.image_size, num_classes=self.data.num_classes, **_sizes(self.settings)
         )
-        assert metrics.ap is not None, "open_data sees to it that there are held-out objects"
+        assert metrics.ap is not None, "open_data ensures that there are held-out objects"
         assert metrics.ap50 is not None
         assert metrics.ap75 is not None
         assert metrics.ar100 is not None

@@ -9,9 +9,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from spinesearch.results.failures import common_reasons
 from spinesearch.results.ledger.run import Run, ranked_trials
 from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.reasons import common_reasons
 
 _MAX_PROGRESS_ROWS = 12
 _MAX_FAILURE_ROWS = 5

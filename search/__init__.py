@@ -1,1 +1,1 @@
-"""The search itself: the loop, Ray, reward, resume, and the command line. Imports nothing by itself."""
+"""A search and its studies: settings, loop, reward, workers, resuming. Imports nothing by itself."""

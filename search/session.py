@@ -32,7 +32,7 @@ _Value = TypeVar("_Value")
 
 
 class Request(Protocol):
-    """What a session is asked to carry out: a search or a study."""
+    """What a session carries out: a search or a study."""
 
     @property
     def configs(self) -> Mapping[str, RunConfig]:
@@ -65,7 +65,7 @@ class Request(Protocol):
         """What is to be done, in one line."""
 
     def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
-        """Observers of its own; ``note`` is called with a line about one that there cannot be."""
+        """Observers of its own; ``note`` is called with a line about one that is unavailable."""
 
 
 def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
@@ -74,7 +74,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
     Everything that can be wrong is checked before anything is written (a torn last line is cut off first).
 
     Args:
-        request: what is asked for; of a run that is there already it may change only how it is carried out.
+        request: what is wanted; of a run that exists already it may change only how it is carried out.
         run_dir: the run's folder.
         console: for progress.
 

@@ -251,7 +251,7 @@ class SpineSearcher(Searcher):
             state = torch.load(path, weights_only=True)
             record = json.loads(state["record"])
         except Exception as error:  # of a damaged file torch.load may raise anything
-            raise ValueError(f"{path}: is no state of a SpineSearcher, or is damaged: {error}") from error
+            raise ValueError(f"{path}: is not a state of a SpineSearcher, or is damaged: {error}") from error
         if record["version"] != _VERSION:
             raise ValueError(f"{path}: has version {record['version']}; this release reads {_VERSION}")
         ours, theirs = self._settings, record["settings"]

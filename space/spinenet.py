@@ -10,7 +10,7 @@ A candidate is a sequence of choices ("tokens"), decided in this order (sections
 
 An order is one of levels, not of labelled blocks, and the two parents are chosen nearer first. Every sequence
 the masks allow is therefore a different combination of choices, and `size` counts them exactly. (Different
-combinations may still give one network: level 3 offset by 1 is level 4. `ArchSpec.arch_id` tells.)
+combinations may still give one network: level 3 offset by 1 is level 4. `ArchSpec.arch_id` shows it.)
 """
 
 from __future__ import annotations

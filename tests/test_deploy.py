@@ -251,7 +251,7 @@ def test_the_rayjob_asks_for_gpus_that_its_cluster_can_come_to_have(capsys):
         for group in groups(job)[1:]
         for container in group["template"]["spec"]["containers"]
     )
-    # Told, not found out: at its start the cluster has no worker and no GPU.
+    # Stated, not found out: at its start the cluster has no worker and no GPU.
     assert config.search.num_workers is not None
     assert config.search.gpus_per_trial is not None
     assert config.search.num_workers * config.search.gpus_per_trial == num_gpus

@@ -51,7 +51,7 @@ FREE_OF = {
     "search/runs": {"torch", "ray", "hydra"},
     "search/study": {"torch", "ray", "hydra"},
 }
-# Every import that docs/ has shown; code that was written after them goes on working.
+# Every import that docs/ has shown; code written after them keeps working.
 DOCUMENTED = """
 from spinesearch import build_backbone, build_detector, load_backbone, load_detector, load_tf_weights
 from spinesearch import load_weights, save_weights

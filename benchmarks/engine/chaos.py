@@ -50,7 +50,7 @@ def disturb(run: DisturbedRun, faults: list[Fault], survived: Counter[str]) -> R
             survived[last] += 1
             last = fault.what
             time.sleep(run.rng.uniform(0, 0.2))
-            fault.befall(run)
+            fault.inflict(run)
         run.end()
         survived[last] += 1
     except NotSurvivedError as error:
@@ -93,7 +93,7 @@ def main() -> int:
         run.close()
 
     width = max(len(fault.what) for fault in FAULTS)
-    print(f"{'fault':{width}}  befell  survived")
+    print(f"{'fault':{width}}  caused  survived")
     planned = Counter(fault.what for fault in faults)
     for fault in FAULTS:
         print(f"{fault.what:{width}}  {planned[fault.what]:6}  {survived[fault.what]:8}")

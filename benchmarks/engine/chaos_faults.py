@@ -22,11 +22,11 @@ class Fault:
 
     Attributes:
         what: happens, for people.
-        befall: makes it happen to a run.
+        inflict: makes it happen to a run.
     """
 
     what: str
-    befall: Callable[[DisturbedRun], None]
+    inflict: Callable[[DisturbedRun], None]
 
 
 def _kill_driver(run: DisturbedRun) -> None:
@@ -125,14 +125,14 @@ def _second_driver(run: DisturbedRun) -> None:
 
 
 FAULTS = (
-    Fault(what="driver killed (SIGKILL)", befall=_kill_driver),
-    Fault(what="ledger's last line torn", befall=_tear_ledger),
-    Fault(what="controller's state deleted or cut", befall=_lose_state),
-    Fault(what="worker killed (SIGKILL)", befall=_kill_worker),
-    Fault(what="worker frozen (SIGSTOP)", befall=_freeze_worker),
-    Fault(what="wall clock set, by 30 days at most", befall=_jump),
-    Fault(what="disk full", befall=_fill_disk),
-    Fault(what="run's folder deleted", befall=_delete_folder),
-    Fault(what="mirror out of reach", befall=_mirror_leaves),
-    Fault(what="second driver", befall=_second_driver),
+    Fault(what="driver killed (SIGKILL)", inflict=_kill_driver),
+    Fault(what="ledger's last line torn", inflict=_tear_ledger),
+    Fault(what="controller's state deleted or cut", inflict=_lose_state),
+    Fault(what="worker killed (SIGKILL)", inflict=_kill_worker),
+    Fault(what="worker frozen (SIGSTOP)", inflict=_freeze_worker),
+    Fault(what="wall clock set, by 30 days at most", inflict=_jump),
+    Fault(what="disk full", inflict=_fill_disk),
+    Fault(what="run's folder deleted", inflict=_delete_folder),
+    Fault(what="mirror out of reach", inflict=_mirror_leaves),
+    Fault(what="second driver", inflict=_second_driver),
 )

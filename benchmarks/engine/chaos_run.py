@@ -17,7 +17,7 @@ from spinesearch.results.ledger.ledger import LEDGER_NAME, parse_ledger, read_le
 from spinesearch.search.runs.mirror import Mirror
 
 TRIALS_PER_FAULT = 4
-_TRIALS_AHEAD = 40  # so far the search may get before the next fault, so that all befall one at work
+_TRIALS_AHEAD = 40  # so far the search may get before the next fault, so that each hits one at work
 _LONGEST_S = 0.4  # that a candidate takes
 _PATIENCE_S = 60.0  # for what should happen next, on a busy machine
 _POLL_S = 0.01
@@ -65,7 +65,7 @@ def _command(folder: Path, name: str, num_trials: int) -> list[str]:
 
 
 class DisturbedRun:
-    """A run that faults befall.
+    """A run that faults are inflicted on.
 
     Args:
         folder: for it and its mirror.
@@ -175,7 +175,7 @@ class DisturbedRun:
         self._num_faults_away = num_faults
         self.mirror_dir.mkdir(exist_ok=True)
         self.mirror_dir.rename(self._aside)
-        self.mirror_dir.touch()  # a file is no folder, not even for root
+        self.mirror_dir.touch()  # a file is not a folder, not even for root
 
     def mirror_returns(self) -> None:
         """The mirror is there again, as it was."""
@@ -200,7 +200,7 @@ class DisturbedRun:
         """Number of results in the ledger.
 
         Raises:
-            NotSurvivedError: something that was there is not any more.
+            NotSurvivedError: something that was there is gone.
         """
         try:
             data = self.ledger_path.read_bytes()

@@ -74,6 +74,11 @@ class InOrder:
         self._size = space.size
         self._num_suggested = 0
 
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """Length of the list."""
+        return {"size": self._size}
+
     def suggest(self, count: int) -> list[Suggestion]:
         """The next ones."""
         first = self._num_suggested

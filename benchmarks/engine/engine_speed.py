@@ -90,7 +90,7 @@ class _Memory(SearchObserver):
 
 
 def main() -> None:
-    """Print a header and the tables asked for; progress goes to stderr."""
+    """Print a header and the tables requested; progress goes to stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help="those to print; all by default")
     parser.add_argument("--quick", action="store_true", help="few candidates, to see that it runs")

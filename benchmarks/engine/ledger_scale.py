@@ -159,7 +159,7 @@ def open_run(run_dir: Path) -> tuple[float, float, float, float]:
     """Seconds to read the ledger, to apply its events, to make the controller, and to the next candidate.
 
     The last is the search's own: it loads the controller's state, samples a generation beyond those of the
-    run, and hands out its first candidate; meanwhile the scalars for TensorBoard are written anew.
+    run, and hands out its first candidate; meanwhile the scalars for TensorBoard are rewritten.
     """
     marks = [time.perf_counter()]
     with Ledger(run_dir) as ledger:

@@ -1,4 +1,4 @@
-"""The report of the GPU check: one Markdown and one JSON file, written anew whenever something is known."""
+"""The report of the GPU check: one Markdown and one JSON file, rewritten whenever something is known."""
 
 from __future__ import annotations
 

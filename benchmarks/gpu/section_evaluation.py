@@ -59,7 +59,7 @@ def _run(name: str, overrides: list[str], num_rounds: int, *, quick: bool, emit:
     evaluator = find_evaluator(config.proxy_task.evaluator)
     per_image = rounds[0]["detections"] / num_images
     lines = [
-        f"SpineNet-49 after {task.num_steps} steps; {num_images} held-out images of "
+        f"SpineNet-49 after {task.recipe.num_steps} steps; {num_images} held-out images of "
         f"{config.proxy_task.image_size} px in batches of {config.proxy_task.batch_size}, {per_image:.1f} "
         f"detections an image, AP by {evaluator} in {config.proxy_task.num_threads} thread; median of "
         f"{num_rounds} after one that is not counted.",

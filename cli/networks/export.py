@@ -33,7 +33,7 @@ def export(arguments: list[str]) -> int:
         return 0
     if run.study is not None:
         raise ValueError(
-            f"{run_dir}: is a study, which looks for no architecture; `spinesearch show` prints it"
+            f"{run_dir}: is a study, which exports no architectures; `spinesearch show` prints it"
         )
     with named_files({"--output": options.output or run_dir / "export"}):
         write_exports(run, run_dir, options.top, options.output)

@@ -65,7 +65,7 @@ def ending(config: RunConfig, run_dir: Path, console: Console) -> Iterator[None]
         CommandError: it was interrupted, or its engine cannot continue.
         FileError: a file or folder cannot be used.
     """
-    from spinesearch.search.runs.run_folder import give_up_unused, has_run
+    from spinesearch.search.runs.run_folder import has_run, remove_unused
     from spinesearch.search.scoring.scorer import EngineError
 
     signal.signal(signal.SIGTERM, interrupt)
@@ -80,7 +80,7 @@ def ending(config: RunConfig, run_dir: Path, console: Console) -> Iterator[None]
     except EngineError as error:
         raise CommandError(fail(f"{error} (then: {resume})", code=error.exit_code)) from error
     finally:
-        give_up_unused(config, run_dir)
+        remove_unused(config, run_dir)
 
 
 def run_places(config: RunConfig, run_dir: Path) -> Mapping[str, Path]:

@@ -41,13 +41,13 @@ def find_run(text: str) -> Path:
     if path.exists():
         runs = [] if (path / LEDGER_NAME).exists() else _runs_in(path)
         if runs:
-            raise ValueError(f"{text}: is no run but holds {_listed(runs)}; give one of them")
+            raise ValueError(f"{text}: is not a run but holds {_listed(runs)}; give one of them")
         return path
     named = named_run(text)
     if named.is_dir():
         return named
     nor = "" if path.is_absolute() else f", nor is there {named}"
-    raise ValueError(f"{text}: is no run: there is no such folder{nor}{_hint(path)}")
+    raise ValueError(f"{text}: is not a run: there is no such folder{nor}{_hint(path)}")
 
 
 def named_run(name: str) -> Path:
@@ -68,7 +68,7 @@ def _hint(path: Path) -> str:
 
 
 def _runs_in(folder: Path) -> list[Path]:
-    """The runs that stand in a folder, latest first."""
+    """The runs in a folder, latest first."""
     from spinesearch.results.ledger.ledger import LEDGER_NAME
 
     with contextlib.suppress(OSError):

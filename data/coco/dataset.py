@@ -31,14 +31,14 @@ class CocoImage:
 
 
 class ImageList(Sequence[CocoImage]):
-    """The images of a data set, each made into a `CocoImage` only when it is asked for.
+    """The images of a data set, each made into a `CocoImage` only when it is read.
 
     Args:
         ids: int64 `[N]`, rising.
         sizes: int64 `[N, 2]`, width and height.
         names: N file names in UTF-8.
-        field_texts: N values in UTF-8 of the field of the image records that was asked for, empty where a
-            record has none; None where none was asked for.
+        field_texts: N values in UTF-8 of the field of the image records that was requested, empty where a
+            record has none; None where none was requested.
     """
 
     __slots__ = ("field_texts", "ids", "names", "sizes")

@@ -90,7 +90,7 @@ def explanation(images_dir: Path, missing: list[str]) -> str | None:
                 parts = [problem] if problem is not None else []
                 steps = [step] if step is not None else []
                 if folder != images_dir:
-                    parts.append(f"the names are meant from {folder}")
+                    parts.append(f"the names are relative to {folder}")
                     steps.append(f"set data.train_images={folder}")
                 return f"{' and '.join(parts)}; {' and '.join(steps)}"
     return None
@@ -127,7 +127,7 @@ def _renames(sample: list[str]) -> Iterator[tuple[str | None, str | None, Rename
 
 
 def _folders(images_dir: Path, name: str) -> Iterator[Path]:
-    """Folders that names may be meant from: the given one, those it lies in, those that lie in it."""
+    """Folders that names may be relative to: the given one, those it lies in, those that lie in it."""
     yield images_dir
     yield from islice(images_dir.absolute().parents, _NUM_PARENTS)
     try:
@@ -154,7 +154,7 @@ def _check_folder(images_dir: Path) -> None:
                 return
             reason = "cannot be read (Permission denied)"
         else:
-            reason = (images_dir.is_file() and _kind(images_dir)) or "is no folder"
+            reason = (images_dir.is_file() and _kind(images_dir)) or "is not a folder"
     except OSError as error:
         reason = f"cannot be read ({error.strerror or error})"
     raise DataError(

@@ -133,7 +133,7 @@ def are_of(values: Collection[object], types: Collection[type]) -> bool:
 
 
 def whole_number(value: object) -> int | None:
-    """The integer of 64 bits that a value stands for: 7, 7.0, "7" or "7.0"; None if it is none."""
+    """The integer of 64 bits that a value stands for: 7, 7.0, "7" or "7.0"; None if there is none."""
     number = real_number(value)
     if number is None or number != number // 1 or not -(2**63) <= number < 2**63:
         return None
@@ -141,7 +141,7 @@ def whole_number(value: object) -> int | None:
 
 
 def real_number(value: object) -> int | float | None:
-    """The number that a value stands for: itself or as text; None if it is none. Never true or false."""
+    """The number that a value stands for: itself or as text; None if there is none. Never true or false."""
     if isinstance(value, str):
         if not value.isascii() or len(value) > _MAX_DIGITS or "_" in value:
             return None
@@ -155,7 +155,7 @@ def real_number(value: object) -> int | float | None:
 
 
 def flag(value: object) -> int | None:
-    """0 or 1 for a number, a truth value or either as text; None if it is none."""
+    """0 or 1 for a number, a truth value or either as text; None if there is none."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
@@ -165,7 +165,7 @@ def flag(value: object) -> int | None:
 
 
 def class_name(value: object) -> str | None:
-    """The name of a class that is given as a number; None if it is none."""
+    """The name of a class that is given as a number; None if there is none."""
     if type(value) is int or (isinstance(value, float) and math.isfinite(value)):
         return str(value)
     return None

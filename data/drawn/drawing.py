@@ -17,7 +17,7 @@ from spinesearch.data.drawn.textures import random_ground, random_paint
 CLASS_NAMES = tuple(OUTLINES)
 _LONG_SIDE = (128, 200)  # pixels
 _SHORT_SIDE = (0.6, 1.0)  # of the long one
-# Diameters in pixels and how often: mostly sizes that a network can tell apart at 128 pixels.
+# Diameters in pixels and how often: mostly sizes that a network can distinguish at 128 pixels.
 _SIZES = (((6, 20), 0.15), ((20, 70), 0.7), ((70, 100), 0.15))
 _MAX_OBJECTS = 10
 _MIN_VISIBLE = 0.4  # of an object's pixels, after all objects are drawn

@@ -42,7 +42,7 @@ def read_image(
         raise BrokenImage(f"is missing ({reason}); fetch it, or remove it from the annotations") from error
     try:
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise BrokenImage("is no file; give the image file, or remove it from the annotations")
+            raise BrokenImage("is not a file; give the image file, or remove it from the annotations")
         if status.st_size == 0:
             raise BrokenImage("is empty (0 bytes); fetch it again, or remove it from the annotations")
         with opened_image(path) as opened:
@@ -54,7 +54,7 @@ def read_image(
     except BrokenImage:
         raise
     except PermissionError as error:
-        raise BrokenImage(f"cannot be read ({error.strerror}); give yourself the right to read it") from error
+        raise BrokenImage(f"cannot be read ({error.strerror}); make it readable for this user") from error
     except Exception as error:  # Pillow's decoders raise nearly any type on damaged files
         raise BrokenImage(_why_not_decoded(path, error)) from error
 

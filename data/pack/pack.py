@@ -158,7 +158,7 @@ def _open_current(path: Path, source: PackSource) -> Pack | None:
     """The finished pack, if its image files are as they were when it was built.
 
     Raises:
-        DataError: there is no folder of images.
+        DataError: there is not a folder of images.
     """
     pack = _open(path, source)
     if pack is None:

@@ -39,7 +39,7 @@ from spinesearch.data.parallel import in_order, num_processors
 PACK_VERSION = 3  # count up when the same files would give other pixels, or the pack's files change
 _MAX_THREADS = 16
 _NUM_SAMPLES = 32  # images from whose JPEGs the length of all is estimated
-_ESTIMATE_MARGIN = 1.2  # room asked for, over the estimate
+_ESTIMATE_MARGIN = 1.2  # room required, over the estimate
 _WORTH_A_HINT = 10**9  # bytes from which the message on raw storage mentions JPEGs
 _REPORT_EVERY = 16  # images
 
@@ -228,7 +228,7 @@ class _Build:
         (first, reason), *others = reasons.items()
         path = self.source.images_dir / self.dataset.images[first].file_name
         if len(reasons) == len(self.sizes):
-            return f"image {path}: {reason} (and so it is with every image of the data set)"
+            return f"image {path}: {reason} (the same holds for every image of the data set)"
         more = ""
         if others:
             names = ", ".join(self.dataset.images[i].file_name for i, _ in others[:3])

@@ -102,7 +102,7 @@ class JpegStorage:
         save_array(folder, _JPEG_OFFSETS, offsets_of(_append(folder / _JPEG_FILE, encoded)))
 
     def open(self, folder: Path, num_images: int, side: int) -> PackedImages:
-        """Images that are decoded when they are asked for."""
+        """Images that are decoded when they are read."""
         offsets = open_array(folder, _JPEG_OFFSETS)
         return JpegImages(np.memmap(folder / _JPEG_FILE, np.uint8, mode="r"), offsets, side)
 

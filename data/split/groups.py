@@ -47,7 +47,7 @@ def group_images(rule: GroupRule, images: ImageList, *, must_apply: bool = True)
 
 
 def pack_groups(pack: Pack, rule: GroupRule, known: Mapping[int, int], *, must_apply: bool = True) -> Groups:
-    """The groups of a pack's images, from what is known, from beside the pack, or made anew and put there.
+    """The groups of a pack's images, from what is known, from beside the pack, or computed and stored there.
 
     Args:
         pack: N images.
@@ -202,6 +202,6 @@ def _applies_to_none(rule: GroupRule, images: ImageList) -> str:
                 f"file_name must be as in the annotations, for example {example!r}"
             )
     return (
-        f"data.group_by: {rule.argument!r} is found in no file name; change it so that it is, for example in "
+        f"data.group_by: {rule.argument!r} matches no file name; change it so that it does, for example "
         f"{example!r}"
     )

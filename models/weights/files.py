@@ -127,7 +127,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     if path.suffix != SUFFIX:
         raise ValueError(f"{path}: the name of a weight file must end in {SUFFIX}")
     if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}")
+        raise ValueError(f"{path}: there is not a folder {path.parent}")
     for file in (path, description_file(path)):
         if file.is_dir() or (file.exists() and not overwrite):
             raise ValueError(f"{file}: exists already and is not overwritten; give another path or remove it")
@@ -173,7 +173,7 @@ def _read(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> dict[
                     raise ValueError(f"{path}: {_difference(key, stored[key], header[key])}")
             tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
-        raise ValueError(f"{path}: is damaged or no safetensors file: {error}") from error
+        raise ValueError(f"{path}: is damaged or not a safetensors file: {error}") from error
     return {name: _converted(path, name, tensors[name], tensor) for name, tensor in state.items()}
 
 
@@ -223,7 +223,7 @@ def _load_described(path: Path) -> Backbone | RetinaNet:
     if recorded is not None and recorded != _digest(describe(module)):
         raise ValueError(
             f"{file}: does not describe the network that {path.name} was saved from; "
-            "`load_weights` fills a network of your own making"
+            "`load_weights` fills a network that you have built"
         )
     return module.eval()
 

@@ -2,7 +2,7 @@
 
 The Model Garden saves a variable under its place in a graph of Python objects and notes the name it had in
 the program. Between blocks the number at the end of a layer's name (``conv2d_44``) gives the order of
-creation, with gaps where a layer was thrown away; the place does not, because Keras sorts layers by depth.
+creation, with gaps where a layer was discarded; the place does not, because Keras sorts layers by depth.
 Inside blocks and heads it is the other way round: attributes (``_conv1``) have stayed the same, while names
 depend on the release of TensorFlow.
 """

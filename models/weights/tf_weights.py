@@ -69,7 +69,7 @@ def load_tf_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
             try:
                 arrays[name] = np.asarray(weights[full_name])
             except ValueError as error:  # of rows of different lengths
-                raise ValueError(f"weights: {name} is no array: {error}") from error
+                raise ValueError(f"weights: {name} is not an array: {error}") from error
     check_fit(
         {name: variable.shape for name, variable in variables.items()},
         {name: array.shape for name, array in arrays.items()},

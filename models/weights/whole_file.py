@@ -1,4 +1,4 @@
-"""Whether a safetensors file is all there, as its header tells: downloads and copies may break off."""
+"""Whether a safetensors file is complete, by its header: downloads and copies may break off."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Owner:
         pid: its process.
         kernel: identity of the running kernel and of the namespace its process numbers count in (containers
             on one machine share the one, not the other); empty if unknown.
-        started: when the process started, in the kernel's ticks; a number given anew has another.
+        started: when the process started, in the kernel's ticks; a reused number has another.
         token: random; no two owners share one.
         since: local time there, for people.
     """

@@ -52,9 +52,9 @@ def read_ledger(path: Path) -> LedgerContents:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise LedgerError(f"{path.parent}: is no run: it has no {LEDGER_NAME}") from error
+        raise LedgerError(f"{path.parent}: is not a run: it has no {LEDGER_NAME}") from error
     except NotADirectoryError as error:
-        raise LedgerError(f"{path.parent}: is no run: it is not a folder") from error
+        raise LedgerError(f"{path.parent}: is not a run: it is not a folder") from error
     return parse_ledger(data, path)
 
 
@@ -133,7 +133,7 @@ class Ledger:
         """Check that the run is still this process's to write.
 
         Raises:
-            RunInUseError: another process has taken it over, or put another file in the ledger's place.
+            RunInUseError: another process has taken it over, or replaced the ledger's file.
         """
         self._lock.check()
         try:
@@ -142,7 +142,7 @@ class Ledger:
             is_there = False
         if not is_there:
             raise RunInUseError(
-                f"{self._path}: another process has put another file in its place; this process stops here: "
+                f"{self._path}: another process has replaced the file; this process stops here: "
                 "give the command again to resume from what is there now"
             )
 
@@ -191,14 +191,14 @@ class Ledger:
         except OSError as error:
             try:
                 os.ftruncate(self._file, self._num_bytes)
-            except OSError:  # half a line may stand there: whoever opens the run next cuts it off
+            except OSError:  # half a line may remain: whoever opens the run next cuts it off
                 os.close(self._file)
                 self._file = -1
             raise LedgerError(
                 f"{self._path}: could not be written: {error.strerror}; "
                 "what it holds is safe: make room and resume the run"
             ) from error
-        self.check()  # taken over meanwhile, the lines may stand in a file that nobody will read
+        self.check()  # if taken over meanwhile, the lines may be in a file that nobody reads
         self._num_bytes += len(data)
         self._num_events += num_events
 

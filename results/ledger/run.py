@@ -15,7 +15,7 @@ Events, in the order a search writes them:
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
 ``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.
-``stop``     the process that carries out the run ends in good order, with candidates in training: time.
+``stop``     the process that carries out the run ends cleanly, with candidates in training: time.
 
 An attempt that begins and has neither a loss nor a result when the next process continues the run was lost
 with the process that carried it out, unless that process left a ``stop``: the candidate may have taken the
@@ -180,7 +180,7 @@ def load_run(run_dir: Path) -> tuple[Run, str]:
         LedgerError: the folder holds no run, or its ledger is damaged.
     """
     if not run_dir.is_dir():
-        raise LedgerError(f"{run_dir}: is no run: there is no such folder")
+        raise LedgerError(f"{run_dir}: is not a run: there is no such folder")
     path = run_dir / LEDGER_NAME
     contents = read_ledger(path)
     if not contents.events:

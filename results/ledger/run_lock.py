@@ -115,8 +115,8 @@ class RunLock:
                 self._watch(owner, sign, _SETTLE_S)
         else:
             self._report(
-                f"{self._run_dir}: {owner} has it by its {LEASE_NAME} file; watching its heartbeat for "
-                f"{DEAD_AFTER_S:g} s before this process takes the run over"
+                f"{self._run_dir}: {owner} holds this run by its {LEASE_NAME} file; watching its heartbeat "
+                f"for {DEAD_AFTER_S:g} s before this process takes the run over"
             )
             self._watch(owner, sign, DEAD_AFTER_S)
             self.must_renew = True
@@ -131,7 +131,7 @@ class RunLock:
             self.check()
 
     def _lock_file(self) -> tuple[bool, bool]:
-        """Whether this process has the kernel's lock, and whether there is one to be had."""
+        """Whether this process has the kernel's lock, and whether there is one at all."""
         path = self._run_dir / LOCK_NAME
         while True:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

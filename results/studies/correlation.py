@@ -55,7 +55,7 @@ class CorrelationReport:
     """What a correlation study has found so far.
 
     Attributes:
-        num_archs: architectures asked for.
+        num_archs: architectures requested.
         num_seeds: seeds of each, per side.
         num_done: trainings that have ended, failures included.
         num_failed: those that failed.
@@ -119,7 +119,7 @@ def side_labels(study: Study) -> dict[str, str]:
     """By side, the settings in which it differs from the other, as ``key=value`` words."""
     flat = {side: _flat(study.config(side)) for side in study.sides}
     keys = [key for key in flat["a"] | flat["b"] if flat["a"].get(key) != flat["b"].get(key)]
-    # A group that is chosen anew changes many settings; the first few are enough to distinguish the sides.
+    # Another choice of a group changes many settings; the first few are enough to distinguish the sides.
     labels = {}
     for side in study.sides:
         label = " ".join(f"{key.removeprefix('proxy_task.')}={flat[side].get(key)}" for key in keys)

@@ -39,7 +39,7 @@ class Components(NamedTuple):
         within: variance of the seeds of one architecture.
         icc: ``between / (between + within)``; None where every value is the same.
         interval: of `icc`, the bootstrap's over architectures or what is wider; None where `icc` is.
-        is_clamped: whether the estimate of `between` was negative and 0 stands for it.
+        is_clamped: whether the estimate of `between` was negative and it is shown as 0.
     """
 
     num_groups: int

@@ -51,7 +51,7 @@ class Study:
         run: the run.
         kind: what is studied.
         sides: names of the settings compared, ``("",)`` for one alone.
-        num_archs: architectures asked for.
+        num_archs: architectures requested.
         num_seeds: seeds of each on each side.
         arch_ids: the architectures proposed so far, in order.
     """
@@ -68,7 +68,7 @@ class Study:
 
     @property
     def num_trials(self) -> int:
-        """Trainings asked for."""
+        """Trainings requested."""
         return self.num_archs * self.num_seeds * len(self.sides)
 
     @property

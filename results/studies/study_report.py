@@ -70,7 +70,7 @@ def _spread(values: Floats) -> tuple[str, str, str]:
 def write_report(study: Study, run_dir: Path) -> list[Path]:
     """Write ``<kind>.json``, and ``correlate.png`` where there are two settings; returns the paths.
 
-    Both can be made anew from the ledger. Each appears whole or not at all.
+    Both can be made again from the ledger. Each appears whole or not at all.
     """
     report = variance_report(study) if study.kind == "variance" else correlation_report(study)
     session = study.run.sessions[-1]

@@ -54,7 +54,7 @@ class VarianceReport:
     """What a variance study has found so far.
 
     Attributes:
-        num_archs: architectures asked for.
+        num_archs: architectures requested.
         num_seeds: seeds of each.
         num_done: trainings that have ended, failures included.
         num_failed: those that failed.
@@ -133,7 +133,7 @@ def variance_notes(report: VarianceReport) -> list[str]:
     if any(row.components.is_clamped for row in report.rows):
         notes.append(
             "* the estimate was negative: the architectures differ less than seeds alone would "
-            "let them; 0 stands for it"
+            "let them; it is shown as 0"
         )
     return notes
 
@@ -156,7 +156,7 @@ def verdict(report: VarianceReport) -> str:
     needed = seeds_needed(c.icc, TARGET_ICC)
     if needed is None:
         return (
-            f"None of the variance of {row.metric} can be put down to the architecture ({interval}): "
+            f"None of the variance of {row.metric} can be attributed to the architecture ({interval}): "
             "a search would learn from noise."
         )
     return (

@@ -149,7 +149,7 @@ def with_overrides(recorded: Mapping[str, Any], words: Sequence[str]) -> RunConf
     config = copy.deepcopy(dict(recorded))
     for override in parse_overrides(words):
         if override.prefix or override.is_group:
-            raise ConfigError(f"{override.word}: a resumed run takes words of the form section.key=value")
+            raise ConfigError(f"{override.word}: a resumed run takes settings of the form section.key=value")
         if override.key in ("name", "label", "runs_dir"):
             raise ConfigError(f"{override.key}: a run stays where it is; move its folder instead")
         node: dict[str, Any] = config

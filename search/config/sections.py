@@ -31,7 +31,7 @@ PATH_SETTINGS = ("runs_dir", *(f"data.{name}" for name in DATA_PATHS))
 
 @dataclass(frozen=True, kw_only=True)
 class TopLevel:
-    """The settings that stand in no section."""
+    """The settings outside all sections."""
 
     seed: int
     name: str | None

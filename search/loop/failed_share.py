@@ -1,4 +1,4 @@
-"""The stop of a search whose candidates fail too often, since the fault is hardly theirs."""
+"""Stopping a search whose candidates fail too often, since the fault is hardly theirs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
-from spinesearch.results.failures import common_reasons
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.reasons import common_reasons
 from spinesearch.search.scoring.scorer import EngineError
 
 _LEAST_FAILED = 3  # fewer prove nothing: one of two is half of a small generation
@@ -81,7 +81,7 @@ class FailedShare:
         )
 
     def accepted(self, run: Run) -> frozenset[int]:
-        """The failed trials that stop a resumed run no more.
+        """The failed trials that no longer stop a resumed run.
 
         They were tried once more already, or their network has completed as another trial, or they were
         learnt from although too many had failed: by an earlier release, or with another share.

@@ -1,4 +1,4 @@
-"""Who watches a run: `SearchObserver`. What observers write can be derived anew from the ledger."""
+"""Who watches a run: `SearchObserver`. What observers write can be derived again from the ledger."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Mirror:
         url: that of the run's mirror.
 
     Raises:
-        MirrorError: the URL is none, or the package for its protocol is missing.
+        MirrorError: it is not a URL, or the package for its protocol is missing.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -86,8 +86,8 @@ class Mirror:
             raise
         except Exception as error:  # of what library depends on the protocol
             raise MirrorError(
-                f"mirror: {self.url} cannot be read: {reason(error)}; nothing was begun, as the run may be "
-                "there: repair that, or continue without it by mirror=null"
+                f"mirror: {self.url} cannot be read: {reason(error)}; nothing was started, as the run may "
+                "be there: restore access to it, or continue without it by mirror=null"
             ) from error
 
     def pull(self, ledger: Ledger, theirs: bytes, run_dir: Path, report: Callable[[str], None]) -> None:
@@ -167,8 +167,8 @@ class Mirror:
             self._end = num_bytes
             return
         raise MirrorError(
-            f"{self.url}: another head has resumed this run and written to the mirror what is not known "
-            f"here; this one stops, its own results are in {path.parent}"
+            f"{self.url}: another head has resumed this run and written to the mirror what this one does "
+            f"not know; this one stops, its own results are in {path.parent}"
         )
 
     def _read(self) -> bytes:
@@ -185,7 +185,7 @@ class Mirror:
                     f"{self.url}: bytes {len(data)} to {start} of its ledger are missing; restore them, or "
                     "resume from the run's folder with another mirror=..."
                 )
-            # What a torn part had after its last whole line gives way to the part that was begun there.
+            # What a torn part had after its last whole line is replaced by the part that begins there.
             del data[start:]
             data += content
         del data[data.rfind(b"\n") + 1 :]

@@ -20,14 +20,14 @@ from spinesearch.search.runs.mirror import Mirror, MirrorError
 def run_dir_of(config: RunConfig) -> Path:
     """Where a run goes: ``<runs_dir>/<name>``, or without a name a new folder of today's date, made here.
 
-    Made, so that no other search that begins now takes it; `give_up_unused` removes it if nothing began.
+    Made, so that no other search that begins now takes it; `remove_unused` removes it if nothing began.
 
     Raises:
         ConfigError: the name is no plain folder name, or the folder holds something else than a run.
     """
     runs_dir = Path(config.runs_dir).expanduser()
     if runs_dir.exists() and not runs_dir.is_dir():
-        raise ConfigError(f"runs_dir: {runs_dir} is no folder")
+        raise ConfigError(f"runs_dir: {runs_dir} is not a folder")
     for key, text in (("name", config.name), ("label", config.label)):
         if text is not None and (text in ("", ".", "..") or "/" in text or "\0" in text):
             raise ConfigError(
@@ -39,12 +39,12 @@ def run_dir_of(config: RunConfig) -> Path:
         return _new_folder(runs_dir, f"{time.strftime('%Y-%m-%d')}_{config.label}")
     run_dir = runs_dir / config.name
     if run_dir.exists() and not run_dir.is_dir():
-        raise ConfigError(f"name: {run_dir} is no folder; choose another name")
+        raise ConfigError(f"name: {run_dir} is not a folder; choose another name")
     if has_run(run_dir) or not run_dir.exists():
         return run_dir
     # A search killed at its very start leaves its lock and lease, and perhaps an empty ledger.
     if any(path.name not in STARTING_NAMES for path in run_dir.iterdir()):
-        raise ConfigError(f"name: {run_dir} exists and is no run; choose another name")
+        raise ConfigError(f"name: {run_dir} exists and is not a run; choose another name")
     return run_dir
 
 
@@ -60,7 +60,7 @@ def _new_folder(parent: Path, name: str) -> Path:
         folder = parent / f"{name}_{number}"
 
 
-def give_up_unused(config: RunConfig, run_dir: Path) -> None:
+def remove_unused(config: RunConfig, run_dir: Path) -> None:
     """Remove a folder that `run_dir_of` made and in which nothing began, as after an error in the data."""
     if config.name is None:
         with contextlib.suppress(OSError):  # it holds something

@@ -10,10 +10,10 @@ from spinesearch.results.ledger.run_lock import RunInUseError
 
 
 def record_stop(ledger: Ledger, run: Run, now: float) -> None:
-    """Put on record that this process ends in good order, so that what it leaves costs no attempt.
+    """Put on record that this process ends cleanly, so that what it leaves costs no attempt.
 
     Without that, the attempts that have begun count as lost with this process. Nothing is written where none
-    has. A ledger that cannot be written has its error on the way already.
+    has. A ledger that cannot be written has raised its error already.
 
     Args:
         ledger: the run's.

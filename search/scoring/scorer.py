@@ -136,7 +136,7 @@ ScorerEvent = Outcome | LostAttempt | BegunAttempt
 
 
 class EngineError(RuntimeError):
-    """Candidates cannot be scored any more, through no fault of theirs; the message says what to do.
+    """Candidates can no longer be scored, through no fault of theirs; the message says what to do.
 
     Attributes:
         exit_code: of a command that ends by it.
@@ -163,7 +163,7 @@ class Scorer(Protocol):
         returned is not handed to its worker before the next call: by then the caller has it on record.
 
         Raises:
-            EngineError: no candidate can be scored any more.
+            EngineError: candidates can no longer be scored.
         """
 
     def close(self) -> None:

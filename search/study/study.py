@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from spinesearch.controller.protocol import candidate_rng
-from spinesearch.results.failures import common_reasons
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.reasons import common_reasons
 from spinesearch.results.studies.study import SIDES, Kind
 from spinesearch.search.loop.source import Step
 from spinesearch.search.scoring.reward import metric_value
@@ -79,7 +79,7 @@ def sample_architectures(space: SearchSpace, *, num_archs: int, seed: int) -> li
     if len(found) < num_archs:
         raise ValueError(
             f"--archs: {num_archs} different networks were not found in the space {space.name}, only "
-            f"{len(found)}; ask for that many"
+            f"{len(found)}; request that many"
         )
     return [(tokens, arch_id) for arch_id, tokens in found.items()]
 
@@ -127,7 +127,7 @@ class StudyCandidates:
         of_side = f" of side {ended[0].side}" if ended[0].side else ""
         raise EngineError(
             f"the first {len(ended)} trainings{of_side} all failed: {reasons}. Fix the cause, then resume to "
-            "train the others, or begin another study where a setting is to blame"
+            "train the others, or start another study if a setting is the cause"
         )
 
     def _missing_proposals(self, run: Run) -> list[Event]:

@@ -1,4 +1,4 @@
-"""What a study is asked to do: `StudyConfig`, from words of the command line or from a ledger."""
+"""What a study is to do: `StudyConfig`, from words of the command line or from a ledger."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class StudyConfig:
                 if key not in ("proxy_task", "data") and value != first[key]:
                     raise ConfigError(
                         f"{side}.{key}: the two sides may differ in proxy_task and data only; "
-                        f"leave the prefix {side}. away to set it for both"
+                        f"remove the prefix {side}. to set it for both"
                     )
 
     @property
@@ -125,7 +125,7 @@ def check_continues(run: Run, wanted: StudyConfig) -> None:
 
     Raises:
         ConfigError: it is a search or another kind of study, a setting that decides results differs, or
-            fewer architectures or seeds are asked for than before.
+            fewer architectures or seeds are requested than before.
     """
     if run.study is None or run.study["kind"] != wanted.kind:
         what = "a search" if run.study is None else f"a study of another kind ({run.study['kind']})"

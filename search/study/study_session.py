@@ -30,7 +30,7 @@ def carry_out_study(
     """Begin a study, or resume the one that is there; see `spinesearch.search.session.carry_out`.
 
     Args:
-        wanted: of a study that is there already it may change only how it is run, or ask for more.
+        wanted: of a study that exists already it may change only how it is run, or extend it.
         run_dir: the study's folder.
         console: for progress.
         command: how it was started, for the record.
@@ -59,7 +59,7 @@ class StudyRequest:
         return self.wanted.configs
 
     def resumed(self, run: Run, run_dir: Path, console: Console) -> StudyRequest:
-        """Grown as the study was since it was wanted before: see the search's of this name."""
+        """Extended as the study was since this was first requested: see the search's of this name."""
         studies = [session["study"] for session in run.sessions if session.get("study")]
 
         def grown(name: str, option: str) -> int:

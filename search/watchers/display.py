@@ -109,7 +109,7 @@ class Display(SearchObserver):
         self._refresh()
 
     def ended(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None

@@ -119,7 +119,7 @@ class MirrorObserver(SearchObserver):
             except Exception as error:  # of what library depends on the protocol
                 if not self._has_failed:
                     self._messages.append(
-                        f"mirror: {self._mirror.url} could not be written, to be tried again after the next "
+                        f"mirror: {self._mirror.url} could not be written; next attempt after the next "
                         f"generation: {reason(error)}"
                     )
                 self._has_failed = True

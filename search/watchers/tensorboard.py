@@ -42,7 +42,7 @@ class TensorBoardObserver(SearchObserver):
     """Writes ``search/*`` and ``proxy/seconds`` per finished candidate and ``controller/*`` per update.
 
     The step of ``search/reward`` and ``proxy/seconds`` is the trial's number, that of ``search/best`` the
-    number of candidates done. When a run is continued everything is written anew from the ledger, so that
+    number of candidates done. When a run is continued everything is rewritten from the ledger, so that
     nothing stands twice; a thread does so, as it takes seconds after thousands of candidates.
 
     Args:
@@ -60,9 +60,9 @@ class TensorBoardObserver(SearchObserver):
         """Write what has happened so far."""
         self._thread = threading.Thread(target=self._work, name="tensorboard", daemon=True)
         self._thread.start()
-        self._write_anew(run)
+        self._rewrite(run)
 
-    def _write_anew(self, run: Run) -> None:
+    def _rewrite(self, run: Run) -> None:
         self._scalars.put(_ANEW)
         self._best, self._num_done = -float("inf"), 0
         for trial in sorted(run.trials, key=lambda trial: trial.time):
@@ -78,7 +78,7 @@ class TensorBoardObserver(SearchObserver):
         elif event["event"] == "update":
             self._write_update(run.updates[event["update"]])
         elif event["event"] == "reopen":  # what was written of these trials no longer holds
-            self._write_anew(run)
+            self._rewrite(run)
 
     def ended(self) -> None:
         """Write what is left, and close."""

@@ -33,7 +33,7 @@ _PATIENCE_S = {"open": PoolTimes().open_s, "rate": 600.0}
 _SILENCE = {
     "facts": "no place for a worker within {:g} s: busy, or it does not answer",
     "open": "its data were not open after {:g} s",
-    "rate": "its short training had no end after {:g} s",
+    "rate": "its short training did not end within {:g} s",
 }
 
 

@@ -54,7 +54,7 @@ class NodeWatch:
         return self._resources.workers_that_fit(nodes, self.left_alone | {also_without})
 
     def is_hopeless(self, nodes: Sequence[Mapping[str, Any]], now: float) -> bool:
-        """Whether there is no use in asking for workers: all nodes were refused, and no other has joined.
+        """Whether requesting workers is useless: all nodes were refused, and no other has joined.
 
         New workers would wait for a place that the nodes there are may not give.
         """
@@ -120,7 +120,7 @@ class NodeWatch:
             )
 
     def scored(self, greeting: Greeting) -> None:
-        """A worker has come to the end of a candidate: its node is in order."""
+        """A worker has come to the end of a candidate: its node works."""
         self._states.scored(greeting.node_id)
 
     def lost(self, greeting: Greeting, began: float, now: float, reason: str, *, is_second: bool) -> bool:

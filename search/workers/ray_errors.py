@@ -12,7 +12,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def why_lost(error: BaseException) -> str:
-    """The type of an error and its telling line: of an actor that died, why."""
+    """The type of an error and its most useful line: of an actor that died, why."""
     report = _COLOURS.sub("", str(error))
     lines = [line.strip() for line in report.splitlines() if line.strip()] or [""]
     text = lines[0]

@@ -110,7 +110,7 @@ def _reason(error: grpc.RpcError) -> str:
         word in details for word in ("route to host", "unreachable", "No such", "timed out", "Timeout")
     ):
         return f"it cannot be reached ({details.rpartition(': ')[2]})"
-    return "what listens there is no Ray head"
+    return "what listens there is not a Ray head"
 
 
 def _token_metadata(address: str) -> tuple[tuple[str, str], ...]:
@@ -171,7 +171,7 @@ def _check_node_here(target: str, name: str) -> None:
     while not find_node_ids():
         if time.monotonic() > end:
             raise ConfigError(
-                f"search.ray_address: a head answers at {name}, but this machine is no node of "
+                f"search.ray_address: a head answers at {name}, but this machine is not a node of "
                 f"its cluster; run the command on one that is, or join by `ray start --address={target}`"
             )
         time.sleep(0.2)

@@ -81,25 +81,25 @@ def trial_resources(
         may_grow: whether the cluster may come to have what it lacks now.
 
     Raises:
-        ConfigError: the cluster lacks something, and will not come to have it.
+        ConfigError: the cluster lacks something, and will not get it later.
     """
     has = cluster_resources()
     if cpus > has.get("CPU", 0.0) and not may_grow:
         raise ConfigError(
-            f"search.cpus_per_trial: {cpus:g} asked for, but this Ray has {has.get('CPU', 0.0):g} CPUs; "
-            "ask for less, or give search.num_workers to share them"
+            f"search.cpus_per_trial: {cpus:g} requested, but this Ray has {has.get('CPU', 0.0):g} CPUs; "
+            "request less, or give search.num_workers to share them"
         )
     if gpus is None:
         gpus = 1.0 if has.get("GPU", 0.0) else 0.0
     if gpus > has.get("GPU", 0.0) and not may_grow:
         raise ConfigError(
-            f"search.gpus_per_trial: {gpus:g} asked for, but this Ray has {has.get('GPU', 0.0):g} GPUs; "
+            f"search.gpus_per_trial: {gpus:g} requested, but this Ray has {has.get('GPU', 0.0):g} GPUs; "
             "use search.gpus_per_trial=0 to train on processors"
         )
     for name, amount in (custom or {}).items():
         if amount > has.get(name, 0.0) and not may_grow:
             raise ConfigError(
-                f"search.resources_per_trial: {amount:g} {name} asked for, but this Ray has "
+                f"search.resources_per_trial: {amount:g} {name} requested, but this Ray has "
                 f"{has.get(name, 0.0):g}; a Ray of our own (search.ray_address=local) has no custom resources"
             )
     return TrialResources(cpus=cpus, gpus=gpus, custom=dict(custom or {}))

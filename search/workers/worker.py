@@ -52,7 +52,7 @@ class Answer:
     """What came of handing a worker a candidate.
 
     Attributes:
-        outcome: None if the process is good for nothing more, as when its device is lost.
+        outcome: None if the process is no longer usable, as when its device is lost.
         reason: why, then.
         memory_bytes: memory of the process's own after the candidate.
     """

@@ -91,7 +91,7 @@ class WorkerPool:
         """Start and end workers as the cluster and the number of candidates in hand demand.
 
         Raises:
-            EngineError: no worker can be had any more.
+            EngineError: no worker can be obtained.
         """
         if self._fatal is not None:
             raise self._fatal
@@ -212,9 +212,7 @@ class WorkerPool:
         count = self._failed_starts.add(worker.started, self._clock())
         self._warn(f"{worker} died while starting ({reason}); another is started")
         if count >= MAX_FAILED_STARTS and not self._any_greeted():
-            self._fatal = EngineError(
-                f"no worker lives to be ready, {count} times in a row; the last: {reason}"
-            )
+            self._fatal = EngineError(f"no worker became ready, {count} times in a row; the last: {reason}")
 
     def _failed(self, worker: PooledWorker, error: RayError) -> None:
         """A worker answered with an error, or not at all since it died."""
@@ -259,7 +257,7 @@ class WorkerPool:
     def _look(self, now: float) -> None:
         """Find out how many workers there may be now, and end pending and idle ones beyond that."""
         pending = self._in[WorkerState.PENDING]
-        if self._nodes.try_again(now):  # those without a place are started anew, for these nodes too
+        if self._nodes.try_again(now):  # those without a place are restarted, for these nodes too
             for worker in list(pending):
                 self.happened(worker, WorkerEvent.SURPLUS)
         try:
@@ -277,7 +275,7 @@ class WorkerPool:
             self.happened(worker, WorkerEvent.SURPLUS)
 
     def _end_silent(self, now: float) -> None:
-        """End those that answer nothing any more."""
+        """End those that no longer answer."""
         for worker in list(self._calls.values()):
             state, silent_s = worker.state, now - worker.asked
             if self._times.is_silent(state, silent_s):

@@ -38,7 +38,7 @@ class WorkerEvent(Enum):
     DIED = enum.auto()  # its process, node or device is gone
     SILENT = enum.auto()  # it has not answered for too long
     WORN = enum.auto()  # it has had its share of candidates, or has grown too large
-    SURPLUS = enum.auto()  # there is no use for it any more where it is, or would be
+    SURPLUS = enum.auto()  # it is no longer needed where it is, or would be
     CLOSED = enum.auto()  # the search is over
 
 
@@ -69,7 +69,7 @@ TRANSITIONS: dict[tuple[WorkerState, WorkerEvent], tuple[WorkerState, Verdict | 
     (_S.IDLE, _E.ASKED): (_S.ASKED, None),
     (_S.IDLE, _E.SURPLUS): (_S.ENDED, _V.NO_FAULT),
     (_S.ASKED, _E.ANSWERED): (_S.READY, None),
-    (_S.ASKED, _E.DIED): (_S.ENDED, _V.NO_FAULT),  # without a word: no candidate was its own
+    (_S.ASKED, _E.DIED): (_S.ENDED, _V.NO_FAULT),  # not reported: no candidate was its own
     (_S.ASKED, _E.SILENT): (_S.ENDED, _V.NO_FAULT),
     (_S.BUSY, _E.ANSWERED): (_S.READY, None),
     (_S.BUSY, _E.DIED): (_S.ENDED, _V.LOST),
@@ -217,11 +217,11 @@ class NodeStates:
         return self._last_reason
 
     def refused(self, node_id: str, reason: str, now: float) -> bool:
-        """A worker there was refused; returns whether that is news."""
+        """A worker there was refused; returns whether the reason is new."""
         node = self._node(node_id)
-        is_news = reason not in node.reasons
+        is_new = reason not in node.reasons
         self._leave_alone(node, reason, now)
-        return is_news
+        return is_new
 
     def lost(
         self,
@@ -259,7 +259,7 @@ class NodeStates:
         return self._last_reason
 
     def scored(self, node_id: str) -> None:
-        """A candidate came to its end there: the node is in order."""
+        """A candidate came to its end there: the node works."""
         node = self._node(node_id)
         node.num_losses, node.last_loss = 0, None
 

@@ -103,7 +103,7 @@ def _live_graph(spec: BlockGraph) -> dict[int, _Node]:
 
 
 def _refine(graph: Mapping[int, _Node], colours: Mapping[int, Hashable]) -> dict[int, int]:
-    """Colour refinement (Weisfeiler-Leman) over parents and children until no class splits any more."""
+    """Colour refinement (Weisfeiler-Leman) over parents and children until no class splits."""
     ranks = _ranked(colours)
     while True:
         signatures = {

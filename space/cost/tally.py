@@ -67,7 +67,7 @@ class Tally:
     def conv_norm(
         self, in_channels: int, out_channels: int, kernel_size: int, pixels: int, *, activate: bool = True
     ) -> None:
-        """Count a convolution without bias, its norm and, unless told otherwise, the activation."""
+        """Count a convolution without bias, its norm and, unless requested otherwise, the activation."""
         self.conv(in_channels, out_channels, kernel_size, pixels)
         self.norm(out_channels)
         if activate:

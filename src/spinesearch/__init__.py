@@ -59,7 +59,7 @@ __all__ = [
     "save_weights",
 ]
 
-# What needs torch is imported from spinesearch.models when it is asked for.
+# What needs torch is imported from spinesearch.models when it is first used.
 _NEED_TORCH = {
     "ResNetFPN",
     "RetinaNet",
@@ -75,7 +75,7 @@ _NEED_TORCH = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for, so that ``spinesearch --help`` answers at once."""
+    """Import what needs torch only when it is first used, so that ``spinesearch --help`` answers at once."""
     if name in _NEED_TORCH:
         return getattr(import_module("spinesearch.models"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -97,4 +97,4 @@ def test_a_working_folder_that_is_gone(tmp_path: Path):
         assert result.returncode == 2
         assert result.stderr.count("\n") == 1
         assert "Traceback" not in result.stderr
-    assert "x: is no run: there is no such folder" in result.stderr
+    assert "x: is not a run: there is no such folder" in result.stderr

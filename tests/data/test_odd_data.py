@@ -77,7 +77,9 @@ def odd_document(images: list[dict[str, Any]], categories: list[dict[str, Any]])
     return {"images": images, "annotations": rows, "categories": categories}
 
 
-def open_odd(tmp_path: Path, categories: list[dict[str, Any]], told: list[str], **fields: Any) -> ProxyData:
+def open_odd(
+    tmp_path: Path, categories: list[dict[str, Any]], reported: list[str], **fields: Any
+) -> ProxyData:
     document = odd_document(save_odd_images(tmp_path / "images"), categories)
     (tmp_path / "instances.json").write_text(json.dumps(document))
     settings = CocoDataSettings(
@@ -87,7 +89,7 @@ def open_odd(tmp_path: Path, categories: list[dict[str, Any]], told: list[str], 
         cache_dir=str(tmp_path / "cache"),
         **fields,
     )
-    return open_data(settings, image_size=128, warn=told.append)
+    return open_data(settings, image_size=128, warn=reported.append)
 
 
 SPARSE = [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "car"}, {"id": 2**40, "name": "stop sign"}]
@@ -99,9 +101,9 @@ ONE = [{"id": 5, "name": "cell"}]
 def test_every_oddity_at_once_is_trained_and_scored(
     tmp_path: Path, categories: list[dict[str, Any]], storage: str
 ) -> None:
-    told: list[str] = []
-    data = open_odd(tmp_path, categories, told, storage=storage)
-    *left_out, copies = told  # the same picture in twelve kinds of files
+    reported: list[str] = []
+    data = open_odd(tmp_path, categories, reported, storage=storage)
+    *left_out, copies = reported  # the same picture in twelve kinds of files
     assert left_out == [
         f"{tmp_path}/instances.json: {line}"
         for line in (

@@ -163,7 +163,7 @@ def test_a_cache_folder_that_cannot_be_looked_at_is_named_with_its_setting(tmp_p
         open_data(generated, image_size=32)
 
 
-def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch) -> None:
+def test_a_user_without_a_home_folder_reads_what_to_set(monkeypatch) -> None:
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")
 

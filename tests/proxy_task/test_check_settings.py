@@ -83,7 +83,7 @@ def test_the_suggested_widths_are_accepted() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_the_device_is_checked_unless_told_otherwise() -> None:
+def test_the_device_is_checked_unless_set_otherwise() -> None:
     settings = replace(SETTINGS, device="cuda")
     check_settings(settings, LEVELS, check_device=False)
     with pytest.raises(ValueError, match=r"^proxy_task\.device: is cuda but torch sees no CUDA device; set"):

@@ -1,4 +1,4 @@
-"""Failing candidates: told, released, and the task usable as before; memory flat over many candidates."""
+"""Failing candidates: reported, released, and the task usable as before; memory flat over many candidates."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def num_new(before: list[torch.Tensor]) -> int:
         [("tensor", 1, 0), ("tensor", 2, 1), ("array", 2, 1), ("cuda", 3, 2), ("mistake", 4, 2)], ["tensor"]
     ),
 )
-def test_a_failure_is_told_at_once_and_nothing_of_it_stays(
+def test_a_failure_is_reported_at_once_and_nothing_of_it_stays(
     data: ProxyData, name: str, at_pass: int, num_steps: int
 ) -> None:
     fail, kind, reason = FAILURES[name]

@@ -13,7 +13,7 @@ from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.ledger.run import Run, load_run
 
 
-def told(run: Run) -> str:
+def recorded(run: Run) -> str:
     return json.dumps(
         [(t.trial, t.tokens, t.log_prob, t.arch_id, t.status, t.reward) for t in run.trials]
         + [(u.update, dict(u.stats), u.digest) for u in run.updates]
@@ -58,4 +58,4 @@ def test_killed_and_interrupted_the_search_ends_as_an_undisturbed_one(engine: st
     results = [dict(event) for event in events if event["event"] == "result"]
     assert results[: len(finished)] == finished
     assert main([*command, "search.engine=serial", "name=whole"]) == 0
-    assert told(load_run(tmp_path / "runs" / "whole")[0]) == told(run)
+    assert recorded(load_run(tmp_path / "runs" / "whole")[0]) == recorded(run)

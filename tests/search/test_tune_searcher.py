@@ -204,7 +204,7 @@ def test_a_torn_file_is_refused(tmp_path: Path, cut: int):
     path = tmp_path / "state"
     searcher.save(str(path))
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(ValueError, match=r"state: is no state of a SpineSearcher, or is damaged"):
+    with pytest.raises(ValueError, match=r"state: is not a state of a SpineSearcher, or is damaged"):
         searcher.restore(str(path))
 
 

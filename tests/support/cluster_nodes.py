@@ -250,7 +250,7 @@ class Searches:
             driver.kill()
 
 
-def told(run_dir: Path) -> list[dict[str, Any]]:
+def recorded(run_dir: Path) -> list[dict[str, Any]]:
     """All proposals, results and updates of a run, without who did them, when, and in which attempt.
 
     In the order of trials, so that what was scored at once may arrive in any order. A trial or update that

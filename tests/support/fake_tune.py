@@ -9,7 +9,7 @@ from spinesearch.space import ArchSpec
 
 
 def outcome(config):
-    """What Tune tells of a trial: the last report with the config in it, and whether it failed."""
+    """What Tune reports of a trial: the last report with the config in it, and whether it failed."""
     try:
         metrics = fake_score(ArchSpec.from_json(config["spec"]), config["seed"])
     except ArithmeticError:

@@ -1,4 +1,4 @@
-"""Storage in memory for mirrors, which fails when told to."""
+"""Storage in memory for mirrors, which fails on request."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# Ray's workers run at niceness 15 unless told otherwise: on a machine that is busy with anything else they
+# Ray's workers run at niceness 15 unless set otherwise: on a machine that is busy with anything else they
 # start in minutes instead of seconds.
 os.environ.setdefault("RAY_worker_niceness", "0")
 

@@ -1,6 +1,6 @@
 """A Tuner of a user's own around our searcher, to be killed: ``tune_driver.py FOLDER CONCURRENCY``.
 
-Begins the experiment ``FOLDER/experiment``, or goes on with the one there. Every start of a trial leaves a
+Begins the experiment ``FOLDER/experiment``, or resumes the one there. Every start of a trial leaves a
 file in ``FOLDER``. Connects to the Ray of ``RAY_ADDRESS``.
 """
 

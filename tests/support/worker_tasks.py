@@ -146,7 +146,7 @@ def open_dead() -> Score:
 
 
 def open_rated() -> Score:
-    """Tells a rate, of which the first is the lowest, as it is of real proxy tasks."""
+    """Reports a rate, of which the first is the lowest, as it is of real proxy tasks."""
     rates = iter((1.0, 100.0))
 
     def score(spec: ArchSpec, seed: int) -> dict[str, float]:

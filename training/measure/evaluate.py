@@ -58,7 +58,7 @@ def coco_metrics(
         num_threads: as for `summary_numbers`.
 
     Raises:
-        ValueError: the library asked for cannot be imported here.
+        ValueError: the library requested cannot be imported here.
     """
     case = evaluation_case(dataset, image_index, boxes, scores, labels)
     stats = summary_numbers(evaluator, case, num_threads=num_threads).tolist()

@@ -73,7 +73,7 @@ def find_evaluator(name: str) -> str:
     """The library behind a `ProxySettings.evaluator`: "auto" is the fastest that this machine has.
 
     Raises:
-        ValueError: the one asked for cannot be imported here.
+        ValueError: the one requested cannot be imported here.
     """
     if name == "auto":
         return next(library for library in _REQUIREMENTS if _is_here(library))

@@ -24,7 +24,7 @@ class OutOfMemory(RuntimeError):  # noqa: N818 - it says what happened
 
 
 class DeviceLost(SystemExit):
-    """The device cannot be used any more in this process, as after an illegal access or a failed assertion.
+    """The device can no longer be used in this process, as after an illegal access or a failed assertion.
 
     Not the candidate's own failure, and its successors would fail too, so it ends the process: a worker's is
     replaced and the candidate tried again.

@@ -17,7 +17,7 @@ def find_device(name: str) -> torch.device:
     """The device of a `ProxySettings.device`: "auto" is the current CUDA device where there is one.
 
     Raises:
-        ValueError: CUDA is asked for and torch sees none.
+        ValueError: CUDA is requested and torch sees none.
     """
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
@@ -29,12 +29,12 @@ def find_device(name: str) -> torch.device:
 
 @cache
 def keep_freed_memory() -> None:
-    """Tell glibc to reuse the blocks it frees instead of returning them to the kernel.
+    """Have glibc reuse the blocks it frees instead of returning them to the kernel.
 
     This changes the whole process, for everything that runs in it and until it ends: memory that any part of
     it frees mostly stays with it. Only the first call in a process does anything.
 
-    A training step frees and takes the same few hundred megabytes again; faulting them in anew, page by
+    A training step frees and takes the same few hundred megabytes again; faulting them in again, page by
     page, was measured at a tenth of the step. Other C libraries are left unchanged.
     """
     if not sys.platform.startswith("linux"):

@@ -187,7 +187,7 @@ class Capturing:
         """What `attempt` returns, called with the session and, if a capture fails, again with None.
 
         A capture that ran out of memory concerns that candidate alone; after any other failure nothing is
-        captured any more, which is logged as a warning once.
+        captured any longer, which is logged as a warning once.
         """
         if self._session is None:
             return attempt(None)

@@ -183,20 +183,16 @@ def test_what_does_not_fit_is_named_in_one_line(detector_arrays, stored, tiny_sp
     detector_arrays["retinanet/box_net/box-predict/bias"][2] = np.nan
     fails(command(tiny_spec, output, *HEADS), "box-predict/bias holds numbers that are not finite", capsys)
     stored({n: a for n, a in detector_arrays.items() if "class-predict" not in n})
-    fails(
-        command(tiny_spec, output, *HEADS),
-        "class-predict/bias: the checkpoint .* but not this variable",
-        capsys,
-    )
+    fails(command(tiny_spec, output, *HEADS), "class-predict/bias: the .* not this variable", capsys)
     assert not list(tmp_path.glob("w*"))
 
 
-def test_bad_arguments_are_told_in_one_line(detector_arrays, tiny_spec, tmp_path, capsys, monkeypatch):
+def test_bad_arguments_are_reported_in_one_line(detector_arrays, tiny_spec, tmp_path, capsys, monkeypatch):
     output = tmp_path / "w.safetensors"
     fails(command("spinenet49x", output), "did you mean spinenet49", capsys)
     fails(command(str(tmp_path / "none.json"), output), "none.json: cannot be read", capsys)
     fails(command(tiny_spec, tmp_path / "w.pt"), "must end in .safetensors", capsys)
-    fails(command(tiny_spec, tmp_path / "none" / "w.safetensors"), "there is no folder", capsys)
+    fails(command(tiny_spec, tmp_path / "none" / "w.safetensors"), "there is not a folder", capsys)
     fails(command("resnet50_fpn", output), "the widths and depths of resnet50_fpn are fixed", capsys)
     for arguments, message in (
         (["model.ckpt", "-o", str(output)], "--model"),

@@ -75,7 +75,7 @@ def test_help_and_cfg(settings, capsys):
     assert "controller:" not in out
 
 
-def test_a_candidate_that_cannot_be_measured_is_told_in_one_line(settings, monkeypatch, capsys):
+def test_a_candidate_that_cannot_be_measured_is_reported_in_one_line(settings, monkeypatch, capsys):
     command = ["bench", "proxy", *settings, "--steps", "3"]
     assert main([*command, "proxy_task.lr=1e30", "proxy_task.warmup_steps=0"]) == 1
     err = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``spinesearch proxy``: real proxy training on real images, in seconds, and what is said of bad input."""
+"""``spinesearch proxy``: real proxy training on real images, in seconds, and how bad input is answered."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def serial_study(settings: list[str]) -> list[str]:
     return [*settings, "search.engine=serial"]
 
 
-def told(run_dir: Path) -> str:
+def recorded(run_dir: Path) -> str:
     run, torn = load_run(run_dir)
     assert not torn
     return json.dumps(
@@ -119,7 +119,7 @@ def test_ray_workers_and_this_process_agree(cluster, settings, tmp_path: Path):
     command = ["proxy", "correlate", *settings, "--archs", "3", "b.proxy_task.num_steps=3"]
     for name, overrides in (("serial", ["search.engine=serial"]), ("ray", ["search.num_workers=1"])):
         assert main([*command, *overrides, f"name={name}"]) == 0
-    assert told(tmp_path / "runs" / "serial") == told(tmp_path / "runs" / "ray")
+    assert recorded(tmp_path / "runs" / "serial") == recorded(tmp_path / "runs" / "ray")
 
 
 @pytest.mark.faults
@@ -143,11 +143,11 @@ def test_killed_and_interrupted_the_study_ends_as_an_undisturbed_one(serial_stud
     assert main(["resume", str(run_dir)]) == 0
     assert "6 of 6 trainings done" in capsys.readouterr().out
     assert main([*command[:-1], "name=whole"]) == 0
-    assert told(run_dir) == told(tmp_path / "runs" / "whole")
+    assert recorded(run_dir) == recorded(tmp_path / "runs" / "whole")
 
 
 @pytest.mark.slow
-def test_failed_trainings_are_told(serial_study, tmp_path: Path, capsys):
+def test_failed_trainings_are_reported(serial_study, tmp_path: Path, capsys):
     command = ["proxy", "variance", *serial_study, "--archs", "2", "--seeds", "2", "name=run"]
     broken = ["proxy_task.lr=1e30", "proxy_task.num_steps=6", "proxy_task.warmup_steps=0"]
     assert main([*command, *broken]) == 1
@@ -188,7 +188,7 @@ def test_bad_words(serial_study, tmp_path: Path, capsys):
         capsys,
     )
     fails([*variance, "proxy_task.learning=1"], "proxy_task.learning: there is no such setting", capsys)
-    fails([*variance, "--reuse", str(tmp_path / "no")], "no: is no run: there is no such folder", capsys)
+    fails([*variance, "--reuse", str(tmp_path / "no")], "no: is not a run: there is no such folder", capsys)
     assert not (tmp_path / "runs").exists()
 
 
@@ -204,7 +204,7 @@ def test_folders_that_hold_something_else(serial_study, tmp_path: Path, capsys, 
     fails([*variance, "name=search"], "name: this folder holds a search; choose another name", capsys)
     fails([*search, "name=study"], "name: .*study holds a study, not a search; resume it by", capsys)
     fails([*correlate, "name=study"], r"name: this folder holds a study of another kind \(variance\)", capsys)
-    fails(["export", str(runs / "study")], "is a study, which looks for no architecture", capsys)
+    fails(["export", str(runs / "study")], "is a study, which exports no architectures", capsys)
     fails([*variance, "name=study", "--archs", "2", "--seeds", "2", "seed=3"], "seed: this run was", capsys)
     grown = [*variance, "name=study", "--seeds", "3"]
     fails([*grown, "proxy_task.lr=0.3"], "proxy_task.lr: this run was begun with 0.15 and cannot be", capsys)

@@ -61,7 +61,7 @@ def test_bad_settings(overrides, message, serial, tmp_path: Path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_address_where_nobody_listens_is_told_before_the_data_are_made(
+def test_an_address_where_nobody_listens_is_reported_before_the_data_are_made(
     tmp_path: Path, capsys, monkeypatch
 ):
     """Which may take hours; and nothing has begun then."""
@@ -83,7 +83,7 @@ def test_words_that_are_no_command(capsys):
         assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_broken_data_is_told_before_anything_is_written(coco, tmp_path: Path, capsys):
+def test_broken_data_is_reported_before_anything_is_written(coco, tmp_path: Path, capsys):
     images, annotations, command = coco
     good = json.loads(annotations.read_text())
 
@@ -125,11 +125,11 @@ def test_other_data_under_a_run_is_refused(coco, tmp_path: Path, capsys):
 
 
 def test_runs_that_cannot_be_resumed(serial, tmp_path: Path, capsys):
-    fails(["resume", str(tmp_path / "absent")], "is no run: there is no such folder", capsys)
+    fails(["resume", str(tmp_path / "absent")], "is not a run: there is no such folder", capsys)
     (tmp_path / "empty").mkdir()
-    fails(["resume", str(tmp_path / "empty")], "is no run: it has no ledger.jsonl", capsys)
+    fails(["resume", str(tmp_path / "empty")], "is not a run: it has no ledger.jsonl", capsys)
     for command in ("show", "export"):
-        fails([command, str(tmp_path / "empty")], "is no run", capsys)
+        fails([command, str(tmp_path / "empty")], "is not a run", capsys)
 
     assert main(["search", *serial, "name=run", "search.num_trials=2"]) == 0
     run_dir = tmp_path / "runs" / "run"
@@ -139,7 +139,7 @@ def test_runs_that_cannot_be_resumed(serial, tmp_path: Path, capsys):
     fails([*resume, "seed=1"], "seed: this run was begun with 0 and cannot be continued with 1", capsys)
     fails([*resume, "controller.ent_coef=0.5"], "controller.ent_coef: this run was begun with 0.01", capsys)
     fails([*resume, "search.num_trials=1"], "search.num_trials: a run can grow but not shrink", capsys)
-    fails([*resume, "controller=random"], "a resumed run takes words of the form section.key=value", capsys)
+    fails([*resume, "controller=random"], "a resumed run takes settings of the form section.key", capsys)
     for text in (
         "search.num_trials=[1",
         "search.num_trials=*a",
@@ -172,7 +172,7 @@ def test_runs_that_cannot_be_resumed(serial, tmp_path: Path, capsys):
 def test_a_name_that_is_taken_by_something_else(serial, tmp_path: Path, capsys):
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "thesis.tex").touch()
-    fails(["search", *serial, "name=mine"], "mine exists and is no run; choose another name", capsys)
+    fails(["search", *serial, "name=mine"], "mine exists and is not a run; choose another name", capsys)
 
 
 def test_a_run_that_another_process_began_meanwhile_is_left_alone(

@@ -8,7 +8,7 @@ from spinesearch.cli.main import main
 from spinesearch.results.ledger.run import load_run
 
 
-def test_a_search_starts_on_broken_images_only_when_told_to_skip_them(coco, tmp_path: Path, capsys):
+def test_a_search_starts_on_broken_images_only_when_set_to_skip_them(coco, tmp_path: Path, capsys):
     images, annotations, command = coco
     command = [*command, "search.num_trials=1"]
     first, second, third = sorted(images.iterdir())[:3]

@@ -57,12 +57,12 @@ def test_what_is_no_run(here: Path, capsys):
     fails(
         ["show", "demmo"], "demmo: .*no such folder, nor is there runs/demmo; did you mean runs/demo?", capsys
     )
-    fails(["resume", "runs"], "runs: is no run but holds runs/.*, runs/.*; give one of them", capsys)
+    fails(["resume", "runs"], "runs: is not a run but holds runs/.*, runs/.*; give one of them", capsys)
     fails(["show", "SpineNet-49"], "`spinesearch models spinenet49` shows the published model", capsys)
     fails(["show", "s3://b/run"], "`spinesearch resume s3://b/run` fetches it", capsys)
     fails(["export", "file:///b/run"], "RUN: must be a path, got the URL file:///b/run; give /b/run", capsys)
     study = ["proxy", "variance", "--reuse", "nothing", f"runs_dir={here}/new"]
-    fails(study, "nothing: is no run: there is no such folder, nor is there runs/nothing", capsys)
+    fails(study, "nothing: is not a run: there is no such folder, nor is there runs/nothing", capsys)
     assert not (here / "new").exists()
 
 

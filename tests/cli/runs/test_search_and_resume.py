@@ -62,7 +62,7 @@ def test_search_show_export_resume(serial, tmp_path: Path, capsys):
 @pytest.mark.slow
 def test_one_worker_two_workers_and_the_serial_engine_agree(cluster, tiny, tmp_path: Path):
     """The real proxy task: proposals and rewards equal to the last bit."""
-    told = []
+    reported = []
     for name, overrides in (
         ("serial", ["search.engine=serial"]),
         ("one", ["search.num_workers=1"]),
@@ -70,7 +70,7 @@ def test_one_worker_two_workers_and_the_serial_engine_agree(cluster, tiny, tmp_p
     ):
         assert main(["search", *tiny, *overrides, f"name={name}"]) == 0
         run, _ = load_run(tmp_path / "runs" / name)
-        told.append(
+        reported.append(
             json.dumps(
                 [
                     (t.trial, t.tokens, t.log_prob, t.arch_id, t.status, t.reward, t.metrics["loss"])
@@ -79,7 +79,7 @@ def test_one_worker_two_workers_and_the_serial_engine_agree(cluster, tiny, tmp_p
                 + [(u.update, dict(u.stats), u.digest) for u in run.updates]
             )
         )
-    assert told[0] == told[1] == told[2]
+    assert reported[0] == reported[1] == reported[2]
 
 
 def test_a_run_without_a_name_gets_a_folder_of_its_own(serial, tmp_path: Path):

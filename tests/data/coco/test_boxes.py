@@ -90,7 +90,7 @@ def test_another_format_is_refused_with_the_one_to_set(
     assert "\n" not in message
 
 
-def test_formats_that_cannot_be_told_apart_are_all_offered(document) -> None:
+def test_formats_that_cannot_be_distinguished_are_all_offered(document) -> None:
     """Small objects in the middle are inside their image as corner and size and as centre and size."""
     files = document([[0.5, 0.5, 0.1, 0.1]] * 3)
     expected = r"set data.box_format=xywh_normalized or .*as in YOLO's files: set data.box_format=cxcywh_norm"

@@ -30,7 +30,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "doubled folder": (
         put(),
         [f"images/{name}" for name in NAMES],
-        "the names are meant from ROOT; set data.train_images=ROOT",
+        "the names are relative to ROOT; set data.train_images=ROOT",
     ),
     "two levels up": (
         put(),
@@ -40,7 +40,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "one level down": (
         put("images/train"),
         NAMES,
-        "the names are meant from ROOT/images/train; set data.train_images=ROOT/images/train",
+        "the names are relative to ROOT/images/train; set data.train_images=ROOT/images/train",
     ),
     "no such folder": (
         put(),
@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "two at once": (
         put(rename=lambda name: name.replace("jpg", "JPG")),
         [f"images/{name}" for name in NAMES],
-        "the names end in '.jpg' and the files in '.JPG' and the names are meant from ROOT; "
+        "the names end in '.jpg' and the files in '.JPG' and the names are relative to ROOT; "
         "correct file_name in the annotations and set data.train_images=ROOT",
     ),
 }

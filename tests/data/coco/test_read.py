@@ -228,7 +228,7 @@ def test_missing_files_and_folders(tiny_coco, tmp_path) -> None:
         load_coco(tiny_coco.images_dir, nowhere)
     with pytest.raises(DataError, match=r"annotation file .*images: cannot be read \(Is a directory"):
         load_coco(tiny_coco.images_dir, tiny_coco.images_dir)
-    with pytest.raises(DataError, match=r"images folder .*nowhere: is no folder; set data.train_images"):
+    with pytest.raises(DataError, match=r"images folder .*nowhere: is not a folder; set data.train_images"):
         load_coco(nowhere, tiny_coco.path)
     (tiny_coco.images_dir / "7.png").unlink()
     (tiny_coco.images_dir / "20.png").unlink()

@@ -187,10 +187,10 @@ def test_files_that_are_no_images_are_refused_and_say_why(tmp_path) -> None:
         read(path)
     path.unlink()
     path.mkdir()
-    with pytest.raises(BrokenImage, match=r"^is no file; give the image file"):
+    with pytest.raises(BrokenImage, match=r"^is not a file; give the image file"):
         read(path)
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(BrokenImage, match=r"^is no file"):
+    with pytest.raises(BrokenImage, match=r"^is not a file"):
         read(tmp_path / "pipe.jpg")  # opening it would wait for ever
     with pytest.raises(BrokenImage, match=r"^is missing"):
         read_image(tmp_path, CocoImage(id=1, file_name="a\0b.png", width=1, height=1))
@@ -219,7 +219,7 @@ def test_errors_of_the_system_come_without_their_numbers(tmp_path, monkeypatch) 
     for error, message in (
         (
             PermissionError(13, "Permission denied", "x"),
-            r"^cannot be read \(Permission denied\); give yourself",
+            r"^cannot be read \(Permission denied\); make it readable",
         ),
         (
             OSError(5, "Input/output error", "x"),

@@ -161,7 +161,7 @@ def break_image(tiny_coco, how: str) -> None:
 REASONS = {
     "truncated": "cannot be decoded (",
     "empty": "is empty (0 bytes)",
-    "folder": "is no file",
+    "folder": "is not a file",
     "missing": "is missing (No such file or directory)",
     "size": "is 39 x 30 pixels as stored, the annotations say 40 x 30",
 }
@@ -230,7 +230,7 @@ def test_when_no_image_can_be_used_that_is_refused(tiny_coco, tmp_path) -> None:
         path.write_bytes(b"")
     for skip_broken in (False, True):
         with pytest.raises(
-            DataError, match=r"3\.png: is empty .*so it is with every image of the data set\)"
+            DataError, match=r"3\.png: is empty .*the same holds for every image of the data set\)"
         ):
             pack_tiny(tiny_coco, tmp_path, skip_broken=skip_broken)
     assert left_in(tmp_path) == []

@@ -101,7 +101,7 @@ def test_csv_files_that_cannot_be_used(tmp_path: Path, content: bytes | None, me
 
 
 def test_a_rule_that_says_nothing_of_any_image_is_refused() -> None:
-    with pytest.raises(DataError, match=r"data\.group_by: '\^x' is found in no file name; .* in 'a.jpg'"):
+    with pytest.raises(DataError, match=r"data\.group_by: '\^x' matches no file name; .* 'a.jpg'"):
         partition("re:^x", ["a.jpg"])
     with pytest.raises(
         DataError, match=r"data\.group_by: no image record has text or a number in a field 'b'"

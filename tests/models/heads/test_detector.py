@@ -130,7 +130,7 @@ def test_a_mobile_detector_runs() -> None:
 
 
 @pytest.mark.parametrize("spec", [49, None, ("spinenet49",)])
-def test_a_spec_of_another_type_is_told(spec) -> None:
+def test_a_spec_of_another_type_is_reported(spec) -> None:
     with pytest.raises(TypeError, match="spec: expected an ArchSpec, a published name or the path"):
         build_detector(spec, num_classes=2)
 

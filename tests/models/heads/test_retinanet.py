@@ -121,7 +121,7 @@ def test_initial_values_of_a_separable_head() -> None:
 @torch.no_grad()
 def test_predictions_come_by_level_row_column_anchor() -> None:
     detector = narrow()
-    # Predictions that are all but constant say little: a larger prediction layer tells positions apart.
+    # Predictions that are all but constant say little: a larger prediction layer distinguishes positions.
     for net in (detector.head.cls_net, detector.head.box_net):
         nn.init.normal_(net.predict.weight)
     images = torch.randn(2, 3, 64, 96)

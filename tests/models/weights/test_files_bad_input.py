@@ -53,7 +53,7 @@ def saved(tmp_path_factory) -> Path:
         ({"compat": "v2"}, "holds weights of compat v1, but the model's compat is v2"),
     ],
 )
-def test_another_network_is_told_by_name_and_stays_as_it_was(saved, kwargs, message):
+def test_another_network_is_reported_by_name_and_stays_as_it_was(saved, kwargs, message):
     assert_unchanged_by(tiny_detector(1, **kwargs), saved, f"w.safetensors: .*{message}")
 
 
@@ -112,10 +112,10 @@ def test_a_file_that_breaks_off_is_said_to_be_cut_short(saved, tmp_path, length)
             "is a Git LFS pointer.*; fetch them with git lfs pull",
         ),
         (b"<!DOCTYPE html><html>", "is an HTML page.*; download or copy it again"),
-        (b"\x09" + bytes(7) + b"{no JSON}", "is damaged or no safetensors file"),
-        (b"\x14" + bytes(7) + b'{"w": {"x": [1, 2]}}', "is damaged or no safetensors file"),
-        (bytes(100), "is damaged or no safetensors file"),
-        (b"\xff" * 100, "is damaged or no safetensors file"),
+        (b"\x09" + bytes(7) + b"{no JSON}", "is damaged or not a safetensors file"),
+        (b"\x14" + bytes(7) + b'{"w": {"x": [1, 2]}}', "is damaged or not a safetensors file"),
+        (bytes(100), "is damaged or not a safetensors file"),
+        (b"\xff" * 100, "is damaged or not a safetensors file"),
     ],
 )
 def test_what_stands_in_the_place_of_weights_is_called_by_name(tmp_path, content, message):
@@ -126,7 +126,7 @@ def test_what_stands_in_the_place_of_weights_is_called_by_name(tmp_path, content
 
 def test_more_bytes_than_the_header_says_are_damage(saved, tmp_path):
     (tmp_path / "w.safetensors").write_bytes(saved.read_bytes() + b"xx")
-    assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", "is damaged or no safetensors file")
+    assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", "is damaged or not a safetensors file")
 
 
 def test_a_description_with_a_byte_order_mark_is_read(saved, tmp_path):
@@ -142,11 +142,11 @@ def test_pickles_are_not_opened(tmp_path, capfd):
 
     for write in (lambda path: torch.save(Trap(), path), lambda path: path.write_bytes(pickle.dumps(Trap()))):
         write(tmp_path / "w.safetensors")
-        assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", "no safetensors file")
+        assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", "not a safetensors file")
     assert "code ran" not in capfd.readouterr().out
 
 
-def test_wrong_paths_are_told(saved, tmp_path):
+def test_wrong_paths_are_reported(saved, tmp_path):
     detector = tiny_detector(1)
     for path in (tmp_path / "none.safetensors", tmp_path):
         assert_unchanged_by(detector, path, "there is no such file")
@@ -176,7 +176,7 @@ def test_wrong_paths_are_told(saved, tmp_path):
         (lambda d: d.update(resnet_depth=50), "there is an unknown field"),
     ],
 )
-def test_a_description_that_is_wrong_is_told(saved, tmp_path, change, message):
+def test_a_description_that_is_wrong_is_reported(saved, tmp_path, change, message):
     description = json.loads(saved.with_suffix(".json").read_text())
     change(description)
     (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
@@ -187,14 +187,14 @@ def test_a_description_that_is_wrong_is_told(saved, tmp_path, change, message):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, b"\xff"])
-def test_a_description_that_is_no_json_object_is_told(saved, tmp_path, text):
+def test_a_description_that_is_no_json_object_is_reported(saved, tmp_path, text):
     (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
     (tmp_path / "w.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=r"w.json: "):
         load_detector(tmp_path / "w.safetensors")
 
 
-def test_files_of_a_later_release_are_told(saved, tmp_path):
+def test_files_of_a_later_release_are_reported(saved, tmp_path):
     save_file(load_file(saved), tmp_path / "w.safetensors", {"format_version": "2"})
     assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", "reads version 1, got '2'")
 
@@ -211,11 +211,11 @@ def test_integers_are_no_weights(saved, tmp_path):
     ("name", "message"),
     [
         ("w.pt", "must end in .safetensors"),
-        ("none/w.safetensors", "there is no folder"),
+        ("none/w.safetensors", "there is not a folder"),
         ("folder.safetensors", "exists already"),
     ],
 )
-def test_targets_that_cannot_be_are_told_before_anything_is_done(tmp_path, name, message):
+def test_targets_that_cannot_be_are_reported_before_anything_is_done(tmp_path, name, message):
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(ValueError, match=message):
         save_weights(tiny_detector(), tmp_path / name, overwrite=True)
@@ -244,12 +244,12 @@ except OSError as error:
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder where even root cannot write")
-def test_a_folder_that_takes_no_files_is_told():
+def test_a_folder_that_takes_no_files_is_reported():
     with pytest.raises(OSError, match=r"^/proc/self/w.json: cannot be written: "):
         save_weights(tiny_detector(), "/proc/self/w.safetensors")
 
 
-def test_networks_without_memory_are_told(saved, tmp_path):
+def test_networks_without_memory_are_reported(saved, tmp_path):
     with torch.device("meta"):
         detector = build_detector(TINY, **NARROW, **HEAD)
     with pytest.raises(ValueError, match="meta device"):
@@ -258,7 +258,7 @@ def test_networks_without_memory_are_told(saved, tmp_path):
         save_weights(detector, tmp_path / "w.safetensors")
 
 
-def test_other_modules_are_told(saved, tmp_path):
+def test_other_modules_are_reported(saved, tmp_path):
     for module in (nn.Linear(1, 1), tiny_detector().head):
         with pytest.raises(TypeError, match="expected a backbone or a RetinaNet"):
             save_weights(module, tmp_path / "w.safetensors")
@@ -321,7 +321,7 @@ def test_a_description_of_a_network_larger_than_its_file_is_refused_unbuilt(save
 
 def test_a_description_of_another_saving_is_refused(saved, tmp_path):
     description = json.loads(saved.with_suffix(".json").read_text())
-    description["model"]["bn_eps"] = 0.5  # nothing in the weights tells it
+    description["model"]["bn_eps"] = 0.5  # nothing in the weights shows it
     (tmp_path / "w.safetensors").write_bytes(saved.read_bytes())
     (tmp_path / "w.json").write_text(json.dumps(description))
     with pytest.raises(

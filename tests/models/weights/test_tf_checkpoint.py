@@ -30,7 +30,7 @@ def nothing(key: str) -> Any:
     raise AssertionError(f"{key} was read")
 
 
-def test_variables_of_a_v1_checkpoint_are_told_from_slots():
+def test_variables_of_a_v1_checkpoint_are_distinguished_from_slots():
     shapes = {
         "spinenet/conv2d/kernel": (7, 7, 3, 64),
         "spinenet/conv2d/kernel/Momentum": (7, 7, 3, 64),
@@ -49,7 +49,7 @@ def test_variables_of_a_v1_checkpoint_are_told_from_slots():
     }
 
 
-def test_variables_of_a_v2_checkpoint_are_told_from_slots():
+def test_variables_of_a_v2_checkpoint_are_distinguished_from_slots():
     kernel = f"model/_backbone/layer_with_weights-0/kernel{VALUE_SUFFIX}"
     slot = f"model/_backbone/layer_with_weights-0/kernel/.OPTIMIZER_SLOT/optimizer/momentum{VALUE_SUFFIX}"
     shapes = {
@@ -78,7 +78,7 @@ def test_without_tensorflow_the_extra_is_named(tmp_path, monkeypatch):
         open_checkpoint(tmp_path / "model.ckpt-1")
 
 
-def test_a_path_without_a_checkpoint_is_told_before_tensorflow_is_asked_for(tmp_path, monkeypatch):
+def test_a_path_without_a_checkpoint_is_reported_before_tensorflow_is_imported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     (tmp_path / "model.ckpt-1.index").touch()
     for path in (tmp_path / "model.ckpt-2", tmp_path / "none" / "model", tmp_path / "model.ckpt-2.index"):
@@ -177,7 +177,7 @@ def test_every_way_to_say_which_checkpoint(tf, tmp_path):
         (".data-00000-of-00001", None),
     ],
 )
-def test_a_damaged_checkpoint_is_told_in_one_line(tf, tmp_path, suffix, change):
+def test_a_damaged_checkpoint_is_reported_in_one_line(tf, tmp_path, suffix, change):
     prefix = write_v1(tf, tmp_path / "model.ckpt", {"a/kernel": np.ones(99, np.float32)})
     file = Path(f"{prefix}{suffix}")
     if change is None:

@@ -60,7 +60,7 @@ def named(variables: dict[str, Variable], detector: RetinaNet) -> dict[str, Vari
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_recorded_names_are_told_apart(name):
+def test_recorded_names_are_distinguished(name):
     detector = v2_detector(name)
     variables = recorded(name, detector)
     assert variables.keys() == tf_variables(detector).keys()
@@ -148,7 +148,7 @@ def test_what_belongs_to_no_network_keeps_its_name():
         ("spinenet_mobile49", "resnet50_fpn", "65 batch_normalization where it has 6"),
     ],
 )
-def test_another_network_is_told_by_its_parts(network, other, message):
+def test_another_network_is_reported_by_its_parts(network, other, message):
     variables = recorded(network, v2_detector(network))
     with pytest.raises(ValueError, match=f"^does not fit the model: {message}") as caught:
         named(variables, v2_detector(other))
@@ -169,6 +169,6 @@ def test_blocks_of_other_layers_keep_their_names():
     }
 
 
-def test_a_checkpoint_without_a_backbone_is_told():
+def test_a_checkpoint_without_a_backbone_is_reported():
     with pytest.raises(ValueError, match="0 batch_normalization where it has 82; 0 bottleneck blocks"):
         named({}, v2_detector("spinenet49"))

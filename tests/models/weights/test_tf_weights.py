@@ -236,7 +236,7 @@ def test_the_last_variable_is_checked_before_the_first_is_written():
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
 
 
-def test_modules_that_cannot_be_filled_are_told():
+def test_modules_that_cannot_be_filled_are_reported():
     with torch.device("meta"):
         backbone = build_backbone(TINY, **NARROW)
     with pytest.raises(ValueError, match=f"{STEM} is on the meta device"):

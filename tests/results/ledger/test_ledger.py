@@ -183,7 +183,7 @@ def test_one_writer_at_a_time_across_processes(run_dir: Path):
 
 
 def test_a_full_disk_leaves_the_ledger_as_it_was(run_dir: Path, monkeypatch):
-    """Half an event fits, then nothing: the half is taken back, and the ledger goes on when there is room."""
+    """Half an event fits, then nothing: the half is removed, and the ledger continues when there is room."""
     before = (run_dir / LEDGER_NAME).read_bytes()
     real_write = os.write
     calls = []
@@ -232,7 +232,7 @@ def test_on_a_disk_that_is_really_full_nothing_is_lost_or_half_written(small_dis
         assert "could not be written: No space left on device" in message
         assert len(read_ledger(run_dir / LEDGER_NAME).events) == written
         assert not read_ledger(run_dir / LEDGER_NAME).torn
-    # The lock and the lease need no new room: the next process begins, and goes on when there is some.
+    # The lock and the lease need no new room: the next process begins, and continues when there is some.
     with Ledger(run_dir) as ledger:
         assert len(ledger.contents.events) == written
         with pytest.raises(LedgerError, match="make room and resume the run"):
@@ -270,12 +270,12 @@ def test_events_that_contradict_each_other_are_refused(event, message, run_dir: 
 
 
 def test_folders_that_are_no_run(tmp_path: Path):
-    with pytest.raises(LedgerError, match="is no run: there is no such folder"):
+    with pytest.raises(LedgerError, match="is not a run: there is no such folder"):
         load_run(tmp_path / "absent")
-    with pytest.raises(LedgerError, match=f"is no run: it has no {LEDGER_NAME}"):
+    with pytest.raises(LedgerError, match=f"is not a run: it has no {LEDGER_NAME}"):
         load_run(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(LedgerError, match="is no run"):
+    with pytest.raises(LedgerError, match="is not a run"):
         load_run(tmp_path / "file")
     (tmp_path / LEDGER_NAME).touch()
     with pytest.raises(LedgerError, match="its ledger is empty"):

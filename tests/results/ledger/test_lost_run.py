@@ -73,10 +73,10 @@ def test_nothing_is_written_to_a_ledger_that_was_replaced(tmp_path: Path):
         copy = tmp_path / "copy"
         copy.write_bytes((tmp_path / LEDGER_NAME).read_bytes())
         os.replace(copy, tmp_path / LEDGER_NAME)
-        with pytest.raises(RunInUseError, match="put another file in its place; this process stops here"):
+        with pytest.raises(RunInUseError, match="replaced the file; this process stops here"):
             ledger.append([{"event": "lost"}])
         (tmp_path / LEDGER_NAME).unlink()
-        with pytest.raises(RunInUseError, match="put another file in its place"):
+        with pytest.raises(RunInUseError, match="replaced the file"):
             ledger.check()
 
 

@@ -86,7 +86,7 @@ def read_until(process: subprocess.Popen[str], line: str) -> None:
         assert read, "it ended before"
 
 
-def test_the_second_is_told_who_has_it_and_since_when(tmp_path: Path):
+def test_the_second_reads_who_has_it_and_since_when(tmp_path: Path):
     with Ledger(tmp_path):
         with pytest.raises(RunInUseError) as caught:
             Ledger(tmp_path)
@@ -124,10 +124,10 @@ def test_a_killed_owner_is_followed_at_once_and_a_stopped_one_is_not(
         Ledger(tmp_path)
     process.kill()  # and not waited for: a zombie is dead
     time.sleep(0.2)
-    told: list[str] = []
-    with Ledger(tmp_path, report=told.append) as ledger:
+    reported: list[str] = []
+    with Ledger(tmp_path, report=reported.append) as ledger:
         assert len(ledger.contents.events) >= 4
-    assert not told
+    assert not reported
     assert not watched
 
 
@@ -152,16 +152,16 @@ def test_an_owner_elsewhere_with_a_heartbeat_keeps_the_run(locks: str, tmp_path:
 
     thread = threading.Thread(target=beat)
     thread.start()
-    told: list[str] = []
+    reported: list[str] = []
     try:
         with pytest.raises(RunInUseError, match="process 77 on far, since "):
-            Ledger(tmp_path, report=told.append)
+            Ledger(tmp_path, report=reported.append)
     finally:
         stop.set()
         thread.join()
-    assert len(told) == 1
-    assert "process 77 on far, since " in told[0]
-    assert "0.6 s" in told[0]
+    assert len(reported) == 1
+    assert "process 77 on far, since " in reported[0]
+    assert "0.6 s" in reported[0]
 
 
 def test_an_owner_elsewhere_without_a_heartbeat_is_followed(tmp_path: Path, monkeypatch):
@@ -172,11 +172,11 @@ def test_an_owner_elsewhere_without_a_heartbeat_is_followed(tmp_path: Path, monk
     LeaseFile(tmp_path / LEASE_NAME, elsewhere(since="2099-01-01 00:00:00")).take()
     jumps = iter(range(10**9, 10**15, 10**9 + 7))
     monkeypatch.setattr(time, "time", lambda: float(next(jumps) * (-1) ** (next(jumps) % 2)))
-    told: list[str] = []
+    reported: list[str] = []
     begun = time.monotonic()
-    with Ledger(tmp_path, report=told.append) as ledger:
+    with Ledger(tmp_path, report=reported.append) as ledger:
         assert time.monotonic() - begun >= 0.6
-        assert len(told) == 1
+        assert len(reported) == 1
         ledger.append([{"event": "y"}])
     assert [event["event"] for event in read_ledger(tmp_path / LEDGER_NAME).events] == ["x", "y"]
     assert (tmp_path / LEDGER_NAME).stat().st_ino != inode
@@ -211,7 +211,7 @@ def test_a_lock_without_a_lease_is_respected(tmp_path: Path):
 
 
 def test_frozen_elsewhere_and_followed_it_stops_when_it_wakes(tmp_path: Path, start, no_locks):
-    """All it was told is on disk is kept; nothing of it comes after its follower's first line."""
+    """All that was reported as on disk is kept; nothing of it comes after its follower's first line."""
     process = start(tmp_path, "elsewhere")
     read_until(process, "5")
     process.send_signal(signal.SIGSTOP)

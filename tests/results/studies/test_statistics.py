@@ -108,7 +108,7 @@ def test_less_spread_than_seeds_alone_make_is_no_spread():
     assert same_seed_icc(np.array([[1, 3], [3, 1], [2.0, 2.0]])) == 0.0
 
 
-def test_what_cannot_be_told():
+def test_what_has_no_verdict():
     assert variance_components([]) is None
     assert variance_components([[1, 2]]) is None
     assert variance_components([[1], [2], [3]]) is None

@@ -89,7 +89,7 @@ def test_failed_trainings_are_left_out_and_counted():
             [[0.1, 0.12], [0.2, 0.16], [0.28, 0.3]],
             r"9\d % of .* learns from architectures\. 3 architectures do not settle that it is 90 %\.",
         ),
-        ([[0.1, 0.3], [0.3, 0.1]], r"None of the variance of ap can be put down to the architecture"),
+        ([[0.1, 0.3], [0.3, 0.1]], r"None of the variance of ap can be attributed to the architecture"),
         ([[0.1, 0.1], [0.1, 0.1]], r"Every training ended with the same ap: it distinguishes nothing\."),
         ([[0.1, None], [0.2, None]], r"No verdict yet: it takes two architectures"),
     ],

@@ -23,7 +23,7 @@ def without_hotcoco(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], No
 
 
 @pytest.mark.parametrize("engine", ["serial", "ray"])
-def test_one_that_is_absent_is_told_before_anything_is_done(
+def test_one_that_is_absent_is_reported_before_anything_is_done(
     engine: str, tiny, tmp_path: Path, capsys, without_hotcoco
 ) -> None:
     without_hotcoco()

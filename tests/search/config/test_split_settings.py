@@ -37,22 +37,22 @@ def test_new_runs_split_by_picture_and_old_ledgers_by_id() -> None:
 
 
 def test_the_command_that_began_an_old_run_continues_it() -> None:
-    told: list[str] = []
+    reported: list[str] = []
     command = run_config(compose(COCO))
-    kept = with_old_split(command, old_ledger(), told.append)
+    kept = with_old_split(command, old_ledger(), reported.append)
     assert kept.data.group_by == "id"
-    assert told == [
+    assert reported == [
         "data.group_by: the run was begun before images were grouped, and keeps its split by image id"
     ]
     check_resumable(run_config(old_ledger()), kept)
     # Runs that know the setting, and runs on other data, are left alone.
     for begun in (command.to_dict(), run_config(compose([*COCO, "data.group_by=id"])).to_dict()):
-        assert with_old_split(command, begun, told.append) == command
+        assert with_old_split(command, begun, reported.append) == command
     by_field = run_config(compose([*COCO, "data.group_by='field:patient'"]))
-    assert with_old_split(by_field, old_ledger(), told.append) == by_field
+    assert with_old_split(by_field, old_ledger(), reported.append) == by_field
     generated = run_config(compose([]))
-    assert with_old_split(generated, generated.to_dict(), told.append) == generated
-    assert len(told) == 1
+    assert with_old_split(generated, generated.to_dict(), reported.append) == generated
+    assert len(reported) == 1
 
 
 def test_paths_mean_the_same_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

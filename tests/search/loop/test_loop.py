@@ -174,7 +174,7 @@ def test_sigkill_at_random_moments(server, tmp_path: Path):
 
 
 def test_a_run_can_grow(tmp_path: Path):
-    """Asking for more trials later gives the run that would have been had they been asked for at once."""
+    """More trials requested later give the run that they would have given if requested at once."""
     expected = everything(carry_out(tmp_path / "whole", num_trials=40))
     for sizes in ([18, 40], [16, 40], [3, 22, 40], [38, 40], [40, 40]):
         run_dir = tmp_path / "-".join(map(str, sizes))
@@ -199,7 +199,7 @@ def test_checkpoints_are_only_a_short_cut(tmp_path: Path):
 
 
 def test_proposals_that_another_machine_sampled_are_kept(tmp_path: Path, monkeypatch):
-    """Last bits differ between machines; the ledger's word counts, and people are told."""
+    """Last bits differ between machines; the ledger's word counts, and a warning says so."""
     run, _ = carry_out(tmp_path, num_trials=20)
     recorded = proposals(run)
     shutil.rmtree(tmp_path / "controller")

@@ -29,7 +29,7 @@ from spinesearch.search.scoring.scorer import (
 
 
 class LossyScorer(FakeScorer):
-    """Loses the worker of every other candidate, once or twice; interrupted at a wait if told to."""
+    """Loses the worker of every other candidate, once or twice; interrupted at a wait if requested."""
 
     def __init__(self, order: int = 0, stop_after: int | None = None) -> None:
         super().__init__(num_workers=3, order=order)
@@ -56,7 +56,7 @@ class LossyScorer(FakeScorer):
         return list(super().wait(timeout_s))
 
 
-def told(run: Run) -> list[tuple]:
+def recorded(run: Run) -> list[tuple]:
     return [(t.tokens, t.arch_id, t.status, t.reward, t.reason) for t in run.trials]
 
 
@@ -64,7 +64,7 @@ def told(run: Run) -> list[tuple]:
 def test_lost_attempts_change_nothing_but_are_on_record(tmp_path: Path, order: int):
     whole, digest = carry_out(tmp_path / "whole")
     run, lossy_digest = carry_out(tmp_path / "lossy", scorer=LossyScorer(order))
-    assert told(run) == told(whole)
+    assert recorded(run) == recorded(whole)
     assert lossy_digest == digest
     lost = [attempt for trial in run.trials for attempt in trial.lost]
     assert lost
@@ -87,7 +87,7 @@ def test_a_continued_run_counts_the_attempts_on_record(tmp_path: Path, stop_afte
     assert any(lost_before.values())
     for trial, attempt in scorer.attempts:
         assert attempt == 1 + lost_before.get(trial, 0)
-    assert told(run) == told(carry_out(tmp_path / "whole")[0])
+    assert recorded(run) == recorded(carry_out(tmp_path / "whole")[0])
 
 
 def killed_at(run_dir: Path, trial: int, scorer: Scorer) -> None:
@@ -160,7 +160,7 @@ def test_a_search_that_stops_in_good_order_costs_no_attempt(tmp_path: Path, erro
         assert not run.begun
     run, _ = carry_out(tmp_path, scorer=serial(), num_trials=8)
     assert run.trials[5].attempts == 1
-    assert told(run) == told(carry_out(tmp_path / "whole", scorer=serial(), num_trials=8)[0])
+    assert recorded(run) == recorded(carry_out(tmp_path / "whole", scorer=serial(), num_trials=8)[0])
 
 
 def test_a_search_that_ends_leaves_no_stop_and_nothing_begun(tmp_path: Path):
@@ -182,7 +182,7 @@ def test_a_stop_that_cannot_be_written_hides_no_error(tmp_path: Path):
 def test_studies_record_them_too(tmp_path: Path):
     whole = carry_out_study(tmp_path / "whole", study_plan())
     run = carry_out_study(tmp_path / "lossy", study_plan(), scorer=LossyScorer(3))
-    assert told(run) == told(whole)
+    assert recorded(run) == recorded(whole)
     assert any(trial.lost for trial in run.trials)
 
 

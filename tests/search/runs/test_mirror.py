@@ -1,4 +1,4 @@
-"""A run's mirror: whatever is torn, cut or lost, another machine goes on from all that stands there."""
+"""A run's mirror: whatever is torn, cut or lost, another machine resumes from all that is there."""
 
 import importlib.util
 import random
@@ -43,11 +43,11 @@ def test_another_machine_goes_on_where_the_mirror_is(url: str, tmp_path: Path):
     assert Mirror(url, "run").read() == bytes_of(tmp_path / "a")
     assert len(in_mirror(url, "ledger")) >= 2
     assert in_mirror(url, "controller") == sorted(p.name for p in (tmp_path / "a" / "controller").iterdir())
-    told, scorer = Warnings(), FakeScorer()
+    reported, scorer = Warnings(), FakeScorer()
     run, digest = carry_out(
-        tmp_path / "b", num_trials=40, mirror=Mirror(url, "run"), scorer=scorer, observer=told
+        tmp_path / "b", num_trials=40, mirror=Mirror(url, "run"), scorer=scorer, observer=reported
     )
-    (line,) = told.messages
+    (line,) = reported.messages
     assert line.startswith(f"{tmp_path / 'b'}: fetched ")
     assert line.endswith(f" events from {url}/run")
     assert digest == whole[1]
@@ -175,7 +175,7 @@ def test_a_search_ends_when_another_head_goes_on_with_it(tmp_path: Path):
     assert Mirror(url, "run").read() == bytes_of(tmp_path / "b")
 
 
-def test_being_overtaken_is_told_of_even_if_it_is_noticed_last(tmp_path: Path):
+def test_being_overtaken_is_reported_even_if_it_is_noticed_last(tmp_path: Path):
     other = Mirror("faulty://bucket", "run")
 
     def fault(path: str, data: bytes) -> None:
@@ -218,7 +218,7 @@ def test_storage_that_is_asked_at_once_and_not_there_is_named():
         Mirror("ftp://127.0.0.1:1/runs", "run")
 
 
-def test_a_password_is_neither_taken_nor_told():
+def test_a_password_is_neither_taken_nor_printed():
     with pytest.raises(MirrorError, match="has a password in it") as caught:
         Mirror("sftp://user:secret@host/runs", "run")
     assert "secret" not in str(caught.value)

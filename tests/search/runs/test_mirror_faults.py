@@ -58,7 +58,7 @@ def test_whatever_goes_wrong_while_writing_a_reader_finds_the_beginning_of_the_l
     assert num_failed > 300
 
 
-def test_storage_that_fails_is_told_of_once_and_made_up_for(tmp_path: Path):
+def test_storage_that_fails_is_reported_once_and_made_up_for(tmp_path: Path):
     expected = carry_out(tmp_path / "whole", num_trials=40)[1]
 
     class Away(Warnings):
@@ -75,13 +75,13 @@ def test_storage_that_fails_is_told_of_once_and_made_up_for(tmp_path: Path):
     _, digest = carry_out(tmp_path / "run", num_trials=40, mirror=mirror, observer=watching)
     assert digest == expected
     assert watching.messages == [
-        "mirror: faulty://bucket/run could not be written, to be tried again after the next generation: "
+        "mirror: faulty://bucket/run could not be written; next attempt after the next generation: "
         "ConnectionError: the network is away"
     ]
     assert Mirror("faulty://bucket", "run").read() == bytes_of(tmp_path / "run")
 
 
-def test_storage_that_stays_away_is_told_of_again_at_the_end(tmp_path: Path):
+def test_storage_that_stays_away_is_reported_again_at_the_end(tmp_path: Path):
     def fault(path: str, data: bytes) -> None:
         raise ConnectionError("the network is away")
 
@@ -112,5 +112,5 @@ def test_storage_out_of_reach_at_the_start_begins_nothing(tmp_path: Path, monkey
         raise PermissionError("Forbidden")
 
     monkeypatch.setattr(FaultyFileSystem, "ls", ls)
-    with pytest.raises(MirrorError, match="cannot be read: PermissionError: Forbidden; nothing was begun"):
+    with pytest.raises(MirrorError, match="cannot be read: PermissionError: Forbidden; nothing was started"):
         Mirror("faulty://bucket", "run").read()

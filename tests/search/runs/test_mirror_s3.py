@@ -1,4 +1,4 @@
-"""A mirror on S3: the protocol's own manner of telling what is missing and what is taken."""
+"""A mirror on S3: how the protocol reports what is missing and what exists."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from spinesearch.search.runs.mirror import Mirror, MirrorError
 s3fs = pytest.importorskip("s3fs", reason="needs s3fs, to speak S3")
 moto_server = pytest.importorskip("moto.server", reason="needs moto[server,s3], an S3 on this machine")
 
-pytestmark = pytest.mark.filterwarnings("default")  # moto's and botocore's own are not ours to mend
+pytestmark = pytest.mark.filterwarnings("default")  # moto's and botocore's own are not ours to fix
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_run_goes_to_s3_and_back_and_one_of_two_heads_stops(files, tmp_path: P
 
 
 def test_s3_gives_a_name_to_one_writer_only(files):
-    """What two heads that send at the same instant are told apart by."""
+    """What distinguishes two heads that send at the same instant."""
     files.mkdir("other")
     files.pipe_file("other/part", b"1", mode="create")
     with pytest.raises(FileExistsError):

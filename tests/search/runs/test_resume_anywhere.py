@@ -1,4 +1,4 @@
-"""The same command goes on with a run: in a restarted job, on another machine, from its mirror."""
+"""The same command resumes a run: in a restarted job, on another machine, from its mirror."""
 
 import json
 import random
@@ -25,11 +25,11 @@ from spinesearch.search.config.run_config import (
     run_config,
     with_overrides,
 )
-from spinesearch.search.runs.run_folder import give_up_unused, run_dir_of
+from spinesearch.search.runs.run_folder import remove_unused, run_dir_of
 from spinesearch.search.scoring.scorer import Score
 
 
-def told(run: Run) -> str:
+def recorded(run: Run) -> str:
     return json.dumps(
         [(t.trial, t.tokens, t.log_prob, t.arch_id, t.status, t.reward) for t in run.trials]
         + [(u.update, dict(u.stats), u.digest) for u in run.updates]
@@ -130,11 +130,11 @@ def test_searches_without_a_name_that_begin_together_have_a_folder_each(tmp_path
     config = run_config(compose([f"runs_dir={tmp_path}/runs"]))
     first, second = run_dir_of(config), run_dir_of(config)
     assert second.name == f"{first.name}_2"
-    give_up_unused(config, second)
+    remove_unused(config, second)
     assert run_dir_of(config) == second
     (second / LEDGER_NAME).touch()
     for folder in (first, second):
-        give_up_unused(config, folder)
+        remove_unused(config, folder)
     assert [folder.name for folder in (tmp_path / "runs").iterdir()] == [second.name]
 
 
@@ -154,7 +154,7 @@ def test_nothing_pins_a_run_to_a_cluster_or_a_kind_of_gpu():
     here = configured("search.num_workers=2", "search.gpus_per_trial=0", "proxy_task.device=cpu")
     check_resumable(there, here)
     check_resumable(here, there)
-    # What is left to choose is chosen anew where the run goes on, and is not in the ledger.
+    # What is left to choose is chosen anew where the run is resumed, and is not in the ledger.
     assert here.search.num_workers == 2
     default = configured()
     assert (default.search.num_workers, default.search.gpus_per_trial) == (None, None)
@@ -195,7 +195,7 @@ def test_killed_at_any_instant_with_or_without_its_folder_the_same_command_goes_
     run = Run.from_events(run_dir, read_ledger(run_dir / LEDGER_NAME).events)
     assert run.num_done == 8
     assert main(["search", *serial, "search.num_trials=8", "name=whole"]) == 0
-    assert told(load_run(tmp_path / "runs" / "whole")[0]) == told(run)
+    assert recorded(load_run(tmp_path / "runs" / "whole")[0]) == recorded(run)
 
 
 @pytest.mark.slow

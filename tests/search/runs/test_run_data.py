@@ -41,7 +41,7 @@ def test_without_a_terminal_there_are_plain_lines(tiny, tmp_path):
     assert "\x1b" not in out
 
 
-def test_a_warm_up_longer_than_the_training_is_told(tiny, tmp_path):
+def test_a_warm_up_longer_than_the_training_is_reported(tiny, tmp_path):
     command = [*(text for text in tiny if text.startswith("data.")), f"data.cache_dir={tmp_path}"]
     _, out = opened([*command, "proxy_task.num_steps=5", "proxy_task.warmup_steps=4"], is_terminal=False)
     assert "warning" not in out

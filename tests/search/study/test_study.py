@@ -175,7 +175,7 @@ def test_sigkill_at_random_moments(server, kind: str, tmp_path: Path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_study_can_grow(kind: str, tmp_path: Path):
-    """Asking for more later gives the trainings that would have been had they been asked for at once."""
+    """More requested later give the trainings that they would have given if requested at once."""
     expected = by_training(carry_out(tmp_path / "whole", plan(kind, archs=9, seeds=4)))
     for steps in ([(9, 2), (9, 4)], [(4, 4), (9, 4)], [(3, 1), (5, 4), (9, 4)]):
         run_dir = tmp_path / str(steps)

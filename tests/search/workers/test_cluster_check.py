@@ -29,11 +29,11 @@ ONE_CPU = TrialResources(cpus=1)
 
 
 def check(open_score, resources=ONE_CPU, patience_s: float = 60.0) -> NodeReport:
-    told: list[NodeReport] = []
+    reported: list[NodeReport] = []
     (report,) = check_nodes(
-        cluster_nodes(), open_score, resources, seed=0, patience_s=patience_s, report=told.append
+        cluster_nodes(), open_score, resources, seed=0, patience_s=patience_s, report=reported.append
     )
-    assert told == [report]
+    assert reported == [report]
     return report
 
 
@@ -120,7 +120,7 @@ def test_a_training_that_has_no_end_is_named(cluster, monkeypatch):
     monkeypatch.setitem(cluster_check._PATIENCE_S, "rate", 1.0)
     report = check(functools.partial(worker_tasks.open_slow, 100.0))
     assert report.sees_data is True
-    assert "its short training had no end after 1 s" in report.problem
+    assert "its short training did not end within 1 s" in report.problem
 
 
 def test_a_node_too_small_for_a_worker_tells_its_versions_and_no_more(cluster):
@@ -172,8 +172,8 @@ NODE = NodeReport(
     ],
 )
 def test_verdicts(reports: list[NodeReport], line: str, code: int):
-    told, returned = verdict(reports)
-    assert told.startswith(line)
+    reported, returned = verdict(reports)
+    assert reported.startswith(line)
     assert returned == code
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster_nodes import JumpingClock, Nodes, Searches, start_nodes, told
+from cluster_nodes import JumpingClock, Nodes, Searches, recorded, start_nodes
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.faults]
 
@@ -53,11 +53,11 @@ def searches(nodes: Nodes, settings, tmp_path: Path) -> Iterator[Searches]:
 
 @pytest.fixture(scope="module")
 def undisturbed(nodes: Nodes, settings, tmp_path_factory) -> list[dict[str, object]]:
-    """What the ledger tells after a search in one process, in which nothing happens."""
+    """What the ledger holds after a search in one process, in which nothing happens."""
     searches = Searches(tmp_path_factory.mktemp("undisturbed"), settings, nodes.environ)
     driver = searches.start("search.engine=serial")
     assert driver.finish() == 0, driver.output
-    return told(searches.run_dir)
+    return recorded(searches.run_dir)
 
 
 def test_nodes_that_join_take_work_and_what_a_killed_one_had_is_done_elsewhere(
@@ -74,11 +74,11 @@ def test_nodes_that_join_take_work_and_what_a_killed_one_had_is_done_elsewhere(
     searches.wait_for_begun(6)
     gate.touch()
     assert driver.finish() == 0, driver.output
-    assert told(searches.run_dir) == undisturbed
+    assert recorded(searches.run_dir) == undisturbed
     lost = searches.lost()
     assert [attempt["trial"] for attempt in lost] in ([2, 3], [3, 2])
     assert {attempt["node"].partition("/")[2] for attempt in lost} == {killed.node_id[:8]}
-    # Ray tells of the connection first, and of the death of a node that said no word some time later.
+    # Ray reports the connection first, and the death of a node that went silently some time later.
     assert all(re.match("Actor(Died|Unavailable)Error: ", attempt["reason"]) for attempt in lost)
     results = [event for event in searches.events("result") if event["status"] != "duplicate"]
     at_work = {event["node"].partition("/")[2] for event in results}
@@ -97,7 +97,7 @@ def test_killed_and_frozen_workers_cost_nothing_but_their_time(searches: Searche
         searches.wait_for_lost(number)
     searches.wait_for(lambda: not is_running(victims[1]), "the end of the frozen process")
     assert driver.finish() == 0, driver.output
-    assert told(searches.run_dir) == undisturbed
+    assert recorded(searches.run_dir) == undisturbed
     killed, frozen = searches.lost()
     assert [int(lost["worker"].partition(":")[2]) for lost in (killed, frozen)] == victims
     assert re.match("Actor(Died|Unavailable)Error: ", killed["reason"])
@@ -115,7 +115,7 @@ def test_what_a_node_loses_is_done_on_others_and_the_node_is_left_alone(
     searches.wait_for(lambda: "leaving that node alone" in driver.output, "word of the node")
     gate.touch()
     assert driver.finish() == 0, driver.output
-    assert told(searches.run_dir) == undisturbed
+    assert recorded(searches.run_dir) == undisturbed
     lost = searches.lost()
     assert {attempt["node"].partition("/")[2] for attempt in lost} == {deadly.node_id[:8]}
     assert max(Counter(attempt["trial"] for attempt in lost).values()) == 1  # the next attempt was elsewhere
@@ -134,7 +134,7 @@ def test_with_all_nodes_refused_a_search_waits_for_another_to_join(
     assert "stale file handle; continuing without it" in driver.output
     joined = nodes.add(num_cpus=1, resources={"spot": 1})
     assert driver.finish() == 0, driver.output
-    assert told(searches.run_dir) == undisturbed
+    assert recorded(searches.run_dir) == undisturbed
     results = [event for event in searches.events("result") if event["status"] != "duplicate"]
     assert {event["node"].partition("/")[2] for event in results} == {joined.node_id[:8]}
 
@@ -149,7 +149,7 @@ def test_the_driver_is_killed_and_the_same_command_goes_on(searches: Searches, u
         begun = searches.begun()
     driver = searches.start()
     assert driver.finish() == 0, driver.output
-    assert told(searches.run_dir) == undisturbed
+    assert recorded(searches.run_dir) == undisturbed
     assert searches.events("result")[: len(results)] == results
     done = {event["trial"] for event in results}
     done_ids = {event["arch_id"] for event in searches.events("propose") if event["trial"] in done}
@@ -168,7 +168,7 @@ def test_of_two_drivers_the_second_is_refused_and_the_first_is_undisturbed(searc
     assert second.output.count("\n") == 1
     assert first.process.is_alive()
     assert first.finish() == 0, first.output
-    assert told(searches.run_dir) == undisturbed
+    assert recorded(searches.run_dir) == undisturbed
     assert len(searches.events("run")) == 1
     assert set(searches.num_begun().values()) == {1}
 
@@ -206,14 +206,14 @@ def test_on_a_full_disk_the_search_stops_with_one_line_and_goes_on_when_there_is
     filler.unlink()
     driver = searches.start()
     assert driver.finish() == 0, driver.output
-    assert told(searches.run_dir) == undisturbed
+    assert recorded(searches.run_dir) == undisturbed
     assert searches.events("result")[: len(results)] == results
 
 
 def test_a_wall_clock_that_jumps_changes_nothing_but_the_time_stamps(searches: Searches, undisturbed):
     driver = searches.start("search.trial_timeout_s=60", seconds=0.1, clock=JumpingClock())
     assert driver.finish() == 0, driver.output
-    assert told(searches.run_dir) == undisturbed
+    assert recorded(searches.run_dir) == undisturbed
     assert not searches.lost()
     times = [event["time"] for event in searches.events("result")]
     steps = [later - earlier for earlier, later in itertools.pairwise(times)]
@@ -236,7 +236,7 @@ def test_workers_share_a_gpu_and_keep_to_the_nodes_that_offer_what_they_need(
     searches.wait_for_begun(2)
     gate.touch()
     assert driver.finish() == 0, driver.output
-    assert told(searches.run_dir) == undisturbed
+    assert recorded(searches.run_dir) == undisturbed
     results = [event for event in searches.events("result") if event["status"] != "duplicate"]
     assert {event["node"].partition("/")[2] for event in results} == {chosen.node_id[:8]}
     assert len({event["worker"] for event in results}) == 2  # on one GPU, though there is room for four

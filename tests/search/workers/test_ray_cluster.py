@@ -38,11 +38,11 @@ def test_an_address_where_nobody_listens_fails_at_once(monkeypatch):
 
 def test_what_a_worker_needs_is_checked_where_the_cluster_cannot_grow(cluster):
     assert trial_resources(1, None, None, may_grow=False) == TrialResources(cpus=1)
-    with pytest.raises(ConfigError, match=r"search.gpus_per_trial: 1 asked for, but this Ray has 0 GPUs"):
+    with pytest.raises(ConfigError, match=r"search.gpus_per_trial: 1 requested, but this Ray has 0 GPUs"):
         trial_resources(1, 1, None, may_grow=False)
-    with pytest.raises(ConfigError, match=r"search.resources_per_trial: 2 a100 asked for, but"):
+    with pytest.raises(ConfigError, match=r"search.resources_per_trial: 2 a100 requested, but"):
         trial_resources(1, 0, {"a100": 2}, may_grow=False)
-    with pytest.raises(ConfigError, match=r"search.cpus_per_trial: 64 asked for, but this Ray has 2 CPUs"):
+    with pytest.raises(ConfigError, match=r"search.cpus_per_trial: 64 requested, but this Ray has 2 CPUs"):
         trial_resources(64, 0, None, may_grow=False)
     needs = trial_resources(1, 0.5, {"a100": 2}, may_grow=True)
     assert str(needs) == "1 CPU and 0.5 GPU and 2 a100"

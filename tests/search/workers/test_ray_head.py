@@ -1,4 +1,4 @@
-"""Addresses where there is no Ray to be used, told within seconds: false heads and other listeners."""
+"""Addresses where no Ray can be used, refused within seconds: false heads and other listeners."""
 
 import http.server
 import json
@@ -162,18 +162,18 @@ def test_what_listens_there_is_something_else(listen):
         connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
 
     for serve in (speak, lambda connection: connection.close()):
-        assert "what listens there is no Ray head" in refused(f"127.0.0.1:{listen(serve)}")
+        assert "what listens there is not a Ray head" in refused(f"127.0.0.1:{listen(serve)}")
     server = grpc.server(futures.ThreadPoolExecutor(1))  # speaks Ray's protocol, and has no such service
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    assert "what listens there is no Ray head" in refused(f"127.0.0.1:{port}")
+    assert "what listens there is not a Ray head" in refused(f"127.0.0.1:{port}")
     server.stop(None).wait()
 
 
 def test_a_web_server_is_no_head(capsys):
     server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    assert "what listens there is no Ray head" in refused(f"127.0.0.1:{server.server_port}")
+    assert "what listens there is not a Ray head" in refused(f"127.0.0.1:{server.server_port}")
     server.shutdown()
     server.server_close()
 
@@ -227,7 +227,7 @@ def test_a_machine_that_is_no_node(monkeypatch, head):
     monkeypatch.setattr(ray_head, "_NODE_PATIENCE_S", 0.2)
     port = head()
     line = refused(f"127.0.0.1:{port}")
-    assert "is no node of its cluster; run the command on one that is" in line
+    assert "is not a node of its cluster; run the command on one that is" in line
     assert line.endswith(f"or join by `ray start --address=127.0.0.1:{port}`")
 
 

@@ -75,7 +75,7 @@ def wait_until_dead(actor, end: float) -> None:
     raise AssertionError("the worker is still alive")
 
 
-def told(outcome):
+def recorded(outcome):
     """What must not depend on the engine."""
     run, digest = outcome
     trials = [
@@ -86,10 +86,10 @@ def told(outcome):
 
 
 def test_one_worker_two_workers_and_none_give_the_same_search(build, tmp_path: Path):
-    serial = told(carry_out(tmp_path / "serial", scorer=SerialScorer(worker_tasks.open_fake)))
+    serial = recorded(carry_out(tmp_path / "serial", scorer=SerialScorer(worker_tasks.open_fake)))
     for num_workers in (1, 2):
         scorer = build(worker_tasks.open_fake, num_workers=num_workers)
-        assert told(carry_out(tmp_path / str(num_workers), scorer=scorer)) == serial
+        assert recorded(carry_out(tmp_path / str(num_workers), scorer=scorer)) == serial
         scorer.close()
 
 
@@ -123,7 +123,7 @@ def test_the_task_is_opened_once_per_worker(build, tmp_path: Path):
 @pytest.mark.parametrize("open_broken", few([worker_tasks.open_fragile, worker_tasks.open_lost], 1))
 def test_a_worker_that_dies_in_the_middle_of_a_candidate(build, tmp_path: Path, open_broken):
     """Killed, or ended as its device is lost: the candidate is run again, as if nothing had happened."""
-    undisturbed = told(
+    undisturbed = recorded(
         carry_out(tmp_path / "whole", scorer=SerialScorer(worker_tasks.open_fake), num_trials=16)
     )
     folder = tmp_path / "marks"
@@ -131,7 +131,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_candidate(build, tmp_path: Path, 
     warnings: list[str] = []
     scorer = build(functools.partial(open_broken, folder, 2), warnings=warnings)
     outcome = carry_out(tmp_path / "run", scorer=scorer, num_trials=16)
-    assert told(outcome) == undisturbed
+    assert recorded(outcome) == undisturbed
     assert len(warnings) == 2
     assert all("its worker was lost" in warning and "attempt " in warning for warning in warnings)
     assert sum(trial.attempts - 1 for trial in outcome[0].trials if trial.attempts) == 2
@@ -225,12 +225,14 @@ def test_one_worker_that_cannot_open_the_task_is_left_out(build, tmp_path: Path)
 @pytest.mark.faults
 @pytest.mark.slow  # it starts a worker after the other
 def test_a_worker_is_replaced_after_its_share_and_when_it_has_grown(build, tmp_path: Path):
-    whole = told(carry_out(tmp_path / "whole", scorer=SerialScorer(worker_tasks.open_fake), num_trials=12))
+    whole = recorded(
+        carry_out(tmp_path / "whole", scorer=SerialScorer(worker_tasks.open_fake), num_trials=12)
+    )
     options = (({"trials_per_worker": 5}, 5), ({"worker_memory_gb": 0.001}, 1))
     for number, (option, most) in enumerate(options):
         scorer = build(worker_tasks.open_fake, num_workers=1, **option)
         run, digest = carry_out(tmp_path / str(number), scorer=scorer, num_trials=12)
-        assert told((run, digest)) == whole
+        assert recorded((run, digest)) == whole
         by_worker = Counter(trial.worker for trial in run.trials if trial.worker)
         assert len(by_worker) > 1
         assert max(by_worker.values()) <= most
@@ -336,7 +338,7 @@ def test_workers_that_cannot_live_end_the_search(build):
     warnings: list[str] = []
     scorer = build(worker_tasks.open_dead, num_workers=1, warnings=warnings, times=PoolTimes(backoff_s=0.01))
     scorer.submit(Job(trial=0, spec=SPINENET_49, seed=0))
-    with pytest.raises(EngineError, match="no worker lives to be ready, 5 times in a row"):
+    with pytest.raises(EngineError, match="no worker became ready, 5 times in a row"):
         finish(scorer, 1, timeout_s=200)
     assert len(warnings) == 5
 

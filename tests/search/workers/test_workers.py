@@ -102,7 +102,7 @@ def test_a_limit_follows_the_number_of_steps():
     assert longer.limit_s() == 10 * (20 + 100_000 * 0.5)
 
 
-def test_the_first_limit_is_what_measured_steps_foretell_if_that_is_more():
+def test_the_first_limit_is_what_measured_steps_predict_if_that_is_more():
     timeout = TrialTimeout(None, num_steps=40_000)
     assert timeout.limit_s() == 1800
     assert timeout.limit_s(step_s=0.001) == 1800
@@ -161,7 +161,7 @@ def test_the_time_in_which_the_driver_was_frozen_does_not_count():
     assert clock() == 91
 
 
-def test_a_worker_with_other_code_is_told_what_differs():
+def test_a_worker_with_other_code_learns_what_differs():
     assert code_difference(CODE, CODE) == ""
     assert code_difference(CODE, replace(CODE, torch="2.9.0")) == ""
     text = code_difference(CODE, replace(CODE, version="0.2.0"))

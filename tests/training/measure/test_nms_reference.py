@@ -81,7 +81,7 @@ def test_suppression_is_the_plain_one_on_thousands_of_cases(clusters: int, most:
     assert num_halves > 5 or most == 4
 
 
-def test_classes_are_not_told_apart_by_moving_them() -> None:
+def test_classes_are_not_distinguished_by_moving_them() -> None:
     """At the offset that 80 classes of 1333 px images need, float32 coordinates come in steps of 2**-7."""
     boxes = torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.501]]])
     scores, labels = torch.tensor([[0.9, 0.8]]), torch.tensor([[79, 79]])

@@ -41,7 +41,7 @@ def from_cublas() -> None:
 
 
 @pytest.mark.parametrize("fail", [absurd_tensor, absurd_array, from_cuda, from_cublas])
-def test_every_end_of_memory_is_told_in_one_line(fail) -> None:
+def test_every_end_of_memory_is_reported_in_one_line(fail) -> None:
     with pytest.raises(OutOfMemory, match=r"^out of memory: ") as caught:
         run(fail)
     text = str(caught.value)
@@ -71,7 +71,7 @@ def test_other_errors_stay_what_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
         run(fail_deep_inside)
     assert caught.value is error
-    (note,) = error.__notes__  # the way to the mistake is still told
+    (note,) = error.__notes__  # the way to the mistake is still reported
     assert "in fail_deep_inside" in note
     assert "raise error" in note
 

@@ -5,7 +5,7 @@ import pytest
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc is Linux's")
-def test_the_allocator_is_told_once_per_process() -> None:
+def test_the_allocator_is_set_once_per_process() -> None:
     code = """
 from types import SimpleNamespace
 from spinesearch.training.process import machine

@@ -65,10 +65,12 @@ def test_a_failed_capture_is_another_training_of_the_same_candidate(
     for make, steps in ((CallAgain, [0, 1, 2, 3, 4]), (Refused, [0, 1, 2, 0, 1, 2, 3, 4])):
         sessions = Sessions(make)
         monkeypatch.setattr(task_module, "find_session", lambda *args, found=sessions: found)
-        told: list[int] = []
+        reported: list[int] = []
         task = ProxyTask(cpu, data)
-        result = task.score(SPINENET_49, 0, on_step=lambda step, loss, told=told: told.append(step))
-        assert (result, told) == (expected, steps)  # times do not count in a comparison of results
+        result = task.score(
+            SPINENET_49, 0, on_step=lambda step, loss, reported=reported: reported.append(step)
+        )
+        assert (result, reported) == (expected, steps)  # times do not count in a comparison of results
         assert task.capturing.is_on == (make is CallAgain)
 
 
@@ -208,7 +210,7 @@ def test_after_a_failed_capture_the_process_goes_on_eagerly(
     task = ProxyTask(CUDA, data)
     for _ in range(2):
         losses: list[float] = []
-        task.score(SPINENET_49, 0, on_step=lambda step, loss, told=losses: told.append(loss))
+        task.score(SPINENET_49, 0, on_step=lambda step, loss, reported=losses: reported.append(loss))
         assert losses[-len(eager) :] == pytest.approx(eager, rel=0.02)
         torch.cuda.empty_cache()  # refused where the allocator takes a capture to be under way
     assert not task.capturing.is_on

@@ -13,21 +13,21 @@ NAN, INF = float("nan"), float("inf")
 def watch_all(
     pairs: list[tuple[float, float]], device: str
 ) -> tuple[list[tuple[int, float]], int | None, int]:
-    """What on_step was told, the step named as diverged, and after which step the error came."""
-    told: list[tuple[int, float]] = []
-    watch = LossWatch(torch.device(device), lambda step, loss: told.append((step, loss)))
+    """What on_step was called with, the step named as diverged, and after which step the error came."""
+    reported: list[tuple[int, float]] = []
+    watch = LossWatch(torch.device(device), lambda step, loss: reported.append((step, loss)))
     for step, pair in enumerate(pairs):
         loss, norm = (torch.tensor(value, device=device) for value in pair)
         try:
             watch.watch(step, loss, norm)
         except TrainingDiverged as error:
-            return told, error.step, step
+            return reported, error.step, step
     try:
         watch.finish()
     except TrainingDiverged as error:
-        return told, error.step, len(pairs)
-    assert watch.losses == [loss for _, loss in told]
-    return told, None, len(pairs)
+        return reported, error.step, len(pairs)
+    assert watch.losses == [loss for _, loss in reported]
+    return reported, None, len(pairs)
 
 
 @pytest.mark.parametrize("bad", [(NAN, 1.0), (1.0, NAN), (INF, 1.0), (1.0, -INF)])
