@@ -67,6 +67,7 @@ def run_bare(tmp_path: Path, *arguments: str, absent: tuple[str, ...] = ABSENT) 
     return report["sections"]
 
 
+@pytest.mark.slow
 def test_on_a_bare_machine_every_test_of_the_gpu_is_found(tmp_path: Path):
     sections = run_bare(tmp_path, "--quick", "--only", "machine,tests", absent=(*ABSENT, "rich", "hydra"))
     assert list(sections) == ["machine", "tests"]

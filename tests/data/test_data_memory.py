@@ -33,6 +33,7 @@ print(opened - before, own_memory() - before, data.boxes.nbytes // 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux's /proc/PID/status")
 def test_a_worker_holds_next_to_nothing_of_the_annotations(tiny_coco, tmp_path) -> None:
     """1,500 images (one file under many names) of 100 objects, which take megabytes once parsed."""

@@ -61,6 +61,7 @@ def test_a_backbone_of_fixed_shape_through_a_file(tmp_path: Path) -> None:
         assert_equal_but_for_rounding(got[level], feature)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["v1", pytest.param("mobile", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_a_detector_with_any_batch(model: str) -> None:

@@ -100,6 +100,7 @@ def test_warm_up_is_not_counted(data: ProxyData, monkeypatch):
     assert result.overhead["build"] > 9999
 
 
+@pytest.mark.slow
 def test_with_a_graph_the_phases_are_eager_and_the_rate_is_the_graphs(data: ProxyData, monkeypatch):
     """Eager steps seem to take ten seconds more, those in the graph do not."""
 
@@ -132,6 +133,7 @@ def test_with_a_graph_the_phases_are_eager_and_the_rate_is_the_graphs(data: Prox
     assert max(map(len, bench_lines(result))) <= 80
 
 
+@pytest.mark.slow
 def test_epochs_become_steps(data: ProxyData):
     settings = replace(SETTINGS, num_steps=None, num_epochs=10.0)
     result = bench_proxy(settings, data, SPINENET_49, num_steps=1, seed=0)

@@ -11,7 +11,14 @@ from spinesearch.search.environment import machine
 from spinesearch.search.search_request import SearchRequest
 from spinesearch.search.session import run_event
 
-DATA = SimpleNamespace(key="k", train_index=(1, 2), held_out_index=(3,), class_names=("a",), num_classes=1)
+DATA = SimpleNamespace(
+    key="k",
+    train_index=(1, 2),
+    scored=SimpleNamespace(held_out_index=(3,)),
+    split_by="picture",
+    class_names=("a",),
+    num_classes=1,
+)
 
 
 def test_the_run_event_of_a_search_names_machine_and_versions():
@@ -22,6 +29,7 @@ def test_the_run_event_of_a_search_names_machine_and_versions():
         "key": "k",
         "num_train_images": 2,
         "num_held_out_images": 1,
+        "split_by": "picture",
         "class_names": ["a"],
     }
 

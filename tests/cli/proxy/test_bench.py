@@ -43,6 +43,7 @@ def test_the_table_of_a_real_candidate(settings, capsys):
         assert re.search(pattern, text, flags=re.MULTILINE), pattern
 
 
+@pytest.mark.slow
 def test_another_candidate(settings, tmp_path: Path, capsys):
     path = tmp_path / "spec.json"
     path.write_text(SPINENET_49.to_json())

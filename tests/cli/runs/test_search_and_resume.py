@@ -112,6 +112,7 @@ def test_help_and_cfg_for_every_command(serial, tmp_path: Path, capsys):
         assert f"usage: spinesearch {command}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_disk_too_full_for_checkpoints_does_not_stop_the_search(serial, capsys, monkeypatch):
     import torch
 
@@ -141,6 +142,7 @@ def test_a_killed_start_leaves_the_name_free(serial, tmp_path: Path):
     assert main(["search", *serial, "name=run", "search.num_trials=1"]) == 0
 
 
+@pytest.mark.slow
 def test_data_paths_are_recorded_absolute(coco, tmp_path: Path, monkeypatch, capsys):
     images, _, command = coco
     monkeypatch.chdir(tmp_path)

@@ -60,6 +60,7 @@ def test_arguments_override_what_a_name_brings() -> None:
     assert detector.backbone.resamples[0][0].squeeze.conv.out_channels == 64  # alpha 1.0 is still the name's
 
 
+@pytest.mark.slow
 def test_every_published_model_is_built_by_name_and_by_its_parts() -> None:
     for name, model in PUBLISHED.items():
         head = {f"head_{key}": value for key, value in asdict(model.head).items()}

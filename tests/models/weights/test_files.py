@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from long_suite import few_rows
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny_models import NARROW, TINY, assert_same_state, tiny_detector
@@ -32,12 +33,18 @@ def test_a_detector_comes_back_equal_and_ready_to_use(saved):
 
 @pytest.mark.parametrize(
     ("spec", "kwargs"),
-    [
-        (SPINENET_49, {**NARROW, "compat": "v2", "activation": "swish", "bn_eps": 1e-5, "block_repeats": 2}),
-        (SPINENET_49, {**NARROW, "stem_filters": 5}),
-        (SPINENET_MOBILE_49, {"filter_size_scale": 0.6, "endpoints_num_filters": 8, "stem_filters": 3}),
-        (ResNetSpec(depth=50), {"endpoints_num_filters": 8, "stochastic_depth_rate": 0.2}),
-    ],
+    few_rows(
+        [
+            (
+                SPINENET_49,
+                {**NARROW, "compat": "v2", "activation": "swish", "bn_eps": 1e-5, "block_repeats": 2},
+            ),
+            (SPINENET_49, {**NARROW, "stem_filters": 5}),
+            (SPINENET_MOBILE_49, {"filter_size_scale": 0.6, "endpoints_num_filters": 8, "stem_filters": 3}),
+            (ResNetSpec(depth=50), {"endpoints_num_filters": 8, "stochastic_depth_rate": 0.2}),
+        ],
+        2,
+    ),
 )
 def test_every_kind_of_network_is_rebuilt_with_its_arguments(spec, kwargs, tmp_path):
     built = build_backbone(spec, **kwargs)

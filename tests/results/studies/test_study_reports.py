@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from fake_study import carry_out, made, plan
+from long_suite import few
 from PIL import Image
 from rich.console import Console
 
@@ -203,7 +204,7 @@ def test_a_variance_study_is_written_as_json(tmp_path):
     assert data["origin"]["command"] == "spinesearch x"
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("seeds", few([1, 3], 1))
 def test_a_correlation_study_is_written_with_its_plot(seeds: int, tmp_path):
     rng = np.random.default_rng(1)
     a = rng.uniform(0.1, 0.4, (16, seeds))

@@ -37,6 +37,7 @@ def test_an_unknown_one(serial, capsys) -> None:
     fails(["search", *serial, "proxy_task.evaluator=coco"], message, capsys)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_its_evaluator_is_absent(serial, tmp_path: Path, capsys, without_hotcoco) -> None:
     for name, choice in (("default", []), ("chosen", ["proxy_task.evaluator=hotcoco"])):
         assert main(["search", *serial, *choice, f"name={name}", "search.num_trials=1"]) == 0

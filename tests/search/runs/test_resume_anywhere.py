@@ -71,9 +71,9 @@ def test_a_mirrored_run_goes_on_after_its_folder_is_gone(serial, untrained, tmp_
     resume = ["resume", f"file://{mirror}/run", f"runs_dir={elsewhere}", "search.num_trials=4"]
     capsys.readouterr()
     assert main([*resume, "--cfg"]) == 0
-    shown = yaml.safe_load(capsys.readouterr().out)
-    assert shown["search"]["num_trials"] == 4
-    assert shown["mirror"] == f"file://{mirror}"
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["search"]["num_trials"] == 4
+    assert config["mirror"] == f"file://{mirror}"
     assert not elsewhere.exists()  # only looked at
     assert main(resume) == 0
     run, _ = load_run(elsewhere / "run")

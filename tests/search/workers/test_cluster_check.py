@@ -52,6 +52,7 @@ def test_the_command_trains_on_every_node_and_says_that_the_cluster_is_ready(clu
     assert "ready: 1 of 1 nodes run 2 workers" in out
 
 
+@pytest.mark.slow
 def test_the_rate_is_that_of_a_warm_worker(cluster):
     report = check(worker_tasks.open_rated)
     assert report.images_per_s == 100.0

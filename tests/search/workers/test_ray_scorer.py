@@ -93,6 +93,7 @@ def test_one_worker_two_workers_and_none_give_the_same_search(build, tmp_path: P
         scorer.close()
 
 
+@pytest.mark.slow
 def test_workers_run_at_once_and_the_rest_waits(build):
     scorer = build(functools.partial(worker_tasks.open_slow, 0.5))
     for trial in range(5):
@@ -206,6 +207,7 @@ def test_workers_that_died_idle_cost_a_candidate_nothing(build, tmp_path: Path):
     assert not any("died" in outcome.reason for outcome in outcomes)
 
 
+@pytest.mark.slow
 def test_one_worker_that_cannot_open_the_task_is_left_out(build, tmp_path: Path):
     warnings: list[str] = []
     scorer = build(functools.partial(worker_tasks.open_once, tmp_path), warnings=warnings)

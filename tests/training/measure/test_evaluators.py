@@ -180,6 +180,7 @@ def synthetic_detections(dataset: CocoDataset, index: list[int], seed: int) -> D
     return boxes, scores, labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", few(["bccd", "coco_tiny100"], ["coco_tiny100"]))
 def test_all_agree_on_real_data(name: str, shared_data: Callable[[str], tuple[str, str]]) -> None:
     dataset = load_coco(*shared_data(name))

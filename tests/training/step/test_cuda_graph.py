@@ -51,6 +51,7 @@ def test_only_cuda_has_graphs() -> None:
     assert find_session("auto", torch.device("cuda", 0)) is not None
 
 
+@pytest.mark.slow
 def test_a_failed_capture_is_another_training_of_the_same_candidate(
     data: ProxyData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
