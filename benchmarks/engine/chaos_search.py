@@ -246,7 +246,15 @@ def _drive(command: list[str], circumstances: Circumstances, output: Connection)
     os._exit(code)
 
 
-_NO_DATA = SimpleNamespace(key="none", train_index=(), held_out_index=(), class_names=(), num_classes=0)
+_NO_DATA = SimpleNamespace(
+    key="none",
+    train_index=(),
+    scored=SimpleNamespace(held_out_index=()),
+    score_set=None,
+    split_by="none",
+    class_names=(),
+    num_classes=0,
+)
 
 
 @contextlib.contextmanager
