@@ -85,7 +85,7 @@ def test_only_workers_of_ray_up_are_spot_machines():
         assert 0 <= worker["min_workers"] <= worker["max_workers"] <= config["max_workers"]
 
 
-def test_the_command_of_ray_up_goes_on_from_its_mirror(capsys):
+def test_the_command_of_ray_up_resumes_from_its_mirror(capsys):
     config = parsed(ray_up_command(), capsys)
     assert config.mirror is not None
     assert config.mirror.startswith("s3://")

@@ -44,7 +44,7 @@ class Storage(Protocol):
 
     @property
     def label(self) -> str:
-        """What tells packs of unequal pixels apart; part of their keys."""
+        """What distinguishes packs of unequal pixels; part of their keys."""
 
     def encode(self, image: Image.Image, side: int) -> bytes:
         """What is stored of an RGB image whose long side is S; called from many threads."""

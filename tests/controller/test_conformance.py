@@ -109,7 +109,7 @@ def test_suggestions_do_not_depend_on_threads_or_global_generators(build):
 
 
 @pytest.mark.parametrize("rounds_before", [0, 1, 3])
-def test_a_restored_controller_goes_on_as_the_first_would(build, space, rounds_before: int):
+def test_a_restored_controller_continues_as_the_first_would(build, space, rounds_before: int):
     first = build(space, seed=4)
     rounds(first, rounds_before)
     first.suggest(2)  # between an update and the next, too

@@ -1,4 +1,4 @@
-"""Files that are not what they are given for: what they are is said."""
+"""Files that are not what they are given for: what they are is stated."""
 
 from __future__ import annotations
 

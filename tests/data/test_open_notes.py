@@ -1,4 +1,4 @@
-"""What is said of a data set when it is opened, by whom and how often; and the settings of how it is read."""
+"""What is reported of a data set when it is opened, by whom, how often; and settings of how it is read."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def started(folder: Path) -> list[str]:
 @pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.parametrize("num_starts", [1, 6])
-def test_a_killed_tuner_goes_on_where_it_was(environment, tmp_path: Path, num_starts: int):
+def test_a_killed_tuner_resumes_where_it_was(environment, tmp_path: Path, num_starts: int):
     command = [sys.executable, tune_driver.__file__, str(tmp_path), "2"]
     log = tmp_path / "log"
     with log.open("wb") as output:

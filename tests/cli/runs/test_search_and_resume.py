@@ -171,7 +171,7 @@ def test_why_candidates_failed_is_shown(serial, tmp_path: Path, capsys):
     assert "TrainingDiverged" in capsys.readouterr().out
 
 
-def test_a_diverging_candidate_fails_and_the_search_goes_on(serial, tmp_path: Path, capsys):
+def test_a_diverging_candidate_fails_and_the_search_continues(serial, tmp_path: Path, capsys):
     """Real divergence: at a learning rate of 1e30 the loss is not finite after a step or two."""
     command = [
         "search",

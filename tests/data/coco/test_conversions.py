@@ -1,4 +1,4 @@
-"""Annotation files in the forms that common tools write: read as meant, and what was converted is said."""
+"""Annotation files in the forms that common tools write: read as meant, and conversions are reported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def assert_equal(found: CocoDataset, expected: CocoDataset) -> None:
         np.testing.assert_array_equal(getattr(found, name).offsets, getattr(expected, name).offsets)
 
 
-# What a file is changed into, and what is said of it; nothing else may change.
+# What a file is changed into, and what is reported of it; nothing else may change.
 SAME: dict[str, tuple[Callable[[Document], None], str]] = {
     "image ids as text": (
         both(each("images", "id", str), each("annotations", "image_id", str)),

@@ -25,7 +25,7 @@ def put(subfolder: str = "images", rename: Callable[[str], str] = str) -> Callab
     return lambda root: touch(root / subfolder, [rename(name) for name in NAMES])
 
 
-# Where the files are; the names in the annotations; what is said, with ROOT/images as data.train_images.
+# Where the files are; the names in the annotations; what is reported, with ROOT/images as data.train_images.
 CASES: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "doubled folder": (
         put(),

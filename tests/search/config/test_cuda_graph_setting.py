@@ -21,7 +21,7 @@ def test_a_run_may_go_on_without() -> None:
     check_resumable(run_config(recorded), with_overrides(recorded, ["proxy_task.cuda_graph=off"]))
 
 
-def test_a_run_from_before_the_setting_goes_on() -> None:
+def test_a_run_from_before_the_setting_resumes() -> None:
     recorded = run_config(compose([])).to_dict()
     del recorded["proxy_task"]["cuda_graph"]
     check_resumable(run_config(recorded), run_config(compose([])))

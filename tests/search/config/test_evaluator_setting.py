@@ -38,7 +38,7 @@ def test_an_unknown_one(serial, capsys) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_where_its_evaluator_is_absent(serial, tmp_path: Path, capsys, without_hotcoco) -> None:
+def test_a_run_resumes_where_its_evaluator_is_absent(serial, tmp_path: Path, capsys, without_hotcoco) -> None:
     for name, choice in (("default", []), ("chosen", ["proxy_task.evaluator=hotcoco"])):
         assert main(["search", *serial, *choice, f"name={name}", "search.num_trials=1"]) == 0
     without_hotcoco()

@@ -36,7 +36,7 @@ def in_mirror(url: str, folder: str) -> list[str]:
     return sorted(path.rpartition("/")[2] for path in files.ls(root, detail=False))
 
 
-def test_another_machine_goes_on_where_the_mirror_is(url: str, tmp_path: Path):
+def test_another_machine_resumes_where_the_mirror_is(url: str, tmp_path: Path):
     """With the controller's states too, so that nothing is computed anew."""
     whole = carry_out(tmp_path / "whole", num_trials=40)
     carry_out(tmp_path / "a", num_trials=24, mirror=Mirror(url, "run"))
@@ -142,7 +142,7 @@ def test_of_two_heads_on_one_mirror_the_one_that_comes_second_stops(url: str, tm
     assert Mirror(url, "run").read() == bytes_of(tmp_path / "b")
 
 
-def test_a_search_ends_when_another_head_goes_on_with_it(tmp_path: Path):
+def test_a_search_ends_when_another_head_resumes_it(tmp_path: Path):
     """The other begins while this one is away from the storage; both have the folder of their own."""
     url = "faulty://bucket"
     writer = threading.get_ident()

@@ -46,7 +46,7 @@ def untrained(monkeypatch):
     monkeypatch.setattr("spinesearch.search.engine.proxy_score", open_score)
 
 
-def test_a_mirrored_run_goes_on_after_its_folder_is_gone(serial, untrained, tmp_path: Path, capsys):
+def test_a_mirrored_run_resumes_after_its_folder_is_gone(serial, untrained, tmp_path: Path, capsys):
     mirror, run_dir = tmp_path / "mirror", tmp_path / "runs" / "run"
     command = ["search", *serial, "search.num_trials=2", f"mirror=file://{mirror}"]
     assert main(command) == 2
@@ -110,7 +110,7 @@ def test_a_mirror_can_be_read_again_whatever_the_run_is_called(serial, untrained
         assert (tmp_path / "runs" / name / LEDGER_NAME).read_bytes() == ledger
 
 
-def test_the_command_that_began_a_run_goes_on_though_it_was_extended(
+def test_the_command_that_began_a_run_resumes_though_it_was_extended(
     serial, untrained, tmp_path: Path, capsys
 ):
     command = ["search", *serial, "search.num_trials=2", "name=run"]
@@ -172,7 +172,7 @@ def test_ledgers_from_before_mirrors_can_still_be_gone_on_with():
 
 @pytest.mark.faults
 @pytest.mark.slow
-def test_killed_at_any_instant_with_or_without_its_folder_the_same_command_goes_on(serial, tmp_path: Path):
+def test_killed_at_any_instant_with_or_without_its_folder_the_same_command_resumes(serial, tmp_path: Path):
     """SIGKILL from the first moment on; after every other kill only the mirror is left."""
     mirror, run_dir = tmp_path / "mirror", tmp_path / "runs" / "run"
     command = ["search", *serial, "search.num_trials=8", "name=run", f"mirror=file://{mirror}"]

@@ -93,7 +93,7 @@ def test_the_same_study_with_any_number_of_workers(kind: str, tmp_path: Path):
         assert everything(other) == everything(serial)
 
 
-def test_a_study_in_which_nothing_lives_stops_and_goes_on_when_that_is_mended(tmp_path: Path):
+def test_a_study_in_which_nothing_lives_stops_and_continues_when_that_is_fixed(tmp_path: Path):
     def broken(spec: ArchSpec, seed: int) -> dict[str, float]:
         raise ValueError("no file system mounted")
 

@@ -139,7 +139,7 @@ def test_with_all_nodes_refused_a_search_waits_for_another_to_join(
     assert {event["node"].partition("/")[2] for event in results} == {joined.node_id[:8]}
 
 
-def test_the_driver_is_killed_and_the_same_command_goes_on(searches: Searches, undisturbed):
+def test_the_driver_is_killed_and_the_same_command_resumes(searches: Searches, undisturbed):
     for count in (0, 5, 13):
         driver = searches.start(seconds=0.2)
         searches.wait_for_begun(1)
@@ -187,7 +187,7 @@ def small_disk(searches: Searches) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_on_a_full_disk_the_search_stops_with_one_line_and_goes_on_when_there_is_room(
+def test_on_a_full_disk_the_search_stops_with_one_line_and_continues_when_there_is_room(
     small_disk: Path, searches: Searches, undisturbed
 ):
     driver = searches.start(seconds=0.2)

@@ -191,7 +191,7 @@ def test_after_the_end_of_memory_a_candidate_scores_as_before(data: ProxyData, a
 
 @pytest.mark.gpu
 @needs_cuda
-def test_after_a_failed_capture_the_process_goes_on_eagerly(
+def test_after_a_failed_capture_the_process_continues_eagerly(
     data: ProxyData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A real one: the work waits for the device, which ends the capture with an error of CUDA's."""
