@@ -58,6 +58,7 @@ from spinesearch import load_weights, save_weights
 from spinesearch.controller.reinforce import ReinforceController
 from spinesearch.models.detector import build_detector
 from spinesearch.models.tf_weights import load_tf_weights, tf_variables
+from spinesearch.models.weights import load_backbone, load_detector, load_weights, save_weights
 from spinesearch.search.tune_searcher import SpineSearcher
 from spinesearch.space import ArchSpec, SpineNetSpace, backbone_cost
 from spinesearch.space.cost import backbone_cost, detector_cost

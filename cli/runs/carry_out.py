@@ -90,7 +90,7 @@ def run_places(config: RunConfig, run_dir: Path) -> Mapping[str, Path]:
     places = {"runs_dir": run_dir}
     with contextlib.suppress(RuntimeError):  # there is no home folder, and nothing is cached in it
         places["data.cache_dir"] = Path(config.data.cache_dir or default_cache_dir())
-    for name in ("train_images", "train_annotations"):
+    for name in ("train_images", "train_annotations", "score_images", "score_annotations"):
         if path := getattr(config.data, name, None):
             places[f"data.{name}"] = Path(path)
     return places

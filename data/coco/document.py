@@ -57,7 +57,10 @@ def _parsed(path: Path, conversions: Counter[str]) -> Any:
         content = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"annotation file {path}: cannot be read ({reason}); {EXAMPLE}") from error
+        raise DataError(
+            f"annotation file {path}: cannot be read ({reason}); set data.train_annotations, or "
+            "data.score_annotations, to a file that can"
+        ) from error
     encoding = json.detect_encoding(content)
     head = content[:HEAD_BYTES]
     try:

@@ -8,13 +8,14 @@ from pathlib import Path
 _LENGTH_BYTES = 8  # the header's length, little-endian, before the header
 _MAX_HEADER_BYTES = 100_000_000  # safetensors reads no longer one
 _AGAIN = "download or copy it again"
+_ARCHIVES = ((b"PK\x03\x04", "a ZIP archive, as torch.save writes, too"), (b"\x1f\x8b", "compressed by gzip"))
 
 
 def check_whole(path: Path) -> None:
     """Returns if nothing shows that the file breaks off or another stands in its place.
 
     Raises:
-        ValueError: it is cut short, a Git LFS pointer or an HTML page; the message begins with the path.
+        ValueError: it is cut short, a Git LFS pointer, an HTML page or an archive; the message names it.
         OSError: it cannot be read.
     """
     size = path.stat().st_size
@@ -26,6 +27,9 @@ def check_whole(path: Path) -> None:
             )
         if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
             raise ValueError(f"{path}: is an HTML page, as a server answers in place of a file; {_AGAIN}")
+        for magic, what in _ARCHIVES:
+            if head.startswith(magic) and head[_LENGTH_BYTES : _LENGTH_BYTES + 1] != b"{":
+                raise ValueError(f"{path}: is {what}; give the safetensors file itself")
         if size == 0:
             raise ValueError(f"{path}: is empty; {_AGAIN}")
         needed = _LENGTH_BYTES

@@ -66,8 +66,7 @@ class FailedShare:
         Raises:
             TooManyFailedError: too many failed; the message has the commonest reasons.
         """
-        counted = self.excess(run.trials[: (generation + 1) * self.generation_size], accepted)
-        recent = [trial for trial in counted if trial.generation == generation and trial.status == "failed"]
+        counted, recent = self._stopping(run, generation, accepted)
         if not recent:
             return
         share = sum(trial.status == "failed" for trial in counted) / len(counted)
@@ -87,16 +86,14 @@ class FailedShare:
         learnt from although too many had failed: by an earlier release, or with another share.
         """
         completed = {trial.arch_id for trial in run.trials if trial.status == "completed"}
-        num_learnt = len(run.updates) * self.generation_size
-        was_allowed = bool(self.excess(run.trials[:num_learnt]))
-        return frozenset(
-            trial.trial
-            for trial in run.trials
-            if trial.status == "failed"
-            and (
-                trial.is_reopened or trial.arch_id in completed or (was_allowed and trial.trial < num_learnt)
-            )
-        )
+        failed = [trial for trial in run.trials if trial.status == "failed"]
+        accepted = {t.trial for t in failed if t.is_reopened or t.arch_id in completed}
+        # Update by update, as they were checked: what a search like this one was allowed to learn from still
+        # counts when the next generation fails.
+        for generation in sorted({trial.generation for trial in failed} & set(range(len(run.updates)))):
+            if self._stopping(run, generation, accepted)[1]:
+                accepted |= {trial.trial for trial in failed if trial.generation <= generation}
+        return frozenset(accepted)
 
     def to_reopen(self, run: Run) -> tuple[list[int], str]:
         """The trials that a resumed run tries once more, and why; none if not too many failed.
@@ -119,6 +116,14 @@ class FailedShare:
             return [], ""
         reopened = [t.trial for t in run.trials if t.trial in failed or t.duplicate_of in failed]
         return reopened, _summary(counted)
+
+    def _stopping(self, run: Run, generation: int, accepted: Set[int]) -> tuple[list[Trial], list[Trial]]:
+        """The trials counted if too many failed up to a generation, and those of it that failed.
+
+        Without any of the second, nothing stops.
+        """
+        counted = self.excess(run.trials[: (generation + 1) * self.generation_size], accepted)
+        return counted, [t for t in counted if t.generation == generation and t.status == "failed"]
 
 
 def _summary(trials: Iterable[Trial]) -> str:

@@ -26,7 +26,13 @@ def read_fields(data: Any) -> SpecFields:
     """
     if not isinstance(data, dict):
         raise SpecError(f"spec: expected an object, got {type(data).__name__}")
-    version = data.get("schema_version")
+    if "schema_version" not in data:
+        keys = ", ".join(str(key)[:20] for key in list(data)[:3]) or "none"
+        raise SpecError(
+            f"schema_version: missing, so this is no architecture spec (its first keys: {keys}); "
+            "`spinesearch export RUN` writes specs"
+        )
+    version = data["schema_version"]
     if type(version) is not int or version != SCHEMA_VERSION:  # True == 1
         raise SpecError(f"schema_version: this release reads version {SCHEMA_VERSION}, got {version!r}")
     stem = []

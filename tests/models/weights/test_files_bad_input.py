@@ -112,6 +112,11 @@ def test_a_file_that_breaks_off_is_said_to_be_cut_short(saved, tmp_path, length)
             "is a Git LFS pointer.*; fetch them with git lfs pull",
         ),
         (b"<!DOCTYPE html><html>", "is an HTML page.*; download or copy it again"),
+        (
+            b"PK\x03\x04" + bytes(100),
+            "is a ZIP archive, as torch.save writes, too; give the safetensors file",
+        ),
+        (b"\x1f\x8b\x08" + bytes(100), "is compressed by gzip; give the safetensors file itself"),
         (b"\x09" + bytes(7) + b"{no JSON}", "is damaged or not a safetensors file"),
         (b"\x14" + bytes(7) + b'{"w": {"x": [1, 2]}}', "is damaged or not a safetensors file"),
         (bytes(100), "is damaged or not a safetensors file"),
@@ -141,8 +146,9 @@ def test_pickles_are_not_opened(tmp_path, capfd):
             return print, ("code ran",)
 
     for write in (lambda path: torch.save(Trap(), path), lambda path: path.write_bytes(pickle.dumps(Trap()))):
-        write(tmp_path / "w.safetensors")
-        assert_unchanged_by(tiny_detector(1), tmp_path / "w.safetensors", "not a safetensors file")
+        path = tmp_path / "w.safetensors"
+        write(path)
+        assert_unchanged_by(tiny_detector(1), path, "is a ZIP archive, as torch.save|not a safetensors file")
     assert "code ran" not in capfd.readouterr().out
 
 

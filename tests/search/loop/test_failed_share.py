@@ -155,6 +155,19 @@ def test_what_fails_once_more_stops_again_and_then_stands(tmp_path: Path):
     assert max(tried.count(number) for number in tried) == 2
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_of_small_generations_every_failure_is_tried_once_more(tmp_path: Path, size: int):
+    """However often the search is resumed while the cause is there; the first alone prove nothing."""
+    for _ in range(6):
+        with pytest.raises(TooManyFailedError):
+            carry_out(tmp_path, generation_size=size, scorer=Failing(0), max_failed_share=0.3, num_trials=24)
+    run = load(tmp_path)
+    learnt = run.trials[: len(run.updates) * size]
+    at_once = [t.trial for t in learnt if t.status == "failed" and not t.is_reopened]
+    assert at_once == [0, 1]  # fewer than three failures prove nothing
+    assert len(run.updates) * size > 3
+
+
 def test_a_driver_that_dies_before_it_looks_skips_no_check(tmp_path: Path, monkeypatch):
     """All of a generation's failures are on record, the update is not: they are tried once more."""
 
@@ -189,6 +202,18 @@ def test_an_update_that_was_recorded_is_not_checked_again(tmp_path: Path):
     run, _ = carry_out(tmp_path, max_failed_share=0.3, num_trials=24)
     assert run.num_done == 24
     assert not run.reopenings
+
+
+def test_what_an_earlier_release_learnt_from_does_not_hide_what_fails_now(tmp_path: Path):
+    carry_out(tmp_path, generation_size=2, scorer=Failing(0), max_failed_share=1.0, num_trials=6)
+    stopped = {"generation_size": 2, "max_failed_share": 0.3, "num_trials": 16}
+    with pytest.raises(TooManyFailedError, match="the failed ones not learnt from yet are tried once more"):
+        carry_out(tmp_path, scorer=Failing(0), **stopped)
+    unlearnt = load(tmp_path).trials[2 * len(load(tmp_path).updates) :]
+    run, _ = carry_out(tmp_path, scorer=healthy(), **stopped)
+    assert {t.trial for t in unlearnt if t.status == "failed"} <= set(run.reopenings[0].trials)
+    assert not any(run.trials[t.trial].status == "failed" for t in unlearnt)
+    assert run.num_done == 16
 
 
 def test_reopening_what_did_not_fail_is_an_error():

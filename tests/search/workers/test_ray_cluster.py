@@ -151,17 +151,21 @@ except ValueError as error:
     ("environment", "line"),
     [
         ({}, "it runs"),
-        ({"HOME": "/nonexistent"}, "it runs"),
+        ({"HOME": "{none}"}, "it runs"),
         ({"HOME": "/proc"}, "it runs"),
         ({"RAY_TMPDIR": "/tmp/" + 80 * "x"}, "RAY_TMPDIR: /tmp/xx"),
         ({"TMPDIR": "/proc"}, "RAY_TMPDIR: Ray cannot use /proc/ray (from TMPDIR)"),
     ],
 )
-def test_a_real_ray_of_our_own_for_a_user_without_a_name_and_a_home(environment: dict[str, str], line: str):
+def test_a_real_ray_of_our_own_for_a_user_without_a_name_and_a_home(
+    environment: dict[str, str], line: str, tmp_path: Path
+):
     """As in a container started with another user's number: no entry in passwd, nowhere to write."""
     nobody = ["unshare", "--user", "--map-user=12345", "--map-group=12345"]
     if not shutil.which("unshare") or subprocess.run([*nobody, "true"], capture_output=True).returncode:
         pytest.skip("needs unshare, and the right to make a user namespace")
+    none = tmp_path / "none"
+    environment = {name: value.format(none=none) for name, value in environment.items()}
     result = subprocess.run(
         [*nobody, sys.executable, "-c", CONNECT],
         env={"PATH": os.environ["PATH"], "RAY_worker_niceness": "0", **environment},
@@ -172,5 +176,5 @@ def test_a_real_ray_of_our_own_for_a_user_without_a_name_and_a_home(environment:
     )
     assert result.stdout.startswith(line), result.stderr
     assert result.stdout.count("\n") == (2 if line == "it runs" else 1)
-    assert not Path("/nonexistent").exists()
+    assert not none.exists()
     shutil.rmtree("/tmp/" + 80 * "x", ignore_errors=True)

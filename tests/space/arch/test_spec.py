@@ -121,6 +121,11 @@ def test_a_preset_that_does_not_exist_offers_near_names():
             {**SPINENET_49.to_dict(), "schema_version": True},
             "schema_version: this release reads version 1, got True",
         ),
+        (
+            {"images": [], "annotations": [], "categories": []},
+            r"schema_version: missing, so this is no architecture spec \(its first keys: images, annotations",
+        ),
+        ({}, r"its first keys: none\); `spinesearch export RUN` writes specs"),
         ({**SPINENET_49.to_dict(), "stem": [], "blocks": []}, "stem: at least one block is needed"),
         ({**SPINENET_49.to_dict(), "blocks": "none"}, "blocks: expected a list of objects"),
         ({**SPINENET_49.to_dict(), "name": 3}, "name: expected a string, got 3"),
