@@ -22,7 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ray's tests first and in one process, since two Rays crowd two cores; others file by file."""
+    """Ray's tests first and in one process, since two Rays crowd two cores; others file by file.
+
+    pytest-xdist 3.8 writes groups where pytest 9.2 does not read them: with these two only the order holds.
+    """
     items.sort(key=lambda item: not _needs_ray(item))
     for item in items:
         item.add_marker(pytest.mark.xdist_group("ray" if _needs_ray(item) else str(item.path)))
