@@ -13,7 +13,12 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
-from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
+from ray.experimental.internal_kv import (
+    _internal_kv_del,
+    _internal_kv_get,
+    _internal_kv_initialized,
+    _internal_kv_put,
+)
 
 _NAMESPACE = b"spinesearch_pace"
 # The first steps take memory, choose kernels and may compile; then a few are enough to know a factor of ten.
@@ -50,6 +55,8 @@ def publish_pace(trial: int, step_s: float) -> None:
 
 def read_pace(actor: Any, trial: int) -> float | None:
     """Seconds per step of the candidate that an actor trains; None if it has not got so far."""
+    if not _internal_kv_initialized():  # another Ray that this process has started and ended took it along
+        return None
     try:
         value = _internal_kv_get(_key(_job_id(), actor._actor_id.hex()), namespace=_NAMESPACE)
     except RayError:  # the head is busy or gone
@@ -62,7 +69,7 @@ def read_pace(actor: Any, trial: int) -> float | None:
 
 def forget_paces() -> None:
     """Remove what the workers of this process left."""
-    if ray.is_initialized():
+    if ray.is_initialized() and _internal_kv_initialized():
         _internal_kv_del(_key(_job_id(), ""), del_by_prefix=True, namespace=_NAMESPACE)
 
 

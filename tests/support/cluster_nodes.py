@@ -91,6 +91,16 @@ def start_nodes() -> Iterator[Nodes]:
             yield nodes
         finally:
             nodes.shutdown()
+            _restore_key_value_store()
+
+
+def _restore_key_value_store() -> None:
+    """Give this process's own Ray its store back, which a head that ends here takes along."""
+    import ray
+    from ray.experimental import internal_kv
+
+    if ray.is_initialized() and not internal_kv._internal_kv_initialized():
+        internal_kv._initialize_internal_kv(ray._private.worker.global_worker.gcs_client)
 
 
 def open_marked(
