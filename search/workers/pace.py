@@ -55,7 +55,7 @@ def publish_pace(trial: int, step_s: float) -> None:
 
 def read_pace(actor: Any, trial: int) -> float | None:
     """Seconds per step of the candidate that an actor trains; None if it has not got so far."""
-    if not _internal_kv_initialized():  # another Ray that this process has started and ended took it along
+    if not _has_store():
         return None
     try:
         value = _internal_kv_get(_key(_job_id(), actor._actor_id.hex()), namespace=_NAMESPACE)
@@ -69,8 +69,13 @@ def read_pace(actor: Any, trial: int) -> float | None:
 
 def forget_paces() -> None:
     """Remove what the workers of this process left."""
-    if ray.is_initialized() and _internal_kv_initialized():
+    if ray.is_initialized() and _has_store():
         _internal_kv_del(_key(_job_id(), ""), del_by_prefix=True, namespace=_NAMESPACE)
+
+
+def _has_store() -> bool:
+    """Whether this process reaches the store; another Ray that it started and ended takes it along."""
+    return bool(_internal_kv_initialized())  # type: ignore[no-untyped-call]
 
 
 def _job_id() -> str:
