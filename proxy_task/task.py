@@ -19,7 +19,7 @@ from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
 from spinesearch.models.heads.detect import MAX_DETECTIONS, Detections, detect_objects
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.proxy_task.result import TaskResult
-from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
+from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec
 from spinesearch.space.cost.cost import detector_cost
 from spinesearch.space.cost.widths import LEVEL_FILTERS, MBCONV_LEVEL_FILTERS
@@ -30,6 +30,7 @@ from spinesearch.training.measure.evaluators import find_evaluator
 from spinesearch.training.process.failures import released
 from spinesearch.training.process.machine import find_device, keep_freed_memory, threads
 from spinesearch.training.process.stopwatch import Lap, no_lap
+from spinesearch.training.setting_rules import MAX_LEVEL_STRIDE
 from spinesearch.training.step.captured_step import Capturing, GraphSession
 from spinesearch.training.step.cuda_graph import find_session
 from spinesearch.training.step.train import predict, recalibrate_batch_norm, train
