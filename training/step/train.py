@@ -150,14 +150,15 @@ def predict(model: nn.Module, images: Tensor, precision: str) -> tuple[Tensor, T
 
 def _augment(inputs: StepInputs, recipe: Recipe) -> Batch:
     """The normalised batch, mirrored and zoomed as the draws say."""
-    batch = normalize(inputs.batch)
-    if not recipe.flip and recipe.scale_jitter == (1.0, 1.0):
+    batch, side = normalize(inputs.batch), recipe.image_size
+    if not recipe.flip and recipe.scale_jitter == (1.0, 1.0) and batch.images.shape[-1] == side:
         return batch
     placement = placement_of(
         inputs.draws,
         batch.content,
-        batch.images.shape[-1],
+        side,
         flip=recipe.flip,
         scale_jitter=recipe.scale_jitter,
+        shrink=side / batch.images.shape[-1],
     )
-    return place(batch, placement)
+    return place(batch, placement, side)
