@@ -15,10 +15,10 @@ from spinesearch.search.config.settings import SearchSettings
 from spinesearch.space.build import SpineNetSettings
 
 # The classes behind the choices of each group, by the `name` that its yaml files set.
-SECTIONS: Mapping[str, Mapping[str | None, type[Any]]] = {
+SECTIONS: Mapping[str, Mapping[Any, type[Any]]] = {
     "space": {None: SpineNetSettings},
     "proxy_task": {None: ProxySettings},
-    "controller": {**STRATEGIES},
+    "controller": STRATEGIES,
     "data": {"generated": GeneratedDataSettings, "coco": CocoDataSettings},
     "search": {None: SearchSettings},
 }
