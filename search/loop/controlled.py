@@ -174,9 +174,8 @@ class ControlledCandidates:
             )
         try:
             self._checkpoints.save(generation, state)
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-            reason = " ".join(str(error).split())[:200]
-            warn(f"the controller's state was not saved, resuming will replay it: {reason}")
+        except OSError as error:
+            warn(f"the controller's state was not saved, resuming will replay it: {error}")
 
     def _finish(self, run: Run) -> Iterator[Step]:
         """Wait for all results, also those of a last generation that is too short to learn from."""
