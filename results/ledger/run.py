@@ -3,7 +3,8 @@
 Events, in the order a search writes them:
 
 ``run``      a process began or continued the run: version (of spinesearch), torch, python, host, config, data
-             (key, numbers of images, class names), machine, time; of a study also command and study.
+             (key, numbers of images, class names), machine, time; of a search also coverage (`Run.coverage`),
+             of a study command and study.
 ``propose``  a candidate was sampled: trial, generation, tokens, log_prob, arch_id; in a study trial, side,
              seed, tokens, arch_id.
 ``attempt``  with ``begin``: a candidate is about to be given to a worker: trial, attempt, node, worker, time.
@@ -67,6 +68,17 @@ class Run:
         """What the run studies, see `spinesearch.results.studies.study`; None if it is a search."""
         study: Mapping[str, Any] | None = self.sessions[-1].get("study")
         return study
+
+    @property
+    def coverage(self) -> Mapping[str, Any] | None:
+        """Each output's share of the positive anchors, here and where what is found will be trained.
+
+        ``positives`` and ``target_positives``, P3 first, by ``num_images`` training images, at the proxy's
+        size and at ``target_image_size``; ``unseen`` are the levels that have hardly any for the target. None
+        in studies and in ledgers of earlier releases.
+        """
+        coverage: Mapping[str, Any] | None = self.sessions[-1].get("coverage")
+        return coverage
 
     @property
     def space(self) -> SearchSpace:
