@@ -11,11 +11,11 @@ from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
 
-from spinesearch import __version__
 from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.task import check_settings
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.run_config import ConfigError, RunConfig
+from spinesearch.search.coverage import coverage_warning
 from spinesearch.search.engine import check_engine, open_run_data, open_scorer
 from spinesearch.search.environment import code_version, machine
 from spinesearch.search.loop.loop import run_loop
@@ -112,6 +112,8 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
             for side, opened in data.items():
                 _check_same_data(request.recorded_data(run, side), opened)
         event = run_event(config, _first(data)) | request.event_fields(data)
+        if "coverage" in event and (line := coverage_warning(event["coverage"])):
+            display.warned(line)
         source = request.source(space, run_dir, event)
         scorers = stack.enter_context(
             Scorers(
@@ -157,10 +159,12 @@ def run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
     """The ledger's event of a process that begins or resumes a run."""
     import torch
 
+    code = code_version()
     return {
         "event": "run",
-        "version": __version__,
-        "sources": code_version().sources,
+        "version": code.version,
+        "sources": code.sources,
+        "scoring_sources": code.scoring_sources,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "host": platform.node(),
