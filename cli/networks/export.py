@@ -27,7 +27,7 @@ def export(arguments: list[str]) -> int:
         "-o", "--output", type=path_argument, metavar="DIR", help="where to (default: RUN/export)"
     )
     parser.add_argument(
-        "--noise", metavar="STUDY", help="a variance study of the same setting, whose noise the specs then name"
+        "--noise", metavar="STUDY", help="a variance study of the same setting; specs then say the noise"
     )
     options = parser.parse_args(arguments)
     run_dir = find_run(options.run)

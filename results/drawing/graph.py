@@ -88,7 +88,8 @@ def _permuted(spec: ArchSpec) -> Graph:
 
 
 def _pyramid(spec: ResNetSpec) -> Graph:
-    nodes, edges = [], []
+    nodes: list[Node] = []
+    edges: list[Edge] = []
     last = {}  # position of the last bottleneck of each level, then of the pyramid's node
     for level, count in zip(RESNET_LEVELS, spec.num_blocks, strict=True):
         for _ in range(count):
