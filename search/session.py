@@ -13,7 +13,7 @@ from rich.console import Console
 
 from spinesearch import __version__
 from spinesearch.data.open import ProxyData
-from spinesearch.proxy_task.task import check_settings
+from spinesearch.proxy_task.check import check_settings
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.run_config import ConfigError, RunConfig
 from spinesearch.search.engine import check_engine, open_run_data, open_scorer
