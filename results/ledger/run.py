@@ -2,8 +2,9 @@
 
 Events, in the order a search writes them:
 
-``run``      a process began or continued the run: version (of spinesearch), torch, python, host, config, data
-             (key, numbers of images, class names), machine, time; of a study also command and study.
+``run``      a process began or continued the run: version (of spinesearch), sources, scoring_sources (digests
+             of all its code, and of what scores; older ledgers lack it), torch, python, host, machine,
+             config, data (key, numbers of images, class names), time; of a study also command and study.
 ``propose``  a candidate was sampled: trial, generation, tokens, log_prob, arch_id; in a study trial, side,
              seed, tokens, arch_id.
 ``attempt``  with ``begin``: a candidate is about to be given to a worker: trial, attempt, node, worker, time.
