@@ -22,6 +22,7 @@ def test_search_show_export_resume(serial, tmp_path: Path, capsys):
     assert out.count(" ap 0.") == 6  # AP printed per candidate
     assert "[6/6] trial 5" in out
     assert "update 2: " in out
+    assert out.count("of the positive anchors that a training at 640 px has") == 1
     assert "arch_id" in out  # the leaderboard
     exported = [Path(line.split()[1]) for line in out.splitlines() if line.startswith("exported ")]
     assert [path.parent for path in exported] == [runs / "first" / "export"] * 2
@@ -41,6 +42,8 @@ def test_search_show_export_resume(serial, tmp_path: Path, capsys):
     assert main(["show", str(runs / "first"), "--top", "3"]) == 0
     out = capsys.readouterr().out
     assert "6 of 6 candidates done (6 completed), 3 updates" in out
+    num_images = run.sessions[0]["data"]["num_train_images"]
+    assert f"positive anchors by output, by {num_images} images; in brackets at 640 px: P3 " in out
     assert "reward by generation" in out
     assert "best 3 of 6" in out
     assert "block     0" in out  # the drawing
