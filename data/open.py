@@ -134,6 +134,7 @@ def _opening(
             num_images=settings.num_images,
             num_val_images=settings.num_val_images,
             seed=settings.seed,
+            object_sizes=settings.object_sizes,
             progress=lambda done, total: tell("drawing images", done, total),
         )
     return _Opening(

@@ -65,6 +65,7 @@ def _generated_source(settings: GeneratedDataSettings, image_size: int, split: s
         num_images=settings.num_images,
         num_val_images=settings.num_val_images,
         seed=settings.seed,
+        object_sizes=settings.object_sizes,
     )
     return PackSource(
         images_dir=root / split,

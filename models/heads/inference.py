@@ -54,6 +54,6 @@ class Inference:
             raise ValueError(f"inference: class_names must be {num_classes} texts, got {len(names)}")
         if anchors_per_cell(values["num_scales"]) != num_anchors:
             raise ValueError(
-                f"inference: num_scales {values['num_scales']} does not make the {num_anchors} anchors of the head"
+                f"inference: num_scales {values['num_scales']} does not make {num_anchors} anchors"
             )
         return cls(**{**values, "class_names": tuple(names)})
