@@ -15,6 +15,8 @@ from torch import nn
 
 from spinesearch.data.open import ProxyData
 from spinesearch.models.heads import detector
+from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
+from spinesearch.models.heads.detect import MAX_DETECTIONS, Detections, detect_objects
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
@@ -23,7 +25,6 @@ from spinesearch.space.cost.cost import detector_cost
 from spinesearch.space.cost.widths import LEVEL_FILTERS, MBCONV_LEVEL_FILTERS
 from spinesearch.training.input.augment import Batch, normalize
 from spinesearch.training.input.batches import load_batches, shuffled_batches
-from spinesearch.training.measure.detect import MAX_DETECTIONS, Detections, detect_objects
 from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics
 from spinesearch.training.measure.evaluators import find_evaluator
 from spinesearch.training.process.failures import released
@@ -32,7 +33,6 @@ from spinesearch.training.process.stopwatch import Lap, no_lap
 from spinesearch.training.step.captured_step import Capturing, GraphSession
 from spinesearch.training.step.cuda_graph import find_session
 from spinesearch.training.step.train import predict, recalibrate_batch_norm, train
-from spinesearch.training.targets.anchors import anchors_per_cell, make_anchors
 
 # What one seed is split into, so that no part's draws shift another's: every candidate sees the same images
 # in the same order under the same augmentation, whatever its initialisation consumes.

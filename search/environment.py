@@ -6,8 +6,12 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+# What a score is computed with: no other package is imported by these (tests/test_layering.py).
+SCORING_PACKAGES = ("data", "models", "proxy_task", "space", "training")
 
 
 def machine() -> str:
@@ -47,11 +51,13 @@ class CodeVersion:
     Attributes:
         version: of spinesearch.
         sources: digest of its Python files, which distinguishes two checkouts of one version.
+        scoring_sources: digest of those alone that a score can depend on, see `SCORING_PACKAGES`.
         torch: version of torch.
     """
 
     version: str
     sources: str
+    scoring_sources: str
     torch: str
 
 
@@ -60,19 +66,29 @@ def code_version() -> CodeVersion:
     import spinesearch
 
     root = Path(spinesearch.__file__).parent
-    digest = hashlib.sha256()
     # The packages may be links, which a search from above would not follow.
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir()]
-    files = [(root, path) for path in sorted(root.glob("*.py"))]
-    files += [(folder, path) for folder in folders for path in sorted(folder.rglob("*.py"))]
-    for folder, path in files:
-        name = path.relative_to(folder).as_posix()
-        digest.update(f"{folder.name}/{name}\0".encode() + path.read_bytes() + b"\0")
+    packages = [path for path in sorted(root.iterdir()) if path.is_dir()]
     return CodeVersion(
         version=spinesearch.__version__,
-        sources=digest.hexdigest()[:12],
+        sources=_digest([(root, sorted(root.glob("*.py"))), *_files(packages)]),
+        scoring_sources=_digest(_files([root / name for name in SCORING_PACKAGES])),
         torch=importlib.metadata.version("torch"),
     )
+
+
+def _files(folders: Sequence[Path]) -> list[tuple[Path, list[Path]]]:
+    """The Python files of each folder, with it."""
+    return [(folder, sorted(folder.rglob("*.py"))) for folder in folders]
+
+
+def _digest(files: Sequence[tuple[Path, list[Path]]]) -> str:
+    """Of the names and contents of files, each list with the folder its names are relative to."""
+    digest = hashlib.sha256()
+    for folder, paths in files:
+        for path in paths:
+            name = path.relative_to(folder).as_posix()
+            digest.update(f"{folder.name}/{name}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def code_difference(ours: CodeVersion, theirs: CodeVersion) -> str:

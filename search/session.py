@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
 
-from spinesearch import __version__
 from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.task import check_settings
 from spinesearch.results.ledger.run import Run
@@ -157,10 +156,12 @@ def run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
     """The ledger's event of a process that begins or resumes a run."""
     import torch
 
+    code = code_version()
     return {
         "event": "run",
-        "version": __version__,
-        "sources": code_version().sources,
+        "version": code.version,
+        "sources": code.sources,
+        "scoring_sources": code.scoring_sources,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "host": platform.node(),

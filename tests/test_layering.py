@@ -159,7 +159,7 @@ def test_every_package_is_linked_and_mapped():
         ("import spinesearch", {"torch", "ray", "hydra", "rich", "numpy"}),
         ("import spinesearch.results.ledger.run, spinesearch.results.export", {"torch", "ray", "hydra"}),
         (
-            "import spinesearch.controller.settings, spinesearch.proxy_task.settings",
+            "import spinesearch.controller.strategies, spinesearch.proxy_task.settings",
             {"torch", "ray", "hydra"},
         ),
         ("import spinesearch.cli.main", {"torch", "ray", "hydra", "rich", "numpy"}),

@@ -91,7 +91,7 @@ def _study(kind: Kind, parser: CommandParser, arguments: list[str], *, num_archs
         action="append",
         default=[],
         metavar="RUN",
-        help="reuse the scores of this run under the same settings, data and versions; may be repeated",
+        help="reuse what this run scored under the same settings, data, torch and code; may be repeated",
     )
     parser.add_overrides("settings, as for a search")
     options = parser.parse_with_overrides(arguments)

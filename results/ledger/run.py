@@ -2,10 +2,12 @@
 
 Events, in the order a search writes them:
 
-``run``      a process began or continued the run: version (of spinesearch), torch, python, host, config, data
-             (key, numbers of images, class names), machine, time; of a study also command and study.
-``propose``  a candidate was sampled: trial, generation, tokens, log_prob, arch_id; in a study trial, side,
-             seed, tokens, arch_id.
+``run``      a process began or continued the run: version (of spinesearch), sources, scoring_sources (digests
+             of all its code, and of what scores; older ledgers lack it), torch, python, host, machine,
+             config, data (key, numbers of images, class names), time; of a study also command and study.
+``propose``  a candidate was sampled: trial, generation, tokens, arch_id; where the strategy has them,
+             log_probs of the choices and info (parent, prediction, spread). Ledgers before 2026-12 have
+             log_prob, the sum. In a study trial, side, seed, tokens, arch_id.
 ``attempt``  with ``begin``: a candidate is about to be given to a worker: trial, attempt, node, worker, time.
              Without: that worker was lost: trial, attempt, reason, node, worker, seconds, time.
 ``result``   a candidate ended: trial, status, reward, metrics or reason, attempts, node, worker, seconds,
@@ -96,7 +98,11 @@ class Run:
         elif not self.sessions:
             raise ValueError("a run begins with a run event")
         elif kind == "propose":
-            trial = Trial(**{**fields, "tokens": tuple(fields["tokens"])})
+            if "log_prob" in fields:
+                fields["log_probs"] = [fields.pop("log_prob")]
+            for key in {"tokens", "log_probs"} & fields.keys():
+                fields[key] = tuple(fields[key])
+            trial = Trial(**fields)
             if trial.trial != len(self.trials):
                 raise ValueError(f"trial {len(self.trials)} should be proposed next, got {trial.trial}")
             self.trials.append(trial)

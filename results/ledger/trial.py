@@ -48,7 +48,9 @@ class Trial:
         trial: its number, from 0.
         generation: the generation it was sampled in.
         tokens: its choices.
-        log_prob: their log-probability when sampled, nats.
+        log_probs: of each choice when it was sampled, nats; None where the strategy has no probabilities.
+            Of ledgers before 2026-12 their sum alone, by itself.
+        info: what the strategy believed of it, see `spinesearch.controller.Suggestion`.
         arch_id: identity of the network.
         side: of a study of two settings, ``a`` or ``b``.
         seed: of its training in a study; a search trains all with the run's.
@@ -73,7 +75,8 @@ class Trial:
     tokens: tuple[int, ...]
     arch_id: str
     generation: int = 0
-    log_prob: float = 0.0
+    log_probs: tuple[float, ...] | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
     side: str = ""
     seed: int | None = None
     status: Status = "proposed"
@@ -109,7 +112,8 @@ class Trial:
             tokens=self.tokens,
             arch_id=self.arch_id,
             generation=self.generation,
-            log_prob=self.log_prob,
+            log_probs=self.log_probs,
+            info=self.info,
             side=self.side,
             seed=self.seed,
             is_reopened=True,

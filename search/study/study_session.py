@@ -10,18 +10,15 @@ from typing import Any
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
-from spinesearch.results.ledger.run import Run, load_run
-from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.ledger.run import Run
 from spinesearch.results.studies.study import Study
-from spinesearch.search.config.run_config import ConfigError, RunConfig, with_old_split
+from spinesearch.search.config.run_config import RunConfig, with_old_split
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.session import carry_out, data_record
-from spinesearch.search.study.study import Known, StudyCandidates, sample_architectures
+from spinesearch.search.study.reuse import known_results
+from spinesearch.search.study.study import StudyCandidates, sample_architectures
 from spinesearch.search.study.study_config import StudyConfig, check_continues
 from spinesearch.space import SearchSpace
-
-# Settings of the proxy task under which a candidate scores the same, up to the last bits.
-_NOT_DECIDING = ("device", "evaluator", "cuda_graph")
 
 
 def carry_out_study(
@@ -99,7 +96,7 @@ class StudyRequest:
         """The fixed list of its trainings."""
         plan = self.wanted.plan
         archs = sample_architectures(space, num_archs=plan.num_archs, seed=plan.seed)
-        return StudyCandidates(plan, archs, _known_results(self.wanted, event, self.reuse))
+        return StudyCandidates(plan, archs, known_results(self.wanted, event, self.reuse))
 
     def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
         """Architectures, seeds, settings."""
@@ -124,58 +121,3 @@ def _with_old_splits(wanted: StudyConfig, run: Run, console: Console) -> StudyCo
         for side, config in wanted.configs.items()
     }
     return replace(wanted, configs=configs)
-
-
-def _known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence[Path]) -> Known:
-    """Completed trials of other runs under the conditions of one of this study's sides.
-
-    Raises:
-        ConfigError: a run has none; the message says what differs.
-    """
-    current = Run(sessions=[event])
-    known: dict[tuple[str, str, int], tuple[Trial, str]] = {}
-    for run_dir in reuse:
-        run, _ = load_run(run_dir)
-        study = Study(run) if run.study is not None else None
-        reasons: list[str] = []
-        found: dict[tuple[str, str, int], tuple[Trial, str]] = {}
-        for side in wanted.configs:
-            for other_side in study.sides if study else ("",):
-                differs = _difference(_conditions(current, side), _conditions(run, other_side))
-                if differs:
-                    reasons.append(differs)
-                    continue
-                for trial in run.trials:
-                    if trial.side == other_side and trial.status == "completed":
-                        seed = run.config["seed"] if trial.seed is None else trial.seed
-                        found[side, trial.arch_id, seed] = (trial, run_dir.resolve().name)
-        if not found:
-            reason = reasons[0] if reasons else "nothing has completed there"
-            raise ConfigError(f"--reuse: {run_dir} has no results that fit here: {reason}")
-        known |= found
-    return known
-
-
-def _conditions(run: Run, side: str) -> dict[str, Any]:
-    """All that decides a score besides architecture and seed."""
-    config, data = run.config, run.sessions[-1]["data"]
-    if run.study is not None:
-        config, data = Study(run).config(side), Study(run).data(side)
-    conditions = {
-        f"proxy_task.{key}": value for key, value in config["proxy_task"].items() if key not in _NOT_DECIDING
-    }
-    versions = {
-        key: sorted({session.get(key, "unknown") for session in run.sessions})
-        for key in ("version", "sources", "torch")
-    }
-    return {**conditions, "data key": data["key"], **versions}
-
-
-def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
-    """The first condition that differs, in words; empty if none does."""
-    for key in ours | theirs:
-        a, b = ours.get(key), theirs.get(key)
-        # JSON has lists only.
-        if (list(a) if isinstance(a, tuple) else a) != (list(b) if isinstance(b, tuple) else b):
-            return f"{key} is {b!r} there and {a!r} here"
-    return ""

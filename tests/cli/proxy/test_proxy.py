@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from cli_process import start, wait_for_results
 from spinesearch.cli.main import main
 from spinesearch.results.ledger.ledger import LEDGER_NAME
 from spinesearch.results.ledger.run import load_run
-from spinesearch.search.environment import code_version
 
 
 @pytest.fixture
@@ -193,7 +191,7 @@ def test_bad_words(serial_study, tmp_path: Path, capsys):
 
 
 @pytest.mark.slow
-def test_folders_that_hold_something_else(serial_study, tmp_path: Path, capsys, monkeypatch):
+def test_folders_that_hold_something_else(serial_study, tmp_path: Path, capsys):
     runs = tmp_path / "runs"
     search = ["search", *serial_study, "search.num_trials=1", "search.generation_size=1"]
     variance = ["proxy", "variance", *serial_study, "--archs", "2", "--seeds", "2"]
@@ -214,14 +212,6 @@ def test_folders_that_hold_something_else(serial_study, tmp_path: Path, capsys, 
         "--reuse: .*study has no results that fit here: proxy_task.lr is 0.15 there and 0.3 here",
         capsys,
     )
-    with monkeypatch.context() as patch:
-        other = replace(code_version(), sources="0123456789ab")
-        patch.setattr("spinesearch.search.session.code_version", lambda: other)
-        fails(
-            [*correlate, "name=new", "--reuse", str(runs / "study")],
-            r"--reuse: .*sources is \['[0-9a-f]{12}'\] there and \['0123456789ab'\] here",
-            capsys,
-        )
     assert [(runs / name / LEDGER_NAME).read_bytes() for name in ("search", "study")] == ledgers
     assert not (runs / "new").exists()
     assert main([*variance, "name=shrunk", "--archs", "3"]) == 0

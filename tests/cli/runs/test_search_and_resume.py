@@ -73,7 +73,7 @@ def test_one_worker_two_workers_and_the_serial_engine_agree(cluster, tiny, tmp_p
         reported.append(
             json.dumps(
                 [
-                    (t.trial, t.tokens, t.log_prob, t.arch_id, t.status, t.reward, t.metrics["loss"])
+                    (t.trial, t.tokens, t.log_probs, t.arch_id, t.status, t.reward, t.metrics["loss"])
                     for t in run.trials
                 ]
                 + [(u.update, dict(u.stats), u.digest) for u in run.updates]

@@ -21,7 +21,7 @@ from spinesearch.search.workers.trial_timeout import LEAST_COMPLETED, PatientClo
 from spinesearch.search.workers.worker import Greeting, own_memory_bytes
 from spinesearch.search.workers.worker_states import PoolTimes
 
-CODE = CodeVersion(version="0.1.0", sources="aaa", torch="2.13.0")
+CODE = CodeVersion(version="0.1.0", sources="aaa", scoring_sources="ccc", torch="2.13.0")
 
 
 def node(name: str, alive: bool = True, **resources: float) -> dict[str, object]:
@@ -177,11 +177,21 @@ def test_two_checkouts_differ_and_an_installed_copy_does_not(tmp_path: Path, mon
     shutil.copytree(Path(spinesearch.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(spinesearch, "__file__", str(copy / "__init__.py"))
     assert code_version() == here
-    for path in ("search/loop/loop.py", "__init__.py", "space/new.py"):
-        before = code_version().sources
+    for path, scores in (
+        ("search/loop/loop.py", False),
+        ("cli/new.py", False),
+        ("__init__.py", False),
+        ("space/new.py", True),
+        ("models/heads/retinanet.py", True),
+        ("data/open.py", True),
+        ("training/step/train.py", True),
+        ("proxy_task/task.py", True),
+    ):
+        before = code_version()
         with (copy / path).open("a") as file:
             file.write("# changed\n")
-        assert code_version().sources != before
+        assert code_version().sources != before.sources
+        assert (code_version().scoring_sources != before.scoring_sources) == scores
     (copy / "search/loop/loop.py").rename(copy / "search/loops.py")
     assert code_version().version == here.version
 

@@ -1,0 +1,81 @@
+"""Results of other runs under a study's own conditions: `known_results`, for ``--reuse``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spinesearch.results.ledger.run import Run, load_run
+from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.studies.study import Study
+from spinesearch.search.config.run_config import ConfigError
+from spinesearch.search.study.study import Known
+from spinesearch.search.study.study_config import StudyConfig
+
+# Settings of the proxy task under which a candidate scores the same, up to the last bits.
+_NOT_DECIDING = ("device", "evaluator", "cuda_graph")
+# Of the ``run`` event: the digest of `spinesearch.search.environment.SCORING_PACKAGES`.
+_SCORING_SOURCES = "scoring_sources"
+
+
+def known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence[Path]) -> Known:
+    """Completed trials of other runs under the conditions of one of this study's sides.
+
+    Raises:
+        ConfigError: a run has none; the message says what differs.
+    """
+    current = Run(sessions=[event])
+    known: dict[tuple[str, str, int], tuple[Trial, str]] = {}
+    for run_dir in reuse:
+        run, _ = load_run(run_dir)
+        study = Study(run) if run.study is not None else None
+        reasons: list[str] = []
+        found: dict[tuple[str, str, int], tuple[Trial, str]] = {}
+        for side in wanted.configs:
+            for other_side in study.sides if study else ("",):
+                differs = _difference(_conditions(current, side), _conditions(run, other_side))
+                if differs:
+                    reasons.append(differs)
+                    continue
+                for trial in run.trials:
+                    if trial.side == other_side and trial.status == "completed":
+                        seed = run.config["seed"] if trial.seed is None else trial.seed
+                        found[side, trial.arch_id, seed] = (trial, run_dir.resolve().name)
+        if not found:
+            reason = reasons[0] if reasons else "nothing has completed there"
+            raise ConfigError(f"--reuse: {run_dir} has no results that fit here: {reason}")
+        known |= found
+    return known
+
+
+def _conditions(run: Run, side: str) -> dict[str, Any]:
+    """All that decides a score besides architecture and seed."""
+    config, data = run.config, run.sessions[-1]["data"]
+    if run.study is not None:
+        config, data = Study(run).config(side), Study(run).data(side)
+    conditions = {
+        f"proxy_task.{key}": value for key, value in config["proxy_task"].items() if key not in _NOT_DECIDING
+    }
+    code = {
+        key: sorted({session.get(key, "unknown") for session in run.sessions})
+        for key in (_SCORING_SOURCES, "torch")
+    }
+    return {**conditions, "data key": data["key"], **code}
+
+
+def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """The first condition that differs, in words; empty if none does."""
+    for key in ours | theirs:
+        a, b = ours.get(key), theirs.get(key)
+        # JSON has lists only.
+        if (list(a) if isinstance(a, tuple) else a) == (list(b) if isinstance(b, tuple) else b):
+            continue
+        words = f"{key} is {b!r} there and {a!r} here"
+        if key != _SCORING_SOURCES:
+            return words
+        if "unknown" in theirs[key]:
+            # Its digest was of all sources, which cannot be those of today.
+            words = "its ledger is of a release that did not record the digest of what scores"
+        return f"{words}; check out the commit that it was recorded with, or train again without --reuse"
+    return ""

@@ -1,0 +1,81 @@
+"""``--reuse``: results of another run are taken where all that decides a score is the same."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spinesearch.results.ledger.ledger import Ledger
+from spinesearch.search.config.run_config import ConfigError
+from spinesearch.search.study.reuse import known_results
+from spinesearch.search.study.study_config import StudyConfig, compose_study
+
+CODE = {"version": "0.2.0", "sources": "aaa", "scoring_sources": "ccc", "torch": "2.13.0"}
+
+
+@pytest.fixture(scope="module")
+def wanted() -> StudyConfig:
+    return compose_study("correlate", ["b.proxy_task.num_steps=400"], num_archs=3, num_seeds=1)
+
+
+def event(wanted: StudyConfig, side: str = "a", key: str = "0123", **code: str) -> dict[str, Any]:
+    """The ``run`` event of a search with the settings of a side; of a study's first side too."""
+    config = wanted.configs[side].to_dict()
+    return {"event": "run", **CODE, "config": config, "data": {"key": key}, "time": 1.0, **code}
+
+
+def study_event(wanted: StudyConfig) -> dict[str, Any]:
+    b = event(wanted, "b")
+    study = {**wanted.to_dict(), "b": {"config": b["config"], "data": b["data"]}}
+    return {**event(wanted), "study": study}
+
+
+def write(run_dir: Path, *sessions: dict[str, Any]) -> Path:
+    """A search of two candidates, of which one has failed."""
+    results: list[dict[str, Any]] = [
+        {"event": "propose", "trial": 0, "tokens": [0], "arch_id": "0" * 12},
+        {"event": "propose", "trial": 1, "tokens": [1], "arch_id": "1" * 12},
+        {"event": "result", "trial": 0, "status": "completed", "metrics": {"ap": 0.1}, "reward": 0.1},
+        {"event": "result", "trial": 1, "status": "failed", "reason": "it broke", "reward": 0.0},
+    ]
+    with Ledger(run_dir) as ledger:
+        ledger.append([*sessions, *({**result, "time": 2.0} for result in results)])
+    return run_dir
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_other_code_than_what_scores_may_differ(wanted, side: str, tmp_path: Path):
+    run_dir = write(tmp_path / "run", event(wanted, side, version="0.1.0", sources="bbb"))
+    known = known_results(wanted, study_event(wanted), [run_dir])
+    assert {key: (trial.trial, name) for key, (trial, name) in known.items()} == {
+        (side, "0" * 12, 0): (0, "run")
+    }
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"scoring_sources": "ddd"}, r"scoring_sources is \['ddd'\] there and \['ccc'\] here; check out the"),
+        ({"torch": "2.9.0"}, r"torch is \['2.9.0'\] there and \['2.13.0'\] here$"),
+        ({"key": "9876"}, "data key is '9876' there and '0123' here$"),
+    ],
+)
+def test_what_decides_a_score_may_not(wanted, other: dict[str, str], says: str, tmp_path: Path):
+    run_dir = write(tmp_path, event(wanted, **other))
+    with pytest.raises(ConfigError, match=f"^--reuse: {tmp_path} has no results that fit here: {says}"):
+        known_results(wanted, study_event(wanted), [run_dir])
+    write(tmp_path / "resumed", event(wanted), event(wanted, **other))
+    with pytest.raises(ConfigError, match=r"there and .* here"):
+        known_results(wanted, study_event(wanted), [tmp_path / "resumed"])
+
+
+def test_a_ledger_of_an_earlier_release_is_refused_and_says_what_to_do(wanted, tmp_path: Path):
+    old = event(wanted)
+    del old["scoring_sources"]
+    run_dir = write(tmp_path, old)
+    says = (
+        "its ledger is of a release that did not record the digest of what scores; "
+        "check out the commit that it was recorded with, or train again without --reuse"
+    )
+    with pytest.raises(ConfigError, match=says):
+        known_results(wanted, study_event(wanted), [run_dir])
