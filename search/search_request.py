@@ -18,6 +18,7 @@ from spinesearch.search.config.run_config import (
     run_config,
     with_old_split,
 )
+from spinesearch.search.coverage import coverage_record
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.observer import SearchObserver
@@ -73,8 +74,8 @@ class SearchRequest:
         return data
 
     def event_fields(self, data: Mapping[str, ProxyData]) -> dict[str, Any]:
-        """None."""
-        return {}
+        """What its outputs have to learn from."""
+        return {"coverage": coverage_record(self.config.proxy_task, data[""])}
 
     def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> CandidateSource:
         """The generations of the controller."""

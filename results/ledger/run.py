@@ -4,16 +4,18 @@ Events, in the order a search writes them:
 
 ``run``      a process began or continued the run: version (of spinesearch), sources, scoring_sources (digests
              of all its code, and of what scores; older ledgers lack it), torch, python, host, machine,
-             config, data (key, numbers of images, class names), time; of a study also command and study.
+             config, data (key, numbers of images, class names), time; of a search also coverage
+             (`Run.coverage`), of a study command and study.
 ``propose``  a candidate was sampled: trial, generation, tokens, arch_id; where the strategy has them,
              log_probs of the choices and info (parent, prediction, spread). Ledgers before 2026-12 have
              log_prob, the sum. In a study trial, side, seed, tokens, arch_id.
 ``attempt``  with ``begin``: a candidate is about to be given to a worker: trial, attempt, node, worker, time.
              Without: that worker was lost: trial, attempt, reason, node, worker, seconds, time.
 ``result``   a candidate ended: trial, status, reward, metrics or reason, attempts, node, worker, seconds,
-             time. With ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no
-             reward (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that
-             field gave such a candidate the reward of a failed one.
+             time, and files (SHA-256 by name) if its training left any. With
+             ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no reward
+             (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that field
+             gave such a candidate the reward of a failed one.
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
 ``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.
@@ -69,6 +71,17 @@ class Run:
         """What the run studies, see `spinesearch.results.studies.study`; None if it is a search."""
         study: Mapping[str, Any] | None = self.sessions[-1].get("study")
         return study
+
+    @property
+    def coverage(self) -> Mapping[str, Any] | None:
+        """Each output's share of the positive anchors, here and where what is found will be trained.
+
+        ``positives`` and ``target_positives``, P3 first, by ``num_images`` training images, at the proxy's
+        size and at ``target_image_size``; ``unseen`` are the levels that have hardly any for the target. None
+        in studies and in ledgers of earlier releases.
+        """
+        coverage: Mapping[str, Any] | None = self.sessions[-1].get("coverage")
+        return coverage
 
     @property
     def space(self) -> SearchSpace:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spinesearch.controller import Controller, Rollout, Suggestion
+from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
@@ -79,6 +80,10 @@ class ControlledCandidates:
     def first_side(self, run: Run) -> str:
         """A search has no sides."""
         return ""
+
+    def request(self, trial: Trial) -> TrainingRequest:
+        """All are trained whole, and nothing is kept."""
+        return WHOLE
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Nothing: results are checked when they are learnt from."""
@@ -161,9 +166,8 @@ class ControlledCandidates:
             self._part(f"update {generation}", warn)
         try:
             self._checkpoints.save(generation, state)
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-            reason = " ".join(str(error).split())[:200]
-            warn(f"the controller's state was not saved, resuming will replay it: {reason}")
+        except OSError as error:
+            warn(f"the controller's state was not saved, resuming will replay it: {error}")
 
     def _part(self, where: str, warn: Callable[[str], None]) -> None:
         """Say once that the controller is no longer the one on record."""
