@@ -110,7 +110,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
         data = _open_all_data(configs, console)
         if run.sessions:
             for side, opened in data.items():
-                _check_same_data(request.recorded_data(run, side), opened)
+                check_same_data(request.recorded_data(run, side), opened)
         event = run_event(config, _first(data)) | request.event_fields(data)
         if "coverage" in event and (line := coverage_warning(event["coverage"])):
             display.warned(line)
@@ -155,7 +155,14 @@ def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
     return carry_out(SearchRequest(config=config), run_dir, console)
 
 
-def run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
+class _Recorded(Protocol):
+    """A configuration, of a search or of a training."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the ledger."""
+
+
+def run_event(config: _Recorded, data: ProxyData) -> dict[str, Any]:
     """The ledger's event of a process that begins or resumes a run."""
     import torch
 
@@ -186,7 +193,7 @@ def data_record(data: ProxyData) -> dict[str, Any]:
     }
 
 
-def _check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
+def check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
     """Check that the data are those a run was begun on.
 
     Raises:
