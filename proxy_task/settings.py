@@ -42,6 +42,8 @@ class ProxySettings:
         head_num_filters: their channels.
         num_scales: anchor sizes per octave; there are three ratios, so ``3 * num_scales`` anchors per cell.
         base_anchor: side of the smallest anchor of a level over the level's stride.
+        merge_classes: train and score where objects are, and not what they are: all classes are one. A short
+            training learns to tell classes apart last, so that its AP over them says little.
         num_steps: length of training in optimiser steps; None to give `num_epochs`.
         num_epochs: length of training in passes over the training images; None to give `num_steps`.
         batch_size: images per step, in training and in evaluation.
@@ -86,6 +88,7 @@ class ProxySettings:
     head_num_filters: int = 64
     num_scales: int = 3
     base_anchor: float = 3.0
+    merge_classes: bool = False
     num_steps: int | None = None
     num_epochs: float | None = None
     batch_size: int = 16
@@ -201,6 +204,7 @@ _RULES: dict[str, _Rule] = {
     "head_num_filters": _COUNT,
     "num_scales": _COUNT,
     "base_anchor": _POSITIVE,
+    "merge_classes": ((lambda v: isinstance(v, bool)), "true or false"),
     "num_steps": _COUNT_OR_NULL,
     "num_epochs": ((lambda v: v is None or (_is_number(v) and v > 0)), "null or a number above 0"),
     "batch_size": _COUNT,
