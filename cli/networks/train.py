@@ -106,7 +106,7 @@ def _carry_out(config: TrainConfig, source: ModelSource | None, run_dir: Path | 
     from spinesearch.search.training.train_session import carry_out_training
 
     with joined_group(config.train.device) as group:
-        folder = group.from_first((run_dir or new_run_dir(config)) if group.is_first else None)
+        folder = group.from_first((run_dir or new_run_dir(config)) if group.is_first else Path())
         console = build_console()
         console.quiet = not group.is_first
         with ending(config, folder, console):

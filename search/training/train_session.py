@@ -36,8 +36,11 @@ from spinesearch.training.measure.evaluators import find_evaluator
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.process.machine import find_device
 from spinesearch.training.process.streams import INIT, seed_global, stream_seed
+from spinesearch.training.run.batch_step import num_micro_batches
 from spinesearch.training.run.long_training import LongTraining, Stopped
+from spinesearch.training.run.sync_norm import synchronize_norms
 from spinesearch.training.run.train_checkpoint import TrainCheckpoints
+from spinesearch.training.setting_rules import MAX_LEVEL_STRIDE
 from spinesearch.training.step.divergence import TrainingDiverged
 
 
@@ -89,6 +92,8 @@ def carry_out_training(
             for line in fill_from(model, Path(config.init_from)).lines():
                 console.print(f"init_from: {line}", soft_wrap=True)
         model.to(device)
+        if group.size > 1:
+            synchronize_norms(model)
         num_steps = config.train.training_steps(len(data.train_index))
         display = TrainDisplay(console, batch_size=config.train.batch_size, num_images=len(data.train_index))
         checkpoints = TrainCheckpoints(run_dir, _identity(config, run, description, data))
@@ -179,6 +184,16 @@ def _check_settings(config: TrainConfig, group: ProcessGroup) -> None:
         raise ConfigError(
             f"train.batch_size: must be a multiple of the number of processes, {group.size}, got "
             f"{config.train.batch_size}"
+        )
+    share = config.train.batch_size // group.size
+    if (
+        share // num_micro_batches(share, config.train.micro_batch_size) == 1
+        and config.train.image_size == MAX_LEVEL_STRIDE
+    ):
+        raise ConfigError(
+            f"train.batch_size: at image_size {MAX_LEVEL_STRIDE} at least 2 images must pass through the net "
+            "at once, for batch normalisation needs two values per channel; give a larger batch_size, "
+            "micro_batch_size or image_size"
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class ProcessGroup:
@@ -33,10 +35,12 @@ class ProcessGroup:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         dist.all_reduce(flat)
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, part in zip(
+            tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True
+        ):
             tensor.copy_(part.view_as(tensor))
 
-    def gathered(self, value: Any) -> list[Any]:
+    def gathered(self, value: T) -> list[T]:
         """Every process's value, by rank, on every process."""
         if self.size == 1:
             return [value]
@@ -48,10 +52,10 @@ class ProcessGroup:
         """Whether it is true on any process; the same on all."""
         return any(self.gathered(flag)) if self.size > 1 else flag
 
-    def from_first(self, value: Any) -> Any:
+    def from_first(self, value: T) -> T:
         """The first process's value, on every process."""
         if self.size == 1:
             return value
-        values = [value]
+        values: list[T] = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +13,16 @@ from spinesearch.training.process.streams import DEPTH, seed_global, stream_seed
 from spinesearch.training.recipe import Recipe
 from spinesearch.training.step.captured_step import StepInputs
 from spinesearch.training.step.train import batch_loss
+
+
+def num_micro_batches(num_images: int, most: int | None) -> int:
+    """Into how many parts of nearly equal size a process's share of a batch is split.
+
+    Args:
+        num_images: of the share.
+        most: images at once; None for all of them.
+    """
+    return 1 if most is None else -(-num_images // most)
 
 
 class BatchStep:
@@ -60,11 +71,14 @@ class BatchStep:
         """
         device = self._anchors.device
         seed_global(stream_seed(self._seed, DEPTH, step, self._group.rank), device)
-        size = self._micro_batch_size or len(batch.images)
+        num_parts = num_micro_batches(len(batch.images), self._micro_batch_size)
         totals = torch.zeros(2, device=device)  # of losses times weights, and of weights but for the ones
-        for begin in range(0, len(batch.images), size):
-            part = Batch(*(tensor[begin : begin + size] for tensor in batch))
-            inputs = StepInputs(part.to(device), draws[:, begin : begin + size].to(device, non_blocking=True))
+        for rows in np.array_split(np.arange(len(batch.images)), num_parts):
+            part = slice(rows[0], rows[-1] + 1)
+            inputs = StepInputs(
+                Batch(*(tensor[part] for tensor in batch)).to(device),
+                draws[:, part].to(device, non_blocking=True),
+            )
             loss, weight = batch_loss(inputs, model=self._model, anchors=self._anchors, recipe=self._recipe)
             torch.autograd.backward(loss * weight)
             totals += torch.stack((loss.detach() * weight, weight - 1))
