@@ -6,6 +6,7 @@ own ``NonMaxSuppression``, so that a runtime needs nothing else.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import warnings
@@ -131,7 +132,7 @@ def _(boxes: Tensor, scores: Tensor) -> Tensor:
 
 def _onnx_suppress() -> Any:
     """`suppress` in ONNX: scores [B, K, N] of what is suppressed become 0."""
-    from onnxscript import opset18 as op
+    op: Any = importlib.import_module("onnxscript").opset18
 
     def translated(boxes: Any, scores: Any) -> Any:
         kept = op.NonMaxSuppression(

@@ -56,8 +56,9 @@ def plain_twin(module: Network, *, base_anchor: float = 3.0) -> nn.Module:
     network = describe_plain(module, base_anchor=base_anchor)
     style = Style(**network["style"])
     spine = module.backbone if isinstance(module, RetinaNet) else module
-    rooms = plain_backbone if isinstance(spine, ScalePermutedBackbone) else plain_resnet
-    twin = rooms.build_backbone(network["backbone"], style)
+    is_resnet = isinstance(spine, ResNetFPN)
+    build_backbone = plain_resnet.build_backbone if is_resnet else plain_backbone.build_backbone
+    twin = build_backbone(network["backbone"], style)
     if "head" in network:
         twin = build_detector(twin, network["head"], style, base_anchor=network["base_anchor"])
     twin.load_state_dict(module.state_dict())
