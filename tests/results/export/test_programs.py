@@ -17,7 +17,7 @@ SIZE = (64, 96)
 BATCHES = (1, 2, 5)
 MISSING = [p for p in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(p) is None]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}: pip install -e '.[dev]'")
-EVERY = ["backbone", "tiny", "tiny v2 swish", "mobile", "spinenet49", "r23_sp30", "resnet"]
+EVERY = ["tiny v2 swish", "mobile", "r23_sp30", "resnet"]
 
 
 def close(got: Tensor, want: Tensor, tolerance: float) -> None:
@@ -74,7 +74,7 @@ def test_raw_outputs_in_onnxruntime(name: str, tmp_path: Path) -> None:
 
 @needs_onnx
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tiny", "spinenet49", "mobile", "resnet"])
+@pytest.mark.parametrize("name", ["tiny", "spinenet49"])
 @torch.no_grad()
 def test_detections_in_onnxruntime(name: str, tmp_path: Path) -> None:
     """Equal but for those whose score or overlap is within 1e-4 of a threshold, where rounding decides."""
