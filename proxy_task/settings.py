@@ -19,6 +19,7 @@ EVALUATORS = ("auto", "hotcoco", "faster_coco_eval", "pycocotools")
 ACTIVATIONS = ("relu", "swish")  # of `spinesearch.models.layers`
 MAX_LEVEL_STRIDE = 2**7  # P7, the coarsest of the five outputs
 _HUGE = 1e300  # Python's ints can be larger, and no float of a training can hold those
+_MAX_POINTS = 50  # of a curve: they stand in the ledger, some 50 bytes each
 MAX_IMAGE_SIZE = 8192  # six times what detectors use: more is a typing error
 
 
@@ -58,6 +59,8 @@ class ProxySettings:
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
         bn_recalibration_batches: training batches, unaugmented, over which batch normalisation's statistics
             are averaged again before evaluation; 0 keeps the running ones.
+        measure_at: steps after which loss and AP are measured on the way, rising; the training is the same
+            with and without.
         evaluator: one of `EVALUATORS`, the library that counts AP; all give the same numbers, to 1e-12, and
             "auto" takes the fastest that is installed.
         device: one of `DEVICES`; "auto" takes CUDA where there is one.
@@ -99,6 +102,7 @@ class ProxySettings:
     flip: bool = True
     scale_jitter: tuple[float, float] = (1.0, 1.0)
     bn_recalibration_batches: int = 0
+    measure_at: tuple[int, ...] = ()
     evaluator: str = "auto"
     device: str = "auto"
     precision: str = "float32"
@@ -106,7 +110,7 @@ class ProxySettings:
     num_threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("decay_at", "scale_jitter"):  # yaml and JSON know lists only
+        for name in ("decay_at", "scale_jitter", "measure_at"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if str(self.cuda_graph) == "False":  # what yaml takes a bare off for
@@ -123,6 +127,13 @@ class ProxySettings:
             )
         if self.schedule == "step" and not self.decay_at:
             raise ValueError("proxy_task.decay_at: the step schedule needs at least one fraction, got ()")
+        if self.measure_at and self.num_steps is None:
+            raise ValueError("proxy_task.measure_at: counts steps: give num_steps in place of num_epochs")
+        if self.measure_at and self.measure_at[-1] > (self.num_steps or 0):
+            raise ValueError(
+                f"proxy_task.measure_at: must not go beyond num_steps, which is {self.num_steps}, "
+                f"got {self.measure_at!r}"
+            )
 
     def training_steps(self, num_images: int) -> int:
         """Optimiser steps of one training over this many images, at least 1."""
@@ -154,8 +165,8 @@ def _one_of(names: tuple[str, ...]) -> _Rule:
     return (lambda value: value in names), f"one of {', '.join(names)}"
 
 
-def _is_rising(values: Any) -> bool:
-    if not isinstance(values, tuple) or not all(_is_number(v) and 0 < v < 1 for v in values):
+def _is_rising(values: Any, is_valid: Callable[[Any], bool]) -> bool:
+    if not isinstance(values, tuple) or not all(is_valid(value) for value in values):
         return False
     return all(a < b for a, b in pairwise(values))
 
@@ -204,11 +215,18 @@ _RULES: dict[str, _Rule] = {
     "weight_decay": _NOT_NEGATIVE,
     "clip_norm": _POSITIVE,
     "schedule": _one_of(SCHEDULES),
-    "decay_at": (_is_rising, "rising fractions of training between 0 and 1"),
+    "decay_at": (
+        lambda v: _is_rising(v, lambda share: _is_number(share) and 0 < share < 1),
+        "rising fractions of training between 0 and 1",
+    ),
     "warmup_steps": _NATURAL,
     "flip": ((lambda v: isinstance(v, bool)), "true or false"),
     "scale_jitter": (_is_range, "two numbers, 0 < min <= max"),
     "bn_recalibration_batches": _NATURAL,
+    "measure_at": (
+        lambda v: _is_rising(v, lambda step: _is_int(step) and step >= 1) and len(v) <= _MAX_POINTS,
+        f"at most {_MAX_POINTS} rising numbers of steps, each at least 1",
+    ),
     "evaluator": _one_of(EVALUATORS),
     "device": _one_of(DEVICES),
     "precision": _one_of(PRECISIONS),

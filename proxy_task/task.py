@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from spinesearch.space.cost.cost import detector_cost
 from spinesearch.space.cost.widths import LEVEL_FILTERS, MBCONV_LEVEL_FILTERS
 from spinesearch.training.input.augment import Batch, normalize
 from spinesearch.training.input.batches import load_batches, shuffled_batches
+from spinesearch.training.measure.curve import Curve
 from spinesearch.training.measure.detect import MAX_DETECTIONS, Detections, detect_objects
 from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics
 from spinesearch.training.measure.evaluators import find_evaluator
@@ -111,44 +113,31 @@ class ProxyTask:
     ) -> TaskResult:
         start = time.perf_counter()
         _seed_global(_stream_seed(seed, _INIT), self.device)  # for initialisers and stochastic depth
-        model = build_detector(spec, self.settings, num_classes=self.data.num_classes)
-        model.to(self.device)
+        model = build_detector(spec, self.settings, num_classes=self.data.num_classes).to(self.device)
         lap("build")
 
         train_start = time.perf_counter()
+        curve = Curve(model, self.settings.measure_at, lambda: self._measured(model, seed)["ap"], on_step)
         loss = train(
             model,
-            self._train_batches(self.recipe.num_steps, seed, _ORDER),
+            curve.between_steps(self._train_batches(self.recipe.num_steps, seed, _ORDER)),
             self._anchors,
             self.recipe,
             generator=_generator(seed, _AUGMENTATION),
-            on_step=on_step,
+            on_step=curve.on_step,
             lap=lap,
             session=session,
         )
         train_seconds = time.perf_counter() - train_start
-        if num_batches := self.settings.bn_recalibration_batches:
-            batches = (b.to(self.device) for b in self._train_batches(num_batches, seed, _RECALIBRATION))
-            recalibrate_batch_norm(model, batches, self.recipe.precision)
-        lap("recalibration")
-        metrics = self.evaluate(model)
-        lap("evaluation")
+        metrics = self._measured(model, seed, lap)
         cost = detector_cost(
             spec, self.settings.image_size, num_classes=self.data.num_classes, **_sizes(self.settings)
         )
-        assert metrics.ap is not None, "open_data ensures that there are held-out objects"
-        assert metrics.ap50 is not None
-        assert metrics.ap75 is not None
-        assert metrics.ar100 is not None
         return TaskResult(
-            ap=metrics.ap,
-            ap50=metrics.ap50,
-            ap75=metrics.ap75,
-            ap_small=metrics.ap_small,
-            ap_medium=metrics.ap_medium,
-            ap_large=metrics.ap_large,
-            ar100=metrics.ar100,
+            **metrics,
             loss=loss,
+            mean_loss=curve.mean_loss,
+            curve=curve.points,
             num_steps=self.recipe.num_steps,
             num_parameters=cost.parameters,
             num_multiply_adds=cost.multiply_adds,
@@ -156,6 +145,17 @@ class ProxyTask:
             train_seconds=train_seconds,
             images_per_s=self.recipe.num_steps * self.settings.batch_size / train_seconds,
         )
+
+    def _measured(self, model: nn.Module, seed: int, lap: Lap = no_lap) -> dict[str, Any]:
+        """COCO metrics by name, with batch normalisation's statistics taken anew if the settings say so."""
+        if num_batches := self.settings.bn_recalibration_batches:
+            batches = (b.to(self.device) for b in self._train_batches(num_batches, seed, _RECALIBRATION))
+            recalibrate_batch_norm(model, batches, self.recipe.precision)
+        lap("recalibration")
+        metrics = self.evaluate(model)
+        lap("evaluation")
+        assert metrics.ap is not None, "open_data ensures that there are held-out objects"
+        return asdict(metrics)
 
     def evaluate(self, model: nn.Module) -> CocoMetrics:
         """COCO metrics of a model on the images to score on; the model is left in evaluation mode."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.training.input.augment import Batch, draw, normalize, place, placement_of
+from spinesearch.training.measure.curve import last_tenth
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.stopwatch import Lap, no_lap
 from spinesearch.training.recipe import Recipe
@@ -85,7 +86,7 @@ def train(
             watch.watch(step, loss, norm)
             lap(last_phase)
         watch.finish()
-    return float(torch.tensor(watch.losses[-max(1, recipe.num_steps // 10) :]).mean())
+    return last_tenth(watch.losses)
 
 
 def _step(
