@@ -1,6 +1,6 @@
 """Search strategies: integer tokens in, integer tokens out. Imports none of the other packages.
 
-Import a strategy from its module (`spinesearch.controller.reinforce` needs torch).
+`spinesearch.controller.strategies` holds them all by name; import one from its module.
 """
 
 from spinesearch.controller.protocol import Controller, DecisionSpace, Rollout, Suggestion

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -27,21 +27,49 @@ class DecisionSpace(Protocol):
         """A choice sequence drawn uniformly from all allowed ones."""
 
 
+Status = Literal["completed", "failed", "duplicate", "infeasible", "lost"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suggestion:
-    """A candidate: its choices, and the log-probability (nats) with which they were sampled."""
+    """A candidate.
+
+    Attributes:
+        tokens: its choices.
+        log_probs: of each choice when it was sampled, nats; None where a strategy has no probabilities.
+        info: what the strategy believed, as plain data for the ledger: the number of its ``parent``, the
+            ``prediction`` of its reward and the prediction's ``spread``.
+    """
 
     tokens: tuple[int, ...]
-    log_prob: float
+    log_probs: tuple[float, ...] | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rollout:
-    """A scored candidate: its choices, their log-probability when sampled, and its reward (finite)."""
+    """What became of a candidate.
 
+    Attributes:
+        trial: its number, which counts all suggestions of the run from 0.
+        tokens: its choices.
+        log_probs: as suggested. Ledgers before 2026-12 hold their sum alone, which stands here by itself.
+        info: as suggested.
+        status: how it ended. A ``duplicate`` has the reward of the trial that it repeats.
+        reward: finite; that of failures where it ``failed``. None where nothing is known of it: ``lost`` with
+            its workers, or ``infeasible`` and never trained. Nothing is learnt from those.
+        metrics: by name, as far as it has any.
+        rung: the last rung of the training that it reached, from 0.
+    """
+
+    trial: int
     tokens: tuple[int, ...]
-    log_prob: float
-    reward: float
+    log_probs: tuple[float, ...] | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+    status: Status = "completed"
+    reward: float | None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    rung: int = 0
 
 
 class Controller(Protocol):
@@ -55,24 +83,37 @@ class Controller(Protocol):
         controller = ReinforceController(space, seed=0)
         for generation in range(10):
             suggestions = controller.suggest(8)
-            rollouts = [
-                Rollout(tokens=s.tokens, log_prob=s.log_prob, reward=score(s.tokens)) for s in suggestions
-            ]
-            controller.update(rollouts)
+            controller.update(
+                [
+                    Rollout(
+                        trial=trial,
+                        tokens=s.tokens,
+                        log_probs=s.log_probs,
+                        info=s.info,
+                        reward=score(s.tokens),
+                    )
+                    for trial, s in enumerate(suggestions, start=8 * generation)
+                ]
+            )
     """
 
     @property
     def arguments(self) -> Mapping[str, Any]:
         """What it was built with besides the space, as plain data: seed, name, settings."""
 
-    def suggest(self, count: int) -> list[Suggestion]:
-        """The next ``count`` candidates."""
+    def suggest(self, count: int, *, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
+        """The next ``count`` candidates.
+
+        Args:
+            count: how many.
+            given: choices that somebody else has made, at most ``count``: they become the first of these
+                candidates, with what the strategy has to say of them.
+        """
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
-        """Learn from a generation's scored candidates, in candidate order; returns what to log.
+        """Learn from a generation's candidates, in candidate order; returns what to log.
 
-        There may be fewer than were suggested, as some can be lost without a score; without any, nothing is
-        learnt.
+        Without any that has a reward, nothing is learnt.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -80,6 +121,19 @@ class Controller(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict` of a controller of equal arguments."""
+
+
+def scored(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    """Those with a reward.
+
+    Raises:
+        ValueError: a reward is not finite.
+    """
+    kept = [rollout for rollout in rollouts if rollout.reward is not None]
+    rewards = [rollout.reward for rollout in kept]
+    if not np.isfinite(np.array(rewards, dtype=np.float64)).all():
+        raise ValueError(f"rollouts: rewards must be finite, got {rewards}")
+    return kept
 
 
 def candidate_rng(seed: int, candidate: int) -> np.random.Generator:

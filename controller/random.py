@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomSettings:
+    """Uniform random search: nothing to set."""
+
+    name: str = "random"
+
+    def build(self, space: DecisionSpace, *, seed: int) -> RandomController:
+        """The strategy in its initial state."""
+        return RandomController(space, seed=seed)
 
 
 class RandomController:
@@ -20,7 +31,6 @@ class RandomController:
     def __init__(self, space: DecisionSpace, *, seed: int) -> None:
         self._space = space
         self._seed = seed
-        self._log_prob = -math.log(space.size)
         self._num_suggested = 0
 
     @property
@@ -28,14 +38,12 @@ class RandomController:
         """Seed and name."""
         return {"seed": self._seed, "name": "random"}
 
-    def suggest(self, count: int) -> list[Suggestion]:
+    def suggest(self, count: int, *, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
         """The next ``count`` candidates."""
-        first = self._num_suggested
+        numbers = range(self._num_suggested, self._num_suggested + count)[len(given) :]
         self._num_suggested += count
-        return [
-            Suggestion(tokens=self._space.sample(candidate_rng(self._seed, i)), log_prob=self._log_prob)
-            for i in range(first, first + count)
-        ]
+        drawn = [self._space.sample(candidate_rng(self._seed, number)) for number in numbers]
+        return [Suggestion(tokens=tokens) for tokens in (*given, *drawn)]
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """Nothing to learn, nothing to log."""

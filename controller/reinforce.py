@@ -6,22 +6,69 @@ Shapes: N candidates of a generation, T decisions, C the most choices a decision
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from spinesearch.controller.policy import LstmPolicy, LstmState
-from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng
-from spinesearch.controller.settings import ReinforceSettings
+from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng, scored
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Added to the deviation that advantages are divided by. Rewards are APs in 0..1: differences well below a
 # thousandth, rounding above all, stay small in the advantages too.
 _MIN_DEVIATION = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReinforceSettings:
+    """REINFORCE with an LSTM policy.
+
+    Attributes:
+        name: what `conf/controller` calls it.
+        hidden_size: units of the LSTM.
+        embedding_size: size of the vector that a choice is fed back as.
+        learning_rate: Adam's step size.
+        ent_coef: weight of the entropy bonus (nats per decision) against the normalised advantage.
+        baseline_decay: share of the old value that the moving-average baseline keeps at an update.
+        max_importance_ratio: bound on the weight of a candidate that a later policy finds likelier than the
+            one that sampled it (truncated importance sampling, Ionides 2008).
+        max_grad_norm: bound on the norm of the policy's gradient.
+
+    Raises:
+        ValueError: a value breaks its rule; the message begins with ``controller.<field>``.
+    """
+
+    name: str = "reinforce"
+    hidden_size: int = 64
+    embedding_size: int = 32
+    learning_rate: float = 5e-3
+    ent_coef: float = 0.01
+    baseline_decay: float = 0.9
+    max_importance_ratio: float = 2.0
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in ("hidden_size", "embedding_size", "learning_rate", "max_grad_norm"):
+            if not 0 < getattr(self, field) < math.inf:
+                raise ValueError(
+                    f"controller.{field}: must be positive and finite, got {getattr(self, field)}"
+                )
+        if not 0 <= self.ent_coef < math.inf:
+            raise ValueError(f"controller.ent_coef: must be finite and not negative, got {self.ent_coef}")
+        if not 0 <= self.baseline_decay < 1:
+            raise ValueError(f"controller.baseline_decay: must be in [0, 1), got {self.baseline_decay}")
+        if not 1 <= self.max_importance_ratio < math.inf:
+            raise ValueError(
+                "controller.max_importance_ratio: must be finite and at least 1, "
+                f"got {self.max_importance_ratio}"
+            )
+
+    def build(self, space: DecisionSpace, *, seed: int) -> ReinforceController:
+        """The strategy in its initial state."""
+        return ReinforceController(space, seed=seed, settings=self)
 
 
 class ReinforceController:
@@ -37,6 +84,10 @@ class ReinforceController:
     """
 
     def __init__(self, space: DecisionSpace, *, seed: int, settings: ReinforceSettings | None = None) -> None:
+        import torch
+
+        from spinesearch.controller.policy import LstmPolicy
+
         self._space = space
         self._seed = seed
         self._settings = settings = settings or ReinforceSettings()
@@ -56,33 +107,15 @@ class ReinforceController:
         """The seed, and the fields of `ReinforceSettings`, name included."""
         return {"seed": self._seed, **asdict(self._settings)}
 
-    @torch.no_grad()
-    def suggest(self, count: int) -> list[Suggestion]:
+    def suggest(self, count: int, *, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
         """The next ``count`` candidates, sampled from the current policy."""
-        first = self._num_suggested
+        from spinesearch.controller.sampling import sample
+
+        numbers = range(self._num_suggested, self._num_suggested + count)
         self._num_suggested += count
         num_decisions = len(self._space.num_choices)
-        uniforms = np.stack(
-            [candidate_rng(self._seed, first + n).random(num_decisions) for n in range(count)]
-        )
-        prefixes: list[list[int]] = [[] for _ in range(count)]
-        log_probs = np.zeros(count)
-        previous = torch.zeros(count, dtype=torch.int64)
-        state: LstmState | None = None
-        with _single_threaded():
-            for decision in range(num_decisions):
-                logits, state = self._policy.step(decision, previous, state)
-                masks = np.array([self._space.choice_mask(prefix) for prefix in prefixes])
-                probs = _masked_softmax(logits.double().numpy()[:, : masks.shape[1]], masks)
-                chosen = _inverse_cdf(probs, uniforms[:, decision])
-                log_probs += np.log(probs[np.arange(count), chosen])
-                for prefix, choice in zip(prefixes, chosen, strict=True):
-                    prefix.append(int(choice))
-                previous = torch.from_numpy(chosen)
-        return [
-            Suggestion(tokens=tuple(prefix), log_prob=float(log_prob))
-            for prefix, log_prob in zip(prefixes, log_probs, strict=True)
-        ]
+        uniforms = np.stack([candidate_rng(self._seed, number).random(num_decisions) for number in numbers])
+        return sample(self._policy, self._space, uniforms, given)
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """One gradient step on a generation; none if its gradient is not finite, or without rollouts.
@@ -91,22 +124,25 @@ class ReinforceController:
             ``loss``, ``entropy`` (mean nats per decision), ``baseline`` (the one used), ``importance_ratio``
             (mean weight) and ``grad_norm`` (before clipping); nothing without rollouts.
         """
+        import torch
+
+        from spinesearch.controller.sampling import choice_masks, single_threaded
+
         settings = self._settings
+        rollouts = scored(rollouts)
         if not rollouts:
             return {}
         rewards = torch.tensor([rollout.reward for rollout in rollouts], dtype=torch.float64)
-        if not rewards.isfinite().all():
-            raise ValueError(f"rollouts: rewards must be finite, got {rewards.tolist()}")
         tokens = torch.tensor([rollout.tokens for rollout in rollouts])
-        masks = self._masks(rollouts)
-        sampled_log_prob = torch.tensor([rollout.log_prob for rollout in rollouts])
+        masks = choice_masks(self._space, [rollout.tokens for rollout in rollouts])
+        sampled_log_prob = torch.tensor([math.fsum(rollout.log_probs or ()) for rollout in rollouts])
 
         baseline = self._baseline if self._baseline is not None else float(rewards.mean())
         advantages = rewards - baseline
         self._track(rewards, baseline)
         advantages = (advantages / (math.sqrt(self._reward_variance) + _MIN_DEVIATION)).float()
 
-        with _single_threaded():
+        with single_threaded():
             log_probs = self._policy(tokens, masks)  # [N, T, C]
             log_prob = log_probs.gather(-1, tokens[..., None]).squeeze(-1).sum(dim=1)
             ratio = (log_prob.detach() - sampled_log_prob).exp().clamp(max=settings.max_importance_ratio)
@@ -114,7 +150,7 @@ class ReinforceController:
             loss = -(ratio * advantages * log_prob).mean() - settings.ent_coef * tokens.shape[1] * entropy
             self._optimizer.zero_grad()
             loss.backward()
-            grad_norm = nn.utils.clip_grad_norm_(self._policy.parameters(), settings.max_grad_norm)
+            grad_norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters(), settings.max_grad_norm)
             if grad_norm.isfinite():  # a step with any other would leave no policy to sample from
                 self._optimizer.step()
         return {
@@ -149,37 +185,3 @@ class ReinforceController:
         self._baseline = decay * baseline + (1 - decay) * float(rewards.mean())
         variance = float((rewards - baseline).square().mean())
         self._reward_variance = decay * self._reward_variance + (1 - decay) * variance
-
-    def _masks(self, rollouts: Sequence[Rollout]) -> Tensor:
-        """Allowed choices at every decision of every candidate: bool [N, T, C]."""
-        num_choices = self._space.num_choices
-        masks = np.zeros((len(rollouts), len(num_choices), max(num_choices)), dtype=np.bool_)
-        for n, rollout in enumerate(rollouts):
-            for t, count in enumerate(num_choices):
-                masks[n, t, :count] = self._space.choice_mask(rollout.tokens[:t])
-        return torch.from_numpy(masks)
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """One torch thread inside: sums are split by thread, so their last bits depend on how many there are."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
-
-
-def _masked_softmax(logits: np.ndarray[Any, Any], masks: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    weights = np.where(
-        masks, np.exp(logits - np.where(masks, logits, -np.inf).max(axis=1, keepdims=True)), 0.0
-    )
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
-
-
-def _inverse_cdf(probs: np.ndarray[Any, Any], uniforms: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The choice at which the cumulative probability passes each uniform number; none of probability 0."""
-    cumulative = probs.cumsum(axis=1)
-    cumulative /= cumulative[:, -1:]  # exactly 1 at the end
-    return np.asarray((cumulative <= uniforms[:, None]).sum(axis=1))

@@ -161,6 +161,19 @@ def status_line(run: Run) -> str:
     )
 
 
+def coverage_line(run: Run) -> str:
+    """Each output's share of the positive anchors, in one line; empty where the ledger does not hold it."""
+    coverage = run.coverage
+    if coverage is None:
+        return ""
+    pairs = zip(coverage["positives"], coverage["target_positives"], strict=True)
+    outputs = ", ".join(f"P{level} {a:.1%} ({b:.1%})" for level, (a, b) in enumerate(pairs, start=3))
+    return (
+        f"positive anchors by output, by {coverage['num_images']} images; in brackets at "
+        f"{coverage['target_image_size']} px: {outputs}"
+    )
+
+
 def _grouped(rows: Sequence[tuple[int, list[Trial]]]) -> list[tuple[str, list[Trial]]]:
     """Generations, several to a row where there are many."""
     size = -(-len(rows) // _MAX_PROGRESS_ROWS) or 1

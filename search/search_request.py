@@ -9,8 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from spinesearch.controller import Controller
-from spinesearch.controller.settings import ReinforceSettings
 from spinesearch.data.open import ProxyData
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.run_config import (
@@ -20,6 +18,7 @@ from spinesearch.search.config.run_config import (
     run_config,
     with_old_split,
 )
+from spinesearch.search.coverage import coverage_record
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.observer import SearchObserver
@@ -75,14 +74,15 @@ class SearchRequest:
         return data
 
     def event_fields(self, data: Mapping[str, ProxyData]) -> dict[str, Any]:
-        """None."""
-        return {}
+        """What its outputs have to learn from."""
+        return {"coverage": coverage_record(self.config.proxy_task, data[""])}
 
     def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> CandidateSource:
         """The generations of the controller."""
         # A run that is given more trials continues from before the updates of its tail.
         checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
-        return ControlledCandidates(self._plan, space, _build_controller(self.config, space), checkpoints)
+        controller = self.config.controller.build(space, seed=self.config.seed)
+        return ControlledCandidates(self._plan, space, controller, checkpoints)
 
     def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
         """Candidates, space, controller, data."""
@@ -110,13 +110,3 @@ class SearchRequest:
             failed_reward=settings.failed_reward,
             max_failed_share=settings.max_failed_share,
         )
-
-
-def _build_controller(config: RunConfig, space: SearchSpace) -> Controller:
-    if isinstance(config.controller, ReinforceSettings):
-        from spinesearch.controller.reinforce import ReinforceController
-
-        return ReinforceController(space, seed=config.seed, settings=config.controller)
-    from spinesearch.controller.random import RandomController
-
-    return RandomController(space, seed=config.seed)

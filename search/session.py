@@ -12,9 +12,10 @@ from typing import Any, Protocol, TypeVar
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
-from spinesearch.proxy_task.task import check_settings
+from spinesearch.proxy_task.check import check_settings
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.run_config import ConfigError, RunConfig
+from spinesearch.search.coverage import coverage_warning
 from spinesearch.search.engine import check_engine, open_run_data, open_scorer
 from spinesearch.search.environment import code_version, machine
 from spinesearch.search.loop.loop import run_loop
@@ -111,6 +112,8 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
             for side, opened in data.items():
                 _check_same_data(request.recorded_data(run, side), opened)
         event = run_event(config, _first(data)) | request.event_fields(data)
+        if "coverage" in event and (line := coverage_warning(event["coverage"])):
+            display.warned(line)
         source = request.source(space, run_dir, event)
         scorers = stack.enter_context(
             Scorers(

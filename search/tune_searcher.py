@@ -18,7 +18,7 @@ from spinesearch.search.loop.generations import Candidate, Generations
 from spinesearch.search.scoring.reward import reward_of
 from spinesearch.space import SearchSpace
 
-_VERSION = 2  # of the file that `SpineSearcher.save` writes
+_VERSION = 3  # of the file that `SpineSearcher.save` writes
 _NUM_DECODED = 100  # candidates of a file that are decoded again, to see that they are networks of the space
 _MAX_STALE_GENERATIONS = 100  # in a row without a network not seen before: the controller has converged
 

@@ -79,11 +79,11 @@ class InOrder:
         """Length of the list."""
         return {"size": self._size}
 
-    def suggest(self, count: int) -> list[Suggestion]:
+    def suggest(self, count: int, *, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
         """The next ones."""
         first = self._num_suggested
         self._num_suggested += count
-        return [Suggestion(tokens=(i % self._size,), log_prob=0.0) for i in range(first, first + count)]
+        return [Suggestion(tokens=(i % self._size,)) for i in range(first, first + count)]
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """Nothing to learn."""

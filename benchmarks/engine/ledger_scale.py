@@ -104,7 +104,7 @@ def write_run(run_dir: Path, *, num_trials: int = 14_000, seed: int = 0) -> None
                         "trial": trial,
                         "generation": generation,
                         "tokens": list(tokens),
-                        "log_prob": -chance.uniform(20, 80),
+                        "log_probs": [round(-chance.uniform(0, 2), 6) for _ in tokens],
                         "arch_id": space.decode(tokens).arch_id,
                     }
                 )

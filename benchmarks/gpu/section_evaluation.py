@@ -15,10 +15,10 @@ import torch
 from check_parts import DRAWN, QUICK_DRAWN, Emit, Part, configured, table
 from torch import nn
 
+from spinesearch.models.heads.detect import Detections
 from spinesearch.proxy_task import task as task_module
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import SPINENET_49
-from spinesearch.training.measure.detect import Detections
 from spinesearch.training.measure.evaluators import find_evaluator
 
 # Of `ProxyTask.evaluate`, as the report names them.

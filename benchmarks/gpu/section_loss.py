@@ -12,12 +12,12 @@ from check_parts import DRAWN, QUICK_DRAWN, Emit, Part, configured, table
 from torch import Tensor
 
 from spinesearch.data.open import ProxyData
+from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import build_detector
 from spinesearch.space import SPINENET_49
 from spinesearch.training.input.augment import normalize
 from spinesearch.training.input.batches import load_batch
-from spinesearch.training.targets.anchors import make_anchors
 from spinesearch.training.targets.losses import detection_loss
 from spinesearch.training.targets.matching import make_targets
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from spinesearch.cli.parser import build_console, command_parser
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from torch import Tensor
 
-    from spinesearch.data.open import ProxyData
     from spinesearch.training.targets.coverage import AnchorSetting, Coverage
 
-# An output that has less than this share of the positives that it has at the target is hardly trained.
-LEAST_SHARE = 0.05
-# The published RetinaNet of SpineNet-49, what a network that was found is trained as.
-TARGET = {"image_size": "640", "num_scales": "3", "base_anchor": "3.0"}
 MAX_IMAGES = 2000  # of those to train on; more change the shares by less than a percentage point
 
 
@@ -35,13 +30,12 @@ def coverage(arguments: list[str]) -> int:
         "  spinesearch proxy coverage data=coco data.train_images=DIR data.train_annotations=FILE \\\n"
         "      proxy_task.num_scales=2 proxy_task.base_anchor=1.5 --target image_size=896",
     )
-    shown = " ".join(f"{key}={value}" for key, value in TARGET.items())
     parser.add_argument(
         "--target",
         action="append",
         default=[],
         metavar="key=value",
-        help=f"image_size, num_scales or base_anchor of the later training (default: {shown})",
+        help="image_size, num_scales or base_anchor of the later training (default: 640, 3 and 3.0)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_overrides("settings of proxy_task and data")
@@ -54,19 +48,17 @@ def coverage(arguments: list[str]) -> int:
         settings = config.to_dict()
         print(to_yaml({name: settings[name] for name in ("proxy_task", "data")}), end="")
         return 0
+    from spinesearch.search.coverage import LEAST_SHARE, anchor_setting, training_objects
     from spinesearch.search.engine import open_run_data
-    from spinesearch.training.targets.coverage import AnchorSetting, measure_coverage, unseen_outputs
+    from spinesearch.training.targets.coverage import measure_coverage, unseen_outputs
 
-    proxy = config.proxy_task
-    here_setting = AnchorSetting(
-        image_size=proxy.image_size, num_scales=proxy.num_scales, base_anchor=proxy.base_anchor
-    )
-    target_setting = target_of(options.target, at_least=proxy.image_size)
+    target_setting = target_of(options.target, at_least=config.proxy_task.image_size)
     console = build_console()
     console.quiet = options.json  # standard output is one JSON document then
     data = open_run_data(config, console)
-    here = measure_coverage(_training_objects(data), here_setting)
-    target = measure_coverage(_training_objects(data), target_setting)
+    objects = list(training_objects(data, max_images=MAX_IMAGES))
+    here = measure_coverage(objects, anchor_setting(config.proxy_task))
+    target = measure_coverage(objects, target_setting)
     unseen = unseen_outputs(here, target, least=LEAST_SHARE)
     if options.json:
         print(json.dumps({"proxy": here.to_dict(), "target": target.to_dict(), "unseen": list(unseen)}))
@@ -91,9 +83,10 @@ def target_of(texts: Sequence[str], *, at_least: int) -> AnchorSetting:
         ValueError: one line that names ``--target``, the value and the rule.
     """
     from spinesearch.proxy_task.settings import ProxySettings
+    from spinesearch.search.coverage import TARGET
     from spinesearch.training.targets.coverage import AnchorSetting
 
-    values = dict(TARGET)
+    values = {key: str(value) for key, value in asdict(TARGET).items()}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or key not in values:
@@ -151,6 +144,8 @@ def coverage_table(here: Coverage, target: Coverage) -> Table:
 
 def verdict(here: Coverage, target: Coverage, unseen: Sequence[int]) -> list[str]:
     """What the table means for a search, and what to change."""
+    from spinesearch.search.coverage import LEAST_SHARE
+
     lines = []
     if unseen:
         names = ", ".join(f"P{level}" for level in unseen)
@@ -181,16 +176,3 @@ def verdict(here: Coverage, target: Coverage, unseen: Sequence[int]) -> list[str
 
 def _named(setting: AnchorSetting) -> str:
     return f"{setting.image_size} px, {setting.num_scales} x {setting.base_anchor:g}"
-
-
-def _training_objects(data: ProxyData) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Boxes without crowds, and sizes, of an even choice of at most `MAX_IMAGES` of the training images."""
-    import numpy as np
-    import torch
-
-    num_all = len(data.train_index)
-    places = np.linspace(0, num_all - 1, min(num_all, MAX_IMAGES)).round().astype(np.int64)
-    for index in data.train_index[places]:
-        image = data.dataset.images[int(index)]
-        boxes = data.dataset.boxes_xyxy[int(index)][~data.dataset.is_crowd[int(index)]]
-        yield torch.from_numpy(np.array(boxes)), (image.width, image.height)

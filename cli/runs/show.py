@@ -27,7 +27,14 @@ def show(arguments: list[str]) -> int:
     if options.cfg:
         return 0
     from spinesearch.results.ledger.run import ranked_trials
-    from spinesearch.results.tables import failures, leaderboard, lost_attempts, progress, status_line
+    from spinesearch.results.tables import (
+        coverage_line,
+        failures,
+        leaderboard,
+        lost_attempts,
+        progress,
+        status_line,
+    )
     from spinesearch.space import draw_spec
 
     if options.top < 1:
@@ -44,6 +51,8 @@ def show(arguments: list[str]) -> int:
             console.print(lost)
         return 0
     console.print(status_line(run))
+    if line := coverage_line(run):
+        console.print(line)
     for table in (failures(run), lost_attempts(run)):
         if table is not None:
             console.print(table)

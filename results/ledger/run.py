@@ -4,15 +4,18 @@ Events, in the order a search writes them:
 
 ``run``      a process began or continued the run: version (of spinesearch), sources, scoring_sources (digests
              of all its code, and of what scores; older ledgers lack it), torch, python, host, machine,
-             config, data (key, numbers of images, class names), time; of a study also command and study.
-``propose``  a candidate was sampled: trial, generation, tokens, log_prob, arch_id; in a study trial, side,
-             seed, tokens, arch_id.
+             config, data (key, numbers of images, class names), time; of a search also coverage
+             (`Run.coverage`), of a study command and study.
+``propose``  a candidate was sampled: trial, generation, tokens, arch_id; where the strategy has them,
+             log_probs of the choices and info (parent, prediction, spread). Ledgers before 2026-12 have
+             log_prob, the sum. In a study trial, side, seed, tokens, arch_id.
 ``attempt``  with ``begin``: a candidate is about to be given to a worker: trial, attempt, node, worker, time.
              Without: that worker was lost: trial, attempt, reason, node, worker, seconds, time.
 ``result``   a candidate ended: trial, status, reward, metrics or reason, attempts, node, worker, seconds,
-             time. With ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no
-             reward (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that
-             field gave such a candidate the reward of a failed one.
+             time, and files (SHA-256 by name) if its training left any. With
+             ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no reward
+             (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that field
+             gave such a candidate the reward of a failed one.
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
 ``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.
@@ -70,6 +73,17 @@ class Run:
         return study
 
     @property
+    def coverage(self) -> Mapping[str, Any] | None:
+        """Each output's share of the positive anchors, here and where what is found will be trained.
+
+        ``positives`` and ``target_positives``, P3 first, by ``num_images`` training images, at the proxy's
+        size and at ``target_image_size``; ``unseen`` are the levels that have hardly any for the target. None
+        in studies and in ledgers of earlier releases.
+        """
+        coverage: Mapping[str, Any] | None = self.sessions[-1].get("coverage")
+        return coverage
+
+    @property
     def space(self) -> SearchSpace:
         """The search space of the run."""
         return build_space(self.config["space"])
@@ -97,7 +111,11 @@ class Run:
         elif not self.sessions:
             raise ValueError("a run begins with a run event")
         elif kind == "propose":
-            trial = Trial(**{**fields, "tokens": tuple(fields["tokens"])})
+            if "log_prob" in fields:
+                fields["log_probs"] = [fields.pop("log_prob")]
+            for key in {"tokens", "log_probs"} & fields.keys():
+                fields[key] = tuple(fields[key])
+            trial = Trial(**fields)
             if trial.trial != len(self.trials):
                 raise ValueError(f"trial {len(self.trials)} should be proposed next, got {trial.trial}")
             self.trials.append(trial)

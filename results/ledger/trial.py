@@ -48,7 +48,9 @@ class Trial:
         trial: its number, from 0.
         generation: the generation it was sampled in.
         tokens: its choices.
-        log_prob: their log-probability when sampled, nats.
+        log_probs: of each choice when it was sampled, nats; None where the strategy has no probabilities.
+            Of ledgers before 2026-12 their sum alone, by itself.
+        info: what the strategy believed of it, see `spinesearch.controller.Suggestion`.
         arch_id: identity of the network.
         side: of a study of two settings, ``a`` or ``b``.
         seed: of its training in a study; a search trains all with the run's.
@@ -66,6 +68,7 @@ class Trial:
         worker: who scored it.
         seconds: wall time of scoring it.
         time: Unix time of its result.
+        files: what its training left in the run's folder: SHA-256 by name.
         reused_from: the run whose result it is, in a study that was asked to look there.
     """
 
@@ -73,7 +76,8 @@ class Trial:
     tokens: tuple[int, ...]
     arch_id: str
     generation: int = 0
-    log_prob: float = 0.0
+    log_probs: tuple[float, ...] | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
     side: str = ""
     seed: int | None = None
     status: Status = "proposed"
@@ -90,6 +94,7 @@ class Trial:
     worker: str = ""
     seconds: float = 0.0
     time: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict)
     reused_from: str = ""
 
     @property
@@ -109,7 +114,8 @@ class Trial:
             tokens=self.tokens,
             arch_id=self.arch_id,
             generation=self.generation,
-            log_prob=self.log_prob,
+            log_probs=self.log_probs,
+            info=self.info,
             side=self.side,
             seed=self.seed,
             is_reopened=True,

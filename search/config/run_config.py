@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from spinesearch.controller.settings import RandomSettings, ReinforceSettings
+from spinesearch.controller.strategies import ControllerSettings
 from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.as_yaml import to_yaml
@@ -39,7 +39,7 @@ class RunConfig:
     runs_dir: str
     space: SpineNetSettings
     proxy_task: ProxySettings
-    controller: RandomSettings | ReinforceSettings
+    controller: ControllerSettings
     data: GeneratedDataSettings | CocoDataSettings
     search: SearchSettings
     mirror: str | None = None  # younger than the first ledgers

@@ -8,17 +8,17 @@ from functools import cache
 from importlib import resources
 from typing import Any, get_origin, get_type_hints
 
-from spinesearch.controller.settings import RandomSettings, ReinforceSettings
+from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.settings import SearchSettings
 from spinesearch.space.build import SpineNetSettings
 
 # The classes behind the choices of each group, by the `name` that its yaml files set.
-SECTIONS: Mapping[str, Mapping[str | None, type[Any]]] = {
+SECTIONS: Mapping[str, Mapping[Any, type[Any]]] = {
     "space": {None: SpineNetSettings},
     "proxy_task": {None: ProxySettings},
-    "controller": {"random": RandomSettings, "reinforce": ReinforceSettings},
+    "controller": STRATEGIES,
     "data": {"generated": GeneratedDataSettings, "coco": CocoDataSettings},
     "search": {None: SearchSettings},
 }

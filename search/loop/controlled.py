@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from spinesearch.controller import Controller, Rollout
+from spinesearch.controller import Controller, Rollout, Suggestion
+from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
@@ -73,10 +75,15 @@ class ControlledCandidates:
         self._checkpoints = checkpoints
         self._num_updates = 0  # updates the controller has seen
         self._accepted: frozenset[int] = frozenset()  # failed trials that stop nothing
+        self._has_parted = False  # from the ledger: said once
 
     def first_side(self, run: Run) -> str:
         """A search has no sides."""
         return ""
+
+    def request(self, trial: Trial) -> TrainingRequest:
+        """All are trained whole, and nothing is kept."""
+        return WHOLE
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Nothing: results are checked when they are learnt from."""
@@ -126,23 +133,11 @@ class ControlledCandidates:
         for number, suggestion in enumerate(suggestions, start=first):
             if number < len(run.trials):
                 if run.trials[number].tokens != suggestion.tokens:
-                    warn(
-                        f"trial {number}: this machine or release samples other choices than the ledger "
-                        "records; the ledger's are kept"
-                    )
+                    self._part(f"trial {number}", warn)
                 continue
             if number < plan.num_trials:
                 spec = specs[number] = self._space.decode(suggestion.tokens)
-                events.append(
-                    {
-                        "event": "propose",
-                        "trial": number,
-                        "generation": generation,
-                        "tokens": list(suggestion.tokens),
-                        "log_prob": suggestion.log_prob,
-                        "arch_id": spec.arch_id,
-                    }
-                )
+                events.append(_proposal(number, generation, suggestion, spec))
         yield Step(events=events)
         end = min(first + plan.generation_size, plan.num_trials)
         yield Step(trials=run.trials[first:end], specs=specs)
@@ -157,7 +152,7 @@ class ControlledCandidates:
         is_new = generation == len(run.updates)
         if is_new:
             self.plan.failed_share.check(run, generation, self._accepted)
-        stats = self._controller.update(_rollouts(trials))
+        stats = self._controller.update([_rollout(trial) for trial in trials])
         self._num_updates = generation + 1
         state = self._controller.state_dict()
         digest = state_digest(state)
@@ -168,15 +163,20 @@ class ControlledCandidates:
                 warn(f"update {generation}: not a finite number, recorded as null: {names}")
             yield Step(events=[{"event": "update", "update": generation, "stats": finite, "digest": digest}])
         elif digest != run.updates[generation].digest:
-            warn(
-                f"update {generation}: this machine or release computes another controller than the "
-                "ledger records; the search continues with this one"
-            )
+            self._part(f"update {generation}", warn)
         try:
             self._checkpoints.save(generation, state)
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-            reason = " ".join(str(error).split())[:200]
-            warn(f"the controller's state was not saved, resuming will replay it: {reason}")
+        except OSError as error:
+            warn(f"the controller's state was not saved, resuming will replay it: {error}")
+
+    def _part(self, where: str, warn: Callable[[str], None]) -> None:
+        """Say once that the controller is no longer the one on record."""
+        if not self._has_parted:
+            warn(
+                f"{where}: from here on this machine or release has another controller than the ledger "
+                "records; candidates on record are kept, and new ones come from this one"
+            )
+        self._has_parted = True
 
     def _finish(self, run: Run) -> Iterator[Step]:
         """Wait for all results, also those of a last generation that is too short to learn from."""
@@ -184,10 +184,28 @@ class ControlledCandidates:
         self.plan.failed_share.check(run, self.plan.num_trials // self.plan.generation_size, self._accepted)
 
 
-def _rollouts(trials: Sequence[Trial]) -> list[Rollout]:
-    """What there is to learn from; nothing is known of candidates that the infrastructure failed."""
-    return [
-        Rollout(tokens=trial.tokens, log_prob=trial.log_prob, reward=trial.reward)
-        for trial in trials
-        if trial.reward is not None
-    ]
+def _proposal(number: int, generation: int, suggestion: Suggestion, spec: ArchSpec) -> Event:
+    event: dict[str, Any] = {
+        "event": "propose",
+        "trial": number,
+        "generation": generation,
+        "tokens": list(suggestion.tokens),
+        "arch_id": spec.arch_id,
+    }
+    if suggestion.log_probs is not None:
+        event["log_probs"] = list(suggestion.log_probs)
+    return event | ({"info": dict(suggestion.info)} if suggestion.info else {})
+
+
+def _rollout(trial: Trial) -> Rollout:
+    """What the controller is told of a trial; nothing is known of one that the infrastructure failed."""
+    assert trial.status != "proposed"
+    return Rollout(
+        trial=trial.trial,
+        tokens=trial.tokens,
+        log_probs=trial.log_probs,
+        info=trial.info,
+        status="lost" if trial.is_masked else trial.status,
+        reward=trial.reward,
+        metrics=trial.metrics,
+    )

@@ -17,13 +17,15 @@ class Candidate:
     Attributes:
         candidate: its number, from 0.
         tokens: its choices.
-        log_prob: their log-probability when sampled, nats.
+        log_probs: of each when it was sampled, nats, if the strategy has probabilities.
+        info: what the strategy believed of it.
         arch_id: identity of the network.
     """
 
     candidate: int
     tokens: tuple[int, ...]
-    log_prob: float
+    log_probs: tuple[float, ...] | None
+    info: Mapping[str, Any]
     arch_id: str
 
 
@@ -86,7 +88,8 @@ class Generations:
                 Candidate(
                     candidate=number,
                     tokens=suggestion.tokens,
-                    log_prob=suggestion.log_prob,
+                    log_probs=suggestion.log_probs,
+                    info=suggestion.info,
                     arch_id=arch_id,
                 )
             )
@@ -103,10 +106,23 @@ class Generations:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict` of equal arguments."""
         rows: Sequence[Mapping[str, Any]] = state["candidates"]
-        self.candidates = [Candidate(**{**row, "tokens": tuple(row["tokens"])}) for row in rows]
+        self.candidates = [_candidate(row) for row in rows]
         self.rewards = dict(state["rewards"])
         self._controller.load_state_dict(state["controller"])
 
     def _rollout(self, candidate: Candidate) -> Rollout:
         reward = self.rewards[candidate.arch_id]
-        return Rollout(tokens=candidate.tokens, log_prob=candidate.log_prob, reward=reward)
+        return Rollout(
+            trial=candidate.candidate,
+            tokens=candidate.tokens,
+            log_probs=candidate.log_probs,
+            info=candidate.info,
+            reward=reward,
+        )
+
+
+def _candidate(row: Mapping[str, Any]) -> Candidate:
+    """A candidate from what JSON made of it."""
+    log_probs = row["log_probs"]
+    lists = {"tokens": tuple(row["tokens"]), "log_probs": None if log_probs is None else tuple(log_probs)}
+    return Candidate(**{**row, **lists})

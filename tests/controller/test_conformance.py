@@ -43,14 +43,19 @@ def reward(suggestion: Suggestion) -> float:
     return sum(suggestion.tokens) / 200
 
 
+def rollouts(suggestions: list[Suggestion]) -> list[Rollout]:
+    return [
+        Rollout(trial=i, tokens=s.tokens, log_probs=s.log_probs, info=s.info, reward=reward(s))
+        for i, s in enumerate(suggestions)
+    ]
+
+
 def rounds(controller: Controller, count: int, size: int = 5) -> list[Suggestion]:
     """Suggest and update in turn; all suggestions."""
     suggestions = []
     for _ in range(count):
         generation = controller.suggest(size)
-        controller.update(
-            [Rollout(tokens=s.tokens, log_prob=s.log_prob, reward=reward(s)) for s in generation]
-        )
+        controller.update(rollouts(generation))
         suggestions += generation
     return suggestions
 
@@ -78,17 +83,17 @@ def test_a_fresh_process_agrees(build):
         "from spinesearch.space import SpineNetSpace\n"
         "controller = build(SpineNetSpace(), seed=5)\n"
         "first = controller.suggest(4)\n"
-        "controller.update([Rollout(tokens=s.tokens, log_prob=s.log_prob, reward=i / 7)"
+        "controller.update([Rollout(trial=i, tokens=s.tokens, log_probs=s.log_probs, reward=i / 7)"
         " for i, s in enumerate(first)])\n"
-        "print(json.dumps([(s.tokens, s.log_prob) for s in first + controller.suggest(4)]))\n"
+        "print(json.dumps([(s.tokens, s.log_probs) for s in first + controller.suggest(4)]))\n"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     controller = build(SPACE, seed=5)
     first = controller.suggest(4)
     controller.update(
-        [Rollout(tokens=s.tokens, log_prob=s.log_prob, reward=i / 7) for i, s in enumerate(first)]
+        [Rollout(trial=i, tokens=s.tokens, log_probs=s.log_probs, reward=i / 7) for i, s in enumerate(first)]
     )
-    here = json.dumps([(s.tokens, s.log_prob) for s in first + controller.suggest(4)])
+    here = json.dumps([(s.tokens, s.log_probs) for s in first + controller.suggest(4)])
     assert other.stdout.strip() == here
 
 
@@ -129,7 +134,7 @@ def test_a_generation_without_a_score_teaches_nothing(build, space):
     assert isinstance(first.update([]), dict)
     assert rounds(first, 1) == rounds(second, 1)
     few = first.suggest(5)[:1]
-    first.update([Rollout(tokens=s.tokens, log_prob=s.log_prob, reward=reward(s)) for s in few])
+    first.update(rollouts(few))
     assert len(first.suggest(5)) == 5
 
 
@@ -137,7 +142,7 @@ def test_every_suggestion_is_allowed(build, space):
     controller = build(space, seed=6)
     for suggestion in rounds(controller, 20, size=20):
         space.decode(suggestion.tokens)
-        assert suggestion.log_prob < 0
+        assert suggestion.log_probs is None or sum(suggestion.log_probs) < 0
 
 
 def test_two_generations_are_different_candidates(build, space):

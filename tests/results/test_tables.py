@@ -24,7 +24,7 @@ def run_of(*reasons: str | None) -> Run:
             trial=i,
             generation=0,
             tokens=(0,),
-            log_prob=-1.0,
+            log_probs=(-1.0,),
             arch_id=f"{i:012x}",
             status="completed" if reason is None else "failed",
             reward=0.0,

@@ -15,7 +15,7 @@ from spinesearch.results.ledger.run import Run, load_run
 
 def recorded(run: Run) -> str:
     return json.dumps(
-        [(t.trial, t.tokens, t.log_prob, t.arch_id, t.status, t.reward) for t in run.trials]
+        [(t.trial, t.tokens, t.log_probs, t.arch_id, t.status, t.reward) for t in run.trials]
         + [(u.update, dict(u.stats), u.digest) for u in run.updates]
     )
 

@@ -12,8 +12,7 @@ from fake_tune import FakeTune, outcome
 from ray.tune.search import ConcurrencyLimiter
 
 from spinesearch.controller import Controller
-from spinesearch.controller.reinforce import ReinforceController
-from spinesearch.controller.settings import ReinforceSettings
+from spinesearch.controller.reinforce import ReinforceController, ReinforceSettings
 from spinesearch.search.loop.checkpoint import state_digest
 from spinesearch.search.tune_searcher import SpineSearcher
 from spinesearch.space import SpineNetSpace

@@ -194,7 +194,7 @@ def carry_out(
 
 
 def proposals(run: Run) -> str:
-    return json.dumps([(t.trial, t.generation, t.tokens, t.log_prob, t.arch_id) for t in run.trials])
+    return json.dumps([(t.trial, t.generation, t.tokens, t.log_probs, t.arch_id) for t in run.trials])
 
 
 def results(run: Run) -> str:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.models.layers import StochasticDepth
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.step.train import train
-from spinesearch.training.targets.anchors import make_anchors
 
 CPU = torch.device("cpu")
 NUM_STEPS = 9

@@ -1,7 +1,6 @@
 """Normalisation and augmentation of a whole batch on the training device: mirror, zoom, crop.
 
-An image fills the top left of its square, `content` pixels wide and high; the rest is padding. Padding is
-zero *after* normalisation, as in the authors' code: a mean grey, not black.
+An image fills the top left of its square, `content` pixels wide and high; the rest is padding.
 
 Shapes: B images, S side of the square, M boxes per image (label -1 in padded rows). Boxes are xyxy pixels of
 the square.
@@ -15,11 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spinesearch.models.heads.normalize import normalize_images
 from spinesearch.training.targets.matching import BACKGROUND
 
-# ImageNet's mean and standard deviation of RGB in [0, 1], as in the authors' code.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 MIN_SIDE = 1.0  # px; a box that a crop cuts to less is dropped: a sliver's code would be huge
 
 
@@ -58,21 +55,8 @@ class Placement(NamedTuple):
 
 
 def normalize(batch: Batch) -> Batch:
-    """The batch with float32 images of mean 0 and deviation 1 over ImageNet, and zeros in the padding."""
-    side = batch.images.shape[-1]
-    mean, std = (_per_channel(values, batch.content) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    position = torch.arange(side, device=batch.images.device)
-    is_column = (position < batch.content[:, :1]).view(-1, 1, 1, side)
-    is_row = (position < batch.content[:, 1:]).view(-1, 1, side, 1)
-    # Channel by channel in memory: arithmetic on three interleaved channels does not vectorise.
-    images = batch.images.contiguous().float()
-    images.sub_(255 * mean).mul_(1 / (255 * std)).mul_(is_column & is_row)
-    return batch._replace(images=images)
-
-
-def _per_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
-    """The values as `[3, 1, 1]`, filled in on the device: the processor waits for a list that is copied."""
-    return torch.stack([like.new_full((), value) for value in values]).view(3, 1, 1)
+    """The batch with float32 images as `normalize_images` makes them."""
+    return batch._replace(images=normalize_images(batch.images, batch.content))
 
 
 def draw_placement(

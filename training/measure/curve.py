@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TypeVar
 
@@ -24,6 +24,11 @@ class Curve:
         measure: AP of the model as it is. It may change batch normalisation's statistics and leave the model
             in evaluation mode, but draws nothing from a generator that the training uses.
         on_step: called with (step, loss) of every step, as they become known.
+        losses: of the steps taken before, of a training that goes on.
+        aps: what was measured before these were taken, by the number of steps.
+
+    Attributes:
+        aps: what has been measured, by the number of steps.
     """
 
     def __init__(
@@ -31,21 +36,25 @@ class Curve:
         model: nn.Module,
         steps: Sequence[int],
         measure: Callable[[], float],
-        on_step: Callable[[int, float], None] | None,
+        on_step: Callable[[int, float], None] | None = None,
+        *,
+        losses: Sequence[float] = (),
+        aps: Mapping[int, float] | None = None,
     ) -> None:
         self._model = model
         self._steps = frozenset(steps)
         self._measure = measure
         self._on_step = on_step
-        self._losses: list[float] = []
-        self._aps: dict[int, float] = {}
+        self._losses = list(losses)
+        self.aps = dict(aps or {})
 
     def between_steps(self, batches: Iterable[T]) -> Iterator[T]:
         """The same batches; the model is measured when another is asked for, the step before being done."""
-        num_steps = 0
-        for num_steps, batch in enumerate(batches, start=1):
-            self._look(num_steps - 1)
+        num_steps = len(self._losses)
+        for batch in batches:
+            self._look(num_steps)
             yield batch
+            num_steps += 1
         self._look(num_steps)
 
     def on_step(self, step: int, loss: float) -> None:
@@ -62,13 +71,13 @@ class Curve:
     @property
     def points(self) -> tuple[Point, ...]:
         """What was measured, once the losses of these steps are known."""
-        return tuple((step, last_tenth(self._losses[:step]), ap) for step, ap in self._aps.items())
+        return tuple((step, last_tenth(self._losses[:step]), ap) for step, ap in self.aps.items())
 
     def _look(self, num_steps: int) -> None:
         if num_steps not in self._steps:
             return
         kept = [buffer.clone() for buffer in self._model.buffers()]
-        self._aps[num_steps] = self._measure()
+        self.aps[num_steps] = self._measure()
         with torch.no_grad():
             for buffer, value in zip(self._model.buffers(), kept, strict=True):
                 buffer.copy_(value)  # in place: a captured step knows its memory

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
+from spinesearch.models.heads.boxes import pairwise_iou
 from spinesearch.space import OUTPUT_LEVELS
-from spinesearch.training.targets.anchors import anchors_per_cell, make_anchors
-from spinesearch.training.targets.boxes import pairwise_iou
 from spinesearch.training.targets.matching import BACKGROUND, MATCH_IOU, match_anchors
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spinesearch.training.targets.boxes import encode_boxes, pairwise_iou
+from spinesearch.models.heads.boxes import encode_boxes, pairwise_iou
 
 MATCH_IOU = 0.5  # foreground at or above, background below: the authors' 0.5 / 0.5, so no anchor is ignored
 BACKGROUND = -1

@@ -1,6 +1,8 @@
 """The command line, from words to files: real proxy training on real images, in seconds."""
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from spinesearch import load_spec
 from spinesearch.cli.main import main
 from spinesearch.results.ledger.ledger import LEDGER_NAME
 from spinesearch.results.ledger.run import load_run
+from spinesearch.search.loop import checkpoint
 from spinesearch.space import SPINENET_49
 
 
@@ -22,6 +25,7 @@ def test_search_show_export_resume(serial, tmp_path: Path, capsys):
     assert out.count(" ap 0.") == 6  # AP printed per candidate
     assert "[6/6] trial 5" in out
     assert "update 2: " in out
+    assert out.count("of the positive anchors that a training at 640 px has") == 1
     assert "arch_id" in out  # the leaderboard
     exported = [Path(line.split()[1]) for line in out.splitlines() if line.startswith("exported ")]
     assert [path.parent for path in exported] == [runs / "first" / "export"] * 2
@@ -32,15 +36,17 @@ def test_search_show_export_resume(serial, tmp_path: Path, capsys):
     spec = load_spec(exported[0])
     assert spec == run.spec(best)
     data = json.loads(exported[0].read_text())
-    assert data["reward"] == best.reward
-    assert data["metrics"]["ap50"] == best.metrics["ap50"]
-    assert data["search"]["seed"] == 0
-    assert data["search"]["space"]["name"] == "spinenet"
-    assert data["search"]["version"] == run.sessions[0]["version"]
+    assert data["provenance"]["reward"] == {"value": best.reward}
+    assert data["provenance"]["metrics"]["ap50"] == best.metrics["ap50"]
+    assert data["provenance"]["seed"] == 0
+    assert data["provenance"]["space"]["name"] == "spinenet"
+    assert data["provenance"]["version"] == run.sessions[0]["version"]
 
     assert main(["show", str(runs / "first"), "--top", "3"]) == 0
     out = capsys.readouterr().out
     assert "6 of 6 candidates done (6 completed), 3 updates" in out
+    num_images = run.sessions[0]["data"]["num_train_images"]
+    assert f"positive anchors by output, by {num_images} images; in brackets at 640 px: P3 " in out
     assert "reward by generation" in out
     assert "best 3 of 6" in out
     assert "block     0" in out  # the drawing
@@ -73,7 +79,7 @@ def test_one_worker_two_workers_and_the_serial_engine_agree(cluster, tiny, tmp_p
         reported.append(
             json.dumps(
                 [
-                    (t.trial, t.tokens, t.log_prob, t.arch_id, t.status, t.reward, t.metrics["loss"])
+                    (t.trial, t.tokens, t.log_probs, t.arch_id, t.status, t.reward, t.metrics["loss"])
                     for t in run.trials
                 ]
                 + [(u.update, dict(u.stats), u.digest) for u in run.updates]
@@ -114,13 +120,16 @@ def test_help_and_cfg_for_every_command(serial, tmp_path: Path, capsys):
 
 @pytest.mark.slow
 def test_a_disk_too_full_for_checkpoints_does_not_stop_the_search(serial, capsys, monkeypatch):
-    import torch
+    class FullDisk:
+        """In place of `os` in the checkpoints' module: what is there of a file cannot be made whole."""
 
-    def save(state, file):
-        file.write(b"half of it")
-        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+        fsync = staticmethod(os.fsync)
 
-    monkeypatch.setattr(torch, "save", save)
+        @staticmethod
+        def replace(source, destination):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "os", FullDisk)
     assert main(["search", *serial, "name=run"]) == 0
     assert "warning: the controller's state was not saved, resuming will replay it" in capsys.readouterr().out
 

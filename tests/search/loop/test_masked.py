@@ -96,9 +96,8 @@ def test_lost_candidates_are_left_out_of_learning_and_so_they_stay(tmp_path: Pat
             learnt = run.trials[4 * (generation - 2) : 4 * (generation - 1)]
             by_hand.update(
                 [
-                    Rollout(tokens=t.tokens, log_prob=t.log_prob, reward=t.reward)
+                    Rollout(trial=t.trial, tokens=t.tokens, log_probs=t.log_probs, reward=t.reward)
                     for t in learnt
-                    if t.reward is not None
                 ]
             )
         by_hand.suggest(4)

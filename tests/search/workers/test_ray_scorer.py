@@ -79,7 +79,7 @@ def recorded(outcome):
     """What must not depend on the engine."""
     run, digest = outcome
     trials = [
-        (t.trial, t.tokens, t.log_prob, t.arch_id, t.status, t.reward, dict(t.metrics), t.reason)
+        (t.trial, t.tokens, t.log_probs, t.arch_id, t.status, t.reward, dict(t.metrics), t.reason)
         for t in run.trials
     ]
     return trials, [(u.update, dict(u.stats), u.digest) for u in run.updates], digest

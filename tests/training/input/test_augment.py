@@ -2,9 +2,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from spinesearch.models.heads.normalize import IMAGENET_MEAN, IMAGENET_STD
 from spinesearch.training.input.augment import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     Batch,
     Placement,
     draw_placement,

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from spinesearch.models.heads.normalize import IMAGENET_MEAN, IMAGENET_STD
 from spinesearch.training.input.augment import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     MIN_SIDE,
     Batch,
     Placement,

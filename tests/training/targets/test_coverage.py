@@ -1,6 +1,6 @@
 import torch
 
-from spinesearch.training.targets.anchors import make_anchors
+from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.training.targets.coverage import AnchorSetting, measure_coverage, unseen_outputs
 from spinesearch.training.targets.matching import match_anchors
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.models.heads.boxes import decode_boxes, encode_boxes, pairwise_iou
 from spinesearch.training.targets import matching
-from spinesearch.training.targets.anchors import make_anchors
-from spinesearch.training.targets.boxes import decode_boxes, encode_boxes, pairwise_iou
 from spinesearch.training.targets.matching import BACKGROUND, MATCH_IOU, make_targets, match_anchors
 
 

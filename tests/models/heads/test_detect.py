@@ -3,15 +3,15 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from spinesearch.training.measure.detect import (
+from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.models.heads.boxes import encode_boxes, pairwise_iou
+from spinesearch.models.heads.detect import (
     MAX_DETECTIONS,
     NMS_IOU,
     SCORE_THRESHOLD,
     detect_objects,
     non_maximum_suppression,
 )
-from spinesearch.training.targets.anchors import make_anchors
-from spinesearch.training.targets.boxes import encode_boxes, pairwise_iou
 
 
 def greedy(boxes: Tensor, scores: Tensor, labels: Tensor, max_detections: int) -> list[list[int]]:

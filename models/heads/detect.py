@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from spinesearch.training.targets.boxes import box_area, clip_boxes, decode_boxes
+from spinesearch.models.heads.boxes import box_area, clip_boxes, decode_boxes
 
 # The RetinaNet configuration that the authors of SpineNet released.
 SCORE_THRESHOLD = 0.05

@@ -9,8 +9,10 @@ import torch
 from long_suite import few
 from torch import Tensor
 
-from spinesearch.training.measure import detect
-from spinesearch.training.measure.detect import (
+from spinesearch.models.heads import detect
+from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.models.heads.boxes import decode_boxes, encode_boxes
+from spinesearch.models.heads.detect import (
     MAX_CANDIDATES,
     MAX_DETECTIONS,
     SCORE_THRESHOLD,
@@ -18,8 +20,6 @@ from spinesearch.training.measure.detect import (
     detect_objects,
     non_maximum_suppression,
 )
-from spinesearch.training.targets.anchors import make_anchors
-from spinesearch.training.targets.boxes import decode_boxes, encode_boxes
 
 Box = tuple[float, ...]
 

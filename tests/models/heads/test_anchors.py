@@ -1,7 +1,7 @@
 import torch
 from torch.testing import assert_close
 
-from spinesearch.training.targets.anchors import anchors_per_cell, make_anchors
+from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
 
 
 def test_first_and_last_cells_typed_by_hand() -> None:

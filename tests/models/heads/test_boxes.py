@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from spinesearch.training.targets.anchors import make_anchors
-from spinesearch.training.targets.boxes import box_area, clip_boxes, decode_boxes, encode_boxes, pairwise_iou
+from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.models.heads.boxes import box_area, clip_boxes, decode_boxes, encode_boxes, pairwise_iou
 
 
 def random_boxes(*shape: int, generator: torch.Generator, size: float = 128.0) -> Tensor:
