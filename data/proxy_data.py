@@ -94,6 +94,12 @@ def with_score_set(settings: DataSettings, image_size: int, pack: Pack, score: P
     return replace(data, score_set=scored)
 
 
+def val_data(settings: DataSettings, pack: Pack) -> ProxyData:
+    """A data set that is only scored on."""
+    key = _key((PACK_VERSION, pack.content_key, pack.images.images.shape[1], storage_of(settings).label))
+    return _proxy_data(settings, pack, _NONE, _all_of(pack), key=key, split_by=SCORED_APART)
+
+
 def _proxy_data(
     settings: DataSettings,
     pack: Pack,
