@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 
 from spinesearch.training.recipe import Recipe
 from spinesearch.training.setting_rules import (
+    BOOLEAN,
     COUNT_OR_NULL,
     HUGE,
     NATURAL,
@@ -47,6 +48,8 @@ class ProxySettings:
         head_num_filters: their channels.
         num_scales: anchor sizes per octave; there are three ratios, so ``3 * num_scales`` anchors per cell.
         base_anchor: side of the smallest anchor of a level over the level's stride.
+        merge_classes: train and score where objects are, and not what they are: all classes are one. A short
+            training learns to tell classes apart last, so that its AP over them says little.
         num_steps: length of training in optimiser steps; None to give `num_epochs`.
         num_epochs: length of training in passes over the training images; None to give `num_steps`.
         batch_size: images per step, in training and in evaluation.
@@ -93,6 +96,7 @@ class ProxySettings:
     head_num_filters: int = 64
     num_scales: int = 3
     base_anchor: float = 3.0
+    merge_classes: bool = False
     num_steps: int | None = None
     num_epochs: float | None = None
     batch_size: int = 16
@@ -159,6 +163,7 @@ class ProxySettings:
 
 _RULES: Mapping[str, Rule] = {
     **SHARED_RULES,
+    "merge_classes": BOOLEAN,
     "num_steps": COUNT_OR_NULL,
     "num_epochs": POSITIVE_OR_NULL,
     "decay_at": (lambda v: is_rising(v, below=1), "rising fractions of training between 0 and 1"),

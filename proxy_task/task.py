@@ -71,7 +71,7 @@ class ProxyTask:
             )
         keep_freed_memory()
         self.settings = settings
-        self.data = data
+        self.data = data.with_merged_classes() if settings.merge_classes else data
         self.device = find_device(settings.device)
         self.capturing = Capturing(self.device, find_session(settings.cuda_graph, self.device))
         find_evaluator(settings.evaluator)

@@ -73,6 +73,7 @@ def is_range(values: Any) -> bool:
 COUNT: Rule = (lambda v: is_int(v) and v >= 1), "an integer of at least 1"
 COUNT_OR_NULL: Rule = or_null(COUNT)
 POSITIVE_OR_NULL: Rule = (lambda v: v is None or (is_number(v) and v > 0)), "null or a number above 0"
+BOOLEAN: Rule = (lambda v: isinstance(v, bool)), "true or false"
 NATURAL: Rule = (lambda v: is_int(v) and v >= 0), "an integer of at least 0"
 POSITIVE: Rule = (lambda v: is_number(v) and v > 0), "a finite number above 0"
 NOT_NEGATIVE: Rule = (lambda v: is_number(v) and v >= 0), "a finite number of at least 0"
@@ -106,7 +107,7 @@ SHARED_RULES: Mapping[str, Rule] = {
     "weight_decay": NOT_NEGATIVE,
     "clip_norm": POSITIVE,
     "schedule": one_of(SCHEDULES),
-    "flip": ((lambda v: isinstance(v, bool)), "true or false"),
+    "flip": BOOLEAN,
     "scale_jitter": (is_range, "two numbers, 0 < min <= max"),
     "evaluator": one_of(EVALUATORS),
     "device": one_of(DEVICES),
