@@ -25,6 +25,8 @@ from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource
+from spinesearch.search.scoring.constraints import limited, limits_of
+from spinesearch.search.scoring.reward import soft_cost_of
 from spinesearch.search.watchers.tensorboard import tensorboard_observers
 from spinesearch.space import SearchSpace
 
@@ -88,9 +90,18 @@ class SearchRequest:
         """The generations of the controller."""
         # A run that is given more trials continues from before the updates of its tail.
         checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
-        controller = self.config.controller.build(space, seed=self.config.seed)
+        limits = limits_of(
+            self.config.proxy_task,
+            len(event["data"]["class_names"]),
+            max_multiply_adds=self.config.search.max_multiply_adds,
+            max_parameters=self.config.search.max_parameters,
+        )
+        chosen_from = space if limits is None else limited(space, limits)
+        controller = self.config.controller.build(chosen_from, seed=self.config.seed)
         begun = event if self.begun is None else self.begun.sessions[0]
-        return ControlledCandidates(self._plan, space, controller, checkpoints, recorded_beginnings(begun))
+        return ControlledCandidates(
+            self._plan, space, controller, checkpoints, recorded_beginnings(begun), limits
+        )
 
     def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
         """Candidates, space, controller, data."""
@@ -117,4 +128,5 @@ class SearchRequest:
             reward_metric=settings.reward_metric,
             failed_reward=settings.failed_reward,
             max_failed_share=settings.max_failed_share,
+            soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
         )
