@@ -20,7 +20,7 @@ from spinesearch.models.heads.detect import MAX_DETECTIONS, Detections, detect_o
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
-from spinesearch.space import ArchSpec
+from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.space.cost.cost import detector_cost
 from spinesearch.space.cost.widths import LEVEL_FILTERS, MBCONV_LEVEL_FILTERS
 from spinesearch.training.input.augment import Batch, normalize
@@ -72,7 +72,7 @@ class ProxyTask:
 
     def score(
         self,
-        spec: ArchSpec,
+        spec: ArchSpec | ResNetSpec,
         seed: int,
         *,
         on_step: Callable[[int, float], None] | None = None,
@@ -103,7 +103,7 @@ class ProxyTask:
 
     def _score(
         self,
-        spec: ArchSpec,
+        spec: ArchSpec | ResNetSpec,
         seed: int,
         on_step: Callable[[int, float], None] | None,
         lap: Lap,
@@ -134,7 +134,7 @@ class ProxyTask:
         metrics = self.evaluate(model)
         lap("evaluation")
         cost = detector_cost(
-            spec, self.settings.image_size, num_classes=self.data.num_classes, **_sizes(self.settings)
+            spec, self.settings.image_size, num_classes=self.data.num_classes, **_sizes(spec, self.settings)
         )
         assert metrics.ap is not None, "open_data ensures that there are held-out objects"
         assert metrics.ap50 is not None
@@ -258,7 +258,7 @@ def _rounded_up(value: float) -> float:
     return math.ceil(value * 1e4) / 1e4
 
 
-def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
+def build_detector(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
     """The detector that the proxy task trains for a spec, initialised from torch's global generator."""
     return detector.build_detector(
         spec,
@@ -267,12 +267,15 @@ def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int)
         bn_momentum=settings.bn_momentum,
         bn_eps=settings.bn_eps,
         stochastic_depth_rate=settings.stochastic_depth_rate,
-        **_sizes(settings),
+        **_sizes(spec, settings),
     )
 
 
-def _sizes(settings: ProxySettings) -> dict[str, Any]:
-    """What the detector and its cost are functions of, besides the spec and the number of classes."""
+def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, Any]:
+    """What the detector and its cost are functions of, besides the spec and the number of classes.
+
+    A ResNet has its depth in its spec.
+    """
     return {
         "num_anchors": anchors_per_cell(settings.num_scales),
         "head_num_convs": settings.head_num_convs,
@@ -280,7 +283,7 @@ def _sizes(settings: ProxySettings) -> dict[str, Any]:
         "filter_size_scale": settings.filter_size_scale,
         "resample_alpha": settings.resample_alpha,
         "endpoints_num_filters": settings.endpoints_num_filters,
-        "block_repeats": settings.block_repeats,
+        "block_repeats": settings.block_repeats if isinstance(spec, ArchSpec) else 1,
         "stem_filters": settings.stem_filters,
     }
 
