@@ -260,7 +260,7 @@ def build_backbone(
         spec: the architecture, the name of a published one, which then also gives the defaults of all that is
             left out, or the path of a file that ends in ``.json``.
         **kwargs: the arguments of `ScalePermutedBackbone`. A ResNet takes the same, but its blocks cannot be
-            repeated, and it has no use for ``resample_alpha``, as nothing is resampled.
+            repeated, and nothing is resampled.
 
     Raises:
         ValueError: an argument is out of range, or nothing is published under this name.
@@ -268,9 +268,10 @@ def build_backbone(
     arch, scaling, _ = resolve_spec(spec)
     if isinstance(arch, ArchSpec):
         return ScalePermutedBackbone(arch, **asdict(scaling) | kwargs)
-    kwargs.pop("resample_alpha", None)
-    if (repeats := kwargs.pop("block_repeats", 1)) != 1:
-        raise ValueError(f"block_repeats: the depth of {arch.name} is fixed, got {repeats}")
+    neutral = asdict(BackboneScaling())
+    for name in ("block_repeats", "resample_alpha"):
+        if (value := kwargs.pop(name, neutral[name])) != neutral[name]:
+            raise ValueError(f"{name}: {arch.name} has none to change, got {value}")
     return ResNetFPN(arch, **{"endpoints_num_filters": scaling.endpoints_num_filters, **kwargs})
 
 

@@ -274,18 +274,19 @@ def build_detector(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_
 def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, Any]:
     """What the detector and its cost are functions of, besides the spec and the number of classes.
 
-    A ResNet has its depth in its spec.
+    A ResNet's depth is that of its spec, and nothing is resampled.
     """
-    return {
+    sizes = {
         "num_anchors": anchors_per_cell(settings.num_scales),
         "head_num_convs": settings.head_num_convs,
         "head_num_filters": settings.head_num_filters,
         "filter_size_scale": settings.filter_size_scale,
-        "resample_alpha": settings.resample_alpha,
         "endpoints_num_filters": settings.endpoints_num_filters,
-        "block_repeats": settings.block_repeats if isinstance(spec, ArchSpec) else 1,
         "stem_filters": settings.stem_filters,
     }
+    if isinstance(spec, ArchSpec):
+        sizes |= {"resample_alpha": settings.resample_alpha, "block_repeats": settings.block_repeats}
+    return sizes
 
 
 def _stream_seed(seed: int, stream: int) -> int:

@@ -9,7 +9,7 @@ from spinesearch.data.data_settings import DataSettings
 from spinesearch.data.open import ProxyData, reopen_data
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.scoring.scorer import Score
-from spinesearch.space import ArchSpec
+from spinesearch.space import ArchSpec, ResNetSpec
 
 if TYPE_CHECKING:
     from spinesearch.proxy_task.task import ProxyTask
@@ -42,6 +42,6 @@ class ProxyScore:
         self._task = task
         self.on_step: Callable[[int], None] = lambda step: None
 
-    def __call__(self, spec: ArchSpec, seed: int) -> Mapping[str, Any]:
+    def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> Mapping[str, Any]:
         """Metrics of a candidate, see `ProxyTask.score`."""
         return self._task.score(spec, seed, on_step=lambda step, loss: self.on_step(step)).to_dict()

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from spinesearch.results.ledger.trial import Trial
-from spinesearch.space import ArchSpec
+from spinesearch.space import ArchSpec, ResNetSpec
 
-Score = Callable[[ArchSpec, int], Mapping[str, Any]]
+Score = Callable[[ArchSpec | ResNetSpec, int], Mapping[str, Any]]
 """Metrics by name of an architecture trained with a seed; raises if the candidate fails."""
 
 
@@ -27,7 +27,7 @@ class SteppedScore(Protocol):
 
     on_step: Callable[[int], None]
 
-    def __call__(self, spec: ArchSpec, seed: int) -> Mapping[str, Any]:
+    def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> Mapping[str, Any]:
         """As a `Score`."""
 
 
@@ -49,7 +49,7 @@ class Job:
     """
 
     trial: int
-    spec: ArchSpec
+    spec: ArchSpec | ResNetSpec
     seed: int
     attempt: int = 1
     last_reason: str = ""
@@ -62,7 +62,7 @@ class Job:
         )
 
 
-def job_of(trial: Trial, spec: ArchSpec, seed: int) -> Job:
+def job_of(trial: Trial, spec: ArchSpec | ResNetSpec, seed: int) -> Job:
     """The job of a trial without a result; the attempts on record count."""
     return Job(
         trial=trial.trial,

@@ -150,7 +150,7 @@ def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_what_a_resnet_does_not_have_is_refused() -> None:
-    with pytest.raises(ValueError, match="block_repeats: the depth of resnet50_fpn is fixed, got 2"):
+    with pytest.raises(ValueError, match="block_repeats: resnet50_fpn has none to change, got 2"):
         build_backbone("resnet50_fpn", block_repeats=2)
     with pytest.raises(ValueError, match="endpoints_num_filters must be a whole number of at least 1, got 0"):
         build_backbone("resnet50_fpn", endpoints_num_filters=0)
