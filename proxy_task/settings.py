@@ -51,8 +51,10 @@ class ProxySettings:
         momentum: of SGD and Muon; AdamW's two decay rates are PyTorch's own.
         weight_decay: on convolution kernels only; coupled for SGD, decoupled for AdamW and Muon.
         clip_norm: the gradient's global norm is clipped to it.
-        schedule: one of `SCHEDULES`: a half cosine to zero, or x 0.1 at each of `decay_at`.
-        decay_at: moments of the step schedule, as rising fractions of training; the cosine ignores it.
+        schedule: one of `SCHEDULES`: a half cosine to zero, x 0.1 at each of `decay_at`, or constant and then
+            a straight line to zero.
+        decay_at: moments of the step schedule, as rising fractions of training, or the one at which the
+            straight line begins; the cosine ignores it.
         warmup_steps: steps over which the learning rate rises linearly from zero.
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
@@ -123,6 +125,11 @@ class ProxySettings:
             )
         if self.schedule == "step" and not self.decay_at:
             raise ValueError("proxy_task.decay_at: the step schedule needs at least one fraction, got ()")
+        if self.schedule == "constant_decay" and len(self.decay_at) != 1:
+            raise ValueError(
+                "proxy_task.decay_at: the schedule constant_decay needs one fraction of training, where its "
+                f"rate begins to fall, such as [0.8], got {list(self.decay_at)}"
+            )
 
     def training_steps(self, num_images: int) -> int:
         """Optimiser steps of one training over this many images, at least 1."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,20 +21,23 @@ from spinesearch.models.heads import detector
 from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
 from spinesearch.models.heads.detect import MAX_DETECTIONS, Detections, detect_objects
 from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.weights.files import save_weights
+from spinesearch.proxy_task.request import STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
 from spinesearch.proxy_task.result import TaskResult
-from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
+from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.space.cost.cost import detector_cost
-from spinesearch.space.cost.widths import LEVEL_FILTERS, MBCONV_LEVEL_FILTERS
 from spinesearch.training.input.augment import Batch, normalize
 from spinesearch.training.input.batches import load_batches, shuffled_batches
 from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics
 from spinesearch.training.measure.evaluators import find_evaluator
+from spinesearch.training.optim.optimizer import num_constant_steps
 from spinesearch.training.process.failures import released
 from spinesearch.training.process.machine import find_device, keep_freed_memory, threads
 from spinesearch.training.process.stopwatch import Lap, no_lap
 from spinesearch.training.step.captured_step import Capturing, GraphSession
 from spinesearch.training.step.cuda_graph import find_session
+from spinesearch.training.step.state import TrainingState
 from spinesearch.training.step.train import predict, recalibrate_batch_norm, train
 
 # What one seed is split into, so that no part's draws shift another's: every candidate sees the same images
@@ -78,15 +84,30 @@ class ProxyTask:
         on_step: Callable[[int, float], None] | None = None,
         lap: Lap = no_lap,
     ) -> TaskResult:
-        """Result of this candidate: built, trained, evaluated.
+        """Result of this candidate: built, trained, evaluated; see `train`."""
+        return self.train(spec, seed, on_step=on_step, lap=lap).result
 
-        On the CPU it is a function of spec, settings, data and seed alone, bit for bit, in any process and
-        after anything. torch's global random state and number of threads are as before when it returns.
+    def train(
+        self,
+        spec: ArchSpec | ResNetSpec,
+        seed: int,
+        request: TrainingRequest = WHOLE,
+        *,
+        on_step: Callable[[int, float], None] | None = None,
+        lap: Lap = no_lap,
+    ) -> Trained:
+        """Result of this candidate and the files that are asked for.
+
+        On the CPU it is a function of spec, settings, data, seed and number of steps alone, bit for bit, in
+        any process and after anything. torch's global random state and number of threads are as before when
+        it returns.
 
         Args:
             spec: the backbone.
             seed: decides initialisation, order of the images and augmentation; at least 0.
-            on_step: called with (step, loss), on the CPU after every step; from 0 again if a capture failed.
+            request: how far it is trained, from where, and what comes back besides the result.
+            on_step: called with (step, loss), on the CPU after every step; from the first again if a capture
+                failed.
             lap: called at the end of each of `PHASES` and, between them, of each phase of every step.
 
         Raises:
@@ -97,19 +118,25 @@ class ProxyTask:
         cuda = [self.device] if self.device.type == "cuda" else []
         with threads(self.settings.num_threads), torch.random.fork_rng(devices=cuda):
             try:
-                return self.capturing.run(partial(self._score, spec, seed, on_step, lap))
+                return self.capturing.run(partial(self._train, spec, seed, request, on_step, lap))
             except Exception as error:
                 raise released(error, self.device) from None
 
-    def _score(
+    def _train(
         self,
         spec: ArchSpec | ResNetSpec,
         seed: int,
+        request: TrainingRequest,
         on_step: Callable[[int, float], None] | None,
         lap: Lap,
         session: GraphSession | None,
-    ) -> TaskResult:
-        start = time.perf_counter()
+    ) -> Trained:
+        begin = time.perf_counter()
+        recipe = replace(self.recipe, num_steps=request.num_steps or self.recipe.num_steps)
+        state = None if request.state is None else TrainingState.from_bytes(request.state)
+        first = 0 if state is None else state.step
+        has_state = STATE in request.wants and recipe.schedule == "constant_decay"
+        files: dict[str, bytes] = {}
         _seed_global(_stream_seed(seed, _INIT), self.device)  # for initialisers and stochastic depth
         model = build_detector(spec, self.settings, num_classes=self.data.num_classes)
         model.to(self.device)
@@ -118,13 +145,16 @@ class ProxyTask:
         train_start = time.perf_counter()
         loss = train(
             model,
-            self._train_batches(self.recipe.num_steps, seed, _ORDER),
+            self._train_batches(recipe.num_steps, seed, _ORDER, first),
             self._anchors,
-            self.recipe,
+            recipe,
             generator=_generator(seed, _AUGMENTATION),
             on_step=on_step,
             lap=lap,
             session=session,
+            start=state,
+            state_at=num_constant_steps(recipe) if has_state else None,
+            on_state=lambda state: files.update({STATE: state.to_bytes()}),
         )
         train_seconds = time.perf_counter() - train_start
         if num_batches := self.settings.bn_recalibration_batches:
@@ -140,7 +170,9 @@ class ProxyTask:
         assert metrics.ap50 is not None
         assert metrics.ap75 is not None
         assert metrics.ar100 is not None
-        return TaskResult(
+        if WEIGHTS in request.wants:
+            files |= _weight_files(model)
+        result = TaskResult(
             ap=metrics.ap,
             ap50=metrics.ap50,
             ap75=metrics.ap75,
@@ -149,13 +181,14 @@ class ProxyTask:
             ap_large=metrics.ap_large,
             ar100=metrics.ar100,
             loss=loss,
-            num_steps=self.recipe.num_steps,
+            num_steps=recipe.num_steps,
             num_parameters=cost.parameters,
             num_multiply_adds=cost.multiply_adds,
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - begin,
             train_seconds=train_seconds,
-            images_per_s=self.recipe.num_steps * self.settings.batch_size / train_seconds,
+            images_per_s=(recipe.num_steps - first) * self.settings.batch_size / train_seconds,
         )
+        return Trained(result=result, files=files)
 
     def evaluate(self, model: nn.Module) -> CocoMetrics:
         """COCO metrics of a model on the images to score on; the model is left in evaluation mode."""
@@ -194,68 +227,15 @@ class ProxyTask:
             pad(found.labels, (0, missing)),
         )
 
-    def _train_batches(self, num_batches: int, seed: int, stream: int) -> Iterator[Batch]:
+    def _train_batches(self, num_batches: int, seed: int, stream: int, first: int = 0) -> Iterator[Batch]:
+        """So many batches, the same for a seed and stream, without those before ``first``."""
         order = shuffled_batches(
             self.data.train_index,
             batch_size=self.settings.batch_size,
             num_batches=num_batches,
             generator=_generator(seed, stream),
         )
-        return load_batches(self.data, order, self.device)
-
-
-def check_settings(
-    settings: ProxySettings, levels: Collection[int], *, is_mbconv: bool = False, check_device: bool = True
-) -> None:
-    """Refuse settings under which some candidates fail however good they are, which would bias a search.
-
-    Args:
-        settings: of the proxy task.
-        levels: every level, 1..7, that a block of a candidate can have, the stem's included.
-        is_mbconv: whether the candidates are made of MBConv blocks.
-        check_device: False where the candidates are trained on another machine than this one.
-
-    Raises:
-        ValueError: one line that names ``proxy_task.<field>``, its value, the rule and what to do.
-    """
-    _check_widths(settings, levels, is_mbconv=is_mbconv)
-    if settings.batch_size == 1 and settings.image_size == MAX_LEVEL_STRIDE:
-        raise ValueError(
-            f"proxy_task.batch_size: must be at least 2 at image_size {MAX_LEVEL_STRIDE}, got 1: the "
-            "coarsest level is one pixel then, and batch normalisation needs two values per channel; "
-            "give a larger batch_size or image_size"
-        )
-    find_evaluator(settings.evaluator)
-    if check_device:
-        find_device(settings.device)
-
-
-def _check_widths(settings: ProxySettings, levels: Collection[int], *, is_mbconv: bool) -> None:
-    scale, alpha = settings.filter_size_scale, settings.resample_alpha
-    if is_mbconv:
-        table, places = MBCONV_LEVEL_FILTERS, {0: "the stem's first convolution"}
-        levels = levels if settings.stem_filters else (0, *levels)
-    else:
-        table, places = LEVEL_FILTERS, {}
-    level = min(levels, key=table.__getitem__)  # the narrowest: the others have more filters
-    filters = table[level]
-    width = int(filters * scale)  # rounded down, as the networks do
-    if width < 1:
-        raise ValueError(
-            f"proxy_task.filter_size_scale: {places.get(level, f'a block at level {level}')} must keep at "
-            f"least one of its {filters} filters, got {scale!r}; give at least {_rounded_up(1 / filters)}"
-        )
-    if not is_mbconv and int(width * alpha) < 1:
-        raise ValueError(
-            f"proxy_task.resample_alpha: resampling a block at level {level} must keep at least one of its "
-            f"{width} filters (at filter_size_scale {scale!r}), got {alpha!r}; "
-            f"give at least {_rounded_up(1 / width)}, or a larger filter_size_scale"
-        )
-
-
-def _rounded_up(value: float) -> float:
-    """At least this value, in a few digits to type."""
-    return math.ceil(value * 1e4) / 1e4
+        return load_batches(self.data, islice(order, first, None), self.device)
 
 
 def build_detector(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
@@ -269,6 +249,13 @@ def build_detector(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_
         stochastic_depth_rate=settings.stochastic_depth_rate,
         **_sizes(spec, settings),
     )
+
+
+def _weight_files(model: RetinaNet) -> dict[str, bytes]:
+    """What `save_weights` writes of a trained detector, by file name."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_weights(model, Path(folder) / WEIGHTS)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, Any]:

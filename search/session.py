@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
-from spinesearch.proxy_task.task import check_settings
+from spinesearch.proxy_task.check import check_settings
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.run_config import ConfigError, RunConfig
 from spinesearch.search.coverage import coverage_warning

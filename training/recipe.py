@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 OPTIMIZERS = ("sgd", "adamw", "muon")
-SCHEDULES = ("cosine", "step")
+SCHEDULES = ("cosine", "step", "constant_decay")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -24,8 +24,10 @@ class Recipe:
         momentum: of SGD and Muon; AdamW's two decay rates are PyTorch's own.
         weight_decay: on convolution kernels only; coupled for SGD, decoupled for AdamW and Muon.
         clip_norm: the gradient's global norm is clipped to it.
-        schedule: one of `SCHEDULES`: a half cosine to zero, or x 0.1 at each of `decay_at`.
-        decay_at: moments of the step schedule, as rising fractions of training; the cosine ignores it.
+        schedule: one of `SCHEDULES`: a half cosine to zero, x 0.1 at each of `decay_at`, or constant and then
+            a straight line to zero.
+        decay_at: moments of the step schedule, as rising fractions of training, or the one at which the
+            straight line begins; the cosine ignores it.
         warmup_steps: steps over which the learning rate rises linearly from zero.
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.

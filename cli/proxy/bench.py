@@ -68,7 +68,7 @@ def _bench_proxy(arguments: list[str]) -> int:
         print(to_yaml({name: shown[name] for name in ("seed", "proxy_task", "data")}), end="")
         return 0
     from spinesearch.proxy_task.bench import NUM_WARMUP_STEPS, bench_proxy
-    from spinesearch.proxy_task.task import check_settings
+    from spinesearch.proxy_task.check import check_settings
     from spinesearch.search.engine import open_run_data
     from spinesearch.search.environment import machine, versions
     from spinesearch.training.process.failures import OutOfMemory

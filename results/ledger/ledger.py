@@ -125,6 +125,11 @@ class Ledger:
         self._num_bytes = self.contents.num_bytes
 
     @property
+    def run_dir(self) -> Path:
+        """The run's folder."""
+        return self._path.parent
+
+    @property
     def num_bytes(self) -> int:
         """Length of what is safely on disk."""
         return self._num_bytes

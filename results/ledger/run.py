@@ -12,9 +12,10 @@ Events, in the order a search writes them:
 ``attempt``  with ``begin``: a candidate is about to be given to a worker: trial, attempt, node, worker, time.
              Without: that worker was lost: trial, attempt, reason, node, worker, seconds, time.
 ``result``   a candidate ended: trial, status, reward, metrics or reason, attempts, node, worker, seconds,
-             time. With ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no
-             reward (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that
-             field gave such a candidate the reward of a failed one.
+             time, and files (SHA-256 by name) if its training left any. With
+             ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no reward
+             (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that field
+             gave such a candidate the reward of a failed one.
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
 ``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.

@@ -71,6 +71,7 @@ class Trial:
         worker: who scored it.
         seconds: wall time of scoring it.
         time: Unix time of its result.
+        files: what its training left in the run's folder: SHA-256 by name.
         reused_from: the run whose result it is, in a study that was asked to look there.
     """
 
@@ -98,6 +99,7 @@ class Trial:
     worker: str = ""
     seconds: float = 0.0
     time: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict)
     reused_from: str = ""
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spinesearch.controller import Controller, Rollout, Suggestion
+from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
@@ -79,6 +80,10 @@ class ControlledCandidates:
     def first_side(self, run: Run) -> str:
         """A search has no sides."""
         return ""
+
+    def request(self, trial: Trial) -> TrainingRequest:
+        """All are trained whole, and nothing is kept."""
+        return WHOLE
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Nothing: results are checked when they are learnt from."""

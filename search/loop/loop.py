@@ -24,6 +24,7 @@ from spinesearch.search.scoring.attempts import record_stop
 from spinesearch.search.scoring.reward import ended_event
 from spinesearch.search.scoring.scorer import Outcome, ScorerEvent, job_of
 from spinesearch.search.scoring.scorers import Scorers
+from spinesearch.search.scoring.trial_files import TrialFiles
 from spinesearch.space import ArchSpec, ResNetSpec, SearchSpace
 
 _TICK_S = 0.5  # how often observers are informed that time passes
@@ -85,6 +86,7 @@ class _Loop:
         self._run = run
         self._observer = observer
         self._clock = clock
+        self._files = TrialFiles(ledger.run_dir, observer.warned)
         self._side = ""
         self._first_of: dict[_Trained, Trial] = {}  # the first trial of everything that is trained
         self._duplicates: dict[int, list[Trial]] = {}  # trials that wait for the result of another
@@ -123,7 +125,7 @@ class _Loop:
         self._side = trial.side
         seed = self._source.plan.seed if trial.seed is None else trial.seed
         spec = spec or self._space.decode(trial.tokens)
-        self._scorers.of(trial.side).submit(job_of(trial, spec, seed))
+        self._scorers.of(trial.side).submit(job_of(trial, spec, seed, request=self._source.request(trial)))
 
     def _events_of(self, ended: ScorerEvent) -> list[dict[str, Any]]:
         """The event of a result, and those of the trials that waited for it; or that of an attempt.
@@ -136,6 +138,8 @@ class _Loop:
             event["side"] = FINALISTS
         if not isinstance(ended, Outcome):
             return [event]
+        if digests := self._files.write(ended.trial, ended.files):
+            event["files"] = digests
         waiting = self._duplicates.pop(ended.trial, [])
         if ended.is_lost:
             if waiting:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from spinesearch.proxy_task.request import TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
@@ -76,6 +77,9 @@ class CandidateSource(Protocol):
         Raises:
             EngineError: the run cannot continue.
         """
+
+    def request(self, trial: Trial) -> TrainingRequest:
+        """How far a trial is trained next, and which files are wanted of it."""
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Look at trials whose results have just come in.

@@ -4,6 +4,7 @@
 
 ``ledger/000000000000.jsonl, ...``   the ledger in parts, each named by the byte it begins at,
 ``controller/update-000007.pt, ...`` the controller's newest states,
+``files/trial-000123.state.pt, ...`` what trainings left,
 ``export/*.json``                    the best architectures, at the end.
 
 A part is written once, under a name that no other head has taken: an object store makes it appear whole and
@@ -21,11 +22,16 @@ from typing import Any
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.search.loop.checkpoint import FOLDER as CONTROLLER_FOLDER
+from spinesearch.search.scoring.trial_files import FOLDER as FILES_FOLDER
 
 _LEDGER_FOLDER = "ledger"
 _EXPORT_FOLDER = "export"
 _PART_NAME = re.compile(r"(\d{12,})\.jsonl")
-_STATE_NAME = re.compile(r"update-\d+\.pt")
+# What is kept beside the ledger, by folder: names of files, each of which is written once.
+_KEPT = {
+    CONTROLLER_FOLDER: re.compile(r"update-\d+\.pt"),
+    FILES_FOLDER: re.compile(r"trial-\d+\.[\w.-]*(?<!\.tmp)"),
+}
 _EXPORT_NAME = re.compile(r"[^/]+\.json")
 _PASSWORD = re.compile(r"[^/@]*:[^/]*@")  # as in user:secret@host
 
@@ -72,7 +78,7 @@ class Mirror:
             raise MirrorError(f"mirror: {url!r} cannot be used: {' '.join(str(error).split())}") from error
         self._parts: frozenset[str] = frozenset()  # those known to be there
         self._end = 0  # bytes of the ledger in them
-        self._states: frozenset[str] = frozenset()
+        self._kept: dict[str, frozenset[str]] = dict.fromkeys(_KEPT, frozenset())  # those known to be there
 
     def read(self) -> bytes:
         """The mirror's ledger as far as its lines are whole; empty if there is none.
@@ -114,24 +120,33 @@ class Mirror:
         if len(theirs) > len(ours):
             num_events = ledger.catch_up(theirs)
             report(f"{run_dir}: fetched {num_events} events from {self.url}")
-        try:
-            self._pull_states(run_dir / CONTROLLER_FOLDER)
-        except Exception as error:  # of what library depends on the protocol
-            report(f"mirror: the controller's states were not fetched and will be replayed: {reason(error)}")
+        for folder, lost in (
+            (CONTROLLER_FOLDER, "the controller's states were not fetched and will be replayed"),
+            (FILES_FOLDER, "files of trainings were not fetched; what goes on from them is trained anew"),
+        ):
+            try:
+                self._pull_kept(run_dir, folder)
+            except Exception as error:  # of what library depends on the protocol
+                report(f"mirror: {lost}: {reason(error)}")
 
     def push(self, run_dir: Path, num_bytes: int) -> None:
-        """Send what is new: the ledger up to ``num_bytes``, then the controller's states.
+        """Send what is new: the ledger up to ``num_bytes``, then what is kept beside it.
 
         Raises:
             MirrorError: another head has resumed the run from this mirror.
             Exception: the storage failed, in the manner of its library; to be tried again.
         """
         self._push_ledger(run_dir / LEDGER_NAME, num_bytes)
-        states = _read_files(run_dir / CONTROLLER_FOLDER, _STATE_NAME)
-        for name in states.keys() - self._states:
-            self._put(f"{CONTROLLER_FOLDER}/{name}", states[name])
-        self._remove(CONTROLLER_FOLDER, self._states - states.keys())
-        self._states = frozenset(states)
+        for folder, pattern in _KEPT.items():
+            names = _names(run_dir / folder, pattern)
+            for name in names - self._kept[folder]:
+                try:
+                    data = (run_dir / folder / name).read_bytes()
+                except FileNotFoundError:  # an old one, removed meanwhile
+                    continue
+                self._put(f"{folder}/{name}", data)
+            self._remove(folder, self._kept[folder] - names)
+            self._kept[folder] = names
 
     def push_exports(self, run_dir: Path) -> None:
         """Send the exported architectures, in place of any that were sent before.
@@ -139,10 +154,10 @@ class Mirror:
         Raises:
             Exception: the storage failed, in the manner of its library.
         """
-        exports = _read_files(run_dir / _EXPORT_FOLDER, _EXPORT_NAME)
-        for name, data in exports.items():
-            self._put(f"{_EXPORT_FOLDER}/{name}", data)
-        self._remove(_EXPORT_FOLDER, self._list(_EXPORT_FOLDER, _EXPORT_NAME) - exports.keys())
+        names = _names(run_dir / _EXPORT_FOLDER, _EXPORT_NAME)
+        for name in names:
+            self._put(f"{_EXPORT_FOLDER}/{name}", (run_dir / _EXPORT_FOLDER / name).read_bytes())
+        self._remove(_EXPORT_FOLDER, self._list(_EXPORT_FOLDER, _EXPORT_NAME) - names)
 
     def _push_ledger(self, path: Path, num_bytes: int) -> None:
         for _ in range(2):
@@ -192,14 +207,15 @@ class Mirror:
         self._end = len(data)
         return bytes(data)
 
-    def _pull_states(self, folder: Path) -> None:
-        self._states = self._list(CONTROLLER_FOLDER, _STATE_NAME)
-        for name in self._states:
-            if not (folder / name).exists():
-                data = self._files.cat_file(f"{self._root}/{CONTROLLER_FOLDER}/{name}")
-                folder.mkdir(exist_ok=True)
+    def _pull_kept(self, run_dir: Path, folder: str) -> None:
+        self._kept[folder] = self._list(folder, _KEPT[folder])
+        for name in self._kept[folder]:
+            path = run_dir / folder / name
+            if not path.exists():
+                data = self._files.cat_file(f"{self._root}/{folder}/{name}")
+                path.parent.mkdir(exist_ok=True)
                 # Torn, it will be passed over: its digest is in the ledger.
-                (folder / name).write_bytes(data)
+                path.write_bytes(data)
 
     def _list(self, folder: str, pattern: re.Pattern[str]) -> frozenset[str]:
         self._files.invalidate_cache()
@@ -239,17 +255,10 @@ def _start(part: str) -> int:
     return int(part.partition(".")[0])
 
 
-def _read_files(folder: Path, pattern: re.Pattern[str]) -> dict[str, bytes]:
+def _names(folder: Path, pattern: re.Pattern[str]) -> frozenset[str]:
     if not folder.is_dir():
-        return {}
-    contents: dict[str, bytes] = {}
-    for path in folder.iterdir():
-        if pattern.fullmatch(path.name):
-            try:
-                contents[path.name] = path.read_bytes()
-            except FileNotFoundError:  # an old state, removed meanwhile
-                continue
-    return contents
+        return frozenset()
+    return frozenset(path.name for path in folder.iterdir() if pattern.fullmatch(path.name))
 
 
 def _num_lines(data: bytes) -> int:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from spinesearch.data.data_settings import DataSettings
 from spinesearch.data.open import ProxyData, reopen_data
+from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.search.scoring.scorer import Score
+from spinesearch.search.scoring.scorer import Files, Score
 from spinesearch.space import ArchSpec, ResNetSpec
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def proxy_score(settings: ProxySettings, data: ProxyData) -> Score:
 
 
 class ProxyScore:
-    """Scores candidates on an opened proxy task: a `SteppedScore`.
+    """Scores candidates on an opened proxy task: a `SteppedScore` and a `FlexibleScore`.
 
     Attributes:
         on_step: called with the number of every training step.
@@ -43,5 +44,12 @@ class ProxyScore:
         self.on_step: Callable[[int], None] = lambda step: None
 
     def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> Mapping[str, Any]:
-        """Metrics of a candidate, see `ProxyTask.score`."""
-        return self._task.score(spec, seed, on_step=lambda step, loss: self.on_step(step)).to_dict()
+        """Metrics of a candidate, trained whole."""
+        return self.train(spec, seed, WHOLE)[0]
+
+    def train(
+        self, spec: ArchSpec | ResNetSpec, seed: int, request: TrainingRequest
+    ) -> tuple[Mapping[str, Any], Files]:
+        """Metrics and files of a candidate, see `ProxyTask.train`."""
+        trained = self._task.train(spec, seed, request, on_step=lambda step, loss: self.on_step(step))
+        return trained.result.to_dict(), trained.files

@@ -7,14 +7,19 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
+from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.results.ledger.trial import Trial
+from spinesearch.search.scoring.trial_files import KeptFile
 from spinesearch.space import ArchSpec, ResNetSpec
 
 Score = Callable[[ArchSpec | ResNetSpec, int], Mapping[str, Any]]
 """Metrics by name of an architecture trained with a seed; raises if the candidate fails."""
+
+Files = Mapping[str, bytes]
+"""What a training leaves besides its metrics: contents by name."""
 
 
 @runtime_checkable
@@ -22,13 +27,26 @@ class SteppedScore(Protocol):
     """A `Score` whose training takes steps, and says so.
 
     Attributes:
-        on_step: called after every step with its number, from 0; from 0 again if the training starts over.
+        on_step: called after every step with its number, from 0; from its first again if it starts over.
     """
 
     on_step: Callable[[int], None]
 
     def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> Mapping[str, Any]:
         """As a `Score`."""
+
+
+@runtime_checkable
+class FlexibleScore(Protocol):
+    """A `Score` that trains as far as it is asked, and gives the files it is asked for."""
+
+    def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> Mapping[str, Any]:
+        """As a `Score`."""
+
+    def train(
+        self, spec: ArchSpec | ResNetSpec, seed: int, request: TrainingRequest
+    ) -> tuple[Mapping[str, Any], Files]:
+        """Metrics and files."""
 
 
 OpenScore = Callable[[], Score]
@@ -43,6 +61,8 @@ class Job:
         trial: its number.
         spec: its architecture.
         seed: of its training.
+        request: how far it is trained, and which files are wanted of it.
+        state: where the driver finds the state that it goes on from, if there is one; see `handed_out`.
         attempt: how often it has been started, this time included.
         last_reason: why the attempt before this one was lost.
         lost_on: nodes on which attempts were lost.
@@ -51,6 +71,8 @@ class Job:
     trial: int
     spec: ArchSpec | ResNetSpec
     seed: int
+    request: TrainingRequest = WHOLE
+    state: KeptFile | None = None
     attempt: int = 1
     last_reason: str = ""
     lost_on: frozenset[str] = frozenset()
@@ -61,13 +83,32 @@ class Job:
             self, attempt=self.attempt + 1, last_reason=reason, lost_on=self.lost_on | {node} - {""}
         )
 
+    def handed_out(self) -> Job:
+        """The job as a worker gets it, with the state in the request.
 
-def job_of(trial: Trial, spec: ArchSpec | ResNetSpec, seed: int) -> Job:
+        It is read this late since states of many candidates would fill the driver's memory. One that is gone
+        or damaged is left out: the candidate is trained from the beginning.
+        """
+        if self.state is None:
+            return self
+        return replace(self, request=replace(self.request, state=self.state.read()), state=None)
+
+
+def job_of(
+    trial: Trial,
+    spec: ArchSpec | ResNetSpec,
+    seed: int,
+    *,
+    request: TrainingRequest = WHOLE,
+    state: KeptFile | None = None,
+) -> Job:
     """The job of a trial without a result; the attempts on record count."""
     return Job(
         trial=trial.trial,
         spec=spec,
         seed=seed,
+        request=request,
+        state=state,
         attempt=len(trial.lost) + 1,
         last_reason=trial.lost[-1].reason if trial.lost else "",
         lost_on=frozenset(attempt.node for attempt in trial.lost),
@@ -87,6 +128,7 @@ class Outcome:
         worker: who scored it.
         seconds: wall time of the last attempt.
         is_lost: whether every attempt lost its worker, so that nothing is known of the candidate.
+        files: those that were asked for, by name.
     """
 
     trial: int
@@ -97,6 +139,7 @@ class Outcome:
     worker: str = ""
     seconds: float = 0.0
     is_lost: bool = False
+    files: Files = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,9 +216,16 @@ class Scorer(Protocol):
 def run_job(score: Score, job: Job, worker: str, node: str = "") -> Outcome:
     """Score one candidate. Whatever it raises is its own failure and becomes the outcome's reason."""
     started = time.perf_counter()
+    metrics: Mapping[str, Any] | None
+    files: Files = {}
+    reason = ""
     try:
-        metrics: Mapping[str, Any] | None = score(job.spec, job.seed)
-        reason = ""
+        if job.request == WHOLE:
+            metrics = score(job.spec, job.seed)
+        elif isinstance(score, FlexibleScore):
+            metrics, files = score.train(job.spec, job.seed, job.request)
+        else:
+            raise TypeError(f"{score!r} only trains whole candidates, and keeps no files")
     except Exception as error:
         metrics = None
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
@@ -187,6 +237,7 @@ def run_job(score: Score, job: Job, worker: str, node: str = "") -> Outcome:
         node=node,
         worker=worker,
         seconds=round(time.perf_counter() - started, 3),
+        files=files,
     )
 
 
@@ -237,7 +288,7 @@ class SerialScorer:
             return [BegunAttempt(trial=job.trial, attempt=job.attempt, node="", worker=self._worker)]
         if self._score is None:
             self._score = self._open_score()
-        outcome = run_job(self._score, job, self._worker)
+        outcome = run_job(self._score, job.handed_out(), self._worker)
         self._queue.popleft()
         return [outcome]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from spinesearch.controller.protocol import candidate_rng
+from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
@@ -116,6 +117,10 @@ class StudyCandidates:
             left = [trial for trial in run.trials if trial.side == side and not trial.is_done]
             self._ended = []
             yield Step(trials=left, awaited=left)
+
+    def request(self, trial: Trial) -> TrainingRequest:
+        """All are trained whole, and nothing is kept."""
+        return WHOLE
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Stop early where a setting lets no candidate live: there is nothing to learn from the rest."""

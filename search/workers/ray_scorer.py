@@ -163,7 +163,9 @@ class RayScorer:
         """Hand the candidates out that the last `wait` reported to begin: they are on record by now."""
         now = self._clock()
         for worker, job in self._begun:
-            self._running[worker.actor.score.remote(job)] = _Running(worker=worker, job=job, began=now)
+            self._running[worker.actor.score.remote(job.handed_out())] = _Running(
+                worker=worker, job=job, began=now
+            )
         self._begun.clear()
 
     def _take_answer(self, reference: Any) -> list[ScorerEvent]:

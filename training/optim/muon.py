@@ -41,18 +41,21 @@ class Muon:
         stacks: each `[N, R, C]`, updated in place from its ``.grad``.
         momentum: share of the running average in the next.
         weight_decay: decoupled, as in AdamW.
+
+    Attributes:
+        averages: the running averages of the stacks' gradients, in place: all that a step remembers.
     """
 
     def __init__(self, stacks: Sequence[Tensor], *, momentum: float, weight_decay: float) -> None:
         self._stacks = stacks
         self._momentum = momentum
         self._weight_decay = weight_decay
-        self._averages = [torch.zeros_like(stack) for stack in stacks]
+        self.averages = [torch.zeros_like(stack) for stack in stacks]
 
     @torch.no_grad()
     def step(self, lr: float | Tensor) -> None:
         """Take one step; every stack has a gradient. A rate in a tensor on the device stays there, unread."""
-        for stack, average in zip(self._stacks, self._averages, strict=True):
+        for stack, average in zip(self._stacks, self.averages, strict=True):
             assert stack.grad is not None
             average.lerp_(stack.grad, 1 - self._momentum)
             update = orthogonalize(stack.grad.lerp(average, self._momentum))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +93,25 @@ class FlatOptimizer:
             else:
                 options["lr"] = lr * self._lr_ratio
 
+    def state_dict(self) -> dict[str, Any]:
+        """What steps depend on besides the model and the learning rate; a copy, in plain data and tensors."""
+        state = {
+            "muon": self._muon.averages,
+            "elementwise": self._elementwise.state_dict()["state"],
+        }
+        return copy.deepcopy(state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a `state_dict` of an equal model and recipe, on any device."""
+        for average, saved in zip(self._muon.averages, state["muon"], strict=True):
+            average.copy_(saved)
+        # The options are kept: the learning rate among them may be a tensor that steps read.
+        groups = self._elementwise.state_dict()["param_groups"]
+        rates = [options["lr"] for options in self._elementwise.param_groups]
+        self._elementwise.load_state_dict({"state": state["elementwise"], "param_groups": groups})
+        for options, rate in zip(self._elementwise.param_groups, rates, strict=True):
+            options["lr"] = rate
+
     def step(self) -> Tensor:
         """Take one step down the gradients, which are gone then; returns their global norm unclipped.
 
@@ -117,7 +138,8 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
     Warm-up rises linearly and reaches ``lr`` at step ``warmup_steps - 1``. The cosine falls from ``lr``
     after warm-up towards zero just past the last step; the step schedule counts its fractions over the whole
-    training, warm-up included.
+    training, warm-up included. The constant rate's last part falls from ``lr`` towards zero like the cosine,
+    in a straight line.
     """
     warmup = recipe.warmup_steps
     if step < warmup:
@@ -125,8 +147,16 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     if recipe.schedule == "step":
         passed = sum(step >= fraction * recipe.num_steps for fraction in recipe.decay_at)
         return recipe.lr * STEP_DECAY**passed
+    if recipe.schedule == "constant_decay":
+        begin = num_constant_steps(recipe)
+        return recipe.lr * min(1.0, (recipe.num_steps - step) / (recipe.num_steps - begin))
     progress = (step - warmup) / max(recipe.num_steps - warmup, 1)
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def num_constant_steps(recipe: Recipe) -> int:
+    """Steps of the schedule constant_decay before its rate falls; a longer training begins with the same."""
+    return int(recipe.decay_at[0] * recipe.num_steps)
 
 
 def _join(parameters: Sequence[nn.Parameter], shape: tuple[int, ...]) -> nn.Parameter:

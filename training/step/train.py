@@ -15,6 +15,7 @@ from spinesearch.training.process.stopwatch import Lap, no_lap
 from spinesearch.training.recipe import Recipe
 from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
 from spinesearch.training.step.divergence import LossWatch
+from spinesearch.training.step.state import TrainingState
 from spinesearch.training.targets.losses import detection_loss
 from spinesearch.training.targets.matching import make_targets
 
@@ -35,12 +36,15 @@ def train(
     on_step: Callable[[int, float], None] | None = None,
     lap: Lap = no_lap,
     session: GraphSession | None = None,
+    start: TrainingState | None = None,
+    state_at: int | None = None,
+    on_state: Callable[[TrainingState], None] | None = None,
 ) -> float:
     """Mean loss over the last tenth of training; the model is trained in place and left in training mode.
 
     Args:
         model: images `[B, 3, S, S]` to class logits `[B, A, K]` and box codes `[B, A, 4]`.
-        batches: as many as the recipe has steps, uint8, of equal size; pinned if the model is on CUDA.
+        batches: as many as there are steps to take, uint8, of equal size; pinned if the model is on CUDA.
         anchors: `[A, 4]`, xyxy pixels, on the model's device.
         recipe: how.
         generator: decides the augmentation; on the CPU.
@@ -48,6 +52,10 @@ def train(
         lap: called at the end of each of `STEP_PHASES`, in that order, in every step; of `GRAPH_PHASES` with
             a session.
         session: of the graphs in which steps are captured, None for eager steps. The steps are the same.
+        start: where to go on from, None for the beginning. The steps that follow, and the loss, are those of
+            a training that was never interrupted: bit for bit on the CPU.
+        state_at: number of steps, counted from the beginning, after which ``on_state`` is called.
+        on_state: receives the state then.
 
     Raises:
         TrainingDiverged: at once on the CPU, when the next step has been queued on CUDA.
@@ -58,6 +66,11 @@ def train(
         new_graph = stack.enter_context(session()) if session is not None else None
         optimizer = FlatOptimizer(model, recipe)
         watch = LossWatch(device, on_step)
+        first = 0
+        if start is not None:
+            start.restore(model, optimizer, generator, device)
+            watch.losses += start.losses
+            first = start.step
         work = partial(
             _step,
             model=model,
@@ -69,7 +82,7 @@ def train(
         captured = None if new_graph is None else CapturedStep(work, new_graph, device)
         last_phase = STEP_PHASES[-1] if captured is None else GRAPH_PHASES[-1]
         model.train()
-        for step, batch in enumerate(batches):
+        for step, batch in enumerate(batches, first):
             draws = draw(len(batch.images), generator)
             if device.type == "cuda":
                 draws = draws.pin_memory()
@@ -84,6 +97,9 @@ def train(
                 loss, norm = captured.run(rows)
             watch.watch(step, loss, norm)
             lap(last_phase)
+            if step + 1 == state_at and on_state is not None:
+                watch.finish()
+                on_state(TrainingState.of(model, optimizer, generator, watch.losses, device))
         watch.finish()
     return float(torch.tensor(watch.losses[-max(1, recipe.num_steps // 10) :]).mean())
 

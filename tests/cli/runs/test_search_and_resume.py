@@ -33,11 +33,11 @@ def test_search_show_export_resume(serial, tmp_path: Path, capsys):
     spec = load_spec(exported[0])
     assert spec == run.spec(best)
     data = json.loads(exported[0].read_text())
-    assert data["reward"] == best.reward
-    assert data["metrics"]["ap50"] == best.metrics["ap50"]
-    assert data["search"]["seed"] == 0
-    assert data["search"]["space"]["name"] == "spinenet"
-    assert data["search"]["version"] == run.sessions[0]["version"]
+    assert data["provenance"]["reward"] == {"value": best.reward}
+    assert data["provenance"]["metrics"]["ap50"] == best.metrics["ap50"]
+    assert data["provenance"]["seed"] == 0
+    assert data["provenance"]["space"]["name"] == "spinenet"
+    assert data["provenance"]["version"] == run.sessions[0]["version"]
 
     assert main(["show", str(runs / "first"), "--top", "3"]) == 0
     out = capsys.readouterr().out

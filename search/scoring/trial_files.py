@@ -1,0 +1,100 @@
+"""What trainings leave in a run's folder besides the ledger: `TrialFiles`.
+
+``<run>/files/trial-000123.weights.safetensors`` is a file of trial 123. The ledger's event of the training
+holds its SHA-256; a file that is not what that says is as good as none. Files may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = "files"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptFile:
+    """A file of a run.
+
+    Attributes:
+        path: where it is, if it still is there.
+        digest: its SHA-256 in the ledger.
+    """
+
+    path: Path
+    digest: str
+
+    def read(self) -> bytes | None:
+        """Its content; None if it is gone, or is another than the ledger says."""
+        try:
+            data = self.path.read_bytes()
+        except OSError:
+            return None
+        return data if _digest(data) == self.digest else None
+
+
+class TrialFiles:
+    """The files of a run's trials.
+
+    Args:
+        run_dir: the run's folder.
+        warn: receives one line about a file that could not be written: the run goes on without it.
+    """
+
+    def __init__(self, run_dir: Path, warn: Callable[[str], None]) -> None:
+        self._folder = run_dir / FOLDER
+        self._warn = warn
+
+    def write(self, trial: int, files: Mapping[str, bytes], *, part: str = "") -> dict[str, str]:
+        """Write files of a trial; their digests by name, of those that could be written.
+
+        Args:
+            trial: its number.
+            files: contents by name. Each appears whole or not at all, in place of an earlier one.
+            part: of the training whose files they are, if the trial has several.
+        """
+        digests = {}
+        for name, data in files.items():
+            path = self._path(trial, name, part)
+            try:
+                _write(path, data)
+            except OSError as error:
+                self._warn(f"trial {trial}: {path} could not be written: {error.strerror}")
+            else:
+                digests[name] = _digest(data)
+        return digests
+
+    def kept(self, trial: int, name: str, digest: str, *, part: str = "") -> KeptFile:
+        """A file of a trial, whether it is still there or not."""
+        return KeptFile(path=self._path(trial, name, part), digest=digest)
+
+    def remove(self, trial: int, name: str, *, part: str = "") -> None:
+        """Remove a file of a trial, if it is there."""
+        try:
+            self._path(trial, name, part).unlink(missing_ok=True)
+        except OSError as error:
+            self._warn(f"trial {trial}: {name} could not be removed: {error.strerror}")
+
+    def _path(self, trial: int, name: str, part: str) -> Path:
+        return self._folder / ".".join(filter(None, (f"trial-{trial:06d}", part, name)))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
