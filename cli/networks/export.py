@@ -17,7 +17,8 @@ def export(arguments: list[str]) -> int:
     """Run ``spinesearch export``; returns its exit code."""
     parser = command_parser(
         "export",
-        "Write the best architectures of a run as JSON block specs.",
+        "Write the best architectures of a run as JSON block specs, those that were ranked again first and\n"
+        "with their trained weights.",
         'then:\n  python -c "from spinesearch import load_spec, build_backbone; '
         "print(build_backbone(load_spec('FILE')))\"",
     )
@@ -58,6 +59,7 @@ def write_exports(
 
     for path in export_top(
         run,
+        run_dir=run_dir,
         top=top,
         run_name=run_dir.resolve().name,
         output_dir=output or run_dir / "export",

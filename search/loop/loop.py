@@ -138,7 +138,7 @@ class _Loop:
             event["side"] = FINALISTS
         if not isinstance(ended, Outcome):
             return [event]
-        if digests := self._files.write(ended.trial, ended.files):
+        if digests := self._files.write(ended.trial, ended.files, side=event.get("side", "")):
             event["files"] = digests
         waiting = self._duplicates.pop(ended.trial, [])
         if ended.is_lost:
