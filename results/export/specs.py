@@ -55,7 +55,7 @@ def export_dict(
             "seed": run.config["seed"],
             "reward": {"value": trial.reward, **(noise._asdict() if noise else {})},
             "metrics": dict(trial.metrics),
-            **({"reranked": _reranked(run, standing)} if standing else {}),
+            **({"reranked": _reranked(run, standing, rank)} if standing else {}),
             "cost": {
                 "parameters": cost.parameters,
                 "multiply_adds": cost.multiply_adds,
@@ -126,20 +126,20 @@ def export_top(
     return paths
 
 
-def _reranked(run: Run, standing: Standing) -> dict[str, Any]:
+def _reranked(run: Run, standing: Standing, rank: int) -> dict[str, Any]:
     rerank, error = finished_rerank(run), standing.standard_error
     assert rerank is not None
     return {
         "score": standing.score,
         **({} if error is None else {"sd": error * math.sqrt(len(rerank.seeds))}),
         "num_seeds": len(rerank.seeds),
-        "is_tied": standing.is_tied,
+        "rank": rank,
         "proxy_task": dict(rerank.proxy_task),
     }
 
 
 def _write_weights(standing: Standing, run_dir: Path, spec_path: Path) -> list[Path]:
-    """Copy the weights of an architecture's best training beside its spec; the files written, if all could."""
+    """Copy the weights of an architecture's best training beside its spec; the files written, all or none."""
     best = max(standing.trainings, key=lambda trial: trial.reward or 0.0)
     contents = {}
     for name, digest in best.files.items():

@@ -1,6 +1,8 @@
 """The command line, from words to files: real proxy training on real images, in seconds."""
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from spinesearch import load_spec
 from spinesearch.cli.main import main
 from spinesearch.results.ledger.ledger import LEDGER_NAME
 from spinesearch.results.ledger.run import load_run
+from spinesearch.search.loop import checkpoint
 from spinesearch.space import SPINENET_49
 
 
@@ -117,13 +120,16 @@ def test_help_and_cfg_for_every_command(serial, tmp_path: Path, capsys):
 
 @pytest.mark.slow
 def test_a_disk_too_full_for_checkpoints_does_not_stop_the_search(serial, capsys, monkeypatch):
-    import torch
+    class FullDisk:
+        """In place of `os` in the checkpoints' module: what is there of a file cannot be made whole."""
 
-    def save(state, file):
-        file.write(b"half of it")
-        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+        fsync = staticmethod(os.fsync)
 
-    monkeypatch.setattr(torch, "save", save)
+        @staticmethod
+        def replace(source, destination):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "os", FullDisk)
     assert main(["search", *serial, "name=run"]) == 0
     assert "warning: the controller's state was not saved, resuming will replay it" in capsys.readouterr().out
 
