@@ -23,7 +23,7 @@ _FIGURES = ("AP", "AP50", "APs", "APm", "APl", "params", "madds")
 
 def leaderboard(run: Run, *, top: int) -> Table:
     """The best architectures: rank, reward, AP by size, cost, trial, identity."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"best {top} of {run.num_done}", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=f"best {top} of {run.num_done} by reward", title_justify="left")
     for name in ("rank", "reward", *_FIGURES, "trial", "arch_id"):
         table.add_column(name, justify="left" if name == "arch_id" else "right", no_wrap=True)
     for rank, trial in enumerate(ranked_trials(run.trials)[:top], start=1):

@@ -65,4 +65,5 @@ def write_exports(
         output_dir=output or run_dir / "export",
         noise=noise,
     ):
-        print(f"exported {path}")
+        weights = path.with_suffix(".weights.safetensors")
+        print(f"exported {path}{f' with {weights.name}' if weights.exists() else ''}")

@@ -96,7 +96,7 @@ def export_top(
         output_dir: where to; made if missing. Each file appears whole or not at all.
 
     Returns:
-        The files written.
+        The specs written.
 
     Raises:
         ValueError: nothing has completed yet, ``top`` is less than 1, or ``output_dir`` is a file.
@@ -121,7 +121,7 @@ def export_top(
         write_whole(path, pretty_json(spec))
         paths.append(path)
         if standing is not None and run_dir is not None:
-            paths += _write_weights(standing, run_dir, path)
+            _write_weights(standing, run_dir, path)
     _remove_earlier(output_dir, run_name, paths)
     return paths
 
@@ -138,21 +138,20 @@ def _reranked(run: Run, standing: Standing, rank: int) -> dict[str, Any]:
     }
 
 
-def _write_weights(standing: Standing, run_dir: Path, spec_path: Path) -> list[Path]:
-    """Copy the weights of an architecture's best training beside its spec; the files written, all or none."""
+def _write_weights(standing: Standing, run_dir: Path, spec_path: Path) -> None:
+    """Copy the weights of an architecture's best training beside its spec, unless they are gone or torn."""
     best = max(standing.trainings, key=lambda trial: trial.reward or 0.0)
     contents = {}
     for name, digest in best.files.items():
         try:
             data = file_path(run_dir, best.trial, name, side=FINALISTS).read_bytes()
         except FileNotFoundError:
-            return []
+            return
         if hashlib.sha256(data).hexdigest() != digest:
-            return []
+            return
         contents[spec_path.with_suffix(f".{name}")] = data
     for path, data in contents.items():
         write_whole(path, lambda temporary, data=data: temporary.write_bytes(data))
-    return sorted(contents)
 
 
 def _remove_earlier(output_dir: Path, run_name: str, written: Sequence[Path]) -> None:

@@ -25,7 +25,7 @@ def finalist_config(config: RunConfig) -> RunConfig:
     Raises:
         ConfigError: ``search.finalist_task`` names no setting, or a value it cannot have.
     """
-    own = config.search.finalist_task
+    own = config.search.finalist_task or {}
     values = asdict(config.proxy_task)
     for key in own:
         if key not in values:
@@ -78,7 +78,7 @@ def rerank_config(
     for option, number in (("--top", finalists), ("--seeds", seeds)):
         if number < 1:
             raise ConfigError(f"{option}: must be at least 1, got {number}")
-    search = replace(search, finalists=finalists, finalist_seeds=seeds, finalist_task=task)
+    search = replace(search, finalists=finalists, finalist_seeds=seeds, finalist_task=task or None)
     config = replace(config, search=search)
     try:
         finalist_config(config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
@@ -64,7 +64,7 @@ class SearchSettings:
     finalists: int = 0
     finalist_seeds: int = 3
     finalist_length: float = 3.0
-    finalist_task: dict[str, Any] = field(default_factory=dict)
+    finalist_task: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, least in (
