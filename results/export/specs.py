@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def _write_weights(standing: Standing, run_dir: Path, spec_path: Path) -> None:
             return
         contents[spec_path.with_suffix(f".{name}")] = data
     for path, data in contents.items():
-        write_whole(path, lambda temporary, data=data: temporary.write_bytes(data))
+        write_whole(path, partial(Path.write_bytes, data=data))
 
 
 def _remove_earlier(output_dir: Path, run_name: str, written: Sequence[Path]) -> None:
