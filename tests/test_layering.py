@@ -33,7 +33,7 @@ FLOORS = {
     "search": ["config", "scoring", "loop", "runs", "watchers", "workers", "study", "training"],
     "training": ["process", "targets", "input", "optim", "measure", "step", "run"],
     "results": ["ledger", "drawing", "studies", "export"],
-    "models": ["heads", "weights"],
+    "models": ["heads", "weights", "adapters"],
     "data": ["coco", "drawn", "pack", "split"],
     "space": ["arch", "cost"],
 }

@@ -212,12 +212,14 @@ def _draw(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     from spinesearch.results.drawing.architecture import draw_architecture
+    from spinesearch.results.whole_file import file_name
 
     networks = [find_network(text) for text in options.specs]
     output = options.output or Path()
     if output.suffix == ".svg" and len(networks) > 1:
         raise ValueError(f"--output: must be a folder for {len(networks)} specs, got {output}")
-    paths = [output if output.suffix == ".svg" else output / f"{n.name}.svg" for n in networks]
+    names = [f"{file_name(network.name)}.svg" for network in networks]
+    paths = [output if output.suffix == ".svg" else output / name for name in names]
     if twice := [str(path) for path, count in Counter(paths).items() if count > 1]:
         raise ValueError(f"{twice[0]}: two specs are called so; draw them one by one with --output FILE.svg")
     for path, network in zip(paths, networks, strict=True):
