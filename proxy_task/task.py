@@ -156,7 +156,7 @@ class ProxyTask:
         )
         loss = train(
             model,
-            curve.between_steps(self._train_batches(recipe.num_steps, seed, ORDER, first)),
+            curve.between_steps(self._batches(recipe.num_steps, recipe.batch_size, seed, ORDER, first)),
             self._anchors,
             recipe,
             generator=stream_generator(seed, AUGMENTATION),
@@ -191,8 +191,9 @@ class ProxyTask:
     def _measured(self, model: nn.Module, seed: int, lap: Lap = no_lap) -> dict[str, Any]:
         """COCO metrics by name, with batch normalisation's statistics taken anew if the settings say so."""
         if num_batches := self.settings.bn_recalibration_batches:
-            batches = (b.to(self.device) for b in self._train_batches(num_batches, seed, RECALIBRATION))
-            recalibrate_batch_norm(model, batches, self.recipe.precision)
+            batch_size = self.settings.bn_recalibration_batch_size or self.settings.batch_size
+            batches = self._batches(num_batches, batch_size, seed, RECALIBRATION)
+            recalibrate_batch_norm(model, (b.to(self.device) for b in batches), self.recipe.precision)
         lap("recalibration")
         metrics = self.evaluate(model)
         lap("evaluation")
@@ -220,11 +221,13 @@ class ProxyTask:
             precision=self.recipe.precision,
         )
 
-    def _train_batches(self, num_batches: int, seed: int, stream: int, first: int = 0) -> Iterator[Batch]:
-        """So many batches, the same for a seed and stream, without those before ``first``."""
+    def _batches(
+        self, num_batches: int, batch_size: int, seed: int, stream: int, first: int = 0
+    ) -> Iterator[Batch]:
+        """So many batches to train on, the same for a seed and stream, without those before ``first``."""
         order = shuffled_batches(
             self.data.train_index,
-            batch_size=self.settings.batch_size,
+            batch_size=batch_size,
             num_batches=num_batches,
             generator=stream_generator(seed, stream),
         )

@@ -13,6 +13,7 @@ from rich.console import Console
 from spinesearch.data.open import ProxyData
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import FINALISTS, Trial
+from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
 from spinesearch.search.config.finalist_config import finalist_config
 from spinesearch.search.config.run_config import (
     FREE_PROXY_SETTINGS,
@@ -20,6 +21,7 @@ from spinesearch.search.config.run_config import (
     RunConfig,
     check_resumable,
     run_config,
+    with_old_policy,
     with_old_split,
 )
 from spinesearch.search.config.settings import FINALIST_SETTINGS
@@ -45,10 +47,12 @@ class SearchRequest:
     Attributes:
         config: its configuration.
         reranks: whether only the best that there are by now are to be ranked again.
+        begun: the run as far as its ledger goes; None for a new one.
     """
 
     config: RunConfig
     reranks: bool = False
+    begun: Run | None = None
 
     @property
     def configs(self) -> Mapping[str, RunConfig]:
@@ -77,9 +81,10 @@ class SearchRequest:
             config = replace(config, search=replace(config.search, num_trials=recorded))
         if not self.reranks:
             config = _with_newer_rerank(config, run, console)
-        config = with_old_split(config, run.sessions[0]["config"], console.print)
+        for as_begun in (with_old_split, with_old_policy):
+            config = as_begun(config, run.sessions[0]["config"], console.print)
         check_resumable(run_config(run.config), config)
-        return replace(self, config=config)
+        return replace(self, config=config, begun=run)
 
     def is_complete(self, run: Run) -> bool:
         """Whether every candidate has its result, to stay, and every whole generation was learnt from."""
@@ -103,15 +108,19 @@ class SearchRequest:
         return [trial for trial in run.finalists if trial.setting == setting]
 
     def event_fields(self, data: Mapping[str, ProxyData]) -> dict[str, Any]:
-        """What its outputs have to learn from."""
-        return {"coverage": coverage_record(self.config.proxy_task, data[""])}
+        """What its outputs have to learn from; of a new search also the candidates that it begins with."""
+        fields: dict[str, Any] = {"coverage": coverage_record(self.config.proxy_task, data[""])}
+        if self.begun is None:
+            fields["beginnings"] = beginnings_record(self.config, data[""].key)
+        return fields
 
     def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> CandidateSource:
         """The generations of the controller, and the finalists."""
         # A run that is given more trials continues from before the updates of its tail.
         checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
         controller = self.config.controller.build(space, seed=self.config.seed)
-        search = ControlledCandidates(self._plan, space, controller, checkpoints)
+        begun = event if self.begun is None else self.begun.sessions[0]
+        search = ControlledCandidates(self._plan, space, controller, checkpoints, recorded_beginnings(begun))
         if not self.config.search.finalists:
             return search
         return SearchWithFinalists(search, self._finalists(space), searches=not self.reranks)

@@ -64,8 +64,10 @@ def find_source(text: str) -> Source:
 
         path = Path(text).expanduser()
         module = load_network(path)
-        arch = module.backbone.spec if isinstance(module, RetinaNet) else module.spec
-        return Source(path.stem, arch, None, module, arch)
+        if not isinstance(module, RetinaNet):
+            return Source(path.stem, module.spec, None, module, module.spec)
+        spec, trained = module.backbone.spec, module.inference
+        return Source(path.stem, spec, None, module, spec, trained.image_size if trained else _INPUT_SIZE)
     network = find_network(text)
     model = network.arch if network.source is None else network.source.name
     data = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
@@ -65,6 +65,8 @@ class SearchSettings:
     finalist_seeds: int = 3
     finalist_length: float = 3.0
     finalist_task: dict[str, Any] | None = None
+    initial: list[str] = field(default_factory=list)
+    warm_start: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (
