@@ -103,8 +103,8 @@ class SearchRequest:
         )
 
     def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
-        """TensorBoard's scalars, where it is installed."""
-        return tensorboard_observers(run_dir, note)
+        """TensorBoard's, where it is installed."""
+        return tensorboard_observers(run_dir, note, space=self.config.space.build())
 
     @property
     def _plan(self) -> SearchPlan:
