@@ -12,7 +12,7 @@ from typing import Any
 
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
-from spinesearch.results.ledger.trial import Trial, Update
+from spinesearch.results.ledger.trial import FINALISTS, Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.space import ArchSpec, SearchSpace
 
@@ -83,7 +83,7 @@ class TensorBoardObserver(SearchObserver):
 
     def recorded(self, event: Event, run: Run) -> None:
         """Scalars of a candidate or of an update: loss, entropy and whatever else the controller logs."""
-        if event["event"] == "result":
+        if event["event"] == "result" and event.get("side") != FINALISTS:
             trial = run.trials[event["trial"]]
             if self._write_result(trial):
                 self._draw(trial, self._num_done)
