@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from spinesearch.models.heads.anchors import anchors_per_cell
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.inference import Inference
@@ -18,6 +16,8 @@ from spinesearch.results.ledger.run import Run, ranked_trials
 from spinesearch.space import ArchSpec, ResNetSpec, load_spec
 from spinesearch.space.published import BackboneScaling, HeadScaling, published
 from spinesearch.training.run.train_settings import OF_THE_MODEL, TrainSettings
+
+_NOT_OF_RESNETS = ("resample_alpha", "block_repeats")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +112,8 @@ def build_source(source: ModelSource, settings: TrainSettings, class_names: tupl
         ValueError: the settings do not fit the architecture.
     """
     given = {name: value for name in OF_THE_MODEL if (value := getattr(settings, name)) is not None}
+    if isinstance(source.arch, ResNetSpec):  # whose depth is its spec's, and nothing is resampled
+        given = {name: given[name] for name in given if name not in _NOT_OF_RESNETS}
     detector = build_detector(
         source.arch,
         num_classes=len(class_names),
@@ -128,11 +130,6 @@ def build_source(source: ModelSource, settings: TrainSettings, class_names: tupl
         class_names=class_names,
     )
     return detector
-
-
-def num_parameters(model: nn.Module) -> int:
-    """Of the whole network, trained or not."""
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _is_mbconv(arch: ArchSpec | ResNetSpec) -> bool:

@@ -88,7 +88,8 @@ def carry_out_training(
             check_same_data(run.sessions[0]["data"], data)
         model, source_record = _build(config, source, run, data, run_dir)
         description = describe(model)
-        if config.init_from is not None and not run.sessions:
+        checkpoints = TrainCheckpoints(run_dir, _identity(config, run, description, data))
+        if config.init_from is not None and not checkpoints.steps():
             for line in fill_from(model, Path(config.init_from)).lines():
                 console.print(f"init_from: {line}", soft_wrap=True)
         model.to(device)
@@ -96,7 +97,15 @@ def carry_out_training(
             synchronize_norms(model)
         num_steps = config.train.training_steps(len(data.train_index))
         display = TrainDisplay(console, batch_size=config.train.batch_size, num_images=len(data.train_index))
-        checkpoints = TrainCheckpoints(run_dir, _identity(config, run, description, data))
+        training = LongTraining(
+            model,
+            data,
+            config.train,
+            seed=config.seed,
+            checkpoints=checkpoints,
+            group=group,
+            should_stop=should_stop,
+        )
         recorder = None
         if group.is_first:
             event = run_event(config, data) | {
@@ -118,18 +127,8 @@ def carry_out_training(
                 run, ledger, run_dir, num_steps=num_steps, display=display, scalars=TrainScalars(run_dir)
             )
             stack.callback(recorder.ended)
-        training = LongTraining(
-            model,
-            data,
-            config.train,
-            seed=config.seed,
-            checkpoints=checkpoints,
-            watcher=recorder or _Silent(),
-            group=group,
-            should_stop=should_stop,
-        )
         try:
-            training.run({event["step"] for event in run.measurements})
+            training.run(recorder, {event["step"] for event in run.measurements})
         except Stopped:
             raise KeyboardInterrupt from None
         except TrainingDiverged as error:
@@ -142,22 +141,6 @@ def carry_out_training(
                 f"{error}; {good}; go on from there with a smaller rate, {LR}={config.train.lr / 2:g}"
             ) from error
     return run
-
-
-class _Silent:
-    """The watcher of the processes that write and show nothing."""
-
-    def begun(self, step: int, num_steps: int) -> None:
-        """Nothing."""
-
-    def stepped(self, step: int, loss: float, lr: float) -> None:
-        """Nothing."""
-
-    def measured(self, measurement: object, model: object) -> None:
-        """Nothing."""
-
-    def warned(self, message: str) -> None:
-        """Nothing."""
 
 
 def is_complete(run: Run) -> bool:

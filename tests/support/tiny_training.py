@@ -99,13 +99,12 @@ def train_in(
         wanted,
         seed=3,
         checkpoints=TrainCheckpoints(folder, identity or {"model": "tiny"}),
-        watcher=notes,
         group=ProcessGroup(),
         should_stop=lambda: bool(
             stop_at is not None and notes.began and len(notes.losses) + notes.began[0] >= stop_at
         ),
     )
-    training.run(measured)
+    training.run(notes, measured)
     return notes, {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 

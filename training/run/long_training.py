@@ -25,7 +25,7 @@ from spinesearch.training.process.streams import AUGMENTATION, ORDER, stream_gen
 from spinesearch.training.run.averaging import WeightAverage
 from spinesearch.training.run.batch_step import BatchStep
 from spinesearch.training.run.frozen import freeze, train_mode
-from spinesearch.training.run.train_checkpoint import TornCheckpointError, TrainCheckpoints
+from spinesearch.training.run.train_checkpoint import CheckpointError, TornCheckpointError, TrainCheckpoints
 from spinesearch.training.run.train_settings import TrainSettings
 from spinesearch.training.step.divergence import LossWatch
 from spinesearch.training.step.state import TrainingState
@@ -68,6 +68,22 @@ class Watcher(Protocol):
         """Something went wrong that the training survives, in one line."""
 
 
+class Unwatched:
+    """A watcher that does nothing."""
+
+    def begun(self, step: int, num_steps: int) -> None:
+        """Nothing."""
+
+    def stepped(self, step: int, loss: float, lr: float) -> None:
+        """Nothing."""
+
+    def measured(self, measurement: Measurement, model: nn.Module) -> None:
+        """Nothing."""
+
+    def warned(self, message: str) -> None:
+        """Nothing."""
+
+
 class LongTraining:
     """A training that can be interrupted at any moment, and goes on from its newest checkpoint.
 
@@ -81,9 +97,11 @@ class LongTraining:
         settings: how.
         seed: decides everything that is drawn.
         checkpoints: where the state is kept.
-        watcher: told on the first process alone.
         group: the processes that train together, of which each has the same arguments.
         should_stop: asked between steps and between batches of a measurement.
+
+    Raises:
+        ValueError: the settings and the model do not fit together.
     """
 
     def __init__(
@@ -94,7 +112,6 @@ class LongTraining:
         *,
         seed: int,
         checkpoints: TrainCheckpoints,
-        watcher: Watcher,
         group: ProcessGroup,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -102,7 +119,8 @@ class LongTraining:
         self._model, self._data, self._settings = model, data, settings
         self._device = next(model.parameters()).device
         self._seed, self._group, self._should_stop = seed, group, should_stop
-        self._checkpoints, self._watcher = checkpoints, watcher
+        self._checkpoints = checkpoints
+        self._watcher: Watcher = Unwatched()
         self._num_images = len(data.train_index)
         self._recipe = settings.recipe(self._num_images)
         self._anchors = make_anchors(
@@ -117,17 +135,19 @@ class LongTraining:
         self._saved: int | None = None
         self._last_measured = 0
 
-    def run(self, measured: Collection[int] = ()) -> None:
+    def run(self, watcher: Watcher | None, measured: Collection[int] = ()) -> None:
         """Train to the end.
 
         Args:
+            watcher: told of it; None on all processes but the first.
             measured: numbers of steps after which the network has been measured already.
 
         Raises:
             Stopped: it was asked to; the state is on disk.
             TrainingDiverged: the loss or gradient stopped being finite; the newest checkpoint is from before.
-            CheckpointError: the newest checkpoint is another training's.
+            CheckpointError: the newest checkpoint is another training's, or there are some and none is whole.
         """
+        self._watcher = watcher or Unwatched()
         cuda = [self._device] if self._device.type == "cuda" else []
         with threads(self._settings.num_threads), torch.random.fork_rng(devices=cuda):
             self._run(set(measured))
@@ -137,8 +157,7 @@ class LongTraining:
         watch = LossWatch(self._device, self._tell_step)
         step = self._restore(watch)
         self._last_measured = max((done for done in measured if done < step), default=0)
-        if self._group.is_first:
-            self._watcher.begun(step, num_steps)
+        self._watcher.begun(step, num_steps)
         batch_step = BatchStep(
             self._model,
             self._anchors,
@@ -194,8 +213,7 @@ class LongTraining:
         return self._epoch(step) // every > self._epoch(step - 1) // every
 
     def _tell_step(self, step: int, loss: float) -> None:
-        if self._group.is_first:
-            self._watcher.stepped(step, loss, learning_rate(step, self._recipe))
+        self._watcher.stepped(step, loss, learning_rate(step, self._recipe))
 
     def _restore(self, watch: LossWatch) -> int:
         """Bring everything to the newest checkpoint that is whole; returns how many steps that has."""
@@ -203,8 +221,7 @@ class LongTraining:
             try:
                 state = TrainingState.from_bytes(self._checkpoints.load(step))
             except TornCheckpointError as error:
-                if self._group.is_first:
-                    self._watcher.warned(f"{error}; it is passed over for the one before it")
+                self._watcher.warned(f"{error}; it is passed over for the one before it")
                 continue
             state.restore(self._model, self._optimizer, self._augmentation, self._device)
             if self._average is not None:
@@ -212,6 +229,11 @@ class LongTraining:
             watch.losses += state.losses
             self._saved = step
             return step
+        if newest := max(self._checkpoints.steps(), default=0):
+            raise CheckpointError(
+                f"{self._checkpoints.path(newest)}: neither it nor an earlier checkpoint is whole; restore one "
+                "from a copy, or remove them all to begin anew"
+            )
         return 0
 
     def _save(self, step: int, losses: list[float]) -> None:

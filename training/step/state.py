@@ -24,6 +24,7 @@ class TrainingState:
         random: states of torch's global generators, which stochastic depth draws from: the processor's and,
             of a training on CUDA, the device's.
         losses: of the steps taken.
+        aps: what was measured before the last of them, by the number of steps: `training.measure.curve`.
         average: moving average of the weights, of a training that has one; else empty.
     """
 
@@ -33,6 +34,7 @@ class TrainingState:
     augmentation: Tensor
     random: list[Tensor]
     losses: list[float]
+    aps: dict[int, float] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod

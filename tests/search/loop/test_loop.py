@@ -17,6 +17,8 @@ from fake_search import FakeScorer, Warnings, carry_out, everything, proposals, 
 from long_suite import few
 
 from spinesearch.controller import Rollout
+from spinesearch.controller.random import RandomController
+from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.run_lock import RunInUseError
@@ -27,7 +29,7 @@ from spinesearch.search.scoring.scorer import SerialScorer
 CONTROLLERS = ("random", "reinforce")
 
 
-@pytest.mark.parametrize("controller", CONTROLLERS)
+@pytest.mark.parametrize("controller", few(STRATEGIES, CONTROLLERS))
 @pytest.mark.parametrize("lag", [0, 1, 3])
 def test_the_same_search_with_any_number_of_workers(controller: str, lag: int, tmp_path: Path):
     serial = carry_out(
@@ -94,7 +96,7 @@ def rollout(trial: Trial) -> Rollout:
     return Rollout(trial=trial.trial, tokens=trial.tokens, log_probs=trial.log_probs, reward=trial.reward)
 
 
-@pytest.mark.parametrize("controller", few(CONTROLLERS, 1))
+@pytest.mark.parametrize("controller", few(STRATEGIES, 1))
 @pytest.mark.parametrize("keep_checkpoints", [True, False])
 def test_a_ledger_cut_anywhere_resumes_to_the_same_end(
     controller: str, keep_checkpoints: bool, tmp_path: Path
@@ -208,7 +210,7 @@ def test_proposals_that_another_machine_sampled_are_kept(tmp_path: Path, monkeyp
     monkeypatch.setattr(
         fake_search,
         "build_controller",
-        lambda name, seed: fake_search.RandomController(fake_search.SPACE, seed=9),
+        lambda name, seed: RandomController(fake_search.SPACE, seed=9),
     )
     run, _ = carry_out(tmp_path, num_trials=24, observer=warnings)
     assert json.loads(proposals(run))[:20] == json.loads(recorded)
