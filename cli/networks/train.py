@@ -121,14 +121,23 @@ def _carry_out(config: TrainConfig, source: ModelSource | None, run_dir: Path | 
 
 
 def _stop_on_signals() -> Callable[[], bool]:
-    """Whether SIGTERM or Ctrl-C has come; a second one does not wait for a step's end."""
+    """Whether SIGTERM or Ctrl-C has come since this was first asked; a second one waits for no step's end.
+
+    Before that, while data are opened, they end the command at once.
+    """
     received: list[int] = []
+    is_asked: list[bool] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
         if received:
             raise KeyboardInterrupt
         received.append(signum)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, note)
-    return lambda: bool(received)
+    def should_stop() -> bool:
+        if not is_asked:
+            is_asked.append(True)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, note)
+        return bool(received)
+
+    return should_stop

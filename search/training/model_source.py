@@ -12,7 +12,8 @@ from spinesearch.models.heads.anchors import anchors_per_cell
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.heads.retinanet import RetinaNet
-from spinesearch.results.ledger.run import Run, ranked_trials
+from spinesearch.results.finalists import final_ranking
+from spinesearch.results.ledger.run import Run
 from spinesearch.space import ArchSpec, ResNetSpec, load_spec
 from spinesearch.space.published import BackboneScaling, HeadScaling, published
 from spinesearch.training.run.train_settings import OF_THE_MODEL, TrainSettings
@@ -59,8 +60,12 @@ def file_source(path: Path) -> ModelSource:
         SpecError: it is no spec.
         OSError: it cannot be read.
     """
-    data = json.loads(path.read_text(encoding="utf-8-sig"))
-    described = data.get("model") if isinstance(data, dict) else None
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError:
+        data = None  # which `load_spec` explains
+    data = data if isinstance(data, dict) else {}
+    described = data.get("model")
     arch: ArchSpec | ResNetSpec
     if isinstance(described, dict) and "resnet_depth" in data:
         arch = ResNetSpec(depth=data["resnet_depth"])
@@ -82,7 +87,7 @@ def run_source(run: Run, run_dir: Path, rank: int) -> ModelSource:
     if run.training is not None or run.study is not None:
         kind = "training" if run.training is not None else "study"
         raise ValueError(f"MODEL: {run_dir} is a {kind}, not a search; give a search's run, a name or a file")
-    best = ranked_trials(run.trials)
+    best = final_ranking(run)
     if not 1 <= rank <= len(best):
         raise ValueError(f"--rank: {run_dir} has {len(best)} completed networks, got {rank}")
     trial = best[rank - 1]

@@ -104,11 +104,11 @@ class TrainScalars:
 
     def begun(self, step: int) -> None:
         """What was written of later steps, before a checkpoint was gone back to, no longer counts."""
-        from torch.utils.tensorboard import SummaryWriter
-
         try:
+            from torch.utils.tensorboard import SummaryWriter
+
             self._writer = SummaryWriter(str(self._folder), purge_step=step, flush_secs=10)
-        except OSError as error:
+        except (OSError, ImportError) as error:
             self._lose(error)
 
     def stepped(self, step: int, loss: float, lr: float) -> None:
@@ -141,9 +141,9 @@ class TrainScalars:
         except OSError as error:
             self._lose(error)
 
-    def _lose(self, error: OSError) -> None:
+    def _lose(self, error: Exception) -> None:
         self._writer = None
-        _log.warning("TensorBoard scalars are no longer written: %s", error)
+        _log.warning("no TensorBoard scalars are written from here on: %s", error)
 
 
 def _number(value: float | None) -> str:

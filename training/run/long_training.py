@@ -231,7 +231,7 @@ class LongTraining:
             return step
         if newest := max(self._checkpoints.steps(), default=0):
             raise CheckpointError(
-                f"{self._checkpoints.path(newest)}: neither it nor an earlier checkpoint is whole; restore one "
+                f"{self._checkpoints.path(newest)}: neither it nor an earlier one is whole; restore one "
                 "from a copy, or remove them all to begin anew"
             )
         return 0

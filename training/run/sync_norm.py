@@ -52,7 +52,7 @@ class _SyncedNorm(torch.autograd.Function):
         count = values.new_full((1,), x.numel() / channels)
         totals = torch.cat((values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count))
         dist.all_reduce(totals)
-        sums, squares, count = torch.split(totals, (channels, channels, 1))
+        sums, squares, count = torch.split(totals, [channels, channels, 1])
         mean = sums / count
         variance = (squares / count - mean.square()).clamp(min=0)
         inverse = (variance + eps).rsqrt()
