@@ -29,15 +29,16 @@ _FOR = {
     "input_size": ("torch", "onnx"),
     "raw": ("onnx",),
 }
-_TOP, _RANK, _BASE_ANCHOR = 3, 1, 3.0
+_TOP, _RANK = 3, 1
 
 
 def export(arguments: list[str]) -> int:
     """Run ``spinesearch export``; returns its exit code."""
     parser = command_parser(
         "export",
-        "Write the best architectures of a run as JSON block specs; or one network, of a run,\n"
-        "a published name, a spec file or a weight file, in a form that needs nothing of ours.",
+        "Write the best architectures of a run as JSON block specs, finalists first and with\n"
+        "their weights; or one network, of a run, a published name, a spec file or a weight file, in a\n"
+        "form that needs nothing of ours.",
         "formats:\n"
         "  json    block specs (docs/specs.md)\n"
         "  tf      the block list of the authors' TensorFlow code\n"
@@ -61,7 +62,9 @@ def export(arguments: list[str]) -> int:
     add(
         "--input-size", metavar="N|HxW", help="torch, onnx: of the images, pixels (default: the model's, 640)"
     )
-    add("--base-anchor", type=float, metavar="X", help=f"of the smallest anchor, in strides ({_BASE_ANCHOR})")
+    add(
+        "--base-anchor", type=float, metavar="X", help="of the smallest anchor, in strides (as trained, or 3)"
+    )
     add("--raw", action="store_true", default=None, help="onnx: a detector's logits and deltas as they are")
     options = parser.parse_args(arguments)
     if not is_run(options.source):
@@ -103,12 +106,14 @@ def write_exports(
 
     for path in export_top(
         run,
+        run_dir=run_dir,
         top=top,
         run_name=run_dir.resolve().name,
         output_dir=output or run_dir / "export",
         noise=noise,
     ):
-        print(f"exported {path}")
+        weights = path.with_suffix(".weights.safetensors")
+        print(f"exported {path}{f' with {weights.name}' if weights.exists() else ''}")
 
 
 def _check_options(options: argparse.Namespace, form: str) -> None:
@@ -152,7 +157,7 @@ def _spec_text(source: Source, form: str) -> str:
 
 def _write_module(source: Source, path: Path, options: argparse.Namespace) -> None:
     from spinesearch.models.heads.retinanet import RetinaNet
-    from spinesearch.results.export.plain_twin import plain_twin
+    from spinesearch.results.export.plain_twin import class_names, plain_twin
     from spinesearch.results.whole_file import write_whole
 
     if options.format == "onnx":
@@ -162,8 +167,8 @@ def _write_module(source: Source, path: Path, options: argparse.Namespace) -> No
     if options.backbone_only and options.num_classes is not None:
         raise ValueError("--backbone-only: a backbone alone has no classes; leave --num-classes out")
     size = _size(options.input_size, source.input_size)
-    base_anchor = _BASE_ANCHOR if options.base_anchor is None else options.base_anchor
-    if not 0.0 < base_anchor < math.inf:
+    base_anchor = options.base_anchor
+    if base_anchor is not None and not 0.0 < base_anchor < math.inf:
         raise ValueError(f"--base-anchor: must be positive and finite, got {base_anchor}")
     module = build(source, num_classes=options.num_classes, backbone_only=bool(options.backbone_only))
     is_detector = isinstance(module, RetinaNet)
@@ -183,11 +188,12 @@ def _write_module(source: Source, path: Path, options: argparse.Namespace) -> No
     if options.format == "torch":
         from spinesearch.results.export.program import write_program
 
-        write_whole(path, lambda temporary: write_program(twin, temporary, size))
+        write_whole(path, lambda file: write_program(twin, file, size))
     else:
         from spinesearch.results.export.onnx_file import write_onnx
 
-        write_whole(path, lambda temporary: write_onnx(twin, temporary, size, is_raw=bool(options.raw)))
+        names, is_raw = class_names(module), bool(options.raw)
+        write_whole(path, lambda file: write_onnx(twin, file, size, is_raw=is_raw, class_names=names))
     print(f"exported {path}: {what} for any number of images of {size[0]} x {size[1]}")
 
 

@@ -64,8 +64,10 @@ def find_source(text: str) -> Source:
 
         path = Path(text).expanduser()
         module = load_network(path)
-        arch = module.backbone.spec if isinstance(module, RetinaNet) else module.spec
-        return Source(path.stem, arch, None, module, arch)
+        if not isinstance(module, RetinaNet):
+            return Source(path.stem, module.spec, None, module, module.spec)
+        spec, trained = module.backbone.spec, module.inference
+        return Source(path.stem, spec, None, module, spec, trained.image_size if trained else _INPUT_SIZE)
     network = find_network(text)
     model = network.arch if network.source is None else network.source.name
     data = None
@@ -81,9 +83,9 @@ def run_source(run: Run, run_name: str, *, rank: int) -> Source:
         ValueError: there are not so many.
     """
     from spinesearch.results.export.specs import export_dict
-    from spinesearch.results.ledger.run import ranked_trials
+    from spinesearch.results.finalists import final_ranking
 
-    best = ranked_trials(run.trials)
+    best = final_ranking(run)
     if not 1 <= rank <= len(best):
         raise ValueError(f"--rank: must be in 1..{len(best)}, the candidates that completed, got {rank}")
     data = export_dict(run, best[rank - 1], rank=rank, run_name=run_name)

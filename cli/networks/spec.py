@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spinesearch.cli.networks.named import Network, find_network
 from spinesearch.cli.os_errors import named_files
-from spinesearch.cli.parser import build_console, command_parser, fail, path_argument
+from spinesearch.cli.parser import build_console, command_parser, fail, path_argument, run_subcommand
 from spinesearch.space.arch.identity import live_blocks
 from spinesearch.space.arch.spec import ArchSpec, SpecError
 
@@ -33,19 +33,8 @@ _STANDARD = "spinenet49"
 
 def spec(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    commands: Mapping[str, Callable[[list[str]], int]] = {
-        "show": _show,
-        "validate": _validate,
-        "diff": _diff,
-        "draw": _draw,
-    }
-    word = arguments[0] if arguments else "--help"
-    if word in ("--help", "-h"):
-        print(_USAGE, end="")
-        return 0 if arguments else 2
-    if word not in commands:
-        return fail(f"spec {word}: there is no such command; give one of spec {', spec '.join(commands)}")
-    return commands[word](arguments[1:])
+    commands = {"show": _show, "validate": _validate, "diff": _diff, "draw": _draw}
+    return run_subcommand("spec", _USAGE, commands, arguments)
 
 
 def _show(arguments: list[str]) -> int:

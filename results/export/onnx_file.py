@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ def check_onnx() -> None:
         )
 
 
-def write_onnx(twin: nn.Module, path: Path, size: tuple[int, int], *, is_raw: bool) -> None:
+def write_onnx(
+    twin: nn.Module, path: Path, size: tuple[int, int], *, is_raw: bool, class_names: Sequence[str] = ()
+) -> None:
     """Write a network as an ONNX file with input ``images`` [B, 3, H, W].
 
     Outputs are ``p3`` to ``p7`` of a backbone; of a detector ``cls_logits`` [B, N, K] and ``box_deltas``
@@ -58,6 +61,7 @@ def write_onnx(twin: nn.Module, path: Path, size: tuple[int, int], *, is_raw: bo
         path: of the file.
         size: height and width of the images.
         is_raw: whether a detector's outputs are left as they are.
+        class_names: by label, for the file's metadata, where ``class_names`` is a JSON list.
 
     Raises:
         ValueError: a package is missing, or the anchors of a detector are not known.
@@ -84,6 +88,8 @@ def write_onnx(twin: nn.Module, path: Path, size: tuple[int, int], *, is_raw: bo
             verbose=False,
         )
     assert program is not None
+    if class_names:
+        program.model.metadata_props["class_names"] = json.dumps(list(class_names))
     program.save(path)
 
 

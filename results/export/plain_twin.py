@@ -15,19 +15,21 @@ from spinesearch.results.export.plain import resnet as plain_resnet
 from spinesearch.results.export.plain.detector import build_detector
 from spinesearch.results.export.plain.layers import Style
 from spinesearch.space.cost.plan import stem_strides
-from spinesearch.space.cost.widths import network_widths
+from spinesearch.space.cost.widths import network_widths, resnet_widths
 
 Network = ScalePermutedBackbone | ResNetFPN | RetinaNet
+_BASE_ANCHOR = 3.0  # SpineNet-49's, section 5 of the paper
 _CHECK_SIZE = 64  # pixels; an image of which both forms are compared on
 _CHECK_TOLERANCE = 1e-4  # of the maximum: sums in another order, in float32
 
 
-def describe_plain(module: Network, *, base_anchor: float) -> dict[str, Any]:
+def describe_plain(module: Network, *, base_anchor: float | None = None) -> dict[str, Any]:
     """What the plain form of a network is built from: literals only.
 
     Args:
         module: a backbone or a RetinaNet.
-        base_anchor: side of the smallest anchor of a level, in the level's strides.
+        base_anchor: side of the smallest anchor of a level, in the level's strides; None for what the
+            network was trained with, or the published 3 where it does not say.
     """
     backbone = module.backbone if isinstance(module, RetinaNet) else module
     arguments = backbone.arguments
@@ -43,11 +45,12 @@ def describe_plain(module: Network, *, base_anchor: float) -> dict[str, Any]:
             "num_filters": head.arguments["head_num_filters"],
             "separable": head.arguments["head_is_separable"],
         }
-        network["base_anchor"] = base_anchor
+        trained = module.inference.base_anchor if module.inference else _BASE_ANCHOR
+        network["base_anchor"] = trained if base_anchor is None else base_anchor
     return network
 
 
-def plain_twin(module: Network, *, base_anchor: float = 3.0) -> nn.Module:
+def plain_twin(module: Network, *, base_anchor: float | None = None) -> nn.Module:
     """The plain form of a network in evaluation mode, float32, on the CPU: an own copy of its weights.
 
     Raises:
@@ -71,7 +74,17 @@ def _backbone_config(backbone: ScalePermutedBackbone | ResNetFPN) -> dict[str, A
     arguments = backbone.arguments
     rate, endpoints = arguments["stochastic_depth_rate"], arguments["endpoints_num_filters"]
     if isinstance(backbone, ResNetFPN):
-        return {"num_blocks": backbone.spec.num_blocks, "endpoints": endpoints, "drop_rate": rate}
+        stem, filters = resnet_widths(
+            filter_size_scale=arguments.get("filter_size_scale", 1.0),
+            stem_filters=arguments.get("stem_filters"),
+        )
+        return {
+            "stem": stem,
+            "filters": tuple(filters.values()),
+            "num_blocks": backbone.spec.num_blocks,
+            "endpoints": endpoints,
+            "drop_rate": rate,
+        }
     spec = backbone.spec
     num_stem = len(spec.stem)
     widths = network_widths(
@@ -125,3 +138,9 @@ def outputs_of(module: nn.Module, images: Tensor) -> list[Tensor]:
     """A backbone's features from fine to coarse, or a detector's class logits and box deltas."""
     out = module(images)
     return list(out.values()) if isinstance(out, dict) else list(out)
+
+
+def class_names(module: Network) -> tuple[str, ...]:
+    """What a trained detector's classes are called, by label; empty if that is not known."""
+    known = isinstance(module, RetinaNet) and module.inference
+    return known.class_names if known else ()

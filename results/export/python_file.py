@@ -13,7 +13,7 @@ import torch
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.results.export.plain import backbone, detector, layers, resnet
-from spinesearch.results.export.plain_twin import Network, describe_plain, plain_twin
+from spinesearch.results.export.plain_twin import Network, class_names, describe_plain, plain_twin
 from spinesearch.results.whole_file import file_name, write_whole
 
 _LINE = 200  # a block's settings stay together
@@ -46,14 +46,14 @@ _DETECTOR_USE = (
 )
 
 
-def write_python_file(module: Network, path: Path, *, name: str, base_anchor: float) -> Path:
+def write_python_file(module: Network, path: Path, *, name: str, base_anchor: float | None = None) -> Path:
     """Write a network's code to a ``.py`` file and its weights to a ``.pt`` file beside it.
 
     Args:
         module: a backbone or a RetinaNet, in evaluation mode on the CPU.
         path: of the code.
         name: what the network is called.
-        base_anchor: side of the smallest anchor of a level, in the level's strides.
+        base_anchor: as for `describe_plain`.
 
     Returns:
         The path of the weights.
@@ -66,7 +66,7 @@ def write_python_file(module: Network, path: Path, *, name: str, base_anchor: fl
     return weights
 
 
-def _file_text(module: Network, *, name: str, file: str, base_anchor: float) -> str:
+def _file_text(module: Network, *, name: str, file: str, base_anchor: float | None = None) -> str:
     spine = module.backbone if isinstance(module, RetinaNet) else module
     is_detector = isinstance(module, RetinaNet)
     parts = [layers, resnet if isinstance(spine, ResNetFPN) else backbone, *[detector] * is_detector]
@@ -75,6 +75,7 @@ def _file_text(module: Network, *, name: str, file: str, base_anchor: float) -> 
     for part in parts:
         bodies.append(_without_imports(part, imports, plain_imports))
     network = _literal(describe_plain(module, base_anchor=base_anchor))
+    names = class_names(module)
     kind, returned = "nn.Module", "backbone"
     if is_detector:
         kind = "Detector"
@@ -97,6 +98,7 @@ def _file_text(module: Network, *, name: str, file: str, base_anchor: float) -> 
             "from __future__ import annotations\n",
             _import_text(imports, plain_imports),
             f"NETWORK: dict[str, Any] = {network}\n",
+            *[f"CLASS_NAMES = {names!r}  # by class\n"] * bool(names),
             *bodies,
             _LOADING.format(kind=kind, returned=returned),
         ]

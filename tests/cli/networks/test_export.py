@@ -12,6 +12,9 @@ from cli_checks import fails
 from tiny_models import tiny_detector
 
 from spinesearch.cli.main import main
+from spinesearch.cli.networks.export_source import find_source
+from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.models.heads.inference import Inference
 from spinesearch.models.weights.files import save_weights
 from spinesearch.results.ledger.run import load_run, ranked_trials
 from spinesearch.space import R0_SP53, load_spec
@@ -79,6 +82,24 @@ def test_weights_as_a_python_file(here: Path, capsys):
     assert list(runpy.run_path("best.py")["load"]("best.pt")(images)) == [3, 4, 5, 6, 7]
 
 
+@torch.no_grad()
+def test_trained_weights_say_size_anchors_and_classes(here: Path, capsys):
+    detector = tiny_detector(num_anchors=6, num_classes=2).eval()
+    detector.inference = Inference(
+        image_size=96, num_scales=2, base_anchor=1.5, class_names=("cell", 'a "b"')
+    )
+    save_weights(detector, "best.safetensors")
+    source = find_source("best.safetensors")
+    assert source.input_size == 96
+    exported(["best.safetensors", "--format", "python"], capsys)
+    net = runpy.run_path("best.py")
+    assert net["CLASS_NAMES"] == ("cell", 'a "b"')
+    anchors = net["load"]("best.pt").anchors(torch.rand(1, 3, 96, 96))
+    assert torch.equal(anchors, make_anchors(96, num_scales=2, base_anchor=1.5))
+    exported(["best.safetensors", "--format", "python", "--base-anchor", "4"], capsys)
+    assert runpy.run_path("best.py")["NETWORK"]["base_anchor"] == 4.0
+
+
 def test_a_network_without_weights_says_so(here: Path, capsys):
     out = exported(["spinenet_mobile49xs", "--format", "python", "--num-classes", "2"], capsys)
     assert out.startswith("note: there are no trained weights of it, so it gets initial ones\n")
@@ -89,6 +110,7 @@ def test_a_network_without_weights_says_so(here: Path, capsys):
 @torch.no_grad()
 def test_torch_and_onnx_files(here: Path, capsys):
     detector = tiny_detector(num_anchors=9).eval()
+    detector.inference = Inference(image_size=96, class_names=("a", "b", "c"))
     save_weights(detector, "best.safetensors")
     out = exported(["best.safetensors", "--format", "torch", "--input-size", "64x96"], capsys)
     assert out == "exported best.pt2: best, a detector for any number of images of 64 x 96\n"
@@ -105,6 +127,9 @@ def test_torch_and_onnx_files(here: Path, capsys):
         exported(["best.safetensors", "--format", "onnx", "--input-size", "64", *options], capsys)
         session = onnxruntime.InferenceSession("best.onnx", providers=["CPUExecutionProvider"])
         assert [output.name for output in session.get_outputs()] == names
+        metadata = session.get_modelmeta().custom_metadata_map
+        is_backbone = names[0] == "p3"
+        assert is_backbone or json.loads(metadata["class_names"]) == ["a", "b", "c"]
         assert session.run(None, {"images": torch.rand(2, 3, 64, 64).numpy()})[0].shape[0] == 2
 
 
