@@ -36,6 +36,8 @@ from spinesearch.search.loop.finalists import (
 )
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource
+from spinesearch.search.scoring.constraints import limited, limits_of
+from spinesearch.search.scoring.reward import soft_cost_of
 from spinesearch.search.watchers.tensorboard import tensorboard_observers
 from spinesearch.space import SearchSpace
 
@@ -118,9 +120,18 @@ class SearchRequest:
         """The generations of the controller, and the finalists."""
         # A run that is given more trials continues from before the updates of its tail.
         checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
-        controller = self.config.controller.build(space, seed=self.config.seed)
+        limits = limits_of(
+            self.config.proxy_task,
+            len(event["data"]["class_names"]),
+            max_multiply_adds=self.config.search.max_multiply_adds,
+            max_parameters=self.config.search.max_parameters,
+        )
+        chosen_from = space if limits is None else limited(space, limits)
+        controller = self.config.controller.build(chosen_from, seed=self.config.seed)
         begun = event if self.begun is None else self.begun.sessions[0]
-        search = ControlledCandidates(self._plan, space, controller, checkpoints, recorded_beginnings(begun))
+        search = ControlledCandidates(
+            self._plan, space, controller, checkpoints, recorded_beginnings(begun), limits
+        )
         if not self.config.search.finalists:
             return search
         return SearchWithFinalists(search, self._finalists(space), searches=not self.reranks)
@@ -142,8 +153,8 @@ class SearchRequest:
         )
 
     def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
-        """TensorBoard's scalars, where it is installed."""
-        return tensorboard_observers(run_dir, note)
+        """TensorBoard's, where it is installed."""
+        return tensorboard_observers(run_dir, note, space=self.config.space.build())
 
     def _finalists(self, space: SearchSpace) -> Finalists:
         settings = finalist_config(self.config)
@@ -166,6 +177,7 @@ class SearchRequest:
             reward_metric=settings.reward_metric,
             failed_reward=settings.failed_reward,
             max_failed_share=settings.max_failed_share,
+            soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
         )
 
 
