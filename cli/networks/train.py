@@ -49,7 +49,7 @@ def train(arguments: list[str]) -> int:
         print(composed_yaml(options.overrides, TRAINING), end="")
         return 0
     if options.model is None:
-        parser.error("MODEL: must be given: a published name, a spec file, or a run")
+        raise ValueError("MODEL: must be given: a published name, a spec file, or a run")
     config = train_config(compose(options.overrides, TRAINING))
     source = _find_model(options.model, options.rank)
     return _carry_out(config, source, None)

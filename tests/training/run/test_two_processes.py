@@ -37,6 +37,7 @@ def test_statistics_and_gradients_are_those_of_the_whole_batch(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_take_the_steps_of_one_and_end_bit_equal_when_resumed(tmp_path):
     cache = tmp_path / "cache"
     _, alone = train_in(tmp_path / "alone", open_tiny(cache), settings(**TOGETHER))
