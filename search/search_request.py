@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
+from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.run_config import (
     ConfigError,
@@ -109,4 +110,5 @@ class SearchRequest:
             reward_metric=settings.reward_metric,
             failed_reward=settings.failed_reward,
             max_failed_share=settings.max_failed_share,
+            wants=frozenset({DETECTIONS}) if settings.keep_detections else frozenset(),
         )

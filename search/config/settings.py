@@ -31,6 +31,7 @@ FREE_SEARCH_SETTINGS = (
     "trial_timeout_s",
     "max_failed_share",
     "export_top",
+    "keep_detections",
 )
 
 
@@ -56,6 +57,7 @@ class SearchSettings:
     worker_memory_gb: float | None = None
     trial_timeout_s: float | None = None
     max_failed_share: float = 0.3
+    keep_detections: bool | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("num_trials", 1), ("generation_size", 1), ("lag", 0), ("max_attempts", 1)):

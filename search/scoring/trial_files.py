@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from spinesearch.results.ledger.trial import Trial
+
 FOLDER = "files"
 
 
@@ -80,6 +82,17 @@ class TrialFiles:
 
     def _path(self, trial: int, name: str, part: str) -> Path:
         return self._folder / ".".join(filter(None, (f"trial-{trial:06d}", part, name)))
+
+
+def kept_reader(run_dir: Path, name: str) -> Callable[[Trial], bytes | None]:
+    """Reads the file of this name that a trial of the run left; None where there is none (any more)."""
+    files = TrialFiles(run_dir, lambda line: None)
+
+    def read(trial: Trial) -> bytes | None:
+        digest = trial.files.get(name)
+        return None if digest is None else files.kept(trial.trial, name, digest).read()
+
+    return read
 
 
 def _write(path: Path, data: bytes) -> None:
