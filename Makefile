@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 
 .PHONY: setup search test test-all test-rest lint type format clean bench-proxy bench-cost bench-models bench-eval \
-	bench-data bench-copies bench-intervals bench-readouts bench-engine gpu-check chaos landscape
+	bench-data bench-copies bench-intervals bench-readouts bench-engine gpu-check chaos landscape bench-controllers
 
 setup: $(VENV)/.installed
 
@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-# A real but small search on generated data: 16 candidates, two to five minutes on two cores after the install.
+# A real but small search on generated data: 12 candidates, then the best two and both baselines once more.
 search: setup
 	$(BIN)/spinesearch search experiment=demo
 
@@ -73,6 +73,10 @@ bench-engine: setup
 # What is recorded in benchmarks/landscape/records and how well a surrogate predicts it, into docs/landscape.md: minutes.
 landscape: setup
 	$(BIN)/python benchmarks/landscape/page.py $(ARGS)
+
+# Every strategy on every landscape, into docs/controllers.md; goes on where it was stopped. ARGS=--quick: two minutes.
+bench-controllers: setup
+	$(BIN)/python benchmarks/landscape/bench_controllers.py $(ARGS)
 
 # Everything worth knowing on a GPU in eight minutes: docs/gpu.md, which also says how a bare machine runs it.
 # ARGS=--quick: everything in small, on a CPU too.

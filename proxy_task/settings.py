@@ -66,8 +66,10 @@ class ProxySettings:
         warmup_steps: steps over which the learning rate rises linearly from zero.
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
-        bn_recalibration_batches: training batches, unaugmented, over which batch normalisation's statistics
-            are averaged again before evaluation; 0 keeps the running ones.
+        bn_recalibration_batches: batches of training images, unaugmented, over which batch normalisation's
+            statistics are averaged again before evaluation; 0 keeps the running ones.
+        bn_recalibration_batch_size: images of each; None for `batch_size`. Few images in small batches give
+            statistics that differ by chance, and AP with them (docs/reward-noise.md).
         measure_at: steps after which loss and AP are measured on the way, rising; the training is the same
             with and without.
         evaluator: one of `EVALUATORS`, the library that counts AP; all give the same numbers, to 1e-12, and
@@ -112,6 +114,7 @@ class ProxySettings:
     flip: bool = True
     scale_jitter: tuple[float, float] = (1.0, 1.0)
     bn_recalibration_batches: int = 0
+    bn_recalibration_batch_size: int | None = None
     measure_at: tuple[int, ...] = ()
     evaluator: str = "auto"
     device: str = "auto"
@@ -169,6 +172,7 @@ _RULES: Mapping[str, Rule] = {
     "decay_at": (lambda v: is_rising(v, below=1), "rising fractions of training between 0 and 1"),
     "warmup_steps": NATURAL,
     "bn_recalibration_batches": NATURAL,
+    "bn_recalibration_batch_size": COUNT_OR_NULL,
     "measure_at": (
         lambda v: is_rising(v, below=HUGE) and all(map(is_int, v)) and len(v) <= _MAX_POINTS,
         f"at most {_MAX_POINTS} rising numbers of steps, each at least 1",

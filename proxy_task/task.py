@@ -22,7 +22,7 @@ from spinesearch.models.weights.files import save_weights
 from spinesearch.proxy_task.request import DETECTIONS, STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.space import ArchSpec
+from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.space.cost.cost import detector_cost
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.batches import load_batches, shuffled_batches
@@ -83,7 +83,7 @@ class ProxyTask:
 
     def score(
         self,
-        spec: ArchSpec,
+        spec: ArchSpec | ResNetSpec,
         seed: int,
         *,
         on_step: Callable[[int, float], None] | None = None,
@@ -94,7 +94,7 @@ class ProxyTask:
 
     def train(
         self,
-        spec: ArchSpec,
+        spec: ArchSpec | ResNetSpec,
         seed: int,
         request: TrainingRequest = WHOLE,
         *,
@@ -129,7 +129,7 @@ class ProxyTask:
 
     def _train(
         self,
-        spec: ArchSpec,
+        spec: ArchSpec | ResNetSpec,
         seed: int,
         request: TrainingRequest,
         on_step: Callable[[int, float], None] | None,
@@ -157,7 +157,7 @@ class ProxyTask:
         )
         loss = train(
             model,
-            curve.between_steps(self._train_batches(recipe.num_steps, seed, ORDER, first)),
+            curve.between_steps(self._batches(recipe.num_steps, recipe.batch_size, seed, ORDER, first)),
             self._anchors,
             recipe,
             generator=stream_generator(seed, AUGMENTATION),
@@ -171,7 +171,7 @@ class ProxyTask:
         train_seconds = time.perf_counter() - train_start
         metrics, found = self._measured(model, seed, lap)
         cost = detector_cost(
-            spec, self.settings.image_size, num_classes=self.data.num_classes, **_sizes(self.settings)
+            spec, self.settings.image_size, num_classes=self.data.num_classes, **_sizes(spec, self.settings)
         )
         if DETECTIONS in request.wants:
             case = evaluation_case(self.data.scored.dataset, self.data.scored.held_out_index, *found)
@@ -195,8 +195,9 @@ class ProxyTask:
     def _measured(self, model: nn.Module, seed: int, lap: Lap = no_lap) -> tuple[dict[str, Any], Found]:
         """COCO metrics by name and what they are of, statistics taken anew if the settings say so."""
         if num_batches := self.settings.bn_recalibration_batches:
-            batches = (b.to(self.device) for b in self._train_batches(num_batches, seed, RECALIBRATION))
-            recalibrate_batch_norm(model, batches, self.recipe.precision)
+            batch_size = self.settings.bn_recalibration_batch_size or self.settings.batch_size
+            batches = self._batches(num_batches, batch_size, seed, RECALIBRATION)
+            recalibrate_batch_norm(model, (b.to(self.device) for b in batches), self.recipe.precision)
         lap("recalibration")
         found = self.find(model)
         metrics = self.metrics(found)
@@ -229,18 +230,20 @@ class ProxyTask:
             precision=self.recipe.precision,
         )
 
-    def _train_batches(self, num_batches: int, seed: int, stream: int, first: int = 0) -> Iterator[Batch]:
-        """So many batches, the same for a seed and stream, without those before ``first``."""
+    def _batches(
+        self, num_batches: int, batch_size: int, seed: int, stream: int, first: int = 0
+    ) -> Iterator[Batch]:
+        """So many batches to train on, the same for a seed and stream, without those before ``first``."""
         order = shuffled_batches(
             self.data.train_index,
-            batch_size=self.settings.batch_size,
+            batch_size=batch_size,
             num_batches=num_batches,
             generator=stream_generator(seed, stream),
         )
         return load_batches(self.data, islice(order, first, None), self.device)
 
 
-def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
+def build_detector(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
     """The detector that the proxy task trains for a spec, initialised from torch's global generator."""
     return detector.build_detector(
         spec,
@@ -249,7 +252,7 @@ def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int)
         bn_momentum=settings.bn_momentum,
         bn_eps=settings.bn_eps,
         stochastic_depth_rate=settings.stochastic_depth_rate,
-        **_sizes(settings),
+        **_sizes(spec, settings),
     )
 
 
@@ -260,15 +263,19 @@ def _weight_files(model: RetinaNet) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
-def _sizes(settings: ProxySettings) -> dict[str, Any]:
-    """What the detector and its cost are functions of, besides the spec and the number of classes."""
-    return {
+def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, Any]:
+    """What the detector and its cost are functions of, besides the spec and the number of classes.
+
+    A ResNet's depth is that of its spec, and nothing is resampled.
+    """
+    sizes = {
         "num_anchors": anchors_per_cell(settings.num_scales),
         "head_num_convs": settings.head_num_convs,
         "head_num_filters": settings.head_num_filters,
         "filter_size_scale": settings.filter_size_scale,
-        "resample_alpha": settings.resample_alpha,
         "endpoints_num_filters": settings.endpoints_num_filters,
-        "block_repeats": settings.block_repeats,
         "stem_filters": settings.stem_filters,
     }
+    if isinstance(spec, ArchSpec):
+        sizes |= {"resample_alpha": settings.resample_alpha, "block_repeats": settings.block_repeats}
+    return sizes

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
+import operator
 import os
 import random
 import sys
@@ -21,14 +23,15 @@ from pathlib import Path
 import numpy as np
 
 from spinesearch.controller import Controller
-from spinesearch.controller.random import RandomController
-from spinesearch.controller.reinforce import ReinforceController
+from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
+from spinesearch.search.loop.finalists import FinalistPlan, Finalists, SearchWithFinalists
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.loop.observer import Observers, SearchObserver
+from spinesearch.search.loop.source import CandidateSource
 from spinesearch.search.runs.mirror import Mirror
 from spinesearch.search.scoring.scorer import Job, Outcome, Score, Scorer, run_job
 from spinesearch.search.scoring.scorers import Scorers
@@ -43,12 +46,16 @@ class TypesOnly:
     """
 
     name = "types_only"
-    decisions = tuple(Decision(f"block {i} type", 2) for i in range(6, 12))
+    decisions = tuple(Decision(i, "type", 2) for i in range(6, 12))
     num_choices = (2,) * 6
     size = 44
 
     def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
         return True, tuple(prefix[-2:]) != (1, 1)
+
+    def choice_weights(self, prefix: Sequence[int]) -> tuple[int, ...]:
+        begun = [(*prefix, choice) for choice in (0, 1)]
+        return tuple(sum(tokens[: len(start)] == start for tokens in ALL_TOKENS) for start in begun)
 
     def decode(self, tokens: Sequence[int]) -> ArchSpec:
         blocks = list(SPINENET_49.blocks)
@@ -65,7 +72,22 @@ class TypesOnly:
             if (1, 1, 1) not in zip(tokens, tokens[1:], tokens[2:], strict=False):
                 return tokens
 
+    def mutate(self, tokens: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
+        near = [t for t in ALL_TOKENS if sum(map(operator.ne, t, tokens)) == 1]
+        return near[int(rng.integers(len(near)))]
 
+    def features(self, tokens: Sequence[int]) -> tuple[float, ...]:
+        return tuple(map(float, tokens))
+
+    def identity(self, tokens: Sequence[int]) -> str:
+        return self.decode(tokens).arch_id
+
+
+ALL_TOKENS = [
+    tokens
+    for tokens in itertools.product((0, 1), repeat=6)
+    if (1, 1, 1) not in zip(tokens, tokens[1:], tokens[2:], strict=False)
+]
 SPACE = TypesOnly()
 
 
@@ -138,9 +160,7 @@ class Warnings(SearchObserver):
 
 
 def build_controller(name: str, seed: int) -> Controller:
-    if name == "random":
-        return RandomController(SPACE, seed=seed)
-    return ReinforceController(SPACE, seed=seed)
+    return STRATEGIES[name]().build(SPACE, seed=seed)
 
 
 def only(scorer: Scorer) -> Scorers:
@@ -160,6 +180,8 @@ def carry_out(
     max_failed_share: float = 1.0,
     observer: SearchObserver | None = None,
     mirror: Mirror | None = None,
+    finalists: FinalistPlan | None = None,
+    searches: bool = True,
 ) -> tuple[Run, str]:
     """Begin or continue a run with the fake scorer; the run and the digest of the controller's last state."""
     watching = observer or SearchObserver()
@@ -182,8 +204,12 @@ def carry_out(
             failed_reward=0.0,
             max_failed_share=max_failed_share,
         )
+        source: CandidateSource
+        source = search = ControlledCandidates(plan, SPACE, chosen, Checkpoints(run_dir, keep=lag + 2))
+        if finalists is not None:
+            source = SearchWithFinalists(search, Finalists(finalists, SPACE), searches=searches)
         run_loop(
-            source=ControlledCandidates(plan, SPACE, chosen, Checkpoints(run_dir, keep=lag + 2)),
+            source=source,
             space=SPACE,
             scorers=only(scorer or FakeScorer()),
             ledger=ledger,
