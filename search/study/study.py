@@ -45,6 +45,7 @@ class StudyPlan:
         reward_metric: without a finite value of it, a training has failed.
         failed_reward: what a search would give it then.
         wants: the files that are kept of every training, see `spinesearch.proxy_task.request`.
+        soft_cost: none, as a study asks how well metrics repeat.
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class StudyPlan:
     reward_metric: str
     failed_reward: float
     wants: frozenset[str] = frozenset()
+    soft_cost: None = None
 
     @property
     def num_trials(self) -> int:
