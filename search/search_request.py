@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
+from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import FINALISTS, Trial
 from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
@@ -177,6 +178,7 @@ class SearchRequest:
             reward_metric=settings.reward_metric,
             failed_reward=settings.failed_reward,
             max_failed_share=settings.max_failed_share,
+            wants=frozenset({DETECTIONS}) if settings.keep_detections else frozenset(),
             soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
         )
 

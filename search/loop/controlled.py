@@ -15,7 +15,7 @@ from typing import Any
 
 from spinesearch.controller import Controller, Rollout, Suggestion
 from spinesearch.controller.random import RandomController
-from spinesearch.proxy_task.request import WHOLE, TrainingRequest
+from spinesearch.proxy_task.request import TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
@@ -40,6 +40,7 @@ class SearchPlan:
         reward_metric: the metric that is the reward.
         failed_reward: the reward of a failed candidate.
         max_failed_share: of the candidates last trained; when more fail, the search stops, see `FailedShare`.
+        wants: the files that are kept of every training, see `spinesearch.proxy_task.request`.
         soft_cost: by what a candidate's cost lowers its reward; None for not at all.
     """
 
@@ -50,6 +51,7 @@ class SearchPlan:
     reward_metric: str
     failed_reward: float
     max_failed_share: float = 1.0
+    wants: frozenset[str] = frozenset()
     soft_cost: SoftCost | None = None
 
     @property
@@ -116,8 +118,8 @@ class ControlledCandidates:
         return ""
 
     def request(self, trial: Trial) -> TrainingRequest:
-        """All are trained whole, and nothing is kept."""
-        return WHOLE
+        """All are trained whole."""
+        return TrainingRequest(wants=self.plan.wants)
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Nothing: results are checked when they are learnt from."""
