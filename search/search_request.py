@@ -18,10 +18,12 @@ from spinesearch.search.config.run_config import (
     run_config,
     with_old_split,
 )
+from spinesearch.search.config.rungs import check_rungs
 from spinesearch.search.coverage import coverage_record
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.loop.rungs import Halving
 from spinesearch.search.loop.source import CandidateSource
 from spinesearch.search.watchers.tensorboard import tensorboard_observers
 from spinesearch.space import SearchSpace
@@ -79,6 +81,12 @@ class SearchRequest:
 
     def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> CandidateSource:
         """The generations of the controller."""
+        proxy_task = self.config.proxy_task
+        check_rungs(
+            self.config.search.halving,
+            num_steps=proxy_task.training_steps(event["data"]["num_train_images"]),
+            warmup_steps=proxy_task.warmup_steps,
+        )
         # A run that is given more trials continues from before the updates of its tail.
         checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
         controller = self.config.controller.build(space, seed=self.config.seed)
@@ -109,4 +117,10 @@ class SearchRequest:
             reward_metric=settings.reward_metric,
             failed_reward=settings.failed_reward,
             max_failed_share=settings.max_failed_share,
+            halving=Halving(
+                rungs=settings.halving,
+                generation_size=settings.generation_size,
+                metric=settings.reward_metric,
+                goes_on=self.config.proxy_task.schedule == "constant_decay",
+            ),
         )

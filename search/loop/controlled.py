@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from spinesearch.controller import Controller, Rollout, Suggestion
-from spinesearch.proxy_task.request import WHOLE, TrainingRequest
+from spinesearch.proxy_task.request import TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.failed_share import FailedShare
+from spinesearch.search.loop.rungs import NO_RUNGS, Halving
 from spinesearch.search.loop.source import Step
 from spinesearch.space import ArchSpec, SearchSpace
 
@@ -36,6 +37,7 @@ class SearchPlan:
         lag: generations that may be proposed beyond the last one learnt from.
         reward_metric: the metric that is the reward.
         failed_reward: the reward of a failed candidate.
+        halving: how generations are thinned out at rungs; not at all as it comes.
         max_failed_share: of the candidates last trained; when more fail, the search stops, see `FailedShare`.
     """
 
@@ -45,6 +47,7 @@ class SearchPlan:
     lag: int
     reward_metric: str
     failed_reward: float
+    halving: Halving = NO_RUNGS
     max_failed_share: float = 1.0
 
     @property
@@ -82,8 +85,8 @@ class ControlledCandidates:
         return ""
 
     def request(self, trial: Trial) -> TrainingRequest:
-        """All are trained whole, and nothing is kept."""
-        return WHOLE
+        """That of its next rung."""
+        return self.plan.halving.request(trial)
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Nothing: results are checked when they are learnt from."""
@@ -209,4 +212,5 @@ def _rollout(trial: Trial) -> Rollout:
         status="lost" if trial.is_masked else trial.status,
         reward=trial.reward,
         metrics=trial.metrics,
+        rung=trial.rung,
     )

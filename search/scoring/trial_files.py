@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,13 @@ class TrialFiles:
             self._path(trial, name, part).unlink(missing_ok=True)
         except OSError as error:
             self._warn(f"trial {trial}: {name} could not be removed: {error.strerror}")
+
+    def sweep(self, name: str, trials: Container[int]) -> None:
+        """Remove all files of this name but those of these trials; what a killed process left behind, too."""
+        for path in self._folder.glob("trial-*") if self._folder.is_dir() else ():
+            number = path.name.removeprefix("trial-").partition(".")[0]
+            if path.name.removesuffix(".tmp").endswith(f".{name}") and int(number) not in trials:
+                path.unlink(missing_ok=True)
 
     def _path(self, trial: int, name: str, part: str) -> Path:
         return self._folder / ".".join(filter(None, (f"trial-{trial:06d}", part, name)))

@@ -24,7 +24,10 @@ _LEAST_SEEDS: Mapping[Kind, int] = {"variance": 2, "correlate": 1}
 # What a study does not have. Set all the same, they would change nothing.
 _NOT_IN_STUDIES = tuple(
     f"search.{name}"
-    for name in ("num_trials", "generation_size", "lag", "failed_reward", "max_failed_share", "export_top")
+    for name in (
+        *("num_trials", "generation_size", "lag", "rungs"),
+        *("failed_reward", "max_failed_share", "export_top"),
+    )
 )
 
 

@@ -18,6 +18,7 @@ from spinesearch.search.scoring.scorer import (
     OpenScore,
     Outcome,
     ScorerEvent,
+    enqueue,
     lost_outcome,
 )
 from spinesearch.search.workers.pace import forget_paces, read_pace
@@ -97,7 +98,7 @@ class RayScorer:
         if job.attempt > self._max_attempts:  # the last was lost with the process that carried out the run
             self._failed.append(lost_outcome(job))
             return
-        self._queue.append(job)
+        enqueue(self._queue, job)
         self._wake()
 
     def wait(self, timeout_s: float) -> list[ScorerEvent]:

@@ -24,8 +24,8 @@ from spinesearch.search.scoring.scorer import (
     Outcome,
     Scorer,
     ScorerEvent,
-    SerialScorer,
 )
+from spinesearch.search.scoring.serial_scorer import SerialScorer
 
 
 class LossyScorer(FakeScorer):

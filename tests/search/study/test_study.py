@@ -22,7 +22,8 @@ from spinesearch.controller.random import RandomController
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.studies.study import SIDES
-from spinesearch.search.scoring.scorer import EngineError, Job, SerialScorer, run_job
+from spinesearch.search.scoring.scorer import EngineError, Job, run_job
+from spinesearch.search.scoring.serial_scorer import SerialScorer
 from spinesearch.search.study.study import sample_architectures
 from spinesearch.space import ArchSpec
 
