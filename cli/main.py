@@ -1,4 +1,4 @@
-"""The command line: ``spinesearch search | resume | show | export | proxy | bench | cluster | models | ...``.
+"""The command line: ``spinesearch search | resume | show | export | proxy | bench | cluster | spec | ...``.
 
 Dispatch is on the first word. Everything heavy is imported by the command that needs it, so that ``--help``
 answers at once.
@@ -28,6 +28,7 @@ commands:
   proxy              how far the proxy task's scores can be trusted
   bench              how fast the proxy task is on this machine
   cluster            whether the nodes of a Ray cluster can run a search: trains on each
+  spec               block specs: show, validate, diff, draw
   models             the published models: parameters, multiply-adds, AP
   import-checkpoint  a released TensorFlow checkpoint as safetensors
 
@@ -65,6 +66,7 @@ def _run(arguments: list[str]) -> int:
         "proxy": _proxy,
         "bench": _bench,
         "cluster": _cluster,
+        "spec": _spec,
         "models": _models,
         "import-checkpoint": _import_checkpoint,
     }
@@ -140,6 +142,12 @@ def _cluster(arguments: list[str]) -> int:
     from spinesearch.cli.proxy.cluster import cluster
 
     return cluster(arguments)
+
+
+def _spec(arguments: list[str]) -> int:
+    from spinesearch.cli.networks.spec import spec
+
+    return spec(arguments)
 
 
 def _models(arguments: list[str]) -> int:

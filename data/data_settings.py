@@ -9,6 +9,7 @@ from spinesearch.data.errors import DataError
 from spinesearch.data.split.group_rule import parse_group_by
 
 STORAGES = ("raw", "jpeg")
+OBJECT_SIZES = ("narrow", "wide", "small", "medium", "large")  # what `spinesearch.data.drawn` draws
 BOX_FORMATS = ("xywh", "xyxy", "cxcywh", "xywh_normalized", "xyxy_normalized", "cxcywh_normalized")
 DEFAULT_BOX_FORMAT = "xywh"
 DEFAULT_MAX_MEGAPIXELS = 179.0  # where Pillow, by default, refuses an image as a decompression bomb
@@ -23,6 +24,7 @@ class GeneratedDataSettings:
         num_images: training images, at least 2; held-out images come from these.
         num_val_images: images of the val split; no search reads them, they are for training its result.
         seed: two seeds give two data sets of one kind.
+        object_sizes: one of `OBJECT_SIZES`. Runs begun before there was a choice have narrow ones.
         held_out_share: expected share of the training images that scores are measured on, in (0, 1).
         storage: one of `STORAGES`, how the packed images lie on disk.
         jpeg_quality: Pillow's, 1 to 100; raw storage has no use for it.
@@ -36,6 +38,7 @@ class GeneratedDataSettings:
     num_images: int = 400
     num_val_images: int = 100
     seed: int = 0
+    object_sizes: str = "narrow"
     held_out_share: float = 0.2
     storage: str = "raw"
     jpeg_quality: int = 90
@@ -45,6 +48,10 @@ class GeneratedDataSettings:
         check_integer("data.num_images", self.num_images, minimum=2)
         check_integer("data.num_val_images", self.num_val_images, minimum=0)
         check_integer("data.seed", self.seed, minimum=0)
+        if self.object_sizes not in OBJECT_SIZES:
+            raise DataError(
+                f"data.object_sizes: must be one of {', '.join(OBJECT_SIZES)}, got {self.object_sizes!r}"
+            )
         _check_common(self)
 
 

@@ -74,6 +74,7 @@ def open_data(
             num_images=settings.num_images,
             num_val_images=settings.num_val_images,
             seed=settings.seed,
+            object_sizes=settings.object_sizes,
             progress=lambda done, total: progress("drawing images", done, total),
         )
     return _Opening(

@@ -33,6 +33,7 @@ def train_source(settings: DataSettings, image_size: int) -> PackSource:
         num_images=settings.num_images,
         num_val_images=settings.num_val_images,
         seed=settings.seed,
+        object_sizes=settings.object_sizes,
     )
     return PackSource(
         images_dir=root / "train",

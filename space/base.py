@@ -57,6 +57,9 @@ class SearchSpace(Protocol):
     def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
         """Which choices the decision after ``prefix`` has; at least one."""
 
+    def choice_weights(self, prefix: Sequence[int]) -> tuple[int, ...]:
+        """Number of complete sequences that begin with ``prefix`` and then each choice; 0 if not allowed."""
+
     def decode(self, tokens: Sequence[int]) -> ArchSpec:
         """The spec of a complete choice sequence; `SpecError` if a choice is not allowed."""
 
@@ -65,3 +68,9 @@ class SearchSpace(Protocol):
 
     def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
         """A choice sequence drawn uniformly from all allowed ones."""
+
+    def mutate(self, tokens: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
+        """A choice sequence one change away, of another network; `SpecError` if there is none."""
+
+    def features(self, tokens: Sequence[int]) -> tuple[float, ...]:
+        """What a model of the reward sees, equal for equal networks; `FEATURE_NAMES` says what each is."""

@@ -26,12 +26,11 @@ class BlockOrder(Protocol):
     def num_choices(self) -> tuple[int, ...]:
         """Number of choices of each of its decisions, before masking: one per block, or none."""
 
-    @property
-    def size(self) -> int:
-        """Number of different orders."""
+    def choice_weights(self, prefix: Sequence[int]) -> tuple[int, ...]:
+        """Number of orders that begin with ``prefix``, a part of an order, and then each choice."""
 
-    def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
-        """Which choices the decision after ``prefix`` has; called for its own decisions only."""
+    def allows(self, tokens: Sequence[int]) -> bool:
+        """Whether these are an order's choices."""
 
     def decode(self, tokens: Sequence[int]) -> list[int]:
         """The order that a choice sequence, or its beginning, stands for."""
@@ -61,11 +60,14 @@ class FixedOrder:
     order: tuple[int, ...]
     first_id: int
     num_choices: tuple[int, ...] = field(default=(), init=False)
-    size: int = field(default=1, init=False)
 
-    def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
+    def choice_weights(self, prefix: Sequence[int]) -> tuple[int, ...]:
         """Never called."""
         raise AssertionError("a fixed order has no decisions")
+
+    def allows(self, tokens: Sequence[int]) -> bool:
+        """Whether there are none."""
+        return not tokens
 
     def decode(self, tokens: Sequence[int]) -> list[int]:
         """The order."""
@@ -104,6 +106,11 @@ class PermutedOrder:
         return tuple(sorted(level for level, count in self.base_levels.items() if count))
 
     @cached_property
+    def _base_choices(self) -> list[int]:
+        """The choice of base level of every intermediate block, rising."""
+        return [c for c, level in enumerate(self._bases) for _ in range(self.base_levels[level])]
+
+    @cached_property
     def _num_intermediate(self) -> int:
         return sum(self.base_levels.values())
 
@@ -112,19 +119,21 @@ class PermutedOrder:
         """As many choices as there are base levels, then as there are outputs."""
         return (len(self._bases),) * self._num_intermediate + (len(OUTPUT_LEVELS),) * len(OUTPUT_LEVELS)
 
-    @cached_property
-    def size(self) -> int:
-        """The multinomial coefficient of the intermediate blocks times the permutations of the outputs."""
-        alike = math.prod(math.factorial(count) for count in self.base_levels.values())
-        return math.factorial(self._num_intermediate) // alike * math.factorial(len(OUTPUT_LEVELS))
-
-    def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
-        """Base levels, or outputs, that still have blocks to place."""
+    def choice_weights(self, prefix: Sequence[int]) -> tuple[int, ...]:
+        """Multinomials of the base levels left to place, then permutations of the outputs left."""
         if len(prefix) < self._num_intermediate:
             used = Counter(prefix)
-            return tuple(used[c] < self.base_levels[level] for c, level in enumerate(self._bases))
+            left = tuple(self.base_levels[level] - used[c] for c, level in enumerate(self._bases))
+            outputs = math.factorial(len(OUTPUT_LEVELS))
+            return tuple(outputs * orders for orders in _orders_by_first(left))
         taken = set(prefix[self._num_intermediate :])
-        return tuple(c not in taken for c in range(len(OUTPUT_LEVELS)))
+        num_orders = math.factorial(len(OUTPUT_LEVELS) - len(taken) - 1)
+        return tuple(0 if c in taken else num_orders for c in range(len(OUTPUT_LEVELS)))
+
+    def allows(self, tokens: Sequence[int]) -> bool:
+        """Whether every block is placed as often as there are such blocks."""
+        n = self._num_intermediate
+        return sorted(tokens[:n]) == self._base_choices and sorted(tokens[n:]) == [*range(len(OUTPUT_LEVELS))]
 
     def decode(self, tokens: Sequence[int]) -> list[int]:
         """The order that a choice sequence stands for."""
@@ -158,8 +167,15 @@ class PermutedOrder:
 
     def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
         """A shuffle of the intermediate blocks, then one of the outputs."""
-        bases = [c for c, level in enumerate(self._bases) for _ in range(self.base_levels[level])]
-        return (*_shuffled(bases, rng), *_shuffled(range(len(OUTPUT_LEVELS)), rng))
+        return (*_shuffled(self._base_choices, rng), *_shuffled(range(len(OUTPUT_LEVELS)), rng))
+
+
+@cache
+def _orders_by_first(counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Number of orders of so many items of each kind, by the kind that comes first."""
+    total = sum(counts)
+    num_orders = math.factorial(total) // math.prod(map(math.factorial, counts))
+    return tuple(num_orders * count // total for count in counts)
 
 
 def _shuffled(items: Iterable[int], rng: np.random.Generator) -> list[int]:

@@ -15,7 +15,6 @@ combinations may still give one network: level 3 offset by 1 is level 4. `ArchSp
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +22,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from spinesearch.space.arch.spec import (
-    MAX_LEVEL,
-    MIN_LEVEL,
     NUM_PARENTS,
     OUTPUT_LEVELS,
     SPINENET_STEM,
@@ -33,6 +30,9 @@ from spinesearch.space.arch.spec import (
     SpecError,
 )
 from spinesearch.space.base import Decision
+from spinesearch.space.features import features
+from spinesearch.space.layout import ChoiceLayout
+from spinesearch.space.neighbours import mutate
 from spinesearch.space.orders import BlockOrder, FixedOrder, PermutedOrder
 from spinesearch.space.space_rules import check_space
 
@@ -87,21 +87,21 @@ class SpineNetSpace:
     @cached_property
     def num_intermediate(self) -> int:
         """Number of intermediate blocks."""
-        return sum(self.base_levels.values())
+        return self._layout.num_intermediate
 
     @cached_property
     def num_blocks(self) -> int:
         """Number of blocks after the stem, outputs included."""
-        return self.num_intermediate + len(OUTPUT_LEVELS)
+        return self._layout.num_blocks
 
     @cached_property
     def levels(self) -> frozenset[int]:
         """Every level that a block of some spec of this space stands at, the stem's included."""
         intermediate = {
-            base + offset
+            base + self.level_offsets[choice]
             for base, count in self.base_levels.items()
             if count
-            for offset in self._offsets_at(base)
+            for choice in self._layout.offset_choices[base]
         }
         return frozenset(intermediate | set(OUTPUT_LEVELS) | {block.level for block in self.stem})
 
@@ -117,12 +117,14 @@ class SpineNetSpace:
         intermediate_ids = ids[: self.num_intermediate]
         decisions = [
             Decision(f"block {i} {'base' if i in intermediate_ids else 'output'} level", num_choices)
-            for i, num_choices in zip(ids, self._order.num_choices, strict=False)  # a fixed order has none
+            for i, num_choices in zip(
+                ids, self._layout.order.num_choices, strict=False
+            )  # a fixed one has none
         ]
-        for i in ids:
+        for i, reach in zip(ids, self._layout.reach, strict=True):
             # The nearer parent leaves room for a farther one.
-            decisions += [Decision(f"block {i} nearer parent", self._reach(i) - 1)]
-            decisions += [Decision(f"block {i} farther parent", self._reach(i))]
+            decisions += [Decision(f"block {i} nearer parent", reach - 1)]
+            decisions += [Decision(f"block {i} farther parent", reach)]
         if len(self.level_offsets) > 1:
             decisions += [
                 Decision(f"block {i} level offset", len(self.level_offsets)) for i in intermediate_ids
@@ -143,10 +145,14 @@ class SpineNetSpace:
         The paper counts the permutations of labelled blocks, which is ``prod(count!)`` over `base_levels`
         times more.
         """
-        ids = range(len(self.stem), len(self.stem) + self.num_blocks)
-        parents = math.prod(math.comb(self._reach(i), NUM_PARENTS) for i in ids)
-        offsets = math.prod(len(self._offsets_at(base)) ** n for base, n in self.base_levels.items())
-        return int(self._order.size * parents * offsets * len(self.block_types) ** self.num_blocks)
+        return sum(self.choice_weights(()))
+
+    def choice_weights(self, prefix: Sequence[int]) -> tuple[int, ...]:
+        """Number of complete sequences that begin with ``prefix`` and then each choice; exact.
+
+        Choices drawn in proportion to them make every sequence equally likely.
+        """
+        return self._layout.choice_weights(prefix)
 
     def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
         """Which choices the decision after ``prefix`` has, given the allowed choices made so far.
@@ -154,17 +160,7 @@ class SpineNetSpace:
         Returns:
             One flag per choice of decision ``len(prefix)``; at least one is True.
         """
-        position = len(prefix)
-        if position < self._parents_start:
-            return self._order.choice_mask(prefix)
-        if position < self._offsets_start:
-            is_farther = (position - self._parents_start) % NUM_PARENTS == 1
-            nearest = int(prefix[-1]) + 1 if is_farther else 0
-            return tuple(c >= nearest for c in range(self.num_choices[position]))
-        if position < self._types_start:
-            base = self._order.decode(prefix)[position - self._offsets_start]
-            return tuple(MIN_LEVEL <= base + offset <= MAX_LEVEL for offset in self.level_offsets)
-        return (True,) * self.num_choices[position]
+        return tuple(weight > 0 for weight in self._layout.choice_weights(prefix))
 
     # Choices to spec and back ----------
 
@@ -179,21 +175,17 @@ class SpineNetSpace:
             raise SpecError(
                 f"tokens: {self.name} has {len(self.decisions)} decisions, got {len(tokens)} choices"
             )
-        for position, token in enumerate(tokens):
-            mask = self.choice_mask(tokens[:position])
-            if token not in range(len(mask)) or not mask[token]:
-                allowed = [c for c, is_allowed in enumerate(mask) if is_allowed]
-                name = self.decisions[position].name
-                raise SpecError(f"tokens: decision {position} ({name}) allows {allowed}, got {token!r}")
-        n = self.num_intermediate
-        offset_tokens = tokens[self._offsets_start : self._types_start] or [0] * n
-        type_tokens = tokens[self._types_start :] or [0] * self.num_blocks
-        levels = self._order.decode(tokens)
+        n, layout = self.num_intermediate, self._layout
+        if not layout.allows(tokens):
+            raise self._refusal(tokens)
+        offset_tokens = tokens[layout.offsets_start : layout.types_start] or [0] * n
+        type_tokens = tokens[layout.types_start :] or [0] * self.num_blocks
+        levels = layout.order.decode(tokens)
         for k, c in enumerate(offset_tokens):
             levels[k] += self.level_offsets[c]
         blocks = []
         for k, (level, c) in enumerate(zip(levels, type_tokens, strict=True)):
-            start = self._parents_start + NUM_PARENTS * k
+            start = layout.parents_start + NUM_PARENTS * k
             distances = tokens[start : start + NUM_PARENTS]
             parents = sorted(len(self.stem) + k - 1 - distance for distance in distances)
             blocks.append(
@@ -220,13 +212,17 @@ class SpineNetSpace:
                 f"{where}: it needs {n} intermediate blocks followed by {len(OUTPUT_LEVELS)} outputs"
             )
         try:
-            order, bases = self._order.encode([block.level for block in spec.blocks], self.level_offsets)
+            order, bases = self._layout.order.encode(
+                [block.level for block in spec.blocks], self.level_offsets
+            )
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from error
         parents = []
-        for block_id, block in enumerate(spec.blocks, start=len(self.stem)):
+        for block_id, (block, reach) in enumerate(
+            zip(spec.blocks, self._layout.reach, strict=True), start=len(self.stem)
+        ):
             distances = sorted(block_id - 1 - parent for parent in block.parents)
-            if distances[-1] >= self._reach(block_id):
+            if distances[-1] >= reach:
                 raise SpecError(
                     f"{where}: block {block_id} reaches {distances[-1] + 1} back, window {self.window}"
                 )
@@ -243,46 +239,54 @@ class SpineNetSpace:
 
     def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
         """A choice sequence drawn uniformly from all that the masks allow."""
-        tokens = list(self._order.sample(rng))
-        bases = self._order.decode(tokens)[: self.num_intermediate]
-        for k in range(self.num_blocks):
-            reach = self._reach(len(self.stem) + k)
+        tokens = list(self._layout.order.sample(rng))
+        bases = self._layout.order.decode(tokens)[: self.num_intermediate]
+        for reach in self._layout.reach:
             first = int(rng.integers(reach))
             second = int(rng.integers(reach - 1))
             second += second >= first
             tokens += sorted((first, second))
         if len(self.level_offsets) > 1:
             for base in bases:
-                allowed = self._offsets_at(base)
-                tokens.append(self.level_offsets.index(allowed[int(rng.integers(len(allowed)))]))
+                allowed = self._layout.offset_choices[base]
+                tokens.append(allowed[int(rng.integers(len(allowed)))])
         if len(self.block_types) > 1:
             tokens += [int(rng.integers(len(self.block_types))) for _ in range(self.num_blocks)]
         return tuple(tokens)
 
-    # Layout ----------
+    def mutate(self, tokens: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
+        """These choices with one change, and so another network (`spinesearch.space.neighbours`).
+
+        Raises:
+            SpecError: the choices are not allowed, or no single change gives another network.
+        """
+        return mutate(self._layout, tokens, rng, lambda changed: self.decode(changed).arch_id)
+
+    def features(self, tokens: Sequence[int]) -> tuple[float, ...]:
+        """What a model of the reward sees of these choices: `spinesearch.space.features`."""
+        return features(self.decode(tokens))
+
+    def _refusal(self, tokens: Sequence[int]) -> SpecError:
+        """What to say of choices that are not allowed: the first of them."""
+        for position, (name, _) in enumerate(self.decisions):
+            mask = self.choice_mask(tokens[:position])
+            allowed = [c for c, is_allowed in enumerate(mask) if is_allowed]
+            if tokens[position] not in allowed:
+                return SpecError(
+                    f"tokens: decision {position} ({name}) allows {allowed}, got {tokens[position]!r}"
+                )
+        raise AssertionError(f"each of these choices is allowed, and not all of them: {tokens}")
 
     @cached_property
-    def _order(self) -> BlockOrder:
-        if self.fixed_order is None:
-            return PermutedOrder(base_levels=self.base_levels)
-        return FixedOrder(order=self.fixed_order, first_id=len(self.stem))
-
-    @cached_property
-    def _parents_start(self) -> int:
-        return len(self._order.num_choices)
-
-    @cached_property
-    def _offsets_start(self) -> int:
-        return self._parents_start + NUM_PARENTS * self.num_blocks
-
-    @cached_property
-    def _types_start(self) -> int:
-        return self._offsets_start + (self.num_intermediate if len(self.level_offsets) > 1 else 0)
-
-    def _reach(self, block_id: int) -> int:
-        """How many blocks before this one it chooses its parents among."""
-        is_output = block_id >= len(self.stem) + self.num_intermediate
-        return block_id if is_output or self.window is None else min(block_id, self.window)
-
-    def _offsets_at(self, level: int) -> list[int]:
-        return [offset for offset in self.level_offsets if MIN_LEVEL <= level + offset <= MAX_LEVEL]
+    def _layout(self) -> ChoiceLayout:
+        order: BlockOrder = PermutedOrder(base_levels=self.base_levels)
+        if self.fixed_order is not None:
+            order = FixedOrder(order=self.fixed_order, first_id=len(self.stem))
+        return ChoiceLayout(
+            order=order,
+            base_levels=self.base_levels,
+            num_stem=len(self.stem),
+            window=self.window,
+            level_offsets=self.level_offsets,
+            num_types=len(self.block_types),
+        )

@@ -26,6 +26,9 @@ def export(arguments: list[str]) -> int:
     parser.add_argument(
         "-o", "--output", type=path_argument, metavar="DIR", help="where to (default: RUN/export)"
     )
+    parser.add_argument(
+        "--noise", metavar="STUDY", help="a variance study of the same setting; specs then say the noise"
+    )
     options = parser.parse_args(arguments)
     run_dir = find_run(options.run)
     run = read_run(run_dir, options)
@@ -36,15 +39,28 @@ def export(arguments: list[str]) -> int:
             f"{run_dir}: is a study, which exports no architectures; `spinesearch show` prints it"
         )
     with named_files({"--output": options.output or run_dir / "export"}):
-        write_exports(run, run_dir, options.top, options.output)
+        write_exports(run, run_dir, options.top, options.output, options.noise)
     return 0
 
 
-def write_exports(run: Run, run_dir: Path, top: int, output: Path | None) -> None:
+def write_exports(
+    run: Run, run_dir: Path, top: int, output: Path | None, noise_study: str | None = None
+) -> None:
     """Export the best architectures of a run, by default into its folder, and print the files' names."""
-    from spinesearch.results.export import export_top
+    noise = None
+    if noise_study is not None:
+        from spinesearch.results.export.noise import measured_noise
+        from spinesearch.results.ledger.run import load_run
+
+        study_dir = find_run(noise_study)
+        noise = measured_noise(load_run(study_dir)[0], run, name=study_dir.resolve().name)
+    from spinesearch.results.export.specs import export_top
 
     for path in export_top(
-        run, top=top, run_name=run_dir.resolve().name, output_dir=output or run_dir / "export"
+        run,
+        top=top,
+        run_name=run_dir.resolve().name,
+        output_dir=output or run_dir / "export",
+        noise=noise,
     ):
         print(f"exported {path}")

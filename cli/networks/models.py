@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from spinesearch.cli.networks.named import Network, find_network
 from spinesearch.cli.parser import build_console, command_parser
 from spinesearch.space.arch.resnet import RESNET_LEVELS, ResNetSpec
-from spinesearch.space.arch.spec import OUTPUT_LEVELS, ArchSpec, load_spec
+from spinesearch.space.arch.spec import OUTPUT_LEVELS, ArchSpec
 from spinesearch.space.cost.cost import Cost, backbone_cost, detector_cost
-from spinesearch.space.published import (
-    PROTOCOLS,
-    PUBLISHED,
-    BackboneScaling,
-    HeadScaling,
-    PublishedModel,
-    published,
-)
+from spinesearch.space.published import PROTOCOLS, PUBLISHED, PublishedModel
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-_FILE_INPUT_SIZE = 640  # of a spec file, which names none: SpineNet-49's
 _MAX_LINE = 100  # of text, in characters
 _NUM_CLASSES = 91  # as the published figures count: COCO's largest id, plus 0
-
-
-class _Model(NamedTuple):
-    """What there is to cost: a published model, or a spec file at full width."""
-
-    name: str
-    arch: ArchSpec | ResNetSpec
-    backbone: BackboneScaling
-    head: HeadScaling
-    input_size: int
-
-    def costs(self, num_classes: int) -> tuple[Cost, Cost]:
-        """Of the backbone, and of the detector."""
-        scaling = asdict(self.backbone)
-        return backbone_cost(self.arch, self.input_size, **scaling), detector_cost(
-            self.arch,
-            self.input_size,
-            num_classes=num_classes,
-            head_num_convs=self.head.num_convs,
-            head_num_filters=self.head.num_filters,
-            head_is_separable=self.head.is_separable,
-            **scaling,
-        )
 
 
 def models(arguments: list[str]) -> int:
@@ -77,29 +46,37 @@ def models(arguments: list[str]) -> int:
         console.print(_all_models(options.input_size, options.num_classes))
         console.print(_notes())
         return 0
-    is_path = options.model.endswith(".json") or os.sep in options.model
-    source = None if is_path else published(options.model)
-    model = _from_file(Path(options.model)) if source is None else _from_published(source)
-    if options.input_size is not None:
-        model = model._replace(input_size=options.input_size)
-    width = min(console.width, _MAX_LINE)
-    table = _one_model(model, source, options.num_classes)
-    console.print(_heading(model, width))
-    console.print(table)
-    if source is not None:
-        console.print(_reports(source, width))
-    console.print(_drawing(model.arch, console.width))
+    print_network(find_network(options.model), console, options.input_size, options.num_classes)
     return 0
 
 
-def _from_published(source: PublishedModel) -> _Model:
-    return _Model(source.name, source.arch, source.backbone, source.head, source.input_size)
+def print_network(
+    network: Network, console: Console, input_size: int | None = None, num_classes: int = _NUM_CLASSES
+) -> None:
+    """Print scaling, cost, reports and drawing of one network, at its own input size or another."""
+    if input_size is not None:
+        network = network._replace(input_size=input_size)
+    width = min(console.width, _MAX_LINE)
+    table = _one_model(network, num_classes)
+    console.print(_heading(network, width))
+    console.print(table)
+    if network.source is not None:
+        console.print(_reports(network.source, width))
+    console.print(_drawing(network.arch, console.width))
 
 
-def _from_file(path: Path) -> _Model:
-    spec = load_spec(path)
-    head = HeadScaling(is_separable=spec.is_mbconv)
-    return _Model(spec.name or path.stem, spec, BackboneScaling(), head, _FILE_INPUT_SIZE)
+def _costs(network: Network, num_classes: int) -> tuple[Cost, Cost]:
+    """Of the backbone, and of the detector."""
+    scaling, head = asdict(network.backbone), network.head
+    return backbone_cost(network.arch, network.input_size, **scaling), detector_cost(
+        network.arch,
+        network.input_size,
+        num_classes=num_classes,
+        head_num_convs=head.num_convs,
+        head_num_filters=head.num_filters,
+        head_is_separable=head.is_separable,
+        **scaling,
+    )
 
 
 # All models ----------
@@ -107,10 +84,10 @@ def _from_file(path: Path) -> _Model:
 
 def _all_models(input_size: int | None, num_classes: int) -> Table:
     table = _empty_table(("model", "input", "params", "madds", *PROTOCOLS))
-    for source in PUBLISHED.values():
-        model = _from_published(source)
+    for name, source in PUBLISHED.items():
+        model = find_network(name)
         model = model if input_size is None else model._replace(input_size=input_size)
-        _, cost = model.costs(num_classes)
+        _, cost = _costs(model, num_classes)
         aps = [str(source.ap.get(protocol, "-")) for protocol in PROTOCOLS]
         sizes = _short(cost.parameters / 1e6, "M"), _short(cost.multiply_adds / 1e9, "B")
         table.add_row(source.name, str(model.input_size), *sizes, *aps)
@@ -138,7 +115,7 @@ def _short(number: float, unit: str) -> str:
 # One model ----------
 
 
-def _heading(model: _Model, width: int) -> str:
+def _heading(model: Network, width: int) -> str:
     arch, backbone = model.arch, asdict(model.backbone)
     if isinstance(arch, ResNetSpec):
         backbone = {"endpoints_num_filters": model.backbone.endpoints_num_filters}
@@ -152,12 +129,13 @@ def _heading(model: _Model, width: int) -> str:
     return "\n".join([*lines, ""])
 
 
-def _one_model(model: _Model, source: PublishedModel | None, num_classes: int) -> Table:
-    backbone, detector = model.costs(num_classes)
+def _one_model(model: Network, num_classes: int) -> Table:
+    backbone, detector = _costs(model, num_classes)
     table = _empty_table(("", "params", "madds", "authors' metric"))
     for name, cost in (("backbone", backbone), (f"detector, {num_classes} classes", detector)):
         figures = cost.parameters / 1e6, cost.multiply_adds / 1e9, cost.profiler_multiply_adds / 1e9
         table.add_row(name, *(f"{number:.3f}{unit}" for number, unit in zip(figures, "MBB", strict=True)))
+    source = model.source
     if source is not None and source.parameters is not None:
         name = f"published, {_NUM_CLASSES} classes at {source.input_size}"
         table.add_row(name, f"{source.parameters}M", "", f"{source.multiply_adds}B")

@@ -15,14 +15,50 @@ from spinesearch.data.drawn.shapes import OUTLINES, outline_distance
 from spinesearch.data.drawn.textures import random_ground, random_paint
 
 CLASS_NAMES = tuple(OUTLINES)
-_LONG_SIDE = (128, 200)  # pixels
 _SHORT_SIDE = (0.6, 1.0)  # of the long one
-# Diameters in pixels and how often: mostly sizes that a network can distinguish at 128 pixels.
-_SIZES = (((6, 20), 0.15), ((20, 70), 0.7), ((70, 100), 0.15))
-_MAX_OBJECTS = 10
 _MIN_VISIBLE = 0.4  # of an object's pixels, after all objects are drawn
 _PLACEMENT_TRIES = 15
 _Slices = tuple[slice, slice]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizes:
+    """How large images and objects are drawn.
+
+    Attributes:
+        long_side: range of an image's longer side, pixels.
+        num_objects: of an image before those that find no place: 1 to ``n``, binomial with chance ``p`` each.
+        diameters: ranges of objects' diameters in pixels, each with its share of the objects; within a range
+            they are uniform in the logarithm.
+        largest_first: draw the objects of an image from the largest down, so that a large one, which would
+            hide those before it, finds a place too.
+    """
+
+    long_side: tuple[int, int]
+    num_objects: tuple[int, float]
+    diameters: tuple[tuple[tuple[float, float], float], ...]
+    largest_first: bool = True
+
+
+# By `data.object_sizes`. Small, medium and large are COCO's: of at most 32 and at least 96 pixels a side.
+OBJECT_SIZES = {
+    # All data sets drawn before there was a choice: sizes that a network can distinguish at 128 pixels.
+    "narrow": Sizes(
+        long_side=(128, 200),
+        num_objects=(10, 0.35),
+        diameters=(((6, 20), 0.15), ((20, 70), 0.7), ((70, 100), 0.15)),
+        largest_first=False,
+    ),
+    # As many objects of each kind as COCO has all in all, 7 an image, so that few images teach much.
+    "wide": Sizes(
+        long_side=(240, 320),
+        num_objects=(16, 0.45),
+        diameters=(((10, 32), 0.3), ((32, 96), 0.25), ((96, 280), 0.45)),
+    ),
+    "small": Sizes(long_side=(240, 320), num_objects=(16, 0.45), diameters=(((10, 48), 1.0),)),
+    "medium": Sizes(long_side=(240, 320), num_objects=(16, 0.45), diameters=(((32, 128), 1.0),)),
+    "large": Sizes(long_side=(240, 320), num_objects=(16, 0.45), diameters=(((80, 280), 1.0),)),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,18 +78,26 @@ class Picture:
     areas: list[int]
 
 
-def draw_picture(rng: np.random.Generator) -> Picture:
-    """An image of 1 to 10 objects, none of them more than 60 % covered or cut off."""
-    long_side = int(rng.integers(_LONG_SIDE[0], _LONG_SIDE[1] + 1))
+def draw_picture(rng: np.random.Generator, sizes: Sizes) -> Picture:
+    """An image of at least one object, none of them more than 60 % covered or cut off."""
+    long_side = int(rng.integers(sizes.long_side[0], sizes.long_side[1] + 1))
     short_side = round(long_side * rng.uniform(*_SHORT_SIDE))
     height, width = (long_side, short_side) if rng.random() < 0.5 else (short_side, long_side)
     canvas = random_ground(rng, height, width)
     owner = np.full((height, width), -1, np.int16)  # which object a pixel belongs to
     labels: list[int] = []
     full_areas: list[int] = []
-    for _ in range(1 + rng.binomial(_MAX_OBJECTS - 1, 0.35)):
+    max_objects, chance = sizes.num_objects
+    num_objects = 1 + rng.binomial(max_objects - 1, chance)
+    largest_first = (
+        sorted((_draw_diameter(rng, sizes) for _ in range(num_objects)), reverse=True)
+        if sizes.largest_first
+        else []
+    )
+    for number in range(num_objects):
         label = int(rng.integers(len(CLASS_NAMES)))
-        full_area = _add_object(rng, canvas, owner, label, full_areas)
+        diameter = largest_first[number] if largest_first else _draw_diameter(rng, sizes)
+        full_area = _add_object(rng, canvas, owner, label, diameter, full_areas)
         if full_area:
             labels.append(label)
             full_areas.append(full_area)
@@ -68,11 +112,19 @@ def draw_picture(rng: np.random.Generator) -> Picture:
     return Picture(pixels=pixels, labels=labels, boxes_xywh=boxes, areas=areas)
 
 
+def _draw_diameter(rng: np.random.Generator, sizes: Sizes) -> float:
+    """A diameter in pixels, as often as `Sizes.diameters` has it."""
+    shares = [share for _, share in sizes.diameters]
+    low, high = sizes.diameters[rng.choice(len(shares), p=shares)][0]
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
 def _add_object(
     rng: np.random.Generator,
     canvas: npt.NDArray[np.float32],
     owner: npt.NDArray[np.int16],
     label: int,
+    diameter: float,
     full_areas: list[int],
 ) -> int:
     """Draws one object on `canvas` [H, W, 3] and enters it into `owner` [H, W] as number ``len(full_areas)``.
@@ -82,9 +134,7 @@ def _add_object(
         found that leaves enough of every object to be seen.
     """
     height, width = owner.shape
-    low, high = _SIZES[rng.choice(len(_SIZES), p=[share for _, share in _SIZES])][0]
-    diameter = min(math.exp(rng.uniform(math.log(low), math.log(high))), 0.85 * min(height, width))
-    radius = diameter / 2
+    radius = min(diameter, 0.85 * min(height, width)) / 2
     reach = math.ceil(radius) + 2
     grid = np.arange(-reach, reach + 1, dtype=np.float32)
     distance = outline_distance(

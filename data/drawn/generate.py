@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from spinesearch.data.cache import MOVE_HINT, build_lock, partial_path, publish
-from spinesearch.data.drawn.drawing import CLASS_NAMES, draw_picture
+from spinesearch.data.drawn.drawing import CLASS_NAMES, OBJECT_SIZES, draw_picture
 from spinesearch.data.errors import DataError
 
 GENERATOR_VERSION = 2  # count up when the same seed would draw other images
@@ -30,6 +30,7 @@ def generate_dataset(
     num_images: int,
     num_val_images: int,
     seed: int,
+    object_sizes: str = "narrow",
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Folder of the generated data set: `train/`, `val/` and `annotations/instances_{train,val}.json`.
@@ -41,12 +42,15 @@ def generate_dataset(
         num_images: in train/.
         num_val_images: in val/.
         seed: not negative.
+        object_sizes: a name in `OBJECT_SIZES`.
         progress: called with images done and their number, by the process that draws.
 
     Raises:
         DataError: `root` cannot be written.
     """
-    folder = generated_folder(root, num_images=num_images, num_val_images=num_val_images, seed=seed)
+    folder = generated_folder(
+        root, num_images=num_images, num_val_images=num_val_images, seed=seed, object_sizes=object_sizes
+    )
     if os.path.isdir(folder):  # False where it cannot be looked at, which the lock then reports
         return folder
     with build_lock(folder):
@@ -56,7 +60,11 @@ def generate_dataset(
                 if partial.exists():  # of a process that was killed
                     shutil.rmtree(partial)
                 _write_dataset(
-                    partial, (num_images, num_val_images), seed, progress or (lambda done, total: None)
+                    partial,
+                    (num_images, num_val_images),
+                    seed,
+                    object_sizes,
+                    progress or (lambda done, total: None),
                 )
                 publish(folder)
             except OSError as error:
@@ -68,22 +76,32 @@ def generate_dataset(
     return folder
 
 
-def generated_folder(root: Path, *, num_images: int, num_val_images: int, seed: int) -> Path:
+def generated_folder(
+    root: Path, *, num_images: int, num_val_images: int, seed: int, object_sizes: str = "narrow"
+) -> Path:
     """Where `generate_dataset` puts the data set of these arguments."""
-    return root / f"shapes-v{GENERATOR_VERSION}-seed{seed}-{num_images}-{num_val_images}"
+    kind = "" if object_sizes == "narrow" else f"{object_sizes}-"  # folders of earlier releases have no kind
+    return root / f"shapes-v{GENERATOR_VERSION}-{kind}seed{seed}-{num_images}-{num_val_images}"
 
 
 def _write_dataset(
-    folder: Path, counts: tuple[int, int], seed: int, progress: Callable[[int, int], None]
+    folder: Path,
+    counts: tuple[int, int],
+    seed: int,
+    object_sizes: str,
+    progress: Callable[[int, int], None],
 ) -> None:
     (folder / "annotations").mkdir(parents=True)
+    kind = "shapes" if object_sizes == "narrow" else f"shapes of {object_sizes} sizes"
     done = 0
     for split, count in zip(_SPLITS, counts, strict=True):
         (folder / split).mkdir()
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for number in range(1, count + 1):
-            picture = draw_picture(np.random.default_rng((seed, _SPLITS.index(split), number)))
+            picture = draw_picture(
+                np.random.default_rng((seed, _SPLITS.index(split), number)), OBJECT_SIZES[object_sizes]
+            )
             height, width, _ = picture.pixels.shape
             name = f"{number:06d}.jpg"
             Image.fromarray(picture.pixels).save(folder / split / name, quality=92, subsampling=0)
@@ -104,7 +122,7 @@ def _write_dataset(
             progress(done, sum(counts))
         document = {
             "info": {
-                "description": f"spinesearch generated shapes v{GENERATOR_VERSION}, seed {seed}, {split}"
+                "description": f"spinesearch generated {kind} v{GENERATOR_VERSION}, seed {seed}, {split}"
             },
             "licenses": [],
             "images": images,

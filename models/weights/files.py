@@ -147,6 +147,8 @@ def _header(description: dict[str, Any]) -> dict[str, str]:
 
 
 def _digest(description: dict[str, Any]) -> str:
+    if "schema_version" in description:  # weight files were first written under 1, and say the same under 2
+        description = {**description, "schema_version": 1}
     text = json.dumps(description, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Mapping
@@ -35,15 +36,19 @@ class Checkpoints:
         """Write the state after an update; the file appears whole or not at all.
 
         Raises:
-            OSError, RuntimeError: it could not be written.
+            OSError: it could not be written.
         """
         import torch
 
+        # Into memory first: a Ctrl-C or SIGTERM that arrives while torch writes to a file comes out as a
+        # RuntimeError of torch's, and the request to stop would be lost.
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
         self._folder.mkdir(exist_ok=True)
         temporary = self._folder / "writing.tmp"
         try:
             with temporary.open("wb") as file:
-                torch.save(dict(state), file)
+                file.write(buffer.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self._path(update))

@@ -169,9 +169,8 @@ class ControlledCandidates:
             self._part(f"update {generation}", warn)
         try:
             self._checkpoints.save(generation, state)
-        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-            reason = " ".join(str(error).split())[:200]
-            warn(f"the controller's state was not saved, resuming will replay it: {reason}")
+        except OSError as error:
+            warn(f"the controller's state was not saved, resuming will replay it: {error}")
 
     def _part(self, where: str, warn: Callable[[str], None]) -> None:
         """Say once that the controller is no longer the one on record."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from spinesearch.space.arch.block import BlockSpec
@@ -64,6 +65,7 @@ def canonical_form(spec: BlockGraph) -> list[list[object]]:
     return _smallest_encoding(graph, colours)
 
 
+@lru_cache(maxsize=1024)  # a candidate is asked for it several times, the parent of a mutation once per child
 def arch_id(spec: BlockGraph) -> str:
     """12 hexadecimal digits of the SHA-256 of the canonical form."""
     text = json.dumps(canonical_form(spec), separators=(",", ":"))

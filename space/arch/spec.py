@@ -6,7 +6,6 @@ SpineNet paper (arXiv 1912.05027).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from spinesearch.space.arch.block import (
     block_from_fields,
 )
 from spinesearch.space.arch.pretty import pretty_json
-from spinesearch.space.arch.spec_json import SCHEMA_VERSION, read_fields
+from spinesearch.space.arch.spec_json import SCHEMA_VERSION, parse_json, read_fields, read_text, too_deep
 
 __all__ = [
     "BLOCK_TYPES",
@@ -194,15 +193,9 @@ class ArchSpec:
     def from_json(cls, text: str) -> Self:
         """Spec from JSON text; raises `SpecError` when it is not JSON or not a valid spec."""
         try:
-            return cls.from_dict(json.loads(text.removeprefix("\ufeff")))  # a byte-order mark
-        except json.JSONDecodeError as error:
-            raise SpecError(f"not JSON: {error}") from error
-        except RecursionError as error:  # parsing it, or printing a part of it that is wrong
-            raise SpecError("spec: lists or objects are nested too deeply") from error
-        except SpecError:
-            raise
-        except ValueError as error:  # of json.loads, for an integer of thousands of digits
-            raise SpecError("spec: a number has too many digits") from error
+            return cls.from_dict(parse_json(text))
+        except RecursionError as error:  # printing a part of it that is wrong
+            raise too_deep() from error
 
 
 def load_spec(path: str | Path) -> ArchSpec:
@@ -211,11 +204,7 @@ def load_spec(path: str | Path) -> ArchSpec:
     Raises:
         SpecError: the file cannot be read or holds no valid spec; the message begins with the path.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SpecError(f"{path}: cannot be read: {reason}") from error
+    text = read_text(path)
     try:
         return ArchSpec.from_json(text)
     except SpecError as error:

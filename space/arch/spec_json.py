@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from spinesearch.space.arch.block import BlockSpec, SpecError, block_from_fields
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# 1 had no provenance, but for what an export put at the top level (`space.arch.spec_file` reads both).
+OLDEST_VERSION = 1
 
 
 class SpecFields(NamedTuple):
@@ -16,6 +20,40 @@ class SpecFields(NamedTuple):
     stem: tuple[BlockSpec, ...]
     blocks: tuple[BlockSpec, ...]
     name: str
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file.
+
+    Raises:
+        SpecError: it cannot be read; the message begins with the path.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SpecError(f"{path}: cannot be read: {reason}") from error
+
+
+def parse_json(text: str) -> Any:
+    """The plain data of JSON text.
+
+    Raises:
+        SpecError: it is not JSON.
+    """
+    try:
+        return json.loads(text.removeprefix("\ufeff"))  # a byte-order mark
+    except json.JSONDecodeError as error:
+        raise SpecError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise too_deep() from error
+    except ValueError as error:  # of json.loads, for an integer of thousands of digits
+        raise SpecError("spec: a number has too many digits") from error
+
+
+def too_deep() -> SpecError:
+    """What is said of data that are nested so deeply that reading or printing them fails."""
+    return SpecError("spec: lists or objects are nested too deeply")
 
 
 def read_fields(data: Any) -> SpecFields:
@@ -33,8 +71,13 @@ def read_fields(data: Any) -> SpecFields:
             "`spinesearch export RUN` writes specs"
         )
     version = data["schema_version"]
-    if type(version) is not int or version != SCHEMA_VERSION:  # True == 1
-        raise SpecError(f"schema_version: this release reads version {SCHEMA_VERSION}, got {version!r}")
+    if type(version) is not int or not OLDEST_VERSION <= version <= SCHEMA_VERSION:  # True == 1
+        is_newer = type(version) is int and version > SCHEMA_VERSION
+        step = "; a newer spinesearch wrote this file: install that one to read it" if is_newer else ""
+        raise SpecError(
+            f"schema_version: this release reads versions {OLDEST_VERSION} to {SCHEMA_VERSION}, "
+            f"got {version!r}{step}"
+        )
     stem = []
     for i, row in enumerate(_list_of_objects(data, "stem")):
         where = f"stem block {i}"

@@ -43,6 +43,7 @@ def backbone_cost(
     endpoints_num_filters: int = 256,
     block_repeats: int = 1,
     stem_filters: int | None = None,
+    live_only: bool = False,
 ) -> Cost:
     """Cost of a backbone up to its features of levels 3..7.
 
@@ -56,6 +57,8 @@ def backbone_cost(
         block_repeats: how many blocks are chained for each block of the spec; must be 1 for a ResNet.
         stem_filters: of the first convolution; None for what the released code has, 64 however narrow the
             rest, and 8 scaled in MBConv networks. Must be None for a ResNet.
+        live_only: leave out the parameters of blocks that never run, so that networks of one `arch_id` cost
+            the same.
 
     Raises:
         SpecError: an argument is out of range, or a width comes out as zero.
@@ -81,6 +84,7 @@ def backbone_cost(
             endpoints_num_filters=endpoints_num_filters,
             block_repeats=block_repeats,
             stem_filters=stem_filters,
+            live_only=live_only,
         )
     return _cost(tally)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from itertools import pairwise
 
 from spinesearch.space.arch.resnet import LATERAL_LEVELS, RESNET_FILTERS, RESNET_LEVELS, ResNetSpec
@@ -27,6 +28,7 @@ def count_scale_permuted(
     endpoints_num_filters: int,
     block_repeats: int,
     stem_filters: int | None,
+    live_only: bool,
 ) -> None:
     """Count a scale-permuted backbone; the arguments are those of `backbone_cost`."""
     widths = network_widths(
@@ -36,8 +38,9 @@ def count_scale_permuted(
         stem_filters=stem_filters,
     )
     plan = plan_for_size(spec, widths.channels, *tally.image_size)
-    _count_stem(tally, spec, widths, plan, block_repeats)
-    _count_permuted(tally, spec, widths, plan, block_repeats)
+    counted = plan.live if live_only else frozenset(range(len(spec)))
+    _count_stem(tally, spec, widths, plan, block_repeats, counted)
+    _count_permuted(tally, spec, widths, plan, block_repeats, counted)
     for level, i in spec.output_ids.items():
         tally.conv_norm(widths.channels[i], endpoints_num_filters, 1, tally.pixels[level])
 
@@ -98,7 +101,9 @@ def count_head(
         conv(widths[-1], num_out, 3, pixels, bias=True)
 
 
-def _count_stem(tally: Tally, spec: ArchSpec, widths: Widths, plan: SizePlan, repeats: int) -> None:
+def _count_stem(
+    tally: Tally, spec: ArchSpec, widths: Widths, plan: SizePlan, repeats: int, counted: Set[int]
+) -> None:
     if spec.is_mbconv:
         tally.conv_norm(3, widths.stem_conv, 3, tally.pixels[1])
     else:
@@ -106,6 +111,8 @@ def _count_stem(tally: Tally, spec: ArchSpec, widths: Widths, plan: SizePlan, re
         tally.max_pool(widths.stem_conv, 3, tally.pixels[2])
     in_channels = widths.stem_conv
     for i, (block, stride) in enumerate(zip(spec.stem, stem_strides(spec), strict=True)):
+        if i not in counted:
+            continue
         is_live = i in plan.live
         pixels, in_level = tally.pixels[block.level] * is_live, block.level - (stride == 2)
         filters, in_pixels = widths.filters[i], tally.pixels[in_level] * is_live
@@ -114,9 +121,13 @@ def _count_stem(tally: Tally, spec: ArchSpec, widths: Widths, plan: SizePlan, re
         in_channels = widths.channels[i]
 
 
-def _count_permuted(tally: Tally, spec: ArchSpec, widths: Widths, plan: SizePlan, repeats: int) -> None:
+def _count_permuted(
+    tally: Tally, spec: ArchSpec, widths: Widths, plan: SizePlan, repeats: int, counted: Set[int]
+) -> None:
     blocks = spec.all_blocks
     for i, block in enumerate(spec.blocks, start=len(spec.stem)):
+        if i not in counted:
+            continue
         channels = widths.channels[i]
         pixels = tally.pixels if i in plan.live else [0] * len(tally.pixels)  # by level
         for parent in block.parents:

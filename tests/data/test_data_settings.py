@@ -29,6 +29,8 @@ CONF = Path(__file__).parents[2] / "conf" / "data"
         ("num_val_images", -1),
         ("seed", -1),
         ("seed", "0"),
+        ("object_sizes", "huge"),
+        ("object_sizes", None),
         ("held_out_share", 0),
         ("held_out_share", 1),
         ("held_out_share", True),

@@ -2,9 +2,11 @@
 
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
+from one_change import is_one_change
 
 from spinesearch.space import MBCONV_STEM, BlockSpec, SpecError, SpineNetSpace
 
@@ -50,7 +52,7 @@ SMALL = {
 @pytest.fixture(params=SMALL)
 def small(request, monkeypatch) -> SpineNetSpace:
     """One of them with two outputs instead of five, so that it can be walked."""
-    for module in ("arch.spec", "orders", "space_rules", "spinenet"):
+    for module in ("arch.spec", "layout", "orders", "space_rules", "spinenet"):
         monkeypatch.setattr(f"spinesearch.space.{module}.OUTPUT_LEVELS", (3, 4))
     return SpineNetSpace(**SMALL[request.param])
 
@@ -66,6 +68,17 @@ def masked_sequences(space: SpineNetSpace) -> list[tuple[int, ...]]:
             if allowed
         ]
     return sequences
+
+
+def test_choice_weights_count_the_completions(small: SpineNetSpace):
+    begun = Counter(tokens[:k] for tokens in masked_sequences(small) for k in range(len(tokens) + 1))
+    assert sum(small.choice_weights(())) == small.size == begun[()]
+    for prefix in begun:
+        if len(prefix) < len(small.decisions):
+            num_choices = small.num_choices[len(prefix)]
+            expected = tuple(begun[(*prefix, choice)] for choice in range(num_choices))
+            assert small.choice_weights(prefix) == expected
+            assert small.choice_mask(prefix) == tuple(number > 0 for number in expected)
 
 
 def test_size_counts_and_decode_accepts_exactly_what_the_masks_allow(small: SpineNetSpace):
@@ -84,6 +97,19 @@ def test_size_counts_and_decode_accepts_exactly_what_the_masks_allow(small: Spin
         assert len(specs) == small.size
     assert {small.decode(small.encode(spec)) for spec in specs} == specs
     assert {block.level for spec in specs for block in spec.all_blocks} == small.levels
+
+
+def test_mutation_reaches_every_network_one_change_away_and_no_other(small: SpineNetSpace):
+    allowed, rng = masked_sequences(small), np.random.default_rng(5)
+    for tokens in (allowed[int(i)] for i in rng.choice(len(allowed), 3)):
+        arch_id = small.decode(tokens).arch_id
+        expected = {
+            other
+            for other in allowed
+            if is_one_change(small, tokens, other) and small.decode(other).arch_id != arch_id
+        }
+        # Each is missed with a probability below (1 - 1 / (4 * 20)) ** 1500 = 6e-9.
+        assert {small.mutate(tokens, rng) for _ in range(1500)} == expected
 
 
 def test_sample_is_uniform(small: SpineNetSpace):

@@ -195,6 +195,29 @@ def test_a_sample_is_what_the_masks_allow(space: SpineNetSpace):
         assert all(space.choice_mask(tokens[:i])[token] for i, token in enumerate(tokens))
 
 
+def test_choice_weights_make_every_sequence_equally_likely(space: SpineNetSpace):
+    rng = seeded(space)
+    assert sum(space.choice_weights(())) == space.size
+    for _ in range(40):
+        tokens, log_prob = space.sample(rng), 0.0
+        for i, token in enumerate(tokens):
+            weights = space.choice_weights(tokens[:i])
+            # What a choice leaves open is what the next decision divides up.
+            following = sum(space.choice_weights(tokens[: i + 1])) if i + 1 < len(tokens) else 1
+            assert weights[token] == following
+            log_prob += math.log(weights[token]) - math.log(sum(weights))
+        assert log_prob == pytest.approx(-math.log(space.size), rel=1e-12)
+
+
+def test_mutations_stay_in_the_space_and_give_other_networks(space: SpineNetSpace):
+    rng = seeded(space)
+    tokens = space.sample(rng)
+    for _ in range(40):
+        mutated = space.mutate(tokens, rng)
+        assert space.decode(mutated).arch_id != space.decode(tokens).arch_id
+        tokens = mutated
+
+
 def test_tokens_may_be_numpy_integers(space: SpineNetSpace):
     tokens = space.sample(seeded(space))
     spec = space.decode(tokens)
@@ -204,6 +227,7 @@ def test_tokens_may_be_numpy_integers(space: SpineNetSpace):
             mask = space.choice_mask(form[:i])
             assert mask == space.choice_mask(tokens[:i])
             assert all(type(allowed) is bool for allowed in mask)
+            assert all(type(weight) is int for weight in space.choice_weights(form[:i]))
     with pytest.raises(TypeError):
         space.decode([float(token) for token in tokens])
 

@@ -1,6 +1,8 @@
 """The command line, from words to files: real proxy training on real images, in seconds."""
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from spinesearch import load_spec
 from spinesearch.cli.main import main
 from spinesearch.results.ledger.ledger import LEDGER_NAME
 from spinesearch.results.ledger.run import load_run
+from spinesearch.search.loop import checkpoint
 from spinesearch.space import SPINENET_49
 
 
@@ -33,11 +36,11 @@ def test_search_show_export_resume(serial, tmp_path: Path, capsys):
     spec = load_spec(exported[0])
     assert spec == run.spec(best)
     data = json.loads(exported[0].read_text())
-    assert data["reward"] == best.reward
-    assert data["metrics"]["ap50"] == best.metrics["ap50"]
-    assert data["search"]["seed"] == 0
-    assert data["search"]["space"]["name"] == "spinenet"
-    assert data["search"]["version"] == run.sessions[0]["version"]
+    assert data["provenance"]["reward"] == {"value": best.reward}
+    assert data["provenance"]["metrics"]["ap50"] == best.metrics["ap50"]
+    assert data["provenance"]["seed"] == 0
+    assert data["provenance"]["space"]["name"] == "spinenet"
+    assert data["provenance"]["version"] == run.sessions[0]["version"]
 
     assert main(["show", str(runs / "first"), "--top", "3"]) == 0
     out = capsys.readouterr().out
@@ -117,13 +120,16 @@ def test_help_and_cfg_for_every_command(serial, tmp_path: Path, capsys):
 
 @pytest.mark.slow
 def test_a_disk_too_full_for_checkpoints_does_not_stop_the_search(serial, capsys, monkeypatch):
-    import torch
+    class FullDisk:
+        """In place of `os` in the checkpoints' module: what is there of a file cannot be made whole."""
 
-    def save(state, file):
-        file.write(b"half of it")
-        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+        fsync = staticmethod(os.fsync)
 
-    monkeypatch.setattr(torch, "save", save)
+        @staticmethod
+        def replace(source, destination):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "os", FullDisk)
     assert main(["search", *serial, "name=run"]) == 0
     assert "warning: the controller's state was not saved, resuming will replay it" in capsys.readouterr().out
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import subprocess
@@ -12,8 +13,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from spinesearch.data import data_settings
 from spinesearch.data.coco.read import load_coco
-from spinesearch.data.drawn.drawing import CLASS_NAMES, draw_picture
+from spinesearch.data.drawn.drawing import CLASS_NAMES, OBJECT_SIZES, draw_picture
 from spinesearch.data.drawn.generate import generate_dataset
 from spinesearch.data.drawn.shapes import OUTLINES, outline_distance
 from spinesearch.data.errors import DataError
@@ -64,6 +66,50 @@ def test_images_have_the_promised_sizes_and_objects(drawn: Path) -> None:
     assert per_class.min() > 0.8 * per_class.mean()
 
 
+def test_narrow_images_are_those_of_earlier_releases(drawn: Path) -> None:
+    """Runs of November 2026 resume on the same data: a stray draw would change boxes."""
+    assert drawn.name == "shapes-v2-seed0-300-10"
+    boxes = json.dumps([row["bbox"] for row in annotations(drawn)["annotations"]])
+    assert hashlib.sha256(boxes.encode()).hexdigest()[:12] == "d6994e1152ef"
+
+
+@pytest.fixture(scope="module")
+def areas() -> dict[str, np.ndarray]:
+    """Visible pixels of the objects of 60 images of each kind."""
+    return {
+        name: np.concatenate(
+            [
+                draw_picture(np.random.default_rng((0, i)), sizes).areas
+                for i in range(60 if name == "wide" else 20)
+            ]
+        )
+        for name, sizes in OBJECT_SIZES.items()
+    }
+
+
+def test_kinds_of_sizes_are_what_they_are_called(areas: dict[str, np.ndarray]) -> None:
+    assert tuple(OBJECT_SIZES) == data_settings.OBJECT_SIZES
+    shares = {
+        name: (np.mean(area < 32**2), np.mean((area >= 32**2) & (area < 96**2)), np.mean(area >= 96**2))
+        for name, area in areas.items()
+    }
+    assert min(shares["wide"]) > 0.05  # COCO scores each of its three kinds
+    assert shares["small"][0] > 0.9
+    assert shares["medium"][1] > 0.5 > shares["medium"][0]
+    assert shares["large"][0] == 0 < 0.05 < shares["large"][2]
+    assert len(areas["wide"]) / 60 > 6  # of COCO's 7.3
+
+
+def test_the_kind_of_sizes_is_part_of_the_data_set(tmp_path: Path) -> None:
+    folders = [
+        generate_dataset(tmp_path, num_images=2, num_val_images=0, seed=0, object_sizes=name)
+        for name in OBJECT_SIZES
+    ]
+    assert len(set(folders)) == len(OBJECT_SIZES)
+    boxes = [json.dumps(annotations(folder)["annotations"]) for folder in folders]
+    assert len(set(boxes)) == len(OBJECT_SIZES)
+
+
 def test_the_same_seed_gives_the_same_data_set_in_another_process(drawn: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from spinesearch.data.drawn.generate import generate_dataset; "
@@ -108,9 +154,10 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         generate_dataset(tmp_path / "file" / "root", num_images=2, num_val_images=0, seed=0)
 
 
-def test_objects_can_be_seen_and_boxes_are_tight() -> None:
-    for seed in range(100):
-        picture = draw_picture(np.random.default_rng(seed))
+@pytest.mark.parametrize("sizes", ["narrow", "wide"])
+def test_objects_can_be_seen_and_boxes_are_tight(sizes: str) -> None:
+    for seed in range(100 if sizes == "narrow" else 20):
+        picture = draw_picture(np.random.default_rng(seed), OBJECT_SIZES[sizes])
         height, width, _ = picture.pixels.shape
         assert len(picture.labels) == len(picture.boxes_xywh) == len(picture.areas)
         for (x, y, w, h), area in zip(picture.boxes_xywh, picture.areas, strict=True):

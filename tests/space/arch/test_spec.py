@@ -115,11 +115,11 @@ def test_a_preset_that_does_not_exist_offers_near_names():
         ({**SPINENET_49.to_dict(), "arch_id": "0" * 12}, "arch_id: the file says '000000000000'"),
         (
             {**SPINENET_49.to_dict(), "schema_version": 99},
-            "schema_version: this release reads version 1, got 99",
+            "schema_version: this release reads versions 1 to 2, got 99; a newer spinesearch wrote this file",
         ),
         (
             {**SPINENET_49.to_dict(), "schema_version": True},
-            "schema_version: this release reads version 1, got True",
+            "schema_version: this release reads versions 1 to 2, got True$",
         ),
         (
             {"images": [], "annotations": [], "categories": []},

@@ -210,6 +210,8 @@ def test_dead_blocks_have_parameters_and_cost_nothing():
     bottleneck = 128 * 32 + 2 * 32 + 9 * 32 * 32 + 2 * 32 + 32 * 128 + 2 * 128
     assert after.parameters - before.parameters == 2 * resampling + bottleneck
     assert after.multiply_adds == before.multiply_adds
+    live = backbone_cost(with_dead_block(SPINENET_49), 256, live_only=True)
+    assert live == before == backbone_cost(SPINENET_49, 256, live_only=True)
 
 
 def test_what_lives_depends_on_the_size():

@@ -3,34 +3,53 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from spinesearch.results.export.noise import Noise
 from spinesearch.results.ledger.run import Run, ranked_trials
 from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.whole_file import write_whole
 from spinesearch.space import pretty_json
+from spinesearch.space.cost.cost import backbone_cost
 
+_INPUT_SIZE = 640  # pixels, at which costs are given: that of the paper's SpineNet-49
 _EXPORT_NAME = re.compile(r"[0-9]{2,}_[0-9a-f]{12}\.json")  # what `export_top` names a file: rank_arch-id
 
 
-def export_dict(run: Run, trial: Trial, *, rank: int, run_name: str) -> dict[str, Any]:
-    """A spec and where it came from: the search's space, seed and version, the reward and metrics."""
+def export_dict(
+    run: Run, trial: Trial, *, rank: int, run_name: str, noise: Noise | None = None
+) -> dict[str, Any]:
+    """A spec and its provenance: the search's space, seed and setting, the reward and its noise, the cost.
+
+    Args:
+        run: the search.
+        trial: one of its completed candidates.
+        rank: of the candidate, from 1.
+        run_name: what the search is called.
+        noise: of rewards under the search's setting, where it was measured.
+    """
     spec = run.spec(trial).renamed(f"{run_name}-{rank:02d}")
     session = run.sessions[0]
+    cost = backbone_cost(spec, _INPUT_SIZE)
     return {
         **spec.to_dict(),
-        "reward": trial.reward,
-        "metrics": dict(trial.metrics),
-        "search": {
+        "provenance": {
             "run": run_name,
+            "version": session["version"],
             "trial": trial.trial,
             "rank": rank,
-            "tokens": list(trial.tokens),
             "seed": run.config["seed"],
-            "version": session["version"],
+            "reward": {"value": trial.reward, **(noise._asdict() if noise else {})},
+            "metrics": dict(trial.metrics),
+            "cost": {
+                "parameters": cost.parameters,
+                "multiply_adds": cost.multiply_adds,
+                "input_size": _INPUT_SIZE,
+            },
+            "tokens": list(trial.tokens),
             "space": run.config["space"],
             "proxy_task": run.config["proxy_task"],
             "data": session["data"],
@@ -38,7 +57,9 @@ def export_dict(run: Run, trial: Trial, *, rank: int, run_name: str) -> dict[str
     }
 
 
-def export_top(run: Run, *, top: int, run_name: str, output_dir: Path) -> list[Path]:
+def export_top(
+    run: Run, *, top: int, run_name: str, output_dir: Path, noise: Noise | None = None
+) -> list[Path]:
     """Write the ``top`` best architectures, one file each, best first, in place of an earlier export.
 
     Files in ``output_dir`` that are named as an export names them and are not written this time are removed:
@@ -48,6 +69,7 @@ def export_top(run: Run, *, top: int, run_name: str, output_dir: Path) -> list[P
         run: the run.
         top: how many; fewer are written if fewer completed.
         run_name: becomes part of every spec's name.
+        noise: as for `export_dict`.
         output_dir: where to; made if missing. Each file appears whole or not at all.
 
     Returns:
@@ -68,21 +90,11 @@ def export_top(run: Run, *, top: int, run_name: str, output_dir: Path) -> list[P
     paths = []
     for rank, trial in enumerate(best, start=1):
         path = output_dir / f"{rank:02d}_{trial.arch_id}.json"
-        text = pretty_json(export_dict(run, trial, rank=rank, run_name=run_name))
-        _write_whole(path, text)
+        text = pretty_json(export_dict(run, trial, rank=rank, run_name=run_name, noise=noise))
+        write_whole(path, text)
         paths.append(path)
     _remove_earlier(output_dir, run_name, paths)
     return paths
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _remove_earlier(output_dir: Path, run_name: str, written: Sequence[Path]) -> None:
@@ -92,7 +104,8 @@ def _remove_earlier(output_dir: Path, run_name: str, written: Sequence[Path]) ->
             continue
         try:
             exported = json.loads(path.read_text(encoding="utf-8"))
-            is_ours = exported["search"]["run"] == run_name
+            provenance = exported["search" if exported["schema_version"] == 1 else "provenance"]
+            is_ours = provenance["run"] == run_name
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if is_ours:

@@ -1,17 +1,21 @@
 """Exports: what a folder holds afterwards, and what is left alone."""
 
+import json
 import os
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
-from spinesearch.results.export import export_top
+from spinesearch.results.export.noise import Noise, measured_noise
+from spinesearch.results.export.specs import export_top
 from spinesearch.results.ledger.run import Run
-from spinesearch.space import SpineNetSpace, load_spec
+from spinesearch.space import SpineNetSpace, backbone_cost, load_spec
+from spinesearch.space.arch.spec_file import load_spec_file, schema
 
 SPACE = SpineNetSpace()
-CONFIG = {"seed": 0, "space": {"name": "spinenet"}, "proxy_task": {}}
+CONFIG = {"seed": 0, "space": {"name": "spinenet"}, "proxy_task": {}, "search": {"reward_metric": "ap"}}
 
 
 def add_trial(run: Run, reward: float) -> str:
@@ -73,7 +77,7 @@ def test_nothing_else_in_the_folder_is_touched(run: Run, tmp_path: Path):
     for name in others:
         (tmp_path / name).write_text("mine")
     (tmp_path / "02_af6e18860979.json").mkdir()  # of the right name, but a folder
-    (tmp_path / "03_af6e18860979.json").write_text('{"search": {"run": "r"}}')  # an earlier export
+    (tmp_path / "03_af6e18860979.json").write_text('{"schema_version": 2, "provenance": {"run": "r"}}')
     (written,) = export_top(run, top=1, run_name="r", output_dir=tmp_path)
     assert names(tmp_path) == sorted([*others, "02_af6e18860979.json", written.name])
 
@@ -117,3 +121,70 @@ def test_other_runs_exports_are_left_alone(run: Run, tmp_path: Path):
     best = add_trial(run, 0.3)
     export_top(run, top=1, run_name="mine", output_dir=tmp_path)
     assert names(tmp_path) == sorted([f"01_{first}.json", f"01_{best}.json", "02_0123456789ab.json"])
+
+
+def test_provenance_says_where_it_came_from(run: Run, tmp_path: Path):
+    add_trial(run, 0.2)
+    noise = Noise(0.01, "noise")
+    (path,) = export_top(run, top=1, run_name="r", output_dir=tmp_path, noise=noise)
+    data = json.loads(path.read_text())
+    assert jsonschema.Draft202012Validator(schema()).is_valid(data)
+    spec, provenance = load_spec_file(path)
+    assert SPACE.decode(provenance["tokens"]) == spec
+    cost = backbone_cost(spec, 640)
+    assert provenance == {
+        "run": "r",
+        "version": "0",
+        "trial": 0,
+        "rank": 1,
+        "seed": 0,
+        "reward": {"value": 0.2, "noise_sd": 0.01, "noise_run": "noise"},
+        "metrics": {},
+        "cost": {"parameters": cost.parameters, "multiply_adds": cost.multiply_adds, "input_size": 640},
+        "tokens": provenance["tokens"],
+        "space": {"name": "spinenet"},
+        "proxy_task": {},
+        "data": {},
+    }
+
+
+def test_an_earlier_release_s_export_is_replaced(run: Run, tmp_path: Path):
+    add_trial(run, 0.2)
+    (tmp_path / "02_af6e18860979.json").write_text('{"schema_version": 1, "search": {"run": "r"}}')
+    export_top(run, top=1, run_name="r", output_dir=tmp_path)
+    assert not (tmp_path / "02_af6e18860979.json").exists()
+
+
+def study(**changes: object) -> Run:
+    """Two architectures, two seeds each: rewards 0.1 and 0.3, 0.4 and 0.4."""
+    run = Run()
+    settings = {"kind": "variance", "num_archs": 2, "num_seeds": 2}
+    config = {**CONFIG, **changes}
+    run.apply({"event": "run", "config": config, "version": "0", "data": {}, "time": 0.0, "study": settings})
+    for trial, (arch, seed, reward) in enumerate(
+        [("a", 0, 0.1), ("a", 1, 0.3), ("b", 0, 0.4), ("b", 1, 0.4)]
+    ):
+        run.apply(
+            {"event": "propose", "trial": trial, "side": "", "seed": seed, "tokens": [], "arch_id": arch}
+        )
+        metrics = {"ap": reward}
+        result = {"status": "completed", "reward": reward, "metrics": metrics, "time": 1.0}
+        run.apply({"event": "result", "trial": trial, **result})
+    return run
+
+
+def test_noise_is_a_study_s(run: Run):
+    # Variances 0.02 and 0 of the two, pooled: 0.01.
+    assert measured_noise(study(), run, name="n") == (pytest.approx(0.1), "n")
+    with pytest.raises(ValueError, match="--noise: n is no variance study"):
+        measured_noise(run, run, name="n")
+    with pytest.raises(ValueError, match="--noise: n has another proxy_task than the search"):
+        measured_noise(study(proxy_task={"num_steps": 5}), run, name="n")
+    with pytest.raises(ValueError, match="--noise: n has another reward_metric than the search"):
+        measured_noise(study(search={"reward_metric": "ap50"}), run, name="n")
+    few = study()
+    few.trials = few.trials[::2]
+    with pytest.raises(
+        ValueError, match="--noise: n has no architecture yet that was trained with two seeds"
+    ):
+        measured_noise(few, run, name="n")

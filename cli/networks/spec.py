@@ -1,0 +1,236 @@
+"""``spinesearch spec show | validate | diff | draw``: block specs, in files or published."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spinesearch.cli.networks.named import Network, find_network
+from spinesearch.cli.os_errors import named_files
+from spinesearch.cli.parser import build_console, command_parser, fail, path_argument
+from spinesearch.space.arch.identity import live_blocks
+from spinesearch.space.arch.spec import ArchSpec, SpecError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_USAGE = """usage: spinesearch spec show | validate | diff | draw ...
+
+Block specs: JSON files, as `spinesearch export` writes them, or published names (spinesearch models).
+
+  show      blocks, cost, drawing, and where a file's architecture came from
+  validate  whether files are valid specs; a line for each
+  diff      what differs between two, and both drawn one below the other
+  draw      pictures of architectures, as SVG
+
+spinesearch spec show --help says more.
+"""
+_SPEC_HELP = "a JSON spec, or a published name"
+_STANDARD = "spinenet49"
+
+
+def spec(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    commands: Mapping[str, Callable[[list[str]], int]] = {
+        "show": _show,
+        "validate": _validate,
+        "diff": _diff,
+        "draw": _draw,
+    }
+    word = arguments[0] if arguments else "--help"
+    if word in ("--help", "-h"):
+        print(_USAGE, end="")
+        return 0 if arguments else 2
+    if word not in commands:
+        return fail(f"spec {word}: there is no such command; give one of spec {', spec '.join(commands)}")
+    return commands[word](arguments[1:])
+
+
+def _show(arguments: list[str]) -> int:
+    parser = command_parser(
+        "spec show",
+        "Print specs with their cost and drawing, and what files say of where they came from.",
+        "examples:\n  spinesearch spec show spinenet49\n  spinesearch spec show runs/demo/export/*.json",
+        has_config=False,
+    )
+    parser.add_argument("specs", nargs="+", metavar="FILE|NAME", help=_SPEC_HELP)
+    parser.add_argument("--input-size", type=int, metavar="N", help="side of the image in pixels")
+    options = parser.parse_args(arguments)
+    from spinesearch.cli.networks.models import print_network
+
+    console = build_console()
+    for i, network in enumerate([find_network(text) for text in options.specs]):
+        console.print("\n" * (i > 0), end="")
+        print_network(network, console, options.input_size)
+        if network.provenance:
+            console.print("\n" + "\n".join(_provenance_lines(network.provenance)))
+    return 0
+
+
+def _provenance_lines(provenance: Mapping[str, Any]) -> list[str]:
+    """The fields that fit a line; settings, data and tokens are for programs."""
+    lines = []
+    for name, value in provenance.items():
+        if isinstance(value, list) or name in ("space", "proxy_task", "data"):
+            continue
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{key}={item}" for key, item in value.items())
+        lines.append(f"{name:<11} {value}")
+    return lines
+
+
+def _validate(arguments: list[str]) -> int:
+    parser = command_parser(
+        "spec validate",
+        "Say of each file whether it is a valid spec, and if not, why not; exit code 2 if one is not.",
+        "examples:\n  spinesearch spec validate my.json\n  spinesearch spec validate runs/demo/export/*.json",
+        has_config=False,
+    )
+    parser.add_argument("specs", nargs="+", metavar="FILE|NAME", help=_SPEC_HELP)
+    code = 0
+    for text in parser.parse_args(arguments).specs:
+        try:
+            arch = find_network(text).arch
+        except SpecError as error:
+            code = fail(str(error) if str(error).startswith(text) else f"{text}: {error}")
+            continue
+        what = f"{arch.arch_id}, {len(arch)} blocks" if isinstance(arch, ArchSpec) else "a ResNet"
+        print(f"{text}: valid: {arch.name or 'no name'}, {what}")
+    return code
+
+
+def _diff(arguments: list[str]) -> int:
+    parser = command_parser(
+        "spec diff",
+        "Print what differs between two specs, the second SpineNet-49 if it is left out.",
+        "examples:\n"
+        "  spinesearch spec diff runs/demo/export/FILE.json\n"
+        "  spinesearch spec diff a.json b.json --draw both.svg",
+        has_config=False,
+    )
+    parser.add_argument("first", metavar="FILE|NAME", help=_SPEC_HELP)
+    parser.add_argument("second", metavar="FILE|NAME", nargs="?", default=_STANDARD, help="likewise")
+    parser.add_argument(
+        "--draw", type=path_argument, metavar="FILE.svg", help="also draw both, the second below the first"
+    )
+    options = parser.parse_args(arguments)
+    networks = [find_network(options.first), find_network(options.second)]
+    archs = [network.arch for network in networks]
+    for network in networks:
+        if not isinstance(network.arch, ArchSpec):
+            raise SpecError(
+                f"{network.name}: is a ResNet, which has no block spec; give a scale-permuted network"
+            )
+    first, second = (arch for arch in archs if isinstance(arch, ArchSpec))
+    is_same = first.arch_id == second.arch_id
+    console = build_console()
+    console.print("the same network" if is_same else "two different networks")
+    console.print(_counts_table(networks, first, second))
+    console.print(_blocks_table(networks, first, second))
+    if options.draw is not None:
+        from spinesearch.results.drawing.architecture import draw_architectures
+
+        _write_svg(options.draw, draw_architectures([(network.arch, network.name) for network in networks]))
+    return 0
+
+
+def _counts_table(networks: list[Network], *archs: ArchSpec) -> Table:
+    """Identity, costs, and how many blocks there are of which kind."""
+    from spinesearch.results.tables import narrow_table
+    from spinesearch.space.cost.cost import backbone_cost
+
+    size = networks[0].input_size
+    costs = [backbone_cost(arch, size) for arch in archs]
+    rows: list[tuple[str, list[object]]] = [
+        ("arch_id", [arch.arch_id for arch in archs]),
+        ("parameters", [f"{cost.parameters / 1e6:.3f}M" for cost in costs]),
+        (f"multiply-adds at {size}", [f"{cost.multiply_adds / 1e9:.3f}B" for cost in costs]),
+        ("blocks with the stem", [len(arch) for arch in archs]),
+        ("no output depends on", [len(arch) - len(live_blocks(arch)) for arch in archs]),
+    ]
+    counts = [Counter(block.block_type for block in arch.blocks) for arch in archs]
+    levels = [Counter(f"level {block.level}" for block in arch.blocks) for arch in archs]
+    for pair in (counts, levels):
+        rows += [(name, [count[name] for count in pair]) for name in sorted(pair[0] | pair[1])]
+    table = narrow_table("backbones at full width")
+    _add_columns(table, "", networks)
+    for name, values in rows:
+        table.add_row(name, *map(str, values))
+    return table
+
+
+def _blocks_table(networks: list[Network], first: ArchSpec, second: ArchSpec) -> Table:
+    """The places at which the two have different blocks."""
+    from spinesearch.results.tables import narrow_table
+
+    texts = [
+        [
+            f"L{block.level} {block.block_type}"
+            + (f" ({', '.join(map(str, block.parents))})" if block.parents else " (stem)")
+            + " output" * block.is_output
+            for block in arch.all_blocks
+        ]
+        for arch in (first, second)
+    ]
+    length = max(map(len, texts))
+    one, other = (text + ["-"] * (length - len(text)) for text in texts)
+    different = [i for i in range(length) if one[i] != other[i]]
+    table = narrow_table(f"{len(different)} of {length} places have different blocks")
+    _add_columns(table, "block", networks)
+    for i in different:
+        table.add_row(str(i), one[i], other[i])
+    return table
+
+
+def _add_columns(table: Table, first: str, networks: list[Network]) -> None:
+    table.add_column(first, no_wrap=True)
+    for network in networks:
+        table.add_column(network.name, no_wrap=True)
+
+
+def _draw(arguments: list[str]) -> int:
+    parser = command_parser(
+        "spec draw",
+        "Draw architectures as SVG: blocks by order and level, connections, outputs.",
+        "examples:\n"
+        "  spinesearch spec draw spinenet49\n"
+        "  spinesearch spec draw runs/demo/export/*.json --output pictures/",
+        has_config=False,
+    )
+    parser.add_argument("specs", nargs="+", metavar="FILE|NAME", help=_SPEC_HELP)
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=path_argument,
+        metavar="PATH",
+        help="a file that ends in .svg, for one spec, or a folder (default: here)",
+    )
+    parser.add_argument(
+        "--theme", choices=("auto", "light", "dark"), default="auto", help="default: the reader's"
+    )
+    options = parser.parse_args(arguments)
+    from spinesearch.results.drawing.architecture import draw_architecture
+
+    networks = [find_network(text) for text in options.specs]
+    output = options.output or Path()
+    if output.suffix == ".svg" and len(networks) > 1:
+        raise ValueError(f"--output: must be a folder for {len(networks)} specs, got {output}")
+    paths = [output if output.suffix == ".svg" else output / f"{n.name}.svg" for n in networks]
+    if twice := [str(path) for path, count in Counter(paths).items() if count > 1]:
+        raise ValueError(f"{twice[0]}: two specs are called so; draw them one by one with --output FILE.svg")
+    for path, network in zip(paths, networks, strict=True):
+        _write_svg(path, draw_architecture(network.arch, title=network.name, theme=options.theme))
+    return 0
+
+
+def _write_svg(path: Path, text: str) -> None:
+    from spinesearch.results.whole_file import write_whole
+
+    if path.suffix != ".svg":
+        raise ValueError(f"{path}: the name of a picture must end in .svg")
+    with named_files({"--output": path}):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    print(f"drew {path}")

@@ -1,0 +1,1 @@
+"""Pictures that people look at: architectures as SVG, in pure Python."""

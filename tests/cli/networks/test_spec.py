@@ -1,0 +1,117 @@
+"""`spinesearch spec`: show, validate, diff, draw."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_checks import fails
+
+from spinesearch.cli.main import main
+from spinesearch.space import R0_SP53, SPINENET_49, draw_spec
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "found.json"
+    provenance = {
+        "run": "demo",
+        "rank": 2,
+        "reward": {"value": 0.25, "noise_sd": 0.01},
+        "space": {"name": "spinenet"},
+        "tokens": [1, 2],
+    }
+    data = {**R0_SP53.renamed("demo-02").to_dict(), "provenance": provenance}
+    path.write_text(json.dumps(data))
+    return path
+
+
+def printed(arguments: list[str], capsys) -> str:
+    assert main(["spec", *arguments]) == 0
+    captured = capsys.readouterr()
+    assert not captured.err
+    return captured.out
+
+
+def test_show(file: Path, capsys):
+    out = printed(["show", str(file), "SpineNet-49"], capsys)
+    first, second = out.split("spinenet49 (")
+    assert first.startswith(f"demo-02 ({R0_SP53.arch_id})")
+    assert draw_spec(R0_SP53) in first
+    assert "run         demo\nrank        2\nreward      value=0.25, noise_sd=0.01\n" in first
+    assert "tokens" not in first
+    assert draw_spec(SPINENET_49) in second
+    assert "19.344M" in first
+    assert "at 512" not in first
+
+
+def test_validate_says_a_line_for_each(file: Path, tmp_path: Path, capsys):
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"schema_version": 3}')
+    assert main(["spec", "validate", str(file), str(bad), "spinenet49", str(tmp_path / "absent.json")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        f"{file}: valid: demo-02, {R0_SP53.arch_id}, 17 blocks",
+        f"spinenet49: valid: spinenet49, {SPINENET_49.arch_id}, 17 blocks",
+    ]
+    newer, absent = captured.err.splitlines()
+    assert newer.startswith(
+        f"spinesearch: {bad}: schema_version: this release reads versions 1 to 2, got 3; a ne"
+    )
+    assert absent == f"spinesearch: {tmp_path / 'absent.json'}: cannot be read: No such file or directory"
+
+
+def test_diff(file: Path, tmp_path: Path, capsys):
+    out = printed(["diff", str(file), "--draw", str(tmp_path / "both.svg")], capsys)
+    assert out.startswith("two different networks\n")
+    assert "12 of 17 places have different blocks" in out
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "3 L3 bottleneck (0, 1) L4 residual (0, 1)" in lines
+    assert "residual 0 4" in lines
+    assert "parameters 19.344M 21.831M" in lines
+    svg = (tmp_path / "both.svg").read_text()
+    assert "demo-02" in svg
+    assert "spinenet49" in svg
+    same = printed(["diff", str(file), "r0_sp53"], capsys)
+    assert same.startswith("the same network\n")
+    assert "0 of 17 places" in same
+
+
+def test_draw(file: Path, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert printed(["draw", str(file)], capsys) == "drew demo-02.svg\n"
+    assert (tmp_path / "demo-02.svg").read_text().startswith("<svg")
+    printed(["draw", "spinenet49", "resnet50_fpn", "-o", "pictures"], capsys)
+    assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["resnet50_fpn.svg", "spinenet49.svg"]
+    printed(["draw", "spinenet49", "-o", "new/one.svg", "--theme", "dark"], capsys)
+    assert "prefers-color-scheme" not in (tmp_path / "new" / "one.svg").read_text()
+
+
+def test_bad_input(file: Path, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fails(
+        ["spec", "paint"],
+        "spec paint: there is no such command; give one of spec show, spec validate",
+        capsys,
+    )
+    fails(["spec", "show", "spinenet48"], "did you mean spinenet49", capsys)
+    fails(
+        ["spec", "draw", "spinenet49", "r0_sp53", "-o", "x.svg"],
+        "--output: must be a folder for 2 specs",
+        capsys,
+    )
+    fails(["spec", "draw", str(file), str(file)], "two specs are called so", capsys)
+    fails(["spec", "diff", "resnet50_fpn"], "resnet50_fpn: is a ResNet, which has no block spec", capsys)
+    fails(
+        ["spec", "diff", "r0_sp53", "--draw", "x.png"],
+        "x.png: the name of a picture must end in .svg",
+        capsys,
+    )
+    (tmp_path / "taken").write_text("mine")
+    fails(["spec", "draw", "spinenet49", "-o", "taken/x.svg"], "--output: ", capsys)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["found.json", "taken"]
+
+
+def test_words_alone_print_the_usage(capsys):
+    assert main(["spec", "--help"]) == 0
+    assert "show | validate | diff | draw" in capsys.readouterr().out
+    assert main(["spec"]) == 2
