@@ -33,6 +33,7 @@ def show(arguments: list[str]) -> int:
         leaderboard,
         lost_attempts,
         progress,
+        rungs,
         status_line,
     )
     from spinesearch.space import draw_spec
@@ -62,6 +63,8 @@ def show(arguments: list[str]) -> int:
         return 0
     console.print()
     console.print(progress(run))
+    if (table := rungs(run)) is not None:
+        console.print(table)
     console.print(leaderboard(run, top=min(options.top, len(best))))
     console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n")
     console.print(draw_spec(run.spec(best[0]), max_width=console.width))

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from spinesearch.results.whole_file import write_whole
 
 FOLDER = "files"
 
@@ -60,7 +64,8 @@ class TrialFiles:
         for name, data in files.items():
             path = self._path(trial, name, part)
             try:
-                _write(path, data)
+                self._folder.mkdir(exist_ok=True)
+                write_whole(path, partial(_write, data))
             except OSError as error:
                 self._warn(f"trial {trial}: {path} could not be written: {error.strerror}")
             else:
@@ -80,27 +85,20 @@ class TrialFiles:
 
     def sweep(self, name: str, trials: Container[int]) -> None:
         """Remove all files of this name but those of these trials; what a killed process left behind, too."""
-        for path in self._folder.glob("trial-*") if self._folder.is_dir() else ():
-            number = path.name.removeprefix("trial-").partition(".")[0]
-            if path.name.removesuffix(".tmp").endswith(f".{name}") and int(number) not in trials:
+        for path in self._folder.iterdir() if self._folder.is_dir() else ():
+            found = re.match(rf"\.?trial-(\d+)\.(.*\.)?{re.escape(name)}", path.name)
+            if found and int(found[1]) not in trials:
                 path.unlink(missing_ok=True)
 
     def _path(self, trial: int, name: str, part: str) -> Path:
         return self._folder / ".".join(filter(None, (f"trial-{trial:06d}", part, name)))
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def _write(data: bytes, path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _digest(data: bytes) -> str:

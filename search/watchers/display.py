@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
@@ -65,8 +67,10 @@ class Display(SearchObserver):
             self._progress.start()
 
     def recorded(self, event: Event, run: Run) -> None:
-        """A line for a result, for an update and for candidates that are reopened."""
-        if event["event"] == "result":
+        """A line for a result, a rung, an update and for candidates that are reopened."""
+        if event["event"] == "rung":
+            self._show_rung(run.trials[event["trial"]])
+        elif event["event"] == "result":
             self._show_result(run.trials[event["trial"]])
         elif event["event"] == "update":
             self._show_update(run.updates[event["update"]])
@@ -75,21 +79,32 @@ class Display(SearchObserver):
             self._done_before = self._num_done
             self._print(f"tried once more: {len(event['trials'])} candidates, as {event['reason']}")
 
+    def _head(self, trial: Trial) -> str:
+        width = len(str(self._num_trials))
+        return f"[{self._num_done:{width}}/{self._num_trials}] trial {trial.trial:<{width}}"
+
+    def _show_rung(self, trial: Trial) -> None:
+        part = trial.rungs[-1]
+        how = f"{part.seconds:.1f} s"
+        if part.duplicate_of is not None:
+            how = f"same network as trial {part.duplicate_of}"
+        scores = self._scores(part.metrics)
+        self._print(f"{self._head(trial)}  at {part.num_steps} steps: {scores}  {how}", style="dim")
+
     def _show_result(self, trial: Trial) -> None:
-        is_candidate = trial.status == "completed" and not self._is_study
+        is_candidate = trial.status == "completed" and not trial.is_stopped and not self._is_study
         is_best = is_candidate and trial.reward is not None and trial.reward > self._best
         self._count(trial)
-        width = len(str(self._num_trials))
-        head = f"[{self._num_done:{width}}/{self._num_trials}] trial {trial.trial:<{width}}"
+        head = self._head(trial)
         if trial.seed is not None:
             head = " ".join(filter(None, (head, trial.side, trial.arch_id, f"seed {trial.seed}")))
+        stopped = f"  stopped after {trial.rungs[-1].num_steps} steps" if trial.is_stopped else ""
         if trial.status == "completed":
-            line = f"{head}  {self._scores(trial)}{_costs(trial)}  {trial.seconds:.1f} s"
+            line = f"{head}  {self._scores(trial.metrics)}{_costs(trial)}  {trial.seconds:.1f} s{stopped}"
             self._print(line + ("  best so far" if is_best else ""), style="bold green" if is_best else None)
         elif trial.status == "duplicate":
-            self._print(
-                f"{head}  {self._metric} {trial.reward:.4f}  same network as trial {trial.duplicate_of}"
-            )
+            reward = f"{self._metric} {trial.reward:.4f}"
+            self._print(f"{head}  {reward}  same network as trial {trial.duplicate_of}{stopped}")
         else:
             self._print(f"{head}  failed: {trial.reason}", style="yellow")
         self._refresh()
@@ -129,12 +144,12 @@ class Display(SearchObserver):
             return
         self._num_rewards += 1
         self._reward_sum += trial.reward
-        if trial.status == "completed":
+        if trial.status == "completed" and not trial.is_stopped:
             self._best = max(self._best, trial.reward)
 
-    def _scores(self, trial: Trial) -> str:
+    def _scores(self, metrics: Mapping[str, Any]) -> str:
         names = dict.fromkeys((self._metric, "ap", "ap50"))
-        return "  ".join(f"{name} {trial.metrics[name]:.4f}" for name in names if name in trial.metrics)
+        return "  ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
 
     def _print(self, line: str, style: str | None = None) -> None:
         self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -41,6 +41,7 @@ def tensorboard_observers(run_dir: Path, note: Callable[[str], None]) -> list[Se
 class TensorBoardObserver(SearchObserver):
     """Writes ``search/*`` and ``proxy/seconds`` per finished candidate and ``controller/*`` per update.
 
+    With rungs ``search/reward_at_100_steps`` is that of one, and ``search/best`` that of whole trainings.
     The step of ``search/reward`` and ``proxy/seconds`` is the trial's number, that of ``search/best`` the
     number of candidates done. When a run is continued everything is rewritten from the ledger, so that
     nothing stands twice; a thread does so, as it takes seconds after thousands of candidates.
@@ -65,6 +66,9 @@ class TensorBoardObserver(SearchObserver):
     def _rewrite(self, run: Run) -> None:
         self._scalars.put(_ANEW)
         self._best, self._num_done = -float("inf"), 0
+        for trial in run.trials:
+            for number in range(len(trial.rungs)):
+                self._write_rung(trial, run, number)
         for trial in sorted(run.trials, key=lambda trial: trial.time):
             if trial.is_done:
                 self._write_result(trial)
@@ -73,7 +77,9 @@ class TensorBoardObserver(SearchObserver):
 
     def recorded(self, event: Event, run: Run) -> None:
         """Scalars of a candidate or of an update: loss, entropy and whatever else the controller logs."""
-        if event["event"] == "result":
+        if event["event"] == "rung":
+            self._write_rung(run.trials[event["trial"]], run)
+        elif event["event"] == "result":
             self._write_result(run.trials[event["trial"]])
         elif event["event"] == "update":
             self._write_update(run.updates[event["update"]])
@@ -91,10 +97,16 @@ class TensorBoardObserver(SearchObserver):
         if trial.reward is not None:
             self._write("search/reward", trial.reward, trial.trial, trial.time)
         if trial.status == "completed" and trial.reward is not None:
-            self._best = max(self._best, trial.reward)
+            if not trial.is_stopped:
+                self._best = max(self._best, trial.reward)
             self._write("proxy/seconds", trial.seconds, trial.trial, trial.time)
         if self._best > -float("inf"):
             self._write("search/best", self._best, self._num_done, trial.time)
+
+    def _write_rung(self, trial: Trial, run: Run, number: int = -1) -> None:
+        part = trial.rungs[number]
+        value = part.metrics[run.config["search"]["reward_metric"]]
+        self._write(f"search/reward_at_{part.num_steps}_steps", value, trial.trial, part.time)
 
     def _write_update(self, update: Update) -> None:
         for name, value in update.stats.items():
