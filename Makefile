@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 
 .PHONY: setup search test test-all test-rest lint type format clean bench-proxy bench-cost bench-models bench-eval \
-	bench-data bench-copies bench-intervals bench-readouts bench-engine gpu-check chaos
+	bench-data bench-copies bench-intervals bench-readouts bench-engine gpu-check chaos landscape
 
 setup: $(VENV)/.installed
 
@@ -69,6 +69,10 @@ bench-copies: setup
 # ARGS=--quick to see that it runs.
 bench-engine: setup
 	$(BIN)/python benchmarks/engine/engine_speed.py $(ARGS)
+
+# What is recorded in benchmarks/landscape/records and how well a surrogate predicts it, into docs/landscape.md: minutes.
+landscape: setup
+	$(BIN)/python benchmarks/landscape/page.py $(ARGS)
 
 # Everything worth knowing on a GPU in eight minutes: docs/gpu.md, which also says how a bare machine runs it.
 # ARGS=--quick: everything in small, on a CPU too.

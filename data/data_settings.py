@@ -65,6 +65,10 @@ class CocoDataSettings:
         train_annotations: its annotation file, as instances_train2017.json.
         score_images: folder of other images to score on; None is that of the training images.
         score_annotations: their annotation file; None holds training images out, else none is.
+        val_images: folder of the validation images of a training; None is that of the training images. No
+            search reads these.
+        val_annotations: their annotation file, which a training needs.
+        allow_overlap: whether a training may validate on images that it trains on.
         held_out_share: expected share of the images that scores are measured on, above 0 and below 1.
         group_by: which images stay on one side of the split, see `parse_group_by`.
         skip_broken: leave out images whose file cannot be used, instead of refusing the data set.
@@ -83,6 +87,9 @@ class CocoDataSettings:
     train_annotations: str
     score_images: str | None = None
     score_annotations: str | None = None
+    val_images: str | None = None
+    val_annotations: str | None = None
+    allow_overlap: bool = False
     held_out_share: float = 0.2
     group_by: str = "picture"
     skip_broken: bool = False
@@ -100,18 +107,21 @@ class CocoDataSettings:
             value = getattr(self, field)
             if not isinstance(value, str) or not value:
                 raise DataError(f"data.{field}: must be {what}, got {value!r}")
-        for field in ("score_images", "score_annotations"):
+        for field in ("score_images", "score_annotations", "val_images", "val_annotations"):
             value = getattr(self, field)
             if value is not None and (not isinstance(value, str) or not value):
                 raise DataError(f"data.{field}: must be a path or null, got {value!r}")
-        if self.score_images is not None and self.score_annotations is None:
-            raise DataError(
-                f"data.score_images: needs the annotations of these images, got {self.score_images!r} alone; "
-                "add data.score_annotations=..."
-            )
+        for use in ("score", "val"):
+            images = getattr(self, f"{use}_images")
+            if images is not None and getattr(self, f"{use}_annotations") is None:
+                raise DataError(
+                    f"data.{use}_images: needs the annotations of these images, got {images!r} alone; "
+                    f"add data.{use}_annotations=..."
+                )
         parse_group_by(self.group_by)
-        if not isinstance(self.skip_broken, bool):
-            raise DataError(f"data.skip_broken: must be true or false, got {self.skip_broken!r}")
+        for field in ("skip_broken", "allow_overlap"):
+            if not isinstance(getattr(self, field), bool):
+                raise DataError(f"data.{field}: must be true or false, got {getattr(self, field)!r}")
         if self.box_format not in BOX_FORMATS:
             raise DataError(
                 f"data.box_format: must be one of {', '.join(BOX_FORMATS)}, got {self.box_format!r}"

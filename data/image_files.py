@@ -61,9 +61,15 @@ def stored_size(path: Path) -> StoredSize | None:
         return None
     try:
         with opened_image(path) as image:
-            # Where a PNG has none, asking for it would decode the whole image.
-            has_exif = image.format == "TIFF" or "exif" in image.info
-            is_turned = has_exif and image.getexif().get(_ORIENTATION) in _QUARTER_TURNS
-            return StoredSize(image.width, image.height, is_turned)
+            return StoredSize(image.width, image.height, orientation_of(image) in _QUARTER_TURNS)
     except Exception:  # Pillow raises nearly any type on damaged files
         return None
+
+
+def orientation_of(image: Image.Image) -> int:
+    """EXIF's orientation of an opened image, 1 to 8; 1 (as stored) where it has none."""
+    # Where a PNG has none, asking for it would decode the whole image.
+    if image.format != "TIFF" and "exif" not in image.info:
+        return 1
+    found = image.getexif().get(_ORIENTATION)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spinesearch.data.coco.dataset import CocoDataset
+from spinesearch.data.coco.sizes import largest_side
 from spinesearch.data.data_settings import (
     CocoDataSettings,
     DataSettings,
@@ -23,10 +24,11 @@ from spinesearch.data.notices import (
 )
 from spinesearch.data.pack.pack import Pack, open_pack, packs_in
 from spinesearch.data.pack.pack_build import PackSource
-from spinesearch.data.proxy_data import ProxyData, with_held_out_images, with_score_set
-from spinesearch.data.sources import cache_dir, group_rule, score_source, train_source
+from spinesearch.data.proxy_data import ProxyData, val_data, with_held_out_images, with_score_set
+from spinesearch.data.sources import cache_dir, group_rule, score_source, train_source, val_source
 from spinesearch.data.split.groups import group_images, groups_beside, pack_groups
 from spinesearch.data.split.held_out import Groups, check_score_set, check_split_has_objects, held_out_mask
+from spinesearch.data.split.overlap import check_no_overlap
 
 __all__ = [
     "CocoDataSettings",
@@ -34,6 +36,8 @@ __all__ = [
     "GeneratedDataSettings",
     "ProxyData",
     "open_data",
+    "open_training_data",
+    "open_val_data",
     "reopen_data",
 ]
 
@@ -67,7 +71,63 @@ def open_data(
         DataError: the data cannot be used as they are; see `open_pack`.
     """
     check_integer("proxy_task.image_size", image_size, minimum=1)
-    progress = progress or (lambda description, done, total: None)
+    return _opening(settings, progress, warn, report).open(
+        train_source(settings, image_size), score_source(settings, image_size)
+    )
+
+
+def open_training_data(
+    settings: DataSettings,
+    *,
+    pack_size: int,
+    image_size: int,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> ProxyData:
+    """The data of a training: all training images to train on, and the validation images as `score_set`.
+
+    Args:
+        settings: which data.
+        pack_size: pixels of the packed training images' long side; smaller if the largest image file is, but
+            not smaller than `image_size`.
+        image_size: the same of the validation images.
+        progress: as for `open_data`.
+        warn: as for `open_data`.
+        report: as for `open_data`.
+
+    Raises:
+        DataError: the data cannot be used as they are, or images are both trained on and validated on, and
+            ``data.allow_overlap`` is not set.
+    """
+    opening = replace(_opening(settings, progress, warn, report), is_training=True)
+    train = train_source(settings, image_size)
+    if pack_size > image_size and (largest := largest_side(train.annotations_path)) is not None:
+        pack_size = max(image_size, min(pack_size, largest))
+    return opening.open(replace(train, image_size=pack_size), val_source(settings, image_size))
+
+
+def open_val_data(
+    settings: DataSettings,
+    *,
+    image_size: int,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> ProxyData:
+    """The validation images alone, all of them to score on; arguments and errors as for `open_data`."""
+    opening = _opening(settings, progress, warn, report)
+    return val_data(settings, opening.open_pack(val_source(settings, image_size), lambda dataset: None))
+
+
+def _opening(
+    settings: DataSettings,
+    progress: Progress | None,
+    warn: Callable[[str], None] | None,
+    report: Callable[[str], None] | None,
+) -> _Opening:
+    """Whom to report to; data that are to be drawn are there when this returns."""
+    tell = progress or (lambda description, done, total: None)
     if isinstance(settings, GeneratedDataSettings):
         generate_dataset(
             cache_dir(settings) / "generated",
@@ -75,15 +135,11 @@ def open_data(
             num_val_images=settings.num_val_images,
             seed=settings.seed,
             object_sizes=settings.object_sizes,
-            progress=lambda done, total: progress("drawing images", done, total),
+            progress=lambda done, total: tell("drawing images", done, total),
         )
     return _Opening(
-        settings=settings,
-        image_size=image_size,
-        progress=progress,
-        warn=warn or _log.warning,
-        report=report or (lambda line: None),
-    ).open()
+        settings=settings, progress=tell, warn=warn or _log.warning, report=report or (lambda line: None)
+    )
 
 
 def reopen_data(settings: DataSettings, *, image_size: int, key: str) -> ProxyData:
@@ -127,20 +183,24 @@ def _in_cache(settings: DataSettings, image_size: int) -> Iterator[ProxyData]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Opening:
-    """One call of `open_data`, with whom it reports to."""
+    """Opens data, and reports to whom was named."""
 
     settings: DataSettings
-    image_size: int
     progress: Progress
     warn: Callable[[str], None]
     report: Callable[[str], None]
+    is_training: bool = False
 
-    def open(self) -> ProxyData:
-        """The data, packed, grouped, split and checked."""
+    def open(self, train: PackSource, apart: PackSource | None) -> ProxyData:
+        """The data, packed, grouped, split and checked.
+
+        Args:
+            train: what to train on.
+            apart: what to score on; None to hold training images out.
+        """
         rule = group_rule(self.settings)
         known: dict[int, int] = {}
-        apart = score_source(self.settings, self.image_size)
-        score = self._open_pack(apart, lambda dataset: None) if apart else None
+        score = self.open_pack(apart, lambda dataset: None) if apart else None
 
         def check(dataset: CocoDataset) -> None:
             """So that hours of packing are not spent on data that are refused after."""
@@ -148,16 +208,16 @@ class _Opening:
             known.update(zip(dataset.images.ids.tolist(), groups.tolist(), strict=True))
             self._check(dataset, groups, score)
 
-        pack = self._open_pack(train_source(self.settings, self.image_size), check)
+        pack = self.open_pack(train, check)
         groups = pack_groups(pack, rule, known)
         self._check(pack.dataset, groups, score)
         if score is None:
             report_groups(pack, rule, groups, self.report, self.warn)
-            data = with_held_out_images(self.settings, self.image_size, pack, groups)
+            data = with_held_out_images(self.settings, train.image_size, pack, groups)
         else:
             others = pack_groups(score, rule, {}, must_apply=False)
             warn_of_shared_groups(pack, score, (groups, others), self.warn)
-            data = with_score_set(self.settings, self.image_size, pack, score)
+            data = with_score_set(self.settings, train.image_size, pack, score)
         if isinstance(self.settings, CocoDataSettings):
             warn_of_copies(
                 (pack, data.train_index),
@@ -167,7 +227,8 @@ class _Opening:
             )
         return data
 
-    def _open_pack(self, source: PackSource, check: Callable[[CocoDataset], None]) -> Pack:
+    def open_pack(self, source: PackSource, check: Callable[[CocoDataset], None]) -> Pack:
+        """A pack, and what is odd about its data said."""
         pack = open_pack(
             source,
             cache_dir(self.settings),
@@ -185,4 +246,10 @@ class _Opening:
             held_out = held_out_mask(dataset.images.ids.tolist(), share, groups)
             check_split_has_objects(dataset, held_out, share, groups)
         else:
-            check_score_set(dataset, score.dataset)
+            check_score_set(
+                dataset,
+                score.dataset,
+                "data.val_annotations" if self.is_training else "data.score_annotations",
+            )
+            if self.is_training and not getattr(self.settings, "allow_overlap", False):
+                check_no_overlap(dataset, score.dataset)

@@ -16,6 +16,7 @@ from spinesearch.data.data_settings import DataSettings
 from spinesearch.data.pack.pack import ImagePack, Pack
 from spinesearch.data.pack.pack_build import PACK_VERSION
 from spinesearch.data.pack.storage import storage_of
+from spinesearch.data.ragged import Ragged
 from spinesearch.data.sources import group_rule
 from spinesearch.data.split.held_out import Groups, held_out_mask
 
@@ -68,6 +69,21 @@ class ProxyData:
         scored = replace(self.scored, held_out_index=held_out_index)
         return scored if self.score_set is None else replace(self, score_set=scored)
 
+    def with_merged_classes(self) -> ProxyData:
+        """The same images with objects of one class, ``object``; the key stays that of the data."""
+        dataset = replace(
+            self.dataset,
+            categories=((1, "object"),),
+            labels=Ragged(np.zeros_like(self.dataset.labels.flat), self.dataset.labels.offsets),
+        )
+        return replace(
+            self,
+            dataset=dataset,
+            class_names=("object",),
+            labels=np.minimum(self.labels, 0),
+            score_set=self.score_set and self.score_set.with_merged_classes(),
+        )
+
 
 def with_held_out_images(settings: DataSettings, image_size: int, pack: Pack, groups: Groups) -> ProxyData:
     """A data set some of whose images are held out, those of one group together."""
@@ -92,6 +108,12 @@ def with_score_set(settings: DataSettings, image_size: int, pack: Pack, score: P
     scored = _proxy_data(settings, score, _NONE, _all_of(score), key=key, split_by=SCORED_APART)
     data = _proxy_data(settings, pack, _all_of(pack), _NONE, key=key, split_by=SCORED_APART)
     return replace(data, score_set=scored)
+
+
+def val_data(settings: DataSettings, pack: Pack) -> ProxyData:
+    """A data set that is only scored on."""
+    key = _key((PACK_VERSION, pack.content_key, pack.images.images.shape[1], storage_of(settings).label))
+    return _proxy_data(settings, pack, _NONE, _all_of(pack), key=key, split_by=SCORED_APART)
 
 
 def _proxy_data(

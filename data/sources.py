@@ -7,6 +7,7 @@ from pathlib import Path
 from spinesearch.data.cache import default_cache_dir
 from spinesearch.data.data_settings import CocoDataSettings, DataSettings, GeneratedDataSettings
 from spinesearch.data.drawn.generate import generated_folder
+from spinesearch.data.errors import DataError
 from spinesearch.data.pack.pack_build import PackSource
 from spinesearch.data.pack.storage import storage_of
 from spinesearch.data.split.group_rule import GroupRule, parse_group_by
@@ -28,19 +29,7 @@ def train_source(settings: DataSettings, image_size: int) -> PackSource:
     """The images to train on, some of which may be held out."""
     if isinstance(settings, CocoDataSettings):
         return _coco_source(settings, image_size, settings.train_images, settings.train_annotations)
-    root = generated_folder(
-        cache_dir(settings) / "generated",
-        num_images=settings.num_images,
-        num_val_images=settings.num_val_images,
-        seed=settings.seed,
-        object_sizes=settings.object_sizes,
-    )
-    return PackSource(
-        images_dir=root / "train",
-        annotations_path=root / "annotations" / "instances_train.json",
-        image_size=image_size,
-        storage=storage_of(settings),
-    )
+    return _generated_source(settings, image_size, "train")
 
 
 def score_source(settings: DataSettings, image_size: int) -> PackSource | None:
@@ -49,6 +38,41 @@ def score_source(settings: DataSettings, image_size: int) -> PackSource | None:
         return None
     images = settings.score_images or settings.train_images
     return _coco_source(settings, image_size, images, settings.score_annotations)
+
+
+def val_source(settings: DataSettings, image_size: int) -> PackSource:
+    """The images that a training validates on, and that no search reads.
+
+    Raises:
+        DataError: the settings name none.
+    """
+    if isinstance(settings, GeneratedDataSettings):
+        if settings.num_val_images == 0:
+            raise DataError("data.num_val_images: must be at least 1 to validate on, got 0")
+        return _generated_source(settings, image_size, "val")
+    if settings.val_annotations is None:
+        raise DataError(
+            "data.val_annotations: must be given, the annotation file of the images to validate on; add "
+            "data.val_annotations=..., and data.val_images=... if they lie in another folder"
+        )
+    images = settings.val_images or settings.train_images
+    return _coco_source(settings, image_size, images, settings.val_annotations)
+
+
+def _generated_source(settings: GeneratedDataSettings, image_size: int, split: str) -> PackSource:
+    root = generated_folder(
+        cache_dir(settings) / "generated",
+        num_images=settings.num_images,
+        num_val_images=settings.num_val_images,
+        seed=settings.seed,
+        object_sizes=settings.object_sizes,
+    )
+    return PackSource(
+        images_dir=root / split,
+        annotations_path=root / "annotations" / f"instances_{split}.json",
+        image_size=image_size,
+        storage=storage_of(settings),
+    )
 
 
 def _coco_source(settings: CocoDataSettings, image_size: int, images: str, annotations: str) -> PackSource:

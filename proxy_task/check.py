@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from spinesearch.proxy_task.settings import MAX_LEVEL_STRIDE, ProxySettings
+from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space.cost.widths import LEVEL_FILTERS, MBCONV_LEVEL_FILTERS
 from spinesearch.training.measure.evaluators import find_evaluator
 from spinesearch.training.process.machine import find_device
+from spinesearch.training.setting_rules import MAX_LEVEL_STRIDE
 
 
 def check_settings(

@@ -6,20 +6,23 @@ Section numbers below are those of the SpineNet paper, arXiv 1912.05027.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from itertools import pairwise
-from typing import Any
 
-from spinesearch.training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES, Recipe
+from spinesearch.training.recipe import Recipe
+from spinesearch.training.setting_rules import (
+    BOOLEAN,
+    COUNT_OR_NULL,
+    NATURAL,
+    POSITIVE_OR_NULL,
+    SHARED_RULES,
+    Rule,
+    check_rules,
+    is_rising,
+    one_of,
+)
 
-DEVICES = ("auto", "cpu", "cuda")
 CUDA_GRAPHS = ("auto", "off")
-EVALUATORS = ("auto", "hotcoco", "faster_coco_eval", "pycocotools")
-ACTIVATIONS = ("relu", "swish")  # of `spinesearch.models.layers`
-MAX_LEVEL_STRIDE = 2**7  # P7, the coarsest of the five outputs
-_HUGE = 1e300  # Python's ints can be larger, and no float of a training can hold those
-MAX_IMAGE_SIZE = 8192  # six times what detectors use: more is a typing error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +45,8 @@ class ProxySettings:
         head_num_filters: their channels.
         num_scales: anchor sizes per octave; there are three ratios, so ``3 * num_scales`` anchors per cell.
         base_anchor: side of the smallest anchor of a level over the level's stride.
+        merge_classes: train and score where objects are, and not what they are: all classes are one. A short
+            training learns to tell classes apart last, so that its AP over them says little.
         num_steps: length of training in optimiser steps; None to give `num_epochs`.
         num_epochs: length of training in passes over the training images; None to give `num_steps`.
         batch_size: images per step, in training and in evaluation.
@@ -86,6 +91,7 @@ class ProxySettings:
     head_num_filters: int = 64
     num_scales: int = 3
     base_anchor: float = 3.0
+    merge_classes: bool = False
     num_steps: int | None = None
     num_epochs: float | None = None
     batch_size: int = 16
@@ -113,11 +119,7 @@ class ProxySettings:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if str(self.cuda_graph) == "False":  # what yaml takes a bare off for
             object.__setattr__(self, "cuda_graph", "off")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            is_valid, rule = _RULES[field.name]
-            if not is_valid(value):
-                raise ValueError(f"proxy_task.{field.name}: must be {rule}, got {value!r}")
+        check_rules("proxy_task", self, _RULES)
         if (self.num_steps is None) == (self.num_epochs is None):
             raise ValueError(
                 "proxy_task.num_steps: give either num_steps or num_epochs and leave the other null, "
@@ -146,79 +148,13 @@ class ProxySettings:
         return Recipe(num_steps=self.training_steps(num_images), **shared)
 
 
-_Rule = tuple[Callable[[Any], bool], str]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_HUGE < value < _HUGE
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _one_of(names: tuple[str, ...]) -> _Rule:
-    return (lambda value: value in names), f"one of {', '.join(names)}"
-
-
-def _is_rising(values: Any) -> bool:
-    if not isinstance(values, tuple) or not all(_is_number(v) and 0 < v < 1 for v in values):
-        return False
-    return all(a < b for a, b in pairwise(values))
-
-
-def _is_range(values: Any) -> bool:
-    return (
-        isinstance(values, tuple)
-        and len(values) == 2
-        and all(_is_number(v) for v in values)
-        and 0 < values[0] <= values[1]
-    )
-
-
-_COUNT: _Rule = (lambda v: _is_int(v) and v >= 1), "an integer of at least 1"
-_COUNT_OR_NULL: _Rule = (lambda v: v is None or (_is_int(v) and v >= 1)), "null or an integer of at least 1"
-_NATURAL: _Rule = (lambda v: _is_int(v) and v >= 0), "an integer of at least 0"
-_POSITIVE: _Rule = (lambda v: _is_number(v) and v > 0), "a finite number above 0"
-_NOT_NEGATIVE: _Rule = (lambda v: _is_number(v) and v >= 0), "a finite number of at least 0"
-_BELOW_ONE: _Rule = (lambda v: _is_number(v) and 0 <= v < 1), "a number in [0, 1)"
-
-_RULES: dict[str, _Rule] = {
-    "image_size": (
-        lambda v: _is_int(v) and 0 < v <= MAX_IMAGE_SIZE and v % MAX_LEVEL_STRIDE == 0,
-        f"a positive multiple of {MAX_LEVEL_STRIDE} up to {MAX_IMAGE_SIZE}",
-    ),
-    "filter_size_scale": _POSITIVE,
-    "stem_filters": _COUNT_OR_NULL,
-    "resample_alpha": _POSITIVE,
-    "endpoints_num_filters": _COUNT,
-    "block_repeats": _COUNT,
-    "activation": _one_of(ACTIVATIONS),
-    "stochastic_depth_rate": _BELOW_ONE,
-    "bn_momentum": ((lambda v: _is_number(v) and 0 < v <= 1), "a number in (0, 1]"),
-    "bn_eps": _POSITIVE,
-    "head_num_convs": _NATURAL,
-    "head_num_filters": _COUNT,
-    "num_scales": _COUNT,
-    "base_anchor": _POSITIVE,
-    "num_steps": _COUNT_OR_NULL,
-    "num_epochs": ((lambda v: v is None or (_is_number(v) and v > 0)), "null or a number above 0"),
-    "batch_size": _COUNT,
-    "optimizer": _one_of(OPTIMIZERS),
-    "lr": _POSITIVE,
-    "adam_lr": _POSITIVE,
-    "momentum": _BELOW_ONE,
-    "weight_decay": _NOT_NEGATIVE,
-    "clip_norm": _POSITIVE,
-    "schedule": _one_of(SCHEDULES),
-    "decay_at": (_is_rising, "rising fractions of training between 0 and 1"),
-    "warmup_steps": _NATURAL,
-    "flip": ((lambda v: isinstance(v, bool)), "true or false"),
-    "scale_jitter": (_is_range, "two numbers, 0 < min <= max"),
-    "bn_recalibration_batches": _NATURAL,
-    "evaluator": _one_of(EVALUATORS),
-    "device": _one_of(DEVICES),
-    "precision": _one_of(PRECISIONS),
-    "cuda_graph": _one_of(CUDA_GRAPHS),
-    "num_threads": _COUNT,
+_RULES: Mapping[str, Rule] = {
+    **SHARED_RULES,
+    "merge_classes": BOOLEAN,
+    "num_steps": COUNT_OR_NULL,
+    "num_epochs": POSITIVE_OR_NULL,
+    "decay_at": (lambda v: is_rising(v, below=1), "rising fractions of training between 0 and 1"),
+    "warmup_steps": NATURAL,
+    "bn_recalibration_batches": NATURAL,
+    "cuda_graph": one_of(CUDA_GRAPHS),
 }

@@ -11,15 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from spinesearch.data.open import ProxyData
 from spinesearch.models.heads import detector
 from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
-from spinesearch.models.heads.detect import MAX_DETECTIONS, Detections, detect_objects
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.weights.files import save_weights
 from spinesearch.proxy_task.request import STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
@@ -27,22 +24,28 @@ from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec
 from spinesearch.space.cost.cost import detector_cost
-from spinesearch.training.input.augment import Batch, normalize
+from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.batches import load_batches, shuffled_batches
 from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics
 from spinesearch.training.measure.evaluators import find_evaluator
+from spinesearch.training.measure.found import Found, find_objects
 from spinesearch.training.optim.optimizer import num_constant_steps
 from spinesearch.training.process.failures import released
 from spinesearch.training.process.machine import find_device, keep_freed_memory, threads
 from spinesearch.training.process.stopwatch import Lap, no_lap
+from spinesearch.training.process.streams import (
+    AUGMENTATION,
+    INIT,
+    ORDER,
+    RECALIBRATION,
+    seed_global,
+    stream_generator,
+    stream_seed,
+)
 from spinesearch.training.step.captured_step import Capturing, GraphSession
 from spinesearch.training.step.cuda_graph import find_session
 from spinesearch.training.step.state import TrainingState
-from spinesearch.training.step.train import predict, recalibrate_batch_norm, train
-
-# What one seed is split into, so that no part's draws shift another's: every candidate sees the same images
-# in the same order under the same augmentation, whatever its initialisation consumes.
-_INIT, _ORDER, _AUGMENTATION, _RECALIBRATION = range(4)
+from spinesearch.training.step.train import recalibrate_batch_norm, train
 
 PHASES = ("build", "recalibration", "evaluation")  # of a candidate's time, besides the steps of its training
 
@@ -67,7 +70,7 @@ class ProxyTask:
             )
         keep_freed_memory()
         self.settings = settings
-        self.data = data
+        self.data = data.with_merged_classes() if settings.merge_classes else data
         self.device = find_device(settings.device)
         self.capturing = Capturing(self.device, find_session(settings.cuda_graph, self.device))
         find_evaluator(settings.evaluator)
@@ -137,7 +140,7 @@ class ProxyTask:
         first = 0 if state is None else state.step
         has_state = STATE in request.wants and recipe.schedule == "constant_decay"
         files: dict[str, bytes] = {}
-        _seed_global(_stream_seed(seed, _INIT), self.device)  # for initialisers and stochastic depth
+        seed_global(stream_seed(seed, INIT), self.device)  # for initialisers and stochastic depth
         model = build_detector(spec, self.settings, num_classes=self.data.num_classes)
         model.to(self.device)
         lap("build")
@@ -145,10 +148,10 @@ class ProxyTask:
         train_start = time.perf_counter()
         loss = train(
             model,
-            self._train_batches(recipe.num_steps, seed, _ORDER, first),
+            self._train_batches(recipe.num_steps, seed, ORDER, first),
             self._anchors,
             recipe,
-            generator=_generator(seed, _AUGMENTATION),
+            generator=stream_generator(seed, AUGMENTATION),
             on_step=on_step,
             lap=lap,
             session=session,
@@ -158,7 +161,7 @@ class ProxyTask:
         )
         train_seconds = time.perf_counter() - train_start
         if num_batches := self.settings.bn_recalibration_batches:
-            batches = (b.to(self.device) for b in self._train_batches(num_batches, seed, _RECALIBRATION))
+            batches = (b.to(self.device) for b in self._train_batches(num_batches, seed, RECALIBRATION))
             recalibrate_batch_norm(model, batches, self.recipe.precision)
         lap("recalibration")
         metrics = self.evaluate(model)
@@ -192,39 +195,23 @@ class ProxyTask:
 
     def evaluate(self, model: nn.Module) -> CocoMetrics:
         """COCO metrics of a model on the images to score on; the model is left in evaluation mode."""
-        scored = self.data.scored
-        index = scored.held_out_index
-        batches = np.split(index, range(self.settings.batch_size, len(index), self.settings.batch_size))
-        loaded = load_batches(scored, batches, self.device)
-        found = [self._detect(model, *pair) for pair in zip(batches, loaded, strict=True)]
-        boxes, scores, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
         return coco_metrics(
-            scored.dataset,
-            index,
-            boxes,
-            scores,
-            labels,
+            self.data.scored.dataset,
+            self.data.scored.held_out_index,
+            *self.find(model),
             evaluator=self.settings.evaluator,
             num_threads=self.settings.num_threads,
         )
 
-    def _detect(self, model: nn.Module, index: npt.NDArray[np.int64], loaded: Batch) -> Detections:
-        """Detections in the images at these positions, padded to `MAX_DETECTIONS` rows."""
-        model.eval()
-        scored = self.data.scored
-        images = [scored.dataset.images[i] for i in index]
-        sizes = torch.tensor([(image.width, image.height) for image in images], dtype=torch.float32)
-        scales = torch.from_numpy(scored.pack.scales[index]).to(self.device)
-        with torch.inference_mode():
-            batch = normalize(loaded.to(self.device))
-            cls_logits, box_deltas = predict(model, batch.images, self.recipe.precision)
-            found = detect_objects(cls_logits, box_deltas, self._anchors, scales, sizes.to(self.device))
-        missing = MAX_DETECTIONS - found.scores.shape[1]
-        pad = nn.functional.pad
-        return Detections(
-            pad(found.boxes, (0, 0, 0, missing)),
-            pad(found.scores, (0, missing)),
-            pad(found.labels, (0, missing)),
+    def find(self, model: nn.Module) -> Found:
+        """What a model finds in the images to score on; the model is left in evaluation mode."""
+        return find_objects(
+            model,
+            self.data.scored,
+            self.data.scored.held_out_index,
+            self._anchors,
+            batch_size=self.settings.batch_size,
+            precision=self.recipe.precision,
         )
 
     def _train_batches(self, num_batches: int, seed: int, stream: int, first: int = 0) -> Iterator[Batch]:
@@ -233,7 +220,7 @@ class ProxyTask:
             self.data.train_index,
             batch_size=self.settings.batch_size,
             num_batches=num_batches,
-            generator=_generator(seed, stream),
+            generator=stream_generator(seed, stream),
         )
         return load_batches(self.data, islice(order, first, None), self.device)
 
@@ -270,18 +257,3 @@ def _sizes(settings: ProxySettings) -> dict[str, Any]:
         "block_repeats": settings.block_repeats,
         "stem_filters": settings.stem_filters,
     }
-
-
-def _stream_seed(seed: int, stream: int) -> int:
-    return int(np.random.SeedSequence((seed, stream)).generate_state(1, np.uint64)[0])
-
-
-def _generator(seed: int, stream: int) -> torch.Generator:
-    return torch.Generator().manual_seed(_stream_seed(seed, stream))
-
-
-def _seed_global(seed: int, device: torch.device) -> None:
-    """Seed the global generators that `fork_rng` will restore, and no other device's."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index].manual_seed(seed)

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "proxy_task": {"training", "data", "models", "space"},
     "training": {"data", "models", "space"},
     "results": {"models", "space"},
-    "models": {"space"},
+    "models": {"data", "space"},
     "data": set(),
     "space": set(),
     "controller": set(),
@@ -30,8 +30,8 @@ MAY_IMPORT = {
 # The rooms of a package, the lowest first: none imports one that stands after it. Modules beside the rooms
 # may be below them (search/environment.py) or above (search/session.py); no circle arises, see below.
 FLOORS = {
-    "search": ["config", "scoring", "loop", "runs", "watchers", "workers", "study"],
-    "training": ["process", "targets", "input", "optim", "measure", "step"],
+    "search": ["config", "scoring", "loop", "runs", "watchers", "workers", "study", "training"],
+    "training": ["process", "targets", "input", "optim", "measure", "step", "run"],
     "results": ["ledger", "drawing", "studies", "export"],
     "models": ["heads", "weights"],
     "data": ["coco", "drawn", "pack", "split"],

@@ -16,6 +16,7 @@ class Recipe:
     Whoever holds settings for people checks them and hands over this: `ProxySettings.recipe`.
 
     Attributes:
+        image_size: side of the network's input; images that are packed larger are shrunk into it.
         num_steps: length of training in optimiser steps.
         batch_size: images per step.
         optimizer: one of `OPTIMIZERS`.
@@ -34,6 +35,7 @@ class Recipe:
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
     """
 
+    image_size: int
     num_steps: int
     batch_size: int
     optimizer: str

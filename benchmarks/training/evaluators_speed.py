@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from spinesearch.data.coco.dataset import CocoDataset, ImageList
 from spinesearch.data.ragged import Ragged, offsets_of, ragged_texts
-from spinesearch.proxy_task.settings import EVALUATORS
 from spinesearch.training.measure.evaluate import coco_metrics
+from spinesearch.training.setting_rules import EVALUATORS
 
 NUM_CLASSES, OBJECTS_PER_IMAGE, CROWD_SHARE = 80, 7.36, 0.01  # as in COCO val2017
 NUM_DETECTIONS = 100

@@ -25,6 +25,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from spinesearch.data.open import open_data
+from spinesearch.models.heads.predict import head_outputs
 from spinesearch.proxy_task.task import ProxyTask, build_detector
 from spinesearch.results.studies.statistics import same_seed_icc, variance_components
 from spinesearch.search.config.run_config import compose, run_config
@@ -34,7 +35,7 @@ from spinesearch.training.input.augment import normalize
 from spinesearch.training.input.batches import load_batch, shuffled_batches
 from spinesearch.training.measure.evaluate import coco_metrics, evaluation_case
 from spinesearch.training.measure.evaluators import pycocotools_evaluation
-from spinesearch.training.step.train import predict, recalibrate_batch_norm, train
+from spinesearch.training.step.train import recalibrate_batch_norm, train
 from spinesearch.training.targets.losses import detection_loss
 from spinesearch.training.targets.matching import BACKGROUND, make_targets
 
@@ -101,9 +102,7 @@ def metrics(task: ProxyTask, model: nn.Module) -> dict[str, float]:
     scored = task.data.scored
     index = scored.held_out_index
     parts = np.split(index, range(task.settings.batch_size, len(index), task.settings.batch_size))
-    detections = [task._detect(model, part, load_batch(scored, part, task.device)) for part in parts]
-    boxes, scores, labels = (torch.cat(arrays).cpu().numpy() for arrays in zip(*detections, strict=True))
-    found = scored.dataset, index, boxes, scores, labels
+    found = scored.dataset, index, *task.find(model)
     coco = coco_metrics(*found)
     assert coco.ap is not None
     loss = held_out_loss(task, model, parts)
@@ -126,7 +125,7 @@ def held_out_loss(task: ProxyTask, model: nn.Module, parts: list[Any]) -> float:
         batch = normalize(load_batch(task.data.scored, part, task.device).to(task.device))
         classes, codes = make_targets(task._anchors, batch.boxes, batch.labels)
         num_positives = float((classes != BACKGROUND).sum()) + 1.0
-        logits, deltas = predict(model, batch.images, task.recipe.precision)
+        logits, deltas = head_outputs(model, batch.images, task.recipe.precision)
         total += float(detection_loss(logits, deltas, classes, codes)) * num_positives
         weight += num_positives
     return total / weight

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from spinesearch.data.coco.document import read_document
 from spinesearch.data.coco.records import Records, are_of, whole_number
 from spinesearch.data.image_files import StoredSize, stored_size
 from spinesearch.data.parallel import in_order, num_processors
@@ -51,6 +52,17 @@ def image_sizes(images: Records, images_dir: Path, names: list[str]) -> npt.NDAr
             images.refuse(field, wrong, "a whole number of pixels")
     _read_missing(images, sizes, images_dir, names)
     return sizes
+
+
+def largest_side(annotations_path: Path) -> int | None:
+    """The longest side of any image, in pixels, by the records of an annotation file; None if one lacks it.
+
+    Raises:
+        DataError: the file cannot be read, or is none.
+    """
+    images = read_document(annotations_path).images
+    sides = [side for field in _FIELDS for side in images.values(field)]
+    return max(sides) if sides and are_of(sides, (int,)) and min(sides) >= 1 else None
 
 
 def _read_missing(images: Records, sizes: npt.NDArray[np.int64], images_dir: Path, names: list[str]) -> None:

@@ -78,8 +78,8 @@ def check_split_has_objects(dataset: CocoDataset, held_out: Mask, share: float, 
             )
 
 
-def check_score_set(train: CocoDataset, score: CocoDataset) -> None:
-    """Raises `DataError` unless both have an object, and the same categories."""
+def check_score_set(train: CocoDataset, score: CocoDataset, setting: str = "data.score_annotations") -> None:
+    """Raises `DataError`, which names the setting, unless both have an object, and the same categories."""
     for dataset, use in ((train, "train"), (score, "score")):
         if not _has_object(dataset).any():
             raise DataError(
@@ -95,7 +95,7 @@ def check_score_set(train: CocoDataset, score: CocoDataset) -> None:
         )
         more = f" and {len(differing) - _MAX_NAMED} more" if len(differing) > _MAX_NAMED else ""
         raise DataError(
-            f"data.score_annotations: {score.annotations_path} must have the categories of "
+            f"{setting}: {score.annotations_path} must have the categories of "
             f"data.train_annotations, but these ids differ: {named}{more}; give both files the same list "
             "'categories'"
         )

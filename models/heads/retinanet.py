@@ -8,7 +8,7 @@ initial values are the released code's.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import ScalePermutedBackbone
+from spinesearch.models.heads.detect import MAX_DETECTIONS
+from spinesearch.models.heads.inference import Inference
+from spinesearch.models.heads.predict import DEFAULT_THRESHOLD, ImageLike, Prediction, predict_images
 from spinesearch.models.layers import (
     BN_EPS,
     BN_MOMENTUM,
@@ -118,12 +121,19 @@ class RetinaNet(nn.Module):
     Args:
         backbone: gives the features of `head.levels`, each with the channels that the head takes in.
         head: predicts from them.
+
+    Attributes:
+        inference: how images are made for it and what its classes are called, of a detector that was trained;
+            else None.
     """
+
+    inference: Inference | None
 
     def __init__(self, backbone: ScalePermutedBackbone | ResNetFPN, head: RetinaNetHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.inference = None
 
     __prepare_scriptable__ = refuse_torchscript
 
@@ -142,6 +152,34 @@ class RetinaNet(nn.Module):
             torch.cat([_by_anchor(x, self.head.num_classes) for x in cls_logits.values()], dim=1),
             torch.cat([_by_anchor(x, 4) for x in box_deltas.values()], dim=1),
         )
+
+    def predict(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        threshold: float = DEFAULT_THRESHOLD,
+        top_k: int = MAX_DETECTIONS,
+        inference: Inference | None = None,
+    ) -> list[Prediction]:
+        """What it finds in images: paths, Pillow's images or RGB arrays `[H, W, 3]`, of any sizes.
+
+        Args:
+            images: any number of them.
+            threshold: least score, 0.05 or more.
+            top_k: most detections of an image, 100 or fewer.
+            inference: in place of the detector's own, which imported weights lack.
+
+        Raises:
+            ValueError: it has no `inference` of its own and none is given, or as `predict_images`.
+            OSError: an image cannot be read.
+        """
+        known = inference or self.inference
+        if known is None:
+            raise ValueError(
+                "inference: these weights do not say how large their images are; give "
+                "inference=Inference(image_size=...), of spinesearch.models.heads.inference"
+            )
+        return list(predict_images(self, images, known, threshold=threshold, top_k=top_k))
 
 
 class _Subnet(nn.Module):

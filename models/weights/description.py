@@ -1,7 +1,8 @@
 """What a network is built from, as plain data for JSON, which is kept beside a weight file.
 
 A description is the spec as `spinesearch.space.load_spec` reads it (for a ResNet its depth) and, under
-``model``, the arguments of `build_backbone` or `build_detector`.
+``model``, the arguments of `build_backbone` or `build_detector`; of a detector that was trained also its
+`Inference`, under ``inference``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import nn
 
 from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
 from spinesearch.models.heads.detector import build_detector
+from spinesearch.models.heads.inference import Inference
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import ArchSpec, ResNetSpec
@@ -60,7 +62,10 @@ def describe(module: nn.Module) -> dict[str, Any]:
     )
     types = {**_BACKBONE_ARGUMENTS, **_DETECTOR_ARGUMENTS}
     arguments = {name: types[name](value) for name, value in {**backbone.arguments, **head}.items()}
-    return {**architecture, "model": {"kind": "detector" if head else "backbone", **arguments}}
+    description = {**architecture, "model": {"kind": "detector" if head else "backbone", **arguments}}
+    if isinstance(module, RetinaNet) and module.inference is not None:
+        description["inference"] = module.inference.to_dict()
+    return description
 
 
 def build_described(description: Any) -> Backbone | RetinaNet:
@@ -70,7 +75,16 @@ def build_described(description: Any) -> Backbone | RetinaNet:
         ValueError: a field is missing, unknown or of a wrong type, or its value is out of range.
     """
     kind, spec, arguments = _checked(description)
-    return build_detector(spec, **arguments) if kind == "detector" else build_backbone(spec, **arguments)
+    if kind == "backbone":
+        return build_backbone(spec, **arguments)
+    detector = build_detector(spec, **arguments)
+    if "inference" in description:
+        detector.inference = Inference.from_dict(
+            description["inference"],
+            num_classes=detector.head.num_classes,
+            num_anchors=detector.head.num_anchors,
+        )
+    return detector
 
 
 def check_size(description: Any, *, num_numbers: int) -> None:

@@ -30,7 +30,13 @@ FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that
 FORMAT_VERSION = "1"
 
 
-def save_weights(module: nn.Module, path: str | Path, *, overwrite: bool = False) -> None:
+def save_weights(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
     """Write a network's weights, and beside them a ``.json`` that rebuilds it.
 
     Each file appears whole or not at all. Tensors that share memory, or lie in another order (channels_last),
@@ -40,6 +46,7 @@ def save_weights(module: nn.Module, path: str | Path, *, overwrite: bool = False
         module: a backbone or a RetinaNet.
         path: of the weights; must end in ``.safetensors``.
         overwrite: whether files that are there already are replaced.
+        notes: what else the ``.json`` says, such as where the weights come from; nothing reads it.
 
     Raises:
         ValueError: the path ends otherwise, a file is in the way, or the module has no weights (meta device).
@@ -55,7 +62,9 @@ def save_weights(module: nn.Module, path: str | Path, *, overwrite: bool = False
     tensors = {name: t.cpu().clone(memory_format=torch.contiguous_format) for name, t in state.items()}
     _write_together(
         {  # the weights last: a description without weights does no harm
-            description_file(path): lambda file: file.write_text(pretty_json(description), encoding="utf-8"),
+            description_file(path): lambda file: file.write_text(
+                pretty_json({**(notes or {}), **description}), encoding="utf-8"
+            ),
             path: lambda file: save_file(tensors, file, _header(description)),
         }
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from spinesearch.search.config.sections import SECTIONS, choices
+from spinesearch.search.config.sections import ALL_SECTIONS, SEARCH, TRAINING, choices
 
 _SETTING = re.compile(r"(?P<key>\w+):(?P<value>.*?)(?:\s+#\s*(?P<comment>.*))?$")
 _COMMENT = re.compile(r"(?P<indent>\s*)#\s?(?P<comment>.*)$")
@@ -37,10 +37,10 @@ def to_yaml(config: Mapping[str, Any], chosen: Mapping[str, str] | None = None) 
         chosen: the file of each group that the values come from, where that is known.
     """
     chosen = {**_named(config), **(chosen or {})}
-    top = _comments("config")
+    top = _comments(TRAINING.primary if "train" in config else SEARCH.primary)
     lines = []
     for key, value in config.items():
-        if key in SECTIONS and isinstance(value, Mapping):
+        if key in ALL_SECTIONS and isinstance(value, Mapping):
             comments = _comments(f"{key}/{chosen[key]}") if key in chosen else _Comments()
             lines.append(f"{key}:")
             for name, entry in value.items():
@@ -53,7 +53,7 @@ def to_yaml(config: Mapping[str, Any], chosen: Mapping[str, str] | None = None) 
 def _named(config: Mapping[str, Any]) -> dict[str, str]:
     """The files that a configuration names itself, or that are the only ones of their group."""
     named = {}
-    for section in SECTIONS:
+    for section in ALL_SECTIONS:
         name = (config.get(section) or {}).get("name")
         files = choices(section)
         if name in files:

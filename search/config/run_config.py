@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import copy
-import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,17 +14,13 @@ from spinesearch.controller.strategies import ControllerSettings
 from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.as_yaml import to_yaml
+from spinesearch.search.config.checked import CSV, checked_values
 from spinesearch.search.config.config_errors import ConfigError as ConfigError
-from spinesearch.search.config.config_errors import reason, unknown_setting, wrong_type
+from spinesearch.search.config.config_errors import reason, unknown_setting
 from spinesearch.search.config.overrides import parse_overrides
-from spinesearch.search.config.sections import DATA_PATHS, PATH_SETTINGS, SECTIONS, TopLevel
+from spinesearch.search.config.sections import PATH_SETTINGS, SEARCH, Schema
 from spinesearch.search.config.settings import FREE_SEARCH_SETTINGS, SearchSettings
 from spinesearch.space.build import SpineNetSettings
-
-_CSV = "csv:"  # begins a data.group_by that is a file
-# What ledgers older than a setting did, by section and `name`, where that is not the setting's default.
-_IN_OLD_LEDGERS: Mapping[tuple[str, str | None], Mapping[str, Any]] = {("data", "coco"): {"group_by": "id"}}
-_MAX_SEED = 2**63 - 1  # torch's generators take no more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,26 +43,26 @@ class RunConfig:
         return asdict(self)
 
 
-def compose(words: Sequence[str]) -> dict[str, Any]:
+def compose(words: Sequence[str], schema: Schema = SEARCH) -> dict[str, Any]:
     """Plain data from the yaml of `spinesearch.conf` with ``key=value`` words applied, types unchecked.
 
     Raises:
         ConfigError: a word names a group, choice or setting that does not exist, or cannot be read.
     """
-    return _compose(words)[0]
+    return _compose(words, schema)[0]
 
 
-def composed_yaml(words: Sequence[str]) -> str:
+def composed_yaml(words: Sequence[str], schema: Schema = SEARCH) -> str:
     """What `compose` gives, as yaml text with the comments of the files that the words choose.
 
     Raises:
         ConfigError: as `compose`.
     """
-    config, chosen = _compose(words)
+    config, chosen = _compose(words, schema)
     return to_yaml(config, chosen)
 
 
-def _compose(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+def _compose(words: Sequence[str], schema: Schema) -> tuple[dict[str, Any], dict[str, str]]:
     """The composed configuration, and the file of each group that it comes from."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
@@ -79,6 +73,11 @@ def _compose(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
     overrides = parse_overrides(words)
     grammar = []
     for override in overrides:
+        if not schema.has(override.key):
+            raise ConfigError(
+                f"{override.key}: `spinesearch {schema.command}` has no such setting; "
+                f"`spinesearch {schema.command} --cfg` prints all that it has"
+            )
         if override.prefix == "~" or override.is_group:
             # `experiment` is no part of the defaults list, so that naming one always adds it.
             is_added = override.key == "experiment" and not override.prefix
@@ -88,7 +87,7 @@ def _compose(words: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
             grammar.append(override.word)
     try:
         with initialize_config_module("spinesearch.conf", version_base="1.3"):
-            node = hydra_compose("config", grammar, return_hydra_config=True)
+            node = hydra_compose(schema.primary, grammar, return_hydra_config=True)
             chosen = dict(node.hydra.runtime.choices)
             config = _plain(OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"]))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -109,35 +108,7 @@ def run_config(config: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: a setting is missing, unknown, of the wrong type or out of its range.
     """
-    top = {key: value for key, value in config.items() if key not in SECTIONS}
-    values: dict[str, Any] = asdict(_checked(TopLevel, top, ""))
-    for section, classes in SECTIONS.items():
-        node = config.get(section)
-        if not isinstance(node, Mapping):
-            raise ConfigError(f"{section}: must be a group of settings, got {node!r}")
-        kind = None if None in classes else node.get("name")
-        if kind not in classes:
-            known = ", ".join(str(name) for name in classes)
-            raise ConfigError(f"{section}.name: must be one of {known}, got {kind!r}")
-        node = {**_IN_OLD_LEDGERS.get((section, kind), {}), **node}
-        values[section] = _checked(classes[kind], node, f"{section}.")
-    if not 0 <= values["seed"] <= _MAX_SEED:
-        raise ConfigError(f"seed: must be in 0..{_MAX_SEED}, got {values['seed']}")
-    values["data"] = _with_absolute_paths(values["data"])
-    return RunConfig(**values)
-
-
-def _with_absolute_paths(data: Any) -> Any:
-    """Data settings that mean the same in another working directory: a worker's, a later session's."""
-    paths = {
-        name: os.path.abspath(os.path.expanduser(value))
-        for name in DATA_PATHS
-        if (value := getattr(data, name, None)) is not None
-    }
-    if isinstance(data, CocoDataSettings) and data.group_by.startswith(_CSV):
-        path = os.path.expanduser(data.group_by.removeprefix(_CSV))
-        paths["group_by"] = f"{_CSV}{os.path.abspath(path)}"
-    return replace(data, **paths)
+    return RunConfig(**checked_values(config, SEARCH))
 
 
 def with_overrides(recorded: Mapping[str, Any], words: Sequence[str]) -> RunConfig:
@@ -145,6 +116,15 @@ def with_overrides(recorded: Mapping[str, Any], words: Sequence[str]) -> RunConf
 
     Raises:
         ConfigError: as `run_config`, and for words that choose a group, add or remove.
+    """
+    return run_config(overridden(recorded, words))
+
+
+def overridden(recorded: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """A recorded configuration as plain data, with ``key=value`` words applied; types unchecked.
+
+    Raises:
+        ConfigError: a word chooses a group, adds or removes, or cannot be read.
     """
     config = copy.deepcopy(dict(recorded))
     for override in parse_overrides(words):
@@ -162,7 +142,7 @@ def with_overrides(recorded: Mapping[str, Any], words: Sequence[str]) -> RunConf
         if isinstance(value, dict) and isinstance(node.get(name), dict):
             value = node[name] | value  # as hydra merges mappings
         node[name] = value
-    return run_config(config)
+    return config
 
 
 def _plain(node: Any) -> dict[str, Any]:
@@ -172,20 +152,9 @@ def _plain(node: Any) -> dict[str, Any]:
     return dict(plain)
 
 
-def _escaped(value: Any) -> Any:
-    """Plain data in which OmegaConf finds no interpolation: ``${x}`` is text."""
-    if isinstance(value, str):
-        return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
-    if isinstance(value, Mapping):
-        return {key: _escaped(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_escaped(entry) for entry in value]
-    return value
-
-
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
 _FREE_SETTINGS = frozenset(
-    {"name", "label", "mirror", "data.max_megapixels", *PATH_SETTINGS}
+    {"name", "label", "mirror", "data.max_megapixels", "data.allow_overlap", *PATH_SETTINGS}
     | {f"proxy_task.{key}" for key in ("device", "evaluator", "cuda_graph")}
     | {f"search.{key}" for key in FREE_SEARCH_SETTINGS}
 )
@@ -197,17 +166,31 @@ def check_resumable(recorded: RunConfig, wanted: RunConfig) -> None:
     Raises:
         ConfigError: a setting that decides results differs, or fewer trials are requested than before.
     """
-    old, new = _flat(recorded.to_dict()), _flat(wanted.to_dict())
+    old, new = flat(recorded.to_dict()), flat(wanted.to_dict())
     if new["search.num_trials"] < old["search.num_trials"]:
         raise ConfigError(
             "search.num_trials: a run can grow but not shrink: "
             f"it was begun with {old['search.num_trials']}, got {new['search.num_trials']}"
         )
+    check_unchanged(old, new, _FREE_SETTINGS | {"search.num_trials"})
+
+
+def check_unchanged(old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str]) -> None:
+    """Check that two configurations differ in nothing but what may be changed.
+
+    Args:
+        old: as a run was begun with, or as last resumed: settings by their full names (`flat`).
+        new: as wanted.
+        free: what may be changed, with all that stands below it.
+
+    Raises:
+        ConfigError: another setting differs.
+    """
     for key in sorted(old.keys() | new.keys()):
         # A setting that is a mapping stands here by its keys: search.resources_per_trial.TPU
-        if key == "search.num_trials" or any(f"{key}.".startswith(f"{free}.") for free in _FREE_SETTINGS):
+        if any(f"{key}.".startswith(f"{name}.") for name in free):
             continue
-        if key == "data.group_by" and all(str(flat.get(key)).startswith(_CSV) for flat in (old, new)):
+        if key == "data.group_by" and all(str(side.get(key)).startswith(CSV) for side in (old, new)):
             continue  # where the file lies; the data key holds what it says
         if old.get(key) != new.get(key):
             raise ConfigError(
@@ -233,47 +216,12 @@ def with_old_split(wanted: RunConfig, begun: Mapping[str, Any], report: Callable
     return replace(wanted, data=replace(data, group_by="id"))
 
 
-def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings in nested mappings by their full names, as ``search.num_trials``."""
+    found: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
-
-
-def _checked(cls: type[Any], node: Mapping[Any, Any], prefix: str) -> Any:
-    """An instance of a settings class; errors are prefixed with the section."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-
-    try:
-        return OmegaConf.to_object(
-            OmegaConf.merge(OmegaConf.structured(cls), OmegaConf.create(_escaped(node)))
-        )
-    except MissingMandatoryValue as error:
-        key = f"{prefix}{error.full_key}"
-        raise ConfigError(f"{key}: must be given, add {key}=...") from error
-    except ConfigKeyError as error:
-        raise ConfigError(unknown_setting(f"{prefix}{error.full_key}")) from error
-    except OmegaConfBaseException as error:
-        key = error.full_key or _unmergeable(cls, node)
-        raise ConfigError(f"{prefix}{key}: {wrong_type(error, node.get(key))}") from error
-    except ConfigError:
-        raise
-    except ValueError as error:  # the settings classes name section and field themselves
-        raise ConfigError(str(error)) from error
-
-
-def _unmergeable(cls: type[Any], node: Mapping[Any, Any]) -> str:
-    """The first key whose value does not fit, where OmegaConf does not name it: a list for a mapping."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    for key, value in node.items():
-        try:
-            OmegaConf.merge(OmegaConf.structured(cls), {key: _escaped(value)})
-        except OmegaConfBaseException:
-            return str(key)
-    return ""
+            found[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return found

@@ -13,6 +13,7 @@ from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettin
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.settings import SearchSettings
 from spinesearch.space.build import SpineNetSettings
+from spinesearch.training.run.train_settings import TrainSettings
 
 # The classes behind the choices of each group, by the `name` that its yaml files set.
 SECTIONS: Mapping[str, Mapping[Any, type[Any]]] = {
@@ -22,11 +23,24 @@ SECTIONS: Mapping[str, Mapping[Any, type[Any]]] = {
     "data": {"generated": GeneratedDataSettings, "coco": CocoDataSettings},
     "search": {None: SearchSettings},
 }
-GROUPS = (*SECTIONS, "experiment")
+TRAINING_SECTIONS: Mapping[str, Mapping[str | None, type[Any]]] = {
+    "train": {None: TrainSettings},
+    "data": SECTIONS["data"],
+}
+ALL_SECTIONS = {**SECTIONS, **TRAINING_SECTIONS}
+GROUPS = (*ALL_SECTIONS, "experiment")
 
 # Text settings that are paths on this machine: ~ is expanded, and a URL is refused.
-DATA_PATHS = ("train_images", "train_annotations", "score_images", "score_annotations", "cache_dir")
-PATH_SETTINGS = ("runs_dir", *(f"data.{name}" for name in DATA_PATHS))
+DATA_PATHS = (
+    "train_images",
+    "train_annotations",
+    "score_images",
+    "score_annotations",
+    "val_images",
+    "val_annotations",
+    "cache_dir",
+)
+PATH_SETTINGS = ("runs_dir", "init_from", *(f"data.{name}" for name in DATA_PATHS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +54,50 @@ class TopLevel:
     mirror: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingTopLevel:
+    """The settings of a training outside all sections."""
+
+    seed: int
+    name: str | None
+    label: str
+    runs_dir: str
+    init_from: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schema:
+    """What the configuration of a command is made of.
+
+    Attributes:
+        command: the command's name.
+        primary: yaml file of `spinesearch.conf` that it begins with.
+        top: class of the settings outside all sections.
+        sections: those that it has, as `SECTIONS`.
+        optional: groups that are composed only if they are named.
+    """
+
+    command: str
+    primary: str
+    top: type[Any]
+    sections: Mapping[str, Mapping[str | None, type[Any]]]
+    optional: tuple[str, ...] = ()
+
+    def has(self, key: str) -> bool:
+        """Whether a setting or group can stand in it, by its full name."""
+        root = key.partition(".")[0]
+        return root in (*self.sections, *self.optional) or root in self.top.__dataclass_fields__
+
+
+SEARCH = Schema(command="search", primary="config", top=TopLevel, sections=SECTIONS, optional=("experiment",))
+TRAINING = Schema(command="train", primary="training", top=TrainingTopLevel, sections=TRAINING_SECTIONS)
+
+
 @cache
 def setting_types() -> Mapping[str, Any]:
-    """The type of every setting by its full name, as ``search.num_trials``."""
-    types = dict(get_type_hints(TopLevel))
-    for section, classes in SECTIONS.items():
+    """The type of every setting of any command by its full name, as ``search.num_trials``."""
+    types = dict(get_type_hints(TopLevel)) | get_type_hints(TrainingTopLevel)
+    for section, classes in ALL_SECTIONS.items():
         for cls in classes.values():
             types |= {f"{section}.{name}": kind for name, kind in get_type_hints(cls).items()}
     return types

@@ -34,7 +34,7 @@ def known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence
         found: dict[tuple[str, str, int], tuple[Trial, str]] = {}
         for side in wanted.configs:
             for other_side in study.sides if study else ("",):
-                differs = _difference(_conditions(current, side), _conditions(run, other_side))
+                differs = difference(conditions(current, side), conditions(run, other_side))
                 if differs:
                     reasons.append(differs)
                     continue
@@ -49,22 +49,22 @@ def known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence
     return known
 
 
-def _conditions(run: Run, side: str) -> dict[str, Any]:
+def conditions(run: Run, side: str) -> dict[str, Any]:
     """All that decides a score besides architecture and seed."""
     config, data = run.config, run.sessions[-1]["data"]
     if run.study is not None:
         config, data = Study(run).config(side), Study(run).data(side)
-    conditions = {
+    settings = {
         f"proxy_task.{key}": value for key, value in config["proxy_task"].items() if key not in _NOT_DECIDING
     }
     code = {
         key: sorted({session.get(key, "unknown") for session in run.sessions})
         for key in (_SCORING_SOURCES, "torch")
     }
-    return {**conditions, "data key": data["key"], **code}
+    return {**settings, "data key": data["key"], **code}
 
 
-def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+def difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
     """The first condition that differs, in words; empty if none does."""
     for key in ours | theirs:
         a, b = ours.get(key), theirs.get(key)

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from spinesearch.models.layers import ACTIVATIONS as MODEL_ACTIVATIONS
-from spinesearch.proxy_task.settings import ACTIVATIONS, ProxySettings
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.training.setting_rules import ACTIVATIONS
 
 
 def preset(name: str) -> dict[str, Any]:

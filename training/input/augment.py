@@ -85,21 +85,41 @@ def draw(num_images: int, generator: torch.Generator) -> Tensor:
 
 
 def placement_of(
-    draws: Tensor, content: Tensor, side: int, *, flip: bool, scale_jitter: tuple[float, float]
+    draws: Tensor,
+    content: Tensor,
+    side: int,
+    *,
+    flip: bool,
+    scale_jitter: tuple[float, float],
+    shrink: float = 1.0,
 ) -> Placement:
-    """The placement that `draw_placement` makes of these draws `[4, B]`, on the content's device."""
+    """The placement that `draw_placement` makes of these draws `[4, B]`, on the content's device.
+
+    Args:
+        draws: of `draw`.
+        content: `[B, 2]`, (width, height).
+        side: S, of the square that the images are placed in.
+        flip: whether to mirror with probability one half.
+        scale_jitter: (min, max).
+        shrink: pixels of that square per pixel of the content without any zoom.
+    """
     low, high = scale_jitter
-    scale = low + (high - low) * draws[1]
+    scale = (low + (high - low) * draws[1]) * shrink
     excess = (content * scale[:, None] - side).clamp(min=0)
     return Placement(is_flipped=(draws[0] < 0.5) & flip, scale=scale, offset=excess * draws[2:].T)
 
 
-def place(batch: Batch, placement: Placement) -> Batch:
+def place(batch: Batch, placement: Placement, side: int | None = None) -> Batch:
     """The normalised batch with each image and its boxes mirrored, scaled and cropped as the placement says.
 
     Boxes are clipped to the square; one whose side that cuts to less than `MIN_SIDE` becomes a padded row.
+
+    Args:
+        batch: to be placed.
+        placement: where.
+        side: of the square that the images are placed in; None for that of the batch.
     """
-    side = batch.images.shape[-1]
+    side = side or batch.images.shape[-1]
     is_flipped, scale, offset = placement
     content = (batch.content * scale[:, None] - offset).clamp(max=side)
     width = torch.where(is_flipped, batch.content[:, 0], 0.0)
@@ -113,31 +133,36 @@ def place(batch: Batch, placement: Placement) -> Batch:
     is_uncut = is_inside[..., :2] & is_inside[..., 2:]  # along x, along y
     is_kept = (((boxes[..., 2:] - boxes[..., :2]) >= MIN_SIDE) | is_uncut).all(dim=-1)
     labels = torch.where(is_kept, batch.labels, BACKGROUND)
-    return Batch(_resample(batch.images, placement, width), content, boxes, labels)
+    return Batch(_resample(batch.images, placement, width, side), content, boxes, labels)
 
 
-def _resample(images: Tensor, placement: Placement, width: Tensor) -> Tensor:
+def _resample(images: Tensor, placement: Placement, width: Tensor, side: int) -> Tensor:
     """The images read, bilinearly, at the place each output pixel comes from; zero outside.
 
     Args:
-        images: `[B, 3, S, S]`.
+        images: `[B, 3, P, P]`.
         placement: where they go.
         width: `[B]`, of the content for a mirrored image, else 0.
+        side: S, of the output.
     """
-    side = images.shape[-1]
     sign = torch.where(placement.is_flipped, -1.0, 1.0)
     # An output edge coordinate u comes from the input coordinate sign * (u + offset) / scale + (width if
-    # mirrored). affine_grid takes it in units where the square spans [-1, 1]: u = (n + 1) * S / 2.
-    half = side / 2
+    # mirrored). affine_grid takes both in units where their square spans [-1, 1]: u = (n + 1) * S / 2.
+    half, half_input = side / 2, images.shape[-1] / 2
+    ratio = half / half_input
     shift = placement.offset + half
     zero = torch.zeros_like(sign)
     theta = torch.stack(
         (
             torch.stack(
-                (sign / placement.scale, zero, (sign * shift[:, 0] / placement.scale + width) / half - 1)
+                (
+                    sign / placement.scale * ratio,
+                    zero,
+                    (sign * shift[:, 0] / placement.scale + width) / half_input - 1,
+                )
             ),
-            torch.stack((zero, 1 / placement.scale, shift[:, 1] / placement.scale / half - 1)),
+            torch.stack((zero, ratio / placement.scale, shift[:, 1] / placement.scale / half_input - 1)),
         )
     ).permute(2, 0, 1)  # [B, 2, 3]
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    grid = F.affine_grid(theta, [*images.shape[:2], side, side], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

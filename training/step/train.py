@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from spinesearch.models.heads.predict import head_outputs
 from spinesearch.training.input.augment import Batch, draw, normalize, place, placement_of
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.stopwatch import Lap, no_lap
@@ -118,7 +119,7 @@ def _step(
     lap("augmentation")
     classes, codes = make_targets(anchors, batch.boxes, batch.labels)
     lap("targets")
-    cls_logits, box_deltas = predict(model, batch.images, recipe.precision)
+    cls_logits, box_deltas = head_outputs(model, batch.images, recipe.precision)
     lap("forward")
     loss = detection_loss(cls_logits, box_deltas, classes, codes)
     lap("loss")
@@ -147,33 +148,23 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], precision
         norm.train()
     with torch.no_grad():
         for raw in batches:
-            predict(model, normalize(raw).images, precision)
+            head_outputs(model, normalize(raw).images, precision)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
 
 
-def predict(model: nn.Module, images: Tensor, precision: str) -> tuple[Tensor, Tensor]:
-    """Class logits `[B, A, K]` and box codes `[B, A, 4]` of normalised images, in one of `PRECISIONS`.
-
-    The features lie channels last in memory, which takes a quarter off the step on the CPU. Autocast keeps
-    the weights it has cast until its block ends, and thus within the step: a graph holds none of another's.
-    """
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-        cls_logits, box_deltas = model(images.contiguous(memory_format=torch.channels_last))
-    return cls_logits, box_deltas
-
-
 def _augment(inputs: StepInputs, recipe: Recipe) -> Batch:
     """The normalised batch, mirrored and zoomed as the draws say."""
-    batch = normalize(inputs.batch)
-    if not recipe.flip and recipe.scale_jitter == (1.0, 1.0):
+    batch, side = normalize(inputs.batch), recipe.image_size
+    if not recipe.flip and recipe.scale_jitter == (1.0, 1.0) and batch.images.shape[-1] == side:
         return batch
     placement = placement_of(
         inputs.draws,
         batch.content,
-        batch.images.shape[-1],
+        side,
         flip=recipe.flip,
         scale_jitter=recipe.scale_jitter,
+        shrink=side / batch.images.shape[-1],
     )
-    return place(batch, placement)
+    return place(batch, placement, side)

@@ -8,7 +8,6 @@ import pytest
 from long_suite import few
 
 from spinesearch.data.coco.read import CocoDataset, load_coco
-from spinesearch.proxy_task.settings import EVALUATORS
 from spinesearch.training.measure import evaluators
 from spinesearch.training.measure.evaluate import coco_metrics
 from spinesearch.training.measure.evaluators import (
@@ -17,6 +16,7 @@ from spinesearch.training.measure.evaluators import (
     find_evaluator,
     summary_numbers,
 )
+from spinesearch.training.setting_rules import EVALUATORS
 
 FAST = ("hotcoco", "faster_coco_eval")
 Detections = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes [N, D, 4], scores [N, D], labels [N, D]

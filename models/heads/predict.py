@@ -1,0 +1,162 @@
+"""A detector on images as they come: files, Pillow's images, arrays; boxes in the pixels of each.
+
+Shapes: B images, A anchors, K classes, S side of the network's square, n detections of one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from spinesearch.data.image_files import opened_image
+from spinesearch.data.pack.images import as_rgb, shrunk
+from spinesearch.data.upright import stored_boxes, upright
+from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.models.heads.detect import MAX_DETECTIONS, SCORE_THRESHOLD, detect_objects
+from spinesearch.models.heads.inference import Inference
+from spinesearch.models.heads.normalize import normalize_images
+
+DEFAULT_THRESHOLD = 0.3  # own: pictures with all that scores above COCO's 0.05 are hard to look at
+_BATCH_SIZE = 8
+
+ImageLike = str | Path | Image.Image | npt.NDArray[np.uint8]
+
+
+class Prediction(NamedTuple):
+    """What was found in one image, by falling score.
+
+    Attributes:
+        boxes: float32 `[n, 4]`, xyxy in pixels of the image as stored: an EXIF orientation is undone.
+        scores: float32 `[n]`.
+        labels: int64 `[n]`.
+        names: the classes' names, n of them; the labels' digits where the weights know no names.
+        width: of the image as stored, pixels.
+        height: of the image as stored.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    width: int
+    height: int
+
+
+class _Ready(NamedTuple):
+    """An image as the network takes it, and how it came: pixels `[S, S, 3]`, content, scale, and so on."""
+
+    pixels: npt.NDArray[np.uint8]
+    content: tuple[int, int]
+    scale: float
+    upright_size: tuple[int, int]
+    stored_size: tuple[int, int]
+    orientation: int
+
+
+def head_outputs(model: nn.Module, images: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """Class logits `[B, A, K]` and box codes `[B, A, 4]` of normalised images, in float32 or bfloat16.
+
+    The features lie channels last in memory, which takes a quarter off the step on the CPU. Autocast keeps
+    the weights it has cast until its block ends, and thus within the step: a graph holds none of another's.
+    """
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        cls_logits, box_deltas = model(images.contiguous(memory_format=torch.channels_last))
+    return cls_logits, box_deltas
+
+
+def predict_images(
+    model: nn.Module,
+    images: Iterable[ImageLike],
+    inference: Inference,
+    *,
+    threshold: float = DEFAULT_THRESHOLD,
+    top_k: int = MAX_DETECTIONS,
+) -> Iterator[Prediction]:
+    """What a detector finds in each image, in their order; the model is left in evaluation mode.
+
+    Args:
+        model: images `[B, 3, S, S]` to class logits and box codes, on any device.
+        images: paths, Pillow's images or RGB arrays `[H, W, 3]`; looked at as their EXIF orientation says.
+        inference: of the detector.
+        threshold: least score, 0.05 or more.
+        top_k: most detections of an image, 100 or fewer.
+
+    Raises:
+        ValueError: the threshold or the number is out of range, or an array is no image.
+        OSError: an image cannot be read.
+    """
+    if not SCORE_THRESHOLD <= threshold < 1:
+        raise ValueError(f"threshold: must be in {SCORE_THRESHOLD}..1, got {threshold}")
+    if not 1 <= top_k <= MAX_DETECTIONS:
+        raise ValueError(f"top_k: must be in 1..{MAX_DETECTIONS}, got {top_k}")
+    model.eval()
+    device = next(model.parameters()).device
+    anchors = make_anchors(
+        inference.image_size, num_scales=inference.num_scales, base_anchor=inference.base_anchor
+    ).to(device)
+    remaining = iter(images)
+    while ready := [_ready(image, inference.image_size) for image in islice(remaining, _BATCH_SIZE)]:
+        yield from _predicted(model, ready, anchors, inference, threshold, top_k)
+
+
+def _predicted(
+    model: nn.Module,
+    ready: list[_Ready],
+    anchors: Tensor,
+    inference: Inference,
+    threshold: float,
+    top_k: int,
+) -> Iterator[Prediction]:
+    device = anchors.device
+    pixels = torch.from_numpy(np.stack([image.pixels for image in ready])).permute(0, 3, 1, 2).to(device)
+    content, scales, sizes = (
+        torch.tensor(values, dtype=torch.float32, device=device)
+        for values in (
+            [image.content for image in ready],
+            [image.scale for image in ready],
+            [image.upright_size for image in ready],
+        )
+    )
+    with torch.inference_mode():
+        cls_logits, box_deltas = head_outputs(model, normalize_images(pixels, content), "float32")
+        found = detect_objects(cls_logits, box_deltas, anchors, scales, sizes)
+    for image, boxes, scores, labels in zip(ready, *(part.cpu().numpy() for part in found), strict=True):
+        kept = np.flatnonzero(scores >= threshold)[:top_k]
+        names = inference.class_names
+        yield Prediction(
+            boxes=stored_boxes(boxes[kept], image.orientation, *image.stored_size),
+            scores=scores[kept],
+            labels=labels[kept],
+            names=tuple(names[label] if names else str(label) for label in labels[kept].tolist()),
+            width=image.stored_size[0],
+            height=image.stored_size[1],
+        )
+
+
+def _ready(image: ImageLike, side: int) -> _Ready:
+    """An image in the top left of a square of this side, as a pack has it."""
+    if isinstance(image, str | Path):
+        with opened_image(Path(image)) as opened:
+            opened.load()
+            return _ready(opened, side)
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(
+                f"images: an array must be uint8 [H, W, 3], got {image.dtype} {list(image.shape)}"
+            )
+        image = Image.fromarray(image)
+    turned, orientation = upright(image)
+    rgb = as_rgb(turned)
+    scale = side / max(rgb.size)
+    width, height = (max(1, round(length * scale)) for length in rgb.size)
+    pixels = np.zeros((side, side, 3), np.uint8)
+    pixels[:height, :width] = np.asarray(shrunk(rgb, width, height))
+    return _Ready(pixels, (width, height), scale, rgb.size, image.size, orientation)

@@ -1,0 +1,90 @@
+"""What a detector finds in the images of a pack that are scored on.
+
+Shapes: N images, D detections per image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from spinesearch.data.open import ProxyData
+from spinesearch.models.heads.detect import MAX_DETECTIONS, Detections, detect_objects
+from spinesearch.models.heads.predict import head_outputs
+from spinesearch.training.input.augment import Batch, normalize
+from spinesearch.training.input.batches import load_batches
+
+
+class Found(NamedTuple):
+    """Detections of N images by falling score; a score of 0 marks a padded row.
+
+    Attributes:
+        boxes: `[N, D, 4]`, xyxy in original pixels.
+        scores: `[N, D]`.
+        labels: `[N, D]`, class indices of the model.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+
+
+def find_objects(
+    model: nn.Module,
+    data: ProxyData,
+    index: npt.NDArray[np.int64],
+    anchors: Tensor,
+    *,
+    batch_size: int,
+    precision: str,
+    on_batch: Callable[[int], None] = lambda num_done: None,
+) -> Found:
+    """Detections in these images; the model is left in evaluation mode.
+
+    Args:
+        model: images `[B, 3, S, S]` to class logits and box codes.
+        data: holds the images, packed at S.
+        index: `[N]`, positions in the pack, at least one.
+        anchors: `[A, 4]`, of S, on the model's device.
+        batch_size: images at once; the detections do not depend on it.
+        precision: of the passes, one of `spinesearch.training.recipe.PRECISIONS`.
+        on_batch: called after each batch with the number of images done.
+    """
+    model.eval()
+    batches = np.split(index, range(batch_size, len(index), batch_size))
+    found = []
+    for rows, loaded in zip(batches, load_batches(data, batches, anchors.device), strict=True):
+        found.append(_detections(model, data, rows, loaded, anchors, precision))
+        on_batch(sum(len(part.scores) for part in found))
+    boxes, scores, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+    return Found(boxes, scores, labels)
+
+
+def _detections(
+    model: nn.Module,
+    data: ProxyData,
+    index: npt.NDArray[np.int64],
+    loaded: Batch,
+    anchors: Tensor,
+    precision: str,
+) -> Detections:
+    """Detections in the images at these positions, padded to `MAX_DETECTIONS` rows."""
+    device = anchors.device
+    sizes = torch.from_numpy(data.dataset.images.sizes[index].astype(np.float32)).to(device)
+    scales = torch.from_numpy(data.pack.scales[index]).to(device)
+    with torch.inference_mode():
+        batch = normalize(loaded.to(device))
+        cls_logits, box_deltas = head_outputs(model, batch.images, precision)
+        found = detect_objects(cls_logits, box_deltas, anchors, scales, sizes)
+    missing = MAX_DETECTIONS - found.scores.shape[1]
+    pad = nn.functional.pad
+    return Detections(
+        pad(found.boxes, (0, 0, 0, missing)),
+        pad(found.scores, (0, missing)),
+        pad(found.labels, (0, missing)),
+    )

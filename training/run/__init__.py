@@ -1,0 +1,1 @@
+"""Long trainings: the loop over epochs with its checkpoints. Knows neither a ledger nor Ray."""
