@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 
 .PHONY: setup search test test-all test-rest lint type format clean bench-proxy bench-cost bench-models bench-eval \
-	bench-data bench-copies bench-intervals bench-readouts bench-engine gpu-check chaos landscape
+	bench-data bench-copies bench-intervals bench-readouts bench-engine gpu-check chaos landscape bench-controllers
 
 setup: $(VENV)/.installed
 
@@ -73,6 +73,10 @@ bench-engine: setup
 # What is recorded in benchmarks/landscape/records and how well a surrogate predicts it, into docs/landscape.md: minutes.
 landscape: setup
 	$(BIN)/python benchmarks/landscape/page.py $(ARGS)
+
+# Every strategy on every landscape, into docs/controllers.md; goes on where it was stopped. ARGS=--quick: two minutes.
+bench-controllers: setup
+	$(BIN)/python benchmarks/landscape/bench_controllers.py $(ARGS)
 
 # Everything worth knowing on a GPU in eight minutes: docs/gpu.md, which also says how a bare machine runs it.
 # ARGS=--quick: everything in small, on a CPU too.

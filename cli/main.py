@@ -24,7 +24,7 @@ commands:
   search             start a search, or continue the one of the same name
   resume             continue a run that stopped
   show               leaderboard, progress and the best architecture of a run
-  export             write the best architectures of a run as JSON specs
+  export             the best of a run as JSON specs; a network as ONNX, Python, torch
   proxy              how far the proxy task's scores can be trusted
   bench              how fast the proxy task is on this machine
   cluster            whether the nodes of a Ray cluster can run a search: trains on each

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -72,6 +72,27 @@ def command_parser(command: str, description: str, epilog: str, *, has_config: b
     if has_config:
         parser.add_argument("--cfg", action="store_true", help="print the configuration and stop")
     return parser
+
+
+def run_subcommand(
+    command: str, usage: str, commands: Mapping[str, Callable[[list[str]], int]], arguments: list[str]
+) -> int:
+    """The exit code of the command that the first argument names, or of what is said where none does.
+
+    Args:
+        command: the word after ``spinesearch``.
+        usage: what ``--help`` prints.
+        commands: by their words.
+        arguments: of the command line, after ``command``.
+    """
+    word = arguments[0] if arguments else "--help"
+    if word in ("--help", "-h"):
+        print(usage, end="")
+        return 0 if arguments else 2
+    if word not in commands:
+        names = f", {command} ".join(commands)
+        return fail(f"{command} {word}: there is no such command; give one of {command} {names}")
+    return commands[word](arguments[1:])
 
 
 def path_argument(text: str) -> Path:

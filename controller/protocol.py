@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -9,8 +10,28 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 
+class Decision(Protocol):
+    """One decision of a space."""
+
+    @property
+    def num_choices(self) -> int:
+        """Among how many."""
+
+    @property
+    def block(self) -> int:
+        """Of which block something is decided."""
+
+    @property
+    def kind(self) -> str:
+        """What is decided; a ``nearer parent`` or ``farther parent`` as its distance back, less one."""
+
+
 class DecisionSpace(Protocol):
     """What a controller needs to know of a search space: decisions, choices, masks."""
+
+    @property
+    def decisions(self) -> Sequence[Decision]:
+        """Every decision in order."""
 
     @property
     def num_choices(self) -> tuple[int, ...]:
@@ -23,8 +44,20 @@ class DecisionSpace(Protocol):
     def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
         """Which choices the decision after ``prefix`` has; at least one."""
 
+    def choice_weights(self, prefix: Sequence[int]) -> Sequence[float]:
+        """To how many allowed sequences each choice after ``prefix`` leads, up to a common factor."""
+
     def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
         """A choice sequence drawn uniformly from all allowed ones."""
+
+    def mutate(self, tokens: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
+        """An allowed sequence that differs from this one in one place of the network."""
+
+    def features(self, tokens: Sequence[int]) -> Sequence[float]:
+        """Numbers that describe the network of a sequence, always as many."""
+
+    def identity(self, tokens: Sequence[int]) -> str | None:
+        """The same for all sequences that give one network; None for one that may not be proposed."""
 
 
 Status = Literal["completed", "failed", "duplicate", "infeasible", "lost"]
@@ -123,17 +156,17 @@ class Controller(Protocol):
         """Continue from a `state_dict` of a controller of equal arguments."""
 
 
-def scored(rollouts: Sequence[Rollout]) -> list[Rollout]:
-    """Those with a reward.
+def scored(rollouts: Sequence[Rollout]) -> tuple[list[Rollout], list[float]]:
+    """Those with a reward, and the rewards.
 
     Raises:
         ValueError: a reward is not finite.
     """
     kept = [rollout for rollout in rollouts if rollout.reward is not None]
-    rewards = [rollout.reward for rollout in kept]
-    if not np.isfinite(np.array(rewards, dtype=np.float64)).all():
+    rewards = [float(rollout.reward) for rollout in kept if rollout.reward is not None]
+    if not all(map(math.isfinite, rewards)):
         raise ValueError(f"rollouts: rewards must be finite, got {rewards}")
-    return kept
+    return kept, rewards
 
 
 def candidate_rng(seed: int, candidate: int) -> np.random.Generator:

@@ -8,18 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng, scored
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-# Added to the deviation that advantages are divided by. Rewards are APs in 0..1: differences well below a
-# thousandth, rounding above all, stay small in the advantages too.
-_MIN_DEVIATION = 1e-3
+from spinesearch.controller.policies.settings import check_policy_settings
+from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, scored
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,11 +23,18 @@ class ReinforceSettings:
         hidden_size: units of the LSTM.
         embedding_size: size of the vector that a choice is fed back as.
         learning_rate: Adam's step size.
-        ent_coef: weight of the entropy bonus (nats per decision) against the normalised advantage.
+        ent_coef: weight of the entropy bonus (nats per decision) against the normalised advantage; the first
+            where there is a target.
+        entropy_target: entropy that the policy is kept at by changing that weight, as a share of the entropy
+            of uniform sampling; None to leave the weight as it is.
         baseline_decay: share of the old value that the moving-average baseline keeps at an update.
+        max_advantage: bound on a normalised advantage; None for none.
         max_importance_ratio: bound on the weight of a candidate that a later policy finds likelier than the
             one that sampled it (truncated importance sampling, Ionides 2008).
         max_grad_norm: bound on the norm of the policy's gradient.
+        completions: whether the untrained policy samples uniformly from all sequences, by adding the
+            logarithm of the number of completions to the scores; otherwise each choice is uniform.
+        distinct: whether networks that were proposed before are drawn again.
 
     Raises:
         ValueError: a value breaks its rule; the message begins with ``controller.<field>``.
@@ -44,22 +43,19 @@ class ReinforceSettings:
     name: str = "reinforce"
     hidden_size: int = 64
     embedding_size: int = 32
-    learning_rate: float = 5e-3
+    learning_rate: float = 0.03
     ent_coef: float = 0.01
     baseline_decay: float = 0.9
     max_importance_ratio: float = 2.0
     max_grad_norm: float = 1.0
+    # These are younger than the first ledgers, see `IN_OLD_LEDGERS`.
+    entropy_target: float | None = 0.5
+    max_advantage: float | None = 2.0
+    completions: bool = True
+    distinct: bool = True
 
     def __post_init__(self) -> None:
-        for field in ("hidden_size", "embedding_size", "learning_rate", "max_grad_norm"):
-            if not 0 < getattr(self, field) < math.inf:
-                raise ValueError(
-                    f"controller.{field}: must be positive and finite, got {getattr(self, field)}"
-                )
-        if not 0 <= self.ent_coef < math.inf:
-            raise ValueError(f"controller.ent_coef: must be finite and not negative, got {self.ent_coef}")
-        if not 0 <= self.baseline_decay < 1:
-            raise ValueError(f"controller.baseline_decay: must be in [0, 1), got {self.baseline_decay}")
+        check_policy_settings(self)
         if not 1 <= self.max_importance_ratio < math.inf:
             raise ValueError(
                 "controller.max_importance_ratio: must be finite and at least 1, "
@@ -69,6 +65,15 @@ class ReinforceSettings:
     def build(self, space: DecisionSpace, *, seed: int) -> ReinforceController:
         """The strategy in its initial state."""
         return ReinforceController(space, seed=seed, settings=self)
+
+
+# What ledgers older than a setting did.
+IN_OLD_LEDGERS: Mapping[str, Any] = {
+    "entropy_target": None,
+    "max_advantage": None,
+    "completions": False,
+    "distinct": False,
+}
 
 
 class ReinforceController:
@@ -84,23 +89,25 @@ class ReinforceController:
     """
 
     def __init__(self, space: DecisionSpace, *, seed: int, settings: ReinforceSettings | None = None) -> None:
-        import torch
+        from spinesearch.controller.policies.learner import PolicyLearner
+        from spinesearch.controller.policies.lstm import LstmPolicy
 
-        from spinesearch.controller.policy import LstmPolicy
-
-        self._space = space
         self._seed = seed
         self._settings = settings = settings or ReinforceSettings()
-        self._policy = LstmPolicy(
+        policy = LstmPolicy(
             space.num_choices,
             hidden_size=settings.hidden_size,
             embedding_size=settings.embedding_size,
             seed=seed,
         )
-        self._optimizer = torch.optim.Adam(self._policy.parameters(), lr=settings.learning_rate)
-        self._num_suggested = 0
-        self._baseline: float | None = None
-        self._reward_variance = 0.0
+        self._learner = PolicyLearner(
+            space,
+            policy,
+            seed=seed,
+            settings=settings,
+            completions=settings.completions,
+            distinct=settings.distinct,
+        )
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -109,79 +116,49 @@ class ReinforceController:
 
     def suggest(self, count: int, *, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
         """The next ``count`` candidates, sampled from the current policy."""
-        from spinesearch.controller.sampling import sample
-
-        numbers = range(self._num_suggested, self._num_suggested + count)
-        self._num_suggested += count
-        num_decisions = len(self._space.num_choices)
-        uniforms = np.stack([candidate_rng(self._seed, number).random(num_decisions) for number in numbers])
-        return sample(self._policy, self._space, uniforms, given)
+        return self._learner.suggest(count, given)
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
-        """One gradient step on a generation; none if its gradient is not finite, or without rollouts.
+        """One gradient step on a generation; none if its gradient is not finite, or without rewards.
 
         Returns:
             ``loss``, ``entropy`` (mean nats per decision), ``baseline`` (the one used), ``importance_ratio``
-            (mean weight) and ``grad_norm`` (before clipping); nothing without rollouts.
+            (mean weight) and ``grad_norm`` (before clipping), with a target for the entropy also the
+            ``ent_coef`` used; nothing without rewards.
         """
         import torch
 
-        from spinesearch.controller.sampling import choice_masks, single_threaded
+        from spinesearch.controller.one_thread import single_threaded
+        from spinesearch.controller.policies.sampling import entropy_of
 
-        settings = self._settings
-        rollouts = scored(rollouts)
+        settings, learner = self._settings, self._learner
+        rollouts, rewards = scored(rollouts)
         if not rollouts:
             return {}
-        rewards = torch.tensor([rollout.reward for rollout in rollouts], dtype=torch.float64)
         tokens = torch.tensor([rollout.tokens for rollout in rollouts])
-        masks = choice_masks(self._space, [rollout.tokens for rollout in rollouts])
         sampled_log_prob = torch.tensor([math.fsum(rollout.log_probs or ()) for rollout in rollouts])
-
-        baseline = self._baseline if self._baseline is not None else float(rewards.mean())
-        advantages = rewards - baseline
-        self._track(rewards, baseline)
-        advantages = (advantages / (math.sqrt(self._reward_variance) + _MIN_DEVIATION)).float()
+        advantages, baseline = learner.baseline.advantages(rewards)
 
         with single_threaded():
-            log_probs = self._policy(tokens, masks)  # [N, T, C]
+            log_probs = learner.log_probs(tokens)  # [N, T, C]
             log_prob = log_probs.gather(-1, tokens[..., None]).squeeze(-1).sum(dim=1)
             ratio = (log_prob.detach() - sampled_log_prob).exp().clamp(max=settings.max_importance_ratio)
-            entropy = -(log_probs.exp() * log_probs.masked_fill(~masks, 0.0)).sum(dim=-1).mean()
-            loss = -(ratio * advantages * log_prob).mean() - settings.ent_coef * tokens.shape[1] * entropy
-            self._optimizer.zero_grad()
-            loss.backward()
-            grad_norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters(), settings.max_grad_norm)
-            if grad_norm.isfinite():  # a step with any other would leave no policy to sample from
-                self._optimizer.step()
+            entropy = entropy_of(log_probs)
+            loss = -(ratio * advantages * log_prob).mean() - learner.ent_coef * tokens.shape[1] * entropy
+            grad_norm = learner.descend(loss)
         return {
             "loss": loss.item(),
             "entropy": entropy.item(),
             "baseline": baseline,
             "importance_ratio": ratio.mean().item(),
-            "grad_norm": grad_norm.item(),
+            "grad_norm": grad_norm,
+            **learner.keep_entropy(entropy.item()),
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Policy, optimiser, baseline and the number of candidates suggested."""
-        return {
-            "policy": self._policy.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "baseline": self._baseline,
-            "reward_variance": self._reward_variance,
-            "num_suggested": self._num_suggested,
-        }
+        """See `PolicyLearner.state_dict`."""
+        return self._learner.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict`."""
-        self._policy.load_state_dict(state["policy"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._baseline = state["baseline"]
-        self._reward_variance = state["reward_variance"]
-        self._num_suggested = state["num_suggested"]
-
-    def _track(self, rewards: Tensor, baseline: float) -> None:
-        """Move the baseline and the variance around it; the first generation sets both."""
-        decay = self._settings.baseline_decay if self._baseline is not None else 0.0
-        self._baseline = decay * baseline + (1 - decay) * float(rewards.mean())
-        variance = float((rewards - baseline).square().mean())
-        self._reward_variance = decay * self._reward_variance + (1 - decay) * variance
+        self._learner.load_state_dict(state)

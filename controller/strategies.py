@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from spinesearch.controller.bayesian import BayesianSettings
+from spinesearch.controller.evolution import EvolutionSettings
+from spinesearch.controller.local_search import LocalSearchSettings
+from spinesearch.controller.ppo import PpoSettings
 from spinesearch.controller.protocol import Controller, DecisionSpace
 from spinesearch.controller.random import RandomSettings
 from spinesearch.controller.reinforce import ReinforceSettings
@@ -29,4 +33,8 @@ class ControllerSettings(Protocol):
 STRATEGIES: Mapping[str, type[Any]] = {
     "random": RandomSettings,
     "reinforce": ReinforceSettings,
+    "ppo": PpoSettings,
+    "evolution": EvolutionSettings,
+    "local_search": LocalSearchSettings,
+    "bayesian": BayesianSettings,
 }

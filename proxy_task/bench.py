@@ -106,7 +106,7 @@ def bench_proxy(
     Raises:
         TrainingDiverged: the candidate's loss stopped being finite.
     """
-    short = replace(settings, num_steps=num_warmup_steps + num_steps, num_epochs=None)
+    short = replace(settings, num_steps=num_warmup_steps + num_steps, num_epochs=None, measure_at=())
     run = eager = _measured(replace(short, cuda_graph="off"), data, spec, seed)
     if find_session(settings.cuda_graph, eager.device) is not None:
         run = _measured(short, data, spec, seed)

@@ -22,11 +22,14 @@ class TaskResult:
         ap_large: AP of objects above 96**2 original pixels; None as above.
         ar100: average recall with at most 100 detections per image.
         loss: mean training loss over the last tenth of training.
+        mean_loss: mean training loss over all of it; times `num_steps` it is the sum.
+        curve: after each of `ProxySettings.measure_at` steps: their number, the mean training loss over the
+            last tenth of them, and AP on the held-out images.
         num_steps: optimiser steps taken.
         num_parameters: of the whole detector.
         num_multiply_adds: of one image through the whole detector, at the task's size.
         seconds: wall-clock time of the whole score.
-        train_seconds: its part that trained.
+        train_seconds: its part that trained, with what was measured on the way.
         images_per_s: training images per second of `train_seconds`.
     """
 
@@ -38,6 +41,8 @@ class TaskResult:
     ap_large: float | None
     ar100: float
     loss: float
+    mean_loss: float
+    curve: tuple[tuple[int, float, float], ...] = ()
     num_steps: int
     num_parameters: int
     num_multiply_adds: int
@@ -46,5 +51,6 @@ class TaskResult:
     images_per_s: float = field(compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
+        """Plain data for JSON; without `curve` where nothing was measured on the way."""
+        plain = asdict(self)
+        return plain if self.curve else {key: value for key, value in plain.items() if key != "curve"}

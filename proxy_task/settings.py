@@ -13,16 +13,19 @@ from spinesearch.training.recipe import Recipe
 from spinesearch.training.setting_rules import (
     BOOLEAN,
     COUNT_OR_NULL,
+    HUGE,
     NATURAL,
     POSITIVE_OR_NULL,
     SHARED_RULES,
     Rule,
     check_rules,
+    is_int,
     is_rising,
     one_of,
 )
 
 CUDA_GRAPHS = ("auto", "off")
+_MAX_POINTS = 50  # of a curve: they stand in the ledger, some 50 bytes each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,8 +66,12 @@ class ProxySettings:
         warmup_steps: steps over which the learning rate rises linearly from zero.
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
-        bn_recalibration_batches: training batches, unaugmented, over which batch normalisation's statistics
-            are averaged again before evaluation; 0 keeps the running ones.
+        bn_recalibration_batches: batches of training images, unaugmented, over which batch normalisation's
+            statistics are averaged again before evaluation; 0 keeps the running ones.
+        bn_recalibration_batch_size: images of each; None for `batch_size`. Few images in small batches give
+            statistics that differ by chance, and AP with them (docs/reward-noise.md).
+        measure_at: steps after which loss and AP are measured on the way, rising; the training is the same
+            with and without.
         evaluator: one of `EVALUATORS`, the library that counts AP; all give the same numbers, to 1e-12, and
             "auto" takes the fastest that is installed.
         device: one of `DEVICES`; "auto" takes CUDA where there is one.
@@ -107,6 +114,8 @@ class ProxySettings:
     flip: bool = True
     scale_jitter: tuple[float, float] = (1.0, 1.0)
     bn_recalibration_batches: int = 0
+    bn_recalibration_batch_size: int | None = None
+    measure_at: tuple[int, ...] = ()
     evaluator: str = "auto"
     device: str = "auto"
     precision: str = "float32"
@@ -114,7 +123,7 @@ class ProxySettings:
     num_threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("decay_at", "scale_jitter"):  # yaml and JSON know lists only
+        for name in ("decay_at", "scale_jitter", "measure_at"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if str(self.cuda_graph) == "False":  # what yaml takes a bare off for
@@ -131,6 +140,13 @@ class ProxySettings:
             raise ValueError(
                 "proxy_task.decay_at: the schedule constant_decay needs one fraction of training, where its "
                 f"rate begins to fall, such as [0.8], got {list(self.decay_at)}"
+            )
+        if self.measure_at and self.num_steps is None:
+            raise ValueError("proxy_task.measure_at: counts steps: give num_steps in place of num_epochs")
+        if self.measure_at and self.measure_at[-1] > (self.num_steps or 0):
+            raise ValueError(
+                f"proxy_task.measure_at: must not go beyond num_steps, which is {self.num_steps}, "
+                f"got {self.measure_at!r}"
             )
 
     def training_steps(self, num_images: int) -> int:
@@ -156,5 +172,10 @@ _RULES: Mapping[str, Rule] = {
     "decay_at": (lambda v: is_rising(v, below=1), "rising fractions of training between 0 and 1"),
     "warmup_steps": NATURAL,
     "bn_recalibration_batches": NATURAL,
+    "bn_recalibration_batch_size": COUNT_OR_NULL,
+    "measure_at": (
+        lambda v: is_rising(v, below=HUGE) and all(map(is_int, v)) and len(v) <= _MAX_POINTS,
+        f"at most {_MAX_POINTS} rising numbers of steps, each at least 1",
+    ),
     "cuda_graph": one_of(CUDA_GRAPHS),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from spinesearch.space import ArchSpec
 from spinesearch.space.cost.cost import detector_cost
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.batches import load_batches, shuffled_batches
+from spinesearch.training.measure.curve import Curve
 from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics
 from spinesearch.training.measure.evaluators import find_evaluator
 from spinesearch.training.measure.found import Found, find_objects
@@ -141,49 +142,43 @@ class ProxyTask:
         has_state = STATE in request.wants and recipe.schedule == "constant_decay"
         files: dict[str, bytes] = {}
         seed_global(stream_seed(seed, INIT), self.device)  # for initialisers and stochastic depth
-        model = build_detector(spec, self.settings, num_classes=self.data.num_classes)
-        model.to(self.device)
+        model = build_detector(spec, self.settings, num_classes=self.data.num_classes).to(self.device)
         lap("build")
 
         train_start = time.perf_counter()
+        curve = Curve(
+            model,
+            self.settings.measure_at,
+            lambda: self._measured(model, seed)["ap"],
+            on_step,
+            losses=() if state is None else state.losses,
+            aps={} if state is None else state.aps,
+        )
         loss = train(
             model,
-            self._train_batches(recipe.num_steps, seed, ORDER, first),
+            curve.between_steps(self._batches(recipe.num_steps, recipe.batch_size, seed, ORDER, first)),
             self._anchors,
             recipe,
             generator=stream_generator(seed, AUGMENTATION),
-            on_step=on_step,
+            on_step=curve.on_step,
             lap=lap,
             session=session,
             start=state,
             state_at=num_constant_steps(recipe) if has_state else None,
-            on_state=lambda state: files.update({STATE: state.to_bytes()}),
+            on_state=lambda state: files.update({STATE: replace(state, aps=dict(curve.aps)).to_bytes()}),
         )
         train_seconds = time.perf_counter() - train_start
-        if num_batches := self.settings.bn_recalibration_batches:
-            batches = (b.to(self.device) for b in self._train_batches(num_batches, seed, RECALIBRATION))
-            recalibrate_batch_norm(model, batches, self.recipe.precision)
-        lap("recalibration")
-        metrics = self.evaluate(model)
-        lap("evaluation")
+        metrics = self._measured(model, seed, lap)
         cost = detector_cost(
             spec, self.settings.image_size, num_classes=self.data.num_classes, **_sizes(self.settings)
         )
-        assert metrics.ap is not None, "open_data ensures that there are held-out objects"
-        assert metrics.ap50 is not None
-        assert metrics.ap75 is not None
-        assert metrics.ar100 is not None
         if WEIGHTS in request.wants:
             files |= _weight_files(model)
         result = TaskResult(
-            ap=metrics.ap,
-            ap50=metrics.ap50,
-            ap75=metrics.ap75,
-            ap_small=metrics.ap_small,
-            ap_medium=metrics.ap_medium,
-            ap_large=metrics.ap_large,
-            ar100=metrics.ar100,
+            **metrics,
             loss=loss,
+            mean_loss=curve.mean_loss,
+            curve=curve.points,
             num_steps=recipe.num_steps,
             num_parameters=cost.parameters,
             num_multiply_adds=cost.multiply_adds,
@@ -192,6 +187,18 @@ class ProxyTask:
             images_per_s=(recipe.num_steps - first) * self.settings.batch_size / train_seconds,
         )
         return Trained(result=result, files=files)
+
+    def _measured(self, model: nn.Module, seed: int, lap: Lap = no_lap) -> dict[str, Any]:
+        """COCO metrics by name, with batch normalisation's statistics taken anew if the settings say so."""
+        if num_batches := self.settings.bn_recalibration_batches:
+            batch_size = self.settings.bn_recalibration_batch_size or self.settings.batch_size
+            batches = self._batches(num_batches, batch_size, seed, RECALIBRATION)
+            recalibrate_batch_norm(model, (b.to(self.device) for b in batches), self.recipe.precision)
+        lap("recalibration")
+        metrics = self.evaluate(model)
+        lap("evaluation")
+        assert metrics.ap is not None, "open_data ensures that there are held-out objects"
+        return asdict(metrics)
 
     def evaluate(self, model: nn.Module) -> CocoMetrics:
         """COCO metrics of a model on the images to score on; the model is left in evaluation mode."""
@@ -214,11 +221,13 @@ class ProxyTask:
             precision=self.recipe.precision,
         )
 
-    def _train_batches(self, num_batches: int, seed: int, stream: int, first: int = 0) -> Iterator[Batch]:
-        """So many batches, the same for a seed and stream, without those before ``first``."""
+    def _batches(
+        self, num_batches: int, batch_size: int, seed: int, stream: int, first: int = 0
+    ) -> Iterator[Batch]:
+        """So many batches to train on, the same for a seed and stream, without those before ``first``."""
         order = shuffled_batches(
             self.data.train_index,
-            batch_size=self.settings.batch_size,
+            batch_size=batch_size,
             num_batches=num_batches,
             generator=stream_generator(seed, stream),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,3 +28,8 @@ def write_whole(path: Path, write: str | Callable[[Path], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def file_name(text: str) -> str:
+    """A name of people's as one that is safe in paths and in comments: word characters and ``.+-``."""
+    return re.sub(r"[^\w.+-]+", "_", text, flags=re.ASCII).lstrip(".") or "unnamed"

@@ -11,11 +11,13 @@ from rich.console import Console
 
 from spinesearch.data.open import ProxyData
 from spinesearch.results.ledger.run import Run
+from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
 from spinesearch.search.config.run_config import (
     ConfigError,
     RunConfig,
     check_resumable,
     run_config,
+    with_old_policy,
     with_old_split,
 )
 from spinesearch.search.config.rungs import check_rungs
@@ -34,6 +36,7 @@ class SearchRequest:
     """A search: the `Request` of a configuration."""
 
     config: RunConfig
+    begun: Run | None = None  # as far as its ledger goes; None for a new one
 
     @property
     def configs(self) -> Mapping[str, RunConfig]:
@@ -59,9 +62,10 @@ class SearchRequest:
                 f"search.num_trials: the run was extended from {wanted} to {recorded}, to which it continues"
             )
             config = replace(config, search=replace(config.search, num_trials=recorded))
-        config = with_old_split(config, run.sessions[0]["config"], console.print)
+        for as_begun in (with_old_split, with_old_policy):
+            config = as_begun(config, run.sessions[0]["config"], console.print)
         check_resumable(run_config(run.config), config)
-        return SearchRequest(config=config)
+        return SearchRequest(config=config, begun=run)
 
     def is_complete(self, run: Run) -> bool:
         """Whether every candidate has its result, to stay, and every whole generation was learnt from."""
@@ -76,8 +80,11 @@ class SearchRequest:
         return data
 
     def event_fields(self, data: Mapping[str, ProxyData]) -> dict[str, Any]:
-        """What its outputs have to learn from."""
-        return {"coverage": coverage_record(self.config.proxy_task, data[""])}
+        """What its outputs have to learn from; of a new search also the candidates that it begins with."""
+        fields: dict[str, Any] = {"coverage": coverage_record(self.config.proxy_task, data[""])}
+        if self.begun is None:
+            fields["beginnings"] = beginnings_record(self.config, data[""].key)
+        return fields
 
     def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> CandidateSource:
         """The generations of the controller."""
@@ -90,7 +97,8 @@ class SearchRequest:
         # A run that is given more trials continues from before the updates of its tail.
         checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
         controller = self.config.controller.build(space, seed=self.config.seed)
-        return ControlledCandidates(self._plan, space, controller, checkpoints)
+        begun = event if self.begun is None else self.begun.sessions[0]
+        return ControlledCandidates(self._plan, space, controller, checkpoints, recorded_beginnings(begun))
 
     def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
         """Candidates, space, controller, data."""

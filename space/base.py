@@ -12,10 +12,19 @@ if TYPE_CHECKING:
 
 
 class Decision(NamedTuple):
-    """One decision of a space: what it decides, for people, and among how many choices."""
+    """One decision of a space: of which block it decides what, and among how many choices.
 
-    name: str
+    A ``nearer parent`` or ``farther parent`` is decided as its distance back, less one.
+    """
+
+    block: int
+    kind: str
     num_choices: int
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"block {self.block} {self.kind}"
 
 
 class SearchSpace(Protocol):
@@ -74,3 +83,6 @@ class SearchSpace(Protocol):
 
     def features(self, tokens: Sequence[int]) -> tuple[float, ...]:
         """What a model of the reward sees, equal for equal networks; `FEATURE_NAMES` says what each is."""
+
+    def identity(self, tokens: Sequence[int]) -> str | None:
+        """The `ArchSpec.arch_id` of a sequence; None for a network that is not to be proposed."""

@@ -16,9 +16,9 @@ combinations may still give one network: level 3 offset by 1 is level 4. `ArchSp
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from spinesearch.space.arch.spec import (
@@ -116,21 +116,17 @@ class SpineNetSpace:
         ids = range(len(self.stem), len(self.stem) + self.num_blocks)
         intermediate_ids = ids[: self.num_intermediate]
         decisions = [
-            Decision(f"block {i} {'base' if i in intermediate_ids else 'output'} level", num_choices)
-            for i, num_choices in zip(
-                ids, self._layout.order.num_choices, strict=False
-            )  # a fixed one has none
+            Decision(i, "base level" if i in intermediate_ids else "output level", num_choices)
+            for i, num_choices in zip(ids, self._layout.order.num_choices, strict=False)  # or none
         ]
         for i, reach in zip(ids, self._layout.reach, strict=True):
             # The nearer parent leaves room for a farther one.
-            decisions += [Decision(f"block {i} nearer parent", reach - 1)]
-            decisions += [Decision(f"block {i} farther parent", reach)]
+            decisions += [Decision(i, "nearer parent", reach - 1)]
+            decisions += [Decision(i, "farther parent", reach)]
         if len(self.level_offsets) > 1:
-            decisions += [
-                Decision(f"block {i} level offset", len(self.level_offsets)) for i in intermediate_ids
-            ]
+            decisions += [Decision(i, "level offset", len(self.level_offsets)) for i in intermediate_ids]
         if len(self.block_types) > 1:
-            decisions += [Decision(f"block {i} type", len(self.block_types)) for i in ids]
+            decisions += [Decision(i, "type", len(self.block_types)) for i in ids]
         return tuple(decisions)
 
     @cached_property
@@ -170,7 +166,14 @@ class SpineNetSpace:
         Raises:
             SpecError: a choice is not allowed, or the length is wrong; the message names the decision.
         """
-        tokens = [operator.index(token) for token in tokens]
+        return self._decoded(tuple(map(operator.index, tokens)))
+
+    @cached_property
+    def _decoded(self) -> Callable[[tuple[int, ...]], ArchSpec]:
+        """`_decode`, which a candidate goes through several times while it is proposed."""
+        return lru_cache(maxsize=1024)(self._decode)
+
+    def _decode(self, tokens: tuple[int, ...]) -> ArchSpec:
         if len(tokens) != len(self.decisions):
             raise SpecError(
                 f"tokens: {self.name} has {len(self.decisions)} decisions, got {len(tokens)} choices"
@@ -178,8 +181,8 @@ class SpineNetSpace:
         n, layout = self.num_intermediate, self._layout
         if not layout.allows(tokens):
             raise self._refusal(tokens)
-        offset_tokens = tokens[layout.offsets_start : layout.types_start] or [0] * n
-        type_tokens = tokens[layout.types_start :] or [0] * self.num_blocks
+        offset_tokens = tokens[layout.offsets_start : layout.types_start] or (0,) * n
+        type_tokens = tokens[layout.types_start :] or (0,) * self.num_blocks
         levels = layout.order.decode(tokens)
         for k, c in enumerate(offset_tokens):
             levels[k] += self.level_offsets[c]
@@ -266,14 +269,18 @@ class SpineNetSpace:
         """What a model of the reward sees of these choices: `spinesearch.space.features`."""
         return features(self.decode(tokens))
 
+    def identity(self, tokens: Sequence[int]) -> str | None:
+        """The `ArchSpec.arch_id` of these choices."""
+        return self.decode(tokens).arch_id
+
     def _refusal(self, tokens: Sequence[int]) -> SpecError:
         """What to say of choices that are not allowed: the first of them."""
-        for position, (name, _) in enumerate(self.decisions):
+        for position, decision in enumerate(self.decisions):
             mask = self.choice_mask(tokens[:position])
             allowed = [c for c, is_allowed in enumerate(mask) if is_allowed]
             if tokens[position] not in allowed:
                 return SpecError(
-                    f"tokens: decision {position} ({name}) allows {allowed}, got {tokens[position]!r}"
+                    f"tokens: decision {position} ({decision.name}) allows {allowed}, got {tokens[position]}"
                 )
         raise AssertionError(f"each of these choices is allowed, and not all of them: {tokens}")
 

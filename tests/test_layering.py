@@ -30,10 +30,11 @@ MAY_IMPORT = {
 # The rooms of a package, the lowest first: none imports one that stands after it. Modules beside the rooms
 # may be below them (search/environment.py) or above (search/session.py); no circle arises, see below.
 FLOORS = {
+    "controller": ["policies"],
     "search": ["config", "scoring", "loop", "runs", "watchers", "workers", "study", "training"],
     "training": ["process", "targets", "input", "optim", "measure", "step", "run"],
     "results": ["ledger", "drawing", "studies", "export"],
-    "models": ["heads", "weights"],
+    "models": ["heads", "weights", "adapters"],
     "data": ["coco", "drawn", "pack", "split"],
     "space": ["arch", "cost"],
 }

@@ -38,7 +38,7 @@ class PreparedSpace:
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """The only one."""
-        return (Decision("which", self.size),)
+        return (Decision(0, "which", self.size),)
 
     @property
     def num_choices(self) -> tuple[int, ...]:
@@ -54,6 +54,10 @@ class PreparedSpace:
         """All are allowed."""
         return (True,) * self.size
 
+    def choice_weights(self, prefix: Sequence[int]) -> tuple[int, ...]:
+        """One sequence each."""
+        return (1,) * self.size
+
     def decode(self, tokens: Sequence[int]) -> ArchSpec:
         """The one with this number."""
         return self.specs[tokens[0]]
@@ -65,6 +69,18 @@ class PreparedSpace:
     def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
         """Any of them."""
         return (int(rng.integers(self.size)),)
+
+    def mutate(self, tokens: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
+        """The one after it."""
+        return ((tokens[0] + 1) % self.size,)
+
+    def features(self, tokens: Sequence[int]) -> tuple[float, ...]:
+        """Its number."""
+        return (float(tokens[0]),)
+
+    def identity(self, tokens: Sequence[int]) -> str | None:
+        """That of its architecture."""
+        return self.specs[tokens[0]].arch_id
 
 
 class InOrder:

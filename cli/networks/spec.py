@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spinesearch.cli.networks.named import Network, find_network
 from spinesearch.cli.os_errors import named_files
-from spinesearch.cli.parser import build_console, command_parser, fail, path_argument
+from spinesearch.cli.parser import build_console, command_parser, fail, path_argument, run_subcommand
 from spinesearch.space.arch.identity import live_blocks
 from spinesearch.space.arch.spec import ArchSpec, SpecError
 
@@ -33,19 +33,8 @@ _STANDARD = "spinenet49"
 
 def spec(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    commands: Mapping[str, Callable[[list[str]], int]] = {
-        "show": _show,
-        "validate": _validate,
-        "diff": _diff,
-        "draw": _draw,
-    }
-    word = arguments[0] if arguments else "--help"
-    if word in ("--help", "-h"):
-        print(_USAGE, end="")
-        return 0 if arguments else 2
-    if word not in commands:
-        return fail(f"spec {word}: there is no such command; give one of spec {', spec '.join(commands)}")
-    return commands[word](arguments[1:])
+    commands = {"show": _show, "validate": _validate, "diff": _diff, "draw": _draw}
+    return run_subcommand("spec", _USAGE, commands, arguments)
 
 
 def _show(arguments: list[str]) -> int:
@@ -212,12 +201,14 @@ def _draw(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     from spinesearch.results.drawing.architecture import draw_architecture
+    from spinesearch.results.whole_file import file_name
 
     networks = [find_network(text) for text in options.specs]
     output = options.output or Path()
     if output.suffix == ".svg" and len(networks) > 1:
         raise ValueError(f"--output: must be a folder for {len(networks)} specs, got {output}")
-    paths = [output if output.suffix == ".svg" else output / f"{n.name}.svg" for n in networks]
+    names = [f"{file_name(network.name)}.svg" for network in networks]
+    paths = [output if output.suffix == ".svg" else output / name for name in names]
     if twice := [str(path) for path, count in Counter(paths).items() if count > 1]:
         raise ValueError(f"{twice[0]}: two specs are called so; draw them one by one with --output FILE.svg")
     for path, network in zip(paths, networks, strict=True):

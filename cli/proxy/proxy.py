@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinesearch.cli.parser import CommandParser, build_console, command_parser, fail
+from spinesearch.cli.parser import CommandParser, build_console, command_parser, fail, run_subcommand
 from spinesearch.cli.runs.carry_out import ending, new_run_dir
 from spinesearch.cli.runs.recorded import find_run
 
@@ -34,18 +33,8 @@ architectures or seeds; so does `spinesearch resume`. `spinesearch show` prints 
 
 def proxy(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    commands: Mapping[str, Callable[[list[str]], int]] = {
-        "variance": _variance,
-        "correlate": _correlate,
-        "coverage": _coverage,
-    }
-    word = arguments[0] if arguments else "--help"
-    if word in ("--help", "-h"):
-        print(_USAGE, end="")
-        return 0 if arguments else 2
-    if word not in commands:
-        return fail(f"proxy {word}: there is no such command; give one of proxy {', proxy '.join(commands)}")
-    return commands[word](arguments[1:])
+    commands = {"variance": _variance, "correlate": _correlate, "coverage": _coverage}
+    return run_subcommand("proxy", _USAGE, commands, arguments)
 
 
 def _coverage(arguments: list[str]) -> int:

@@ -15,7 +15,7 @@ from spinesearch.data.drawn.shapes import OUTLINES, outline_distance
 from spinesearch.data.drawn.textures import random_ground, random_paint
 
 CLASS_NAMES = tuple(OUTLINES)
-_SHORT_SIDE = (0.6, 1.0)  # of the long one
+_MAX_OBJECTS = 10
 _MIN_VISIBLE = 0.4  # of an object's pixels, after all objects are drawn
 _PLACEMENT_TRIES = 15
 _Slices = tuple[slice, slice]
@@ -27,15 +27,17 @@ class Sizes:
 
     Attributes:
         long_side: range of an image's longer side, pixels.
-        num_objects: of an image before those that find no place: 1 to ``n``, binomial with chance ``p`` each.
+        short_side: range of the other, in units of the longer.
+        largest: diameter that no object exceeds, in units of the shorter side.
         diameters: ranges of objects' diameters in pixels, each with its share of the objects; within a range
             they are uniform in the logarithm.
         largest_first: draw the objects of an image from the largest down, so that a large one, which would
             hide those before it, finds a place too.
     """
 
-    long_side: tuple[int, int]
-    num_objects: tuple[int, float]
+    long_side: tuple[int, int] = (240, 320)
+    short_side: tuple[float, float] = (0.75, 1.0)
+    largest: float = 0.95
     diameters: tuple[tuple[tuple[float, float], float], ...]
     largest_first: bool = True
 
@@ -45,19 +47,16 @@ OBJECT_SIZES = {
     # All data sets drawn before there was a choice: sizes that a network can distinguish at 128 pixels.
     "narrow": Sizes(
         long_side=(128, 200),
-        num_objects=(10, 0.35),
+        short_side=(0.6, 1.0),
+        largest=0.85,
         diameters=(((6, 20), 0.15), ((20, 70), 0.7), ((70, 100), 0.15)),
         largest_first=False,
     ),
-    # As many objects of each kind as COCO has all in all, 7 an image, so that few images teach much.
-    "wide": Sizes(
-        long_side=(240, 320),
-        num_objects=(16, 0.45),
-        diameters=(((10, 32), 0.3), ((32, 96), 0.25), ((96, 280), 0.45)),
-    ),
-    "small": Sizes(long_side=(240, 320), num_objects=(16, 0.45), diameters=(((10, 48), 1.0),)),
-    "medium": Sizes(long_side=(240, 320), num_objects=(16, 0.45), diameters=(((32, 128), 1.0),)),
-    "large": Sizes(long_side=(240, 320), num_objects=(16, 0.45), diameters=(((80, 280), 1.0),)),
+    # Each of five outputs learns from much the same number of objects (docs/reward-noise.md).
+    "wide": Sizes(diameters=(((14, 32), 0.25), ((32, 96), 0.25), ((96, 200), 0.2), ((200, 300), 0.3))),
+    "small": Sizes(diameters=(((14, 48), 1.0),)),
+    "medium": Sizes(diameters=(((32, 128), 1.0),)),
+    "large": Sizes(diameters=(((96, 300), 1.0),)),
 }
 
 
@@ -79,16 +78,15 @@ class Picture:
 
 
 def draw_picture(rng: np.random.Generator, sizes: Sizes) -> Picture:
-    """An image of at least one object, none of them more than 60 % covered or cut off."""
+    """An image of 1 to 10 objects, none of them more than 60 % covered or cut off."""
     long_side = int(rng.integers(sizes.long_side[0], sizes.long_side[1] + 1))
-    short_side = round(long_side * rng.uniform(*_SHORT_SIDE))
+    short_side = round(long_side * rng.uniform(*sizes.short_side))
     height, width = (long_side, short_side) if rng.random() < 0.5 else (short_side, long_side)
     canvas = random_ground(rng, height, width)
     owner = np.full((height, width), -1, np.int16)  # which object a pixel belongs to
     labels: list[int] = []
     full_areas: list[int] = []
-    max_objects, chance = sizes.num_objects
-    num_objects = 1 + rng.binomial(max_objects - 1, chance)
+    num_objects = 1 + rng.binomial(_MAX_OBJECTS - 1, 0.35)
     largest_first = (
         sorted((_draw_diameter(rng, sizes) for _ in range(num_objects)), reverse=True)
         if sizes.largest_first
@@ -97,6 +95,7 @@ def draw_picture(rng: np.random.Generator, sizes: Sizes) -> Picture:
     for number in range(num_objects):
         label = int(rng.integers(len(CLASS_NAMES)))
         diameter = largest_first[number] if largest_first else _draw_diameter(rng, sizes)
+        diameter = min(diameter, sizes.largest * short_side)
         full_area = _add_object(rng, canvas, owner, label, diameter, full_areas)
         if full_area:
             labels.append(label)
@@ -134,7 +133,7 @@ def _add_object(
         found that leaves enough of every object to be seen.
     """
     height, width = owner.shape
-    radius = min(diameter, 0.85 * min(height, width)) / 2
+    radius = diameter / 2
     reach = math.ceil(radius) + 2
     grid = np.arange(-reach, reach + 1, dtype=np.float32)
     distance = outline_distance(

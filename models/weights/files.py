@@ -102,7 +102,7 @@ def load_detector(path: str | Path) -> RetinaNet:
             alone.
         OSError: one of the files cannot be read.
     """
-    module = _load_described(Path(path))
+    module = load_network(path)
     if not isinstance(module, RetinaNet):
         raise ValueError(f"{path}: holds a backbone without a head; `load_backbone` reads it")
     return module
@@ -118,7 +118,7 @@ def load_backbone(path: str | Path) -> Backbone:
         ValueError: one of the files is damaged, or they belong to different networks.
         OSError: one of the files cannot be read.
     """
-    module = _load_described(Path(path))
+    module = load_network(path)
     return module.backbone if isinstance(module, RetinaNet) else module
 
 
@@ -214,7 +214,17 @@ def _difference(key: str, stored: str, needed: str) -> str:
     return f"holds weights of {key} {stored}, but the model's {key} is {needed}"
 
 
-def _load_described(path: Path) -> Backbone | RetinaNet:
+def load_network(path: str | Path) -> Backbone | RetinaNet:
+    """Whatever network `save_weights` wrote, in evaluation mode.
+
+    Args:
+        path: of the weights; the ``.json`` of the same name is beside them.
+
+    Raises:
+        ValueError: one of the files is damaged, or they belong to different networks.
+        OSError: one of the files cannot be read.
+    """
+    path = Path(path)
     file = description_file(path)
     if path.is_file():
         check_whole(path)

@@ -22,7 +22,7 @@ Kind = Literal["variance", "correlate"]
 # The sides of each kind, in the order they are trained.
 SIDES: Mapping[Kind, tuple[str, ...]] = {"variance": ("",), "correlate": ("a", "b")}
 
-LESS_IS_BETTER = ("loss",)  # of the metrics; none of them can be a search's reward
+LESS_IS_BETTER = ("loss", "mean_loss")  # of the metrics; none of them can be a search's reward
 
 
 class Rate(NamedTuple):

@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from spinesearch.controller import reinforce
 from spinesearch.data.data_settings import CocoDataSettings
 from spinesearch.search.config.config_errors import ConfigError, unknown_setting, wrong_type
 from spinesearch.search.config.sections import DATA_PATHS, Schema
 
 CSV = "csv:"  # begins a data.group_by that is a file
 # What ledgers older than a setting did, by section and `name`, where that is not the setting's default.
-_IN_OLD_LEDGERS: Mapping[tuple[str, str | None], Mapping[str, Any]] = {("data", "coco"): {"group_by": "id"}}
+_IN_OLD_LEDGERS: Mapping[tuple[str, str | None], Mapping[str, Any]] = {
+    ("data", "coco"): {"group_by": "id"},
+    ("controller", "reinforce"): reinforce.IN_OLD_LEDGERS,
+}
 _MAX_SEED = 2**63 - 1  # torch's generators take no more
 
 

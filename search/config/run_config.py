@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from spinesearch.controller.reinforce import IN_OLD_LEDGERS, ReinforceSettings
 from spinesearch.controller.strategies import ControllerSettings
 from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
@@ -214,6 +215,18 @@ def with_old_split(wanted: RunConfig, begun: Mapping[str, Any], report: Callable
         return wanted
     report("data.group_by: the run was begun before images were grouped, and keeps its split by image id")
     return replace(wanted, data=replace(data, group_by="id"))
+
+
+def with_old_policy(wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str], None]) -> RunConfig:
+    """What is wanted, with the policy of a run that was begun before 2026-12, as `with_old_split`."""
+    controller = wanted.controller
+    if not isinstance(controller, ReinforceSettings) or IN_OLD_LEDGERS.keys() & begun["controller"].keys():
+        return wanted
+    defaults = ReinforceSettings()
+    if any(getattr(controller, name) != getattr(defaults, name) for name in IN_OLD_LEDGERS):
+        return wanted  # asked for: the difference is refused by name
+    report("controller: the run was begun with reinforce as it was before 2026-12, and keeps it")
+    return replace(wanted, controller=replace(controller, **IN_OLD_LEDGERS))
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spinesearch.search.config.rungs import Rung, parse_rungs
@@ -60,6 +60,8 @@ class SearchSettings:
     trial_timeout_s: float | None = None
     max_failed_share: float = 0.3
     rungs: list[Any] | None = None
+    initial: list[str] = field(default_factory=list)
+    warm_start: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("num_trials", 1), ("generation_size", 1), ("lag", 0), ("max_attempts", 1)):

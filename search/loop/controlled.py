@@ -9,11 +9,12 @@ interrupted or not. A resumed search goes through the same steps from the newest
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from spinesearch.controller import Controller, Rollout, Suggestion
+from spinesearch.controller.random import RandomController
 from spinesearch.proxy_task.request import TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
@@ -51,9 +52,27 @@ class SearchPlan:
     max_failed_share: float = 1.0
 
     @property
+    def num_unlearnt(self) -> int:
+        """Candidates that are proposed before anything is learnt."""
+        return (self.lag + 1) * self.generation_size
+
+    @property
     def failed_share(self) -> FailedShare:
         """The rule by which the search stops."""
         return FailedShare(generation_size=self.generation_size, max_share=self.max_failed_share)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beginning:
+    """A candidate that a search begins with, whatever its controller would propose.
+
+    Attributes:
+        tokens: its choices.
+        result: what another run has found, as fields of a ``result`` event; None to score it.
+    """
+
+    tokens: tuple[int, ...]
+    result: Mapping[str, Any] | None = None
 
 
 class ControlledCandidates:
@@ -67,17 +86,25 @@ class ControlledCandidates:
         space: turns choices into specs.
         controller: in its initial state.
         checkpoints: the controller's states.
+        beginnings: the first candidates.
     """
 
     def __init__(
-        self, plan: SearchPlan, space: SearchSpace, controller: Controller, checkpoints: Checkpoints
+        self,
+        plan: SearchPlan,
+        space: SearchSpace,
+        controller: Controller,
+        checkpoints: Checkpoints,
+        beginnings: Sequence[Beginning] = (),
     ) -> None:
         self.plan = plan
         self._space = space
         self._controller = controller
         self._checkpoints = checkpoints
+        self._beginnings = beginnings
         self._num_updates = 0  # updates the controller has seen
         self._accepted: frozenset[int] = frozenset()  # failed trials that stop nothing
+        self._has_collapsed = False  # to what it has proposed before: said once
         self._has_parted = False  # from the ledger: said once
 
     def first_side(self, run: Run) -> str:
@@ -102,6 +129,13 @@ class ControlledCandidates:
         # Those from `num_trials` on are sampled but not proposed, so that the controller is where a longer
         # run has it.
         last = plan.num_trials // plan.generation_size + plan.lag
+        if plan.num_trials <= plan.num_unlearnt and not isinstance(self._controller, RandomController):
+            warn(
+                f"search.num_trials: the first {plan.num_unlearnt} candidates, (lag + 1) x generation_size, "
+                f"are proposed before anything is learnt, and there are only {plan.num_trials}; give "
+                f"search.num_trials={4 * plan.num_unlearnt}, or a smaller search.generation_size"
+            )
+        yield Step(events=self._known_results(run.trials))
         first = self._restore(run)
         yield Step(trials=run.trials[: first * plan.generation_size])
         for generation in range(first, last + 1):
@@ -132,7 +166,8 @@ class ControlledCandidates:
         events: list[Event] = []
         specs: dict[int, ArchSpec] = {}
         # Always a whole generation: the last bits of a batch depend on its size.
-        suggestions = self._controller.suggest(plan.generation_size)
+        given = self._beginnings[first : first + plan.generation_size]
+        suggestions = self._controller.suggest(plan.generation_size, given=[b.tokens for b in given])
         for number, suggestion in enumerate(suggestions, start=first):
             if number < len(run.trials):
                 if run.trials[number].tokens != suggestion.tokens:
@@ -143,7 +178,18 @@ class ControlledCandidates:
                 events.append(_proposal(number, generation, suggestion, spec))
         yield Step(events=events)
         end = min(first + plan.generation_size, plan.num_trials)
+        yield Step(events=self._known_results(run.trials[first:end]))
         yield Step(trials=run.trials[first:end], specs=specs)
+
+    def _known_results(self, trials: Sequence[Trial]) -> list[Event]:
+        """Results that the search begins with, of trials that were proposed."""
+        return [
+            {"event": "result", "trial": trial.trial, **result}
+            for trial in trials
+            if not trial.is_done
+            and trial.trial < len(self._beginnings)
+            and (result := self._beginnings[trial.trial].result) is not None
+        ]
 
     def _learn(self, generation: int, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
         """Wait for a generation's results and let the controller learn from them, unless it has."""
@@ -155,6 +201,14 @@ class ControlledCandidates:
         is_new = generation == len(run.updates)
         if is_new:
             self.plan.failed_share.check(run, generation, self._accepted)
+        num_repeated = sum(trial.status == "duplicate" for trial in trials)
+        if is_new and 2 * num_repeated > len(trials) and not self._has_collapsed:
+            self._has_collapsed = True
+            warn(
+                f"update {generation}: {num_repeated} of {len(trials)} candidates repeat networks that "
+                "were scored before: the strategy has settled, and more of this search brings little "
+                "(docs/controllers.md)"
+            )
         stats = self._controller.update([_rollout(trial) for trial in trials])
         self._num_updates = generation + 1
         state = self._controller.state_dict()

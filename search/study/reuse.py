@@ -15,6 +15,7 @@ from spinesearch.search.study.study_config import StudyConfig
 
 # Settings of the proxy task under which a candidate scores the same, up to the last bits.
 _NOT_DECIDING = ("device", "evaluator", "cuda_graph")
+_MEASURE_AT = "proxy_task.measure_at"
 # Of the ``run`` event: the digest of `spinesearch.search.environment.SCORING_PACKAGES`.
 _SCORING_SOURCES = "scoring_sources"
 
@@ -67,9 +68,11 @@ def conditions(run: Run, side: str) -> dict[str, Any]:
 def difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
     """The first condition that differs, in words; empty if none does."""
     for key in ours | theirs:
-        a, b = ours.get(key), theirs.get(key)
         # JSON has lists only.
-        if (list(a) if isinstance(a, tuple) else a) == (list(b) if isinstance(b, tuple) else b):
+        a, b = (list(v) if isinstance(v, tuple) else v for v in (ours.get(key), theirs.get(key)))
+        if key == _MEASURE_AT and not a:
+            continue  # what was measured on the way there is not asked for here, and the score is the same
+        if a == b:
             continue
         words = f"{key} is {b!r} there and {a!r} here"
         if key != _SCORING_SOURCES:

@@ -6,23 +6,35 @@ import pytest
 import torch
 
 from spinesearch.controller import Rollout, Suggestion
-from spinesearch.controller.policy import LstmPolicy
-from spinesearch.controller.reinforce import ReinforceController, ReinforceSettings
-from spinesearch.controller.sampling import choice_masks, inverse_cdf, masked_softmax
+from spinesearch.controller.policies.lstm import LstmPolicy
+from spinesearch.controller.policies.sampling import inverse_cdf, softmax
+from spinesearch.controller.ppo import PpoSettings
+from spinesearch.controller.reinforce import IN_OLD_LEDGERS, ReinforceController, ReinforceSettings
 from spinesearch.space import SPINENET_49, SpineNetSpace
 
 SPACE = SpineNetSpace()
+SMALL = SpineNetSpace(base_levels={2: 1, 4: 2, 5: 1}, window=2, level_offsets=(0, 1))
+OLD = ReinforceSettings(**IN_OLD_LEDGERS)
 
 
 class Coins:
     """Three decisions of two and three choices; after choice 1 the next decision has no choice 0."""
 
     num_choices = (2, 3, 2)
-    size = 10
+    size = 8
 
     def choice_mask(self, prefix):
         n = self.num_choices[len(prefix)]
         return tuple(not (prefix and prefix[-1] == 1 and c == 0) for c in range(n))
+
+    def choice_weights(self, prefix):
+        if len(prefix) == 3:
+            return (1,)
+        allowed = self.choice_mask(prefix)
+        return tuple(sum(self.choice_weights((*prefix, c))) * allowed[c] for c in range(len(allowed)))
+
+    def identity(self, tokens):
+        return str(tokens)
 
     def sample(self, rng):
         raise AssertionError("REINFORCE samples from its policy")
@@ -36,27 +48,32 @@ def as_rollouts(suggestions: list[Suggestion], rewards: list[float]) -> list[Rol
 
 
 def policy_log_prob(controller: ReinforceController, rollout: Rollout) -> float:
-    masks = choice_masks(controller._space, [rollout.tokens])
     tokens = torch.tensor([rollout.tokens])
     with torch.no_grad():
-        log_probs = controller._policy(tokens, masks)
+        log_probs = controller._learner.log_probs(tokens)
     return log_probs.gather(-1, tokens[..., None]).sum().item()
 
 
-def test_an_untrained_policy_prefers_nothing():
-    controller = ReinforceController(Coins(), seed=0)
+@pytest.mark.parametrize("strategy", [ReinforceSettings(), PpoSettings(), PpoSettings(encoding="sequence")])
+@pytest.mark.parametrize("space", [SPACE, SMALL])
+def test_an_untrained_policy_is_random_search(strategy, space):
+    """Of every sequence the log-probability is that of uniform sampling: 70 times half a 1e-8 off at most."""
+    for suggestion in strategy.build(space, seed=0).suggest(5):
+        assert sum(suggestion.log_probs) == pytest.approx(-math.log(space.size), abs=5e-7)
+
+
+def test_an_untrained_policy_of_an_old_run_prefers_no_choice():
+    controller = ReinforceController(Coins(), seed=0, settings=OLD)
     for suggestion in controller.suggest(50):
         expected = 0.0
         for t in range(3):
             expected -= math.log(sum(Coins().choice_mask(suggestion.tokens[:t])))
-        assert sum(suggestion.log_probs) == pytest.approx(expected, abs=3e-6)  # three of six decimals
+        assert sum(suggestion.log_probs) == pytest.approx(expected, abs=2e-8)
 
 
 def test_choices_are_sampled_with_their_probability():
     """A million uniforms through the inverse CDF; the standard error of a share is below 5e-4."""
-    logits = np.array([[0.3, -1.0, 2.0, 0.0]])
-    masks = np.array([[True, True, False, True]])
-    probs = masked_softmax(logits, masks)
+    probs = softmax(np.array([[0.3, -1.0, -np.inf, 0.0]]))
     weights = np.exp([0.3, -1.0, -np.inf, 0.0])
     np.testing.assert_allclose(probs[0], weights / weights.sum(), rtol=1e-12)
     uniforms = np.random.default_rng(0).random(1_000_000)
@@ -84,7 +101,8 @@ def test_policy_gradient_by_finite_differences():
     masks = torch.tensor([[[1, 1, 0], [0, 1, 1], [1, 1, 0]], [[1, 1, 0], [1, 1, 1], [1, 1, 0]]]).bool()
 
     def log_prob() -> torch.Tensor:
-        return policy(tokens, masks).gather(-1, tokens[..., None]).sum()
+        scores = policy(tokens).masked_fill(~masks, -torch.inf)
+        return torch.log_softmax(scores, dim=-1).gather(-1, tokens[..., None]).sum()
 
     log_prob().backward()
     for parameter in policy.parameters():
@@ -103,7 +121,7 @@ def test_policy_gradient_by_finite_differences():
 
 def test_the_loss_is_the_formula():
     """Generation 1 in plain numbers: baseline, normalised advantage, truncated ratio, entropy bonus."""
-    settings = ReinforceSettings(ent_coef=0.5, baseline_decay=0.75, max_importance_ratio=1.25)
+    settings = replace(OLD, ent_coef=0.5, baseline_decay=0.75, max_importance_ratio=1.25)
     controller = ReinforceController(Coins(), seed=0, settings=settings)
     first = as_rollouts(controller.suggest(2), [0.2, 0.6])
     stats = controller.update(first)
@@ -117,9 +135,8 @@ def test_the_loss_is_the_formula():
     rollouts = as_rollouts(second, [0.5, 0.1])
     log_probs = [policy_log_prob(controller, rollout) for rollout in rollouts]
     entropy = 0.0
-    masks = choice_masks(controller._space, [rollout.tokens for rollout in rollouts])
     with torch.no_grad():
-        all_log_probs = controller._policy(torch.tensor([r.tokens for r in rollouts]), masks)
+        all_log_probs = controller._learner.log_probs(torch.tensor([r.tokens for r in rollouts]))
     for n in range(2):
         for t in range(3):
             entropy -= sum(lp.exp().item() * lp.item() for lp in all_log_probs[n, t] if lp > -torch.inf) / 6
@@ -158,21 +175,21 @@ def test_it_learns():
 @pytest.mark.parametrize("num_rollouts", [4, 7, 8])
 def test_equal_rewards_teach_nothing_but_entropy(num_rollouts: int, value: float):
     """Also where their mean is not exactly their value: 7 x 0.1, or a baseline some generations old."""
-    controller = ReinforceController(Coins(), seed=0, settings=ReinforceSettings(ent_coef=0.0))
-    before = [p.clone() for p in controller._policy.parameters()]
+    controller = ReinforceController(Coins(), seed=0, settings=replace(OLD, ent_coef=0.0))
+    before = [p.clone() for p in controller._learner._policy.parameters()]
     for _ in range(6):
         suggestions = controller.suggest(num_rollouts)
         stats = controller.update(as_rollouts(suggestions, [value] * num_rollouts))
         # Rounding of float64, 1e-16, over a deviation of 1e-3, times a few nats.
         assert abs(stats["loss"]) < 1e-11
         assert stats["baseline"] == pytest.approx(value, rel=1e-12)
-    for old, new in zip(before, controller._policy.parameters(), strict=True):
+    for old, new in zip(before, controller._learner._policy.parameters(), strict=True):
         torch.testing.assert_close(old, new, rtol=0, atol=1e-6)
 
 
 def test_differences_below_a_thousandth_of_ap_are_not_amplified():
     """A deviation of 7e-7 counts as one of a thousandth: advantages of 1e-3 at most, of a few nats each."""
-    controller = ReinforceController(Coins(), seed=0, settings=ReinforceSettings(ent_coef=0.0))
+    controller = ReinforceController(Coins(), seed=0, settings=replace(OLD, ent_coef=0.0))
     for _ in range(3):
         stats = controller.update(as_rollouts(controller.suggest(4), [0.3, 0.3 + 1e-6, 0.3, 0.3 - 1e-6]))
         assert abs(stats["loss"]) < 0.01
@@ -187,11 +204,11 @@ def test_rewards_must_be_finite():
 def test_a_gradient_that_is_no_number_makes_no_step():
     """Its loss is logged; the policy stays one that can be sampled from."""
     controller = ReinforceController(Coins(), seed=0)
-    before = [parameter.clone() for parameter in controller._policy.parameters()]
+    before = [parameter.clone() for parameter in controller._learner._policy.parameters()]
     rollouts = as_rollouts(controller.suggest(2), [0.1, 0.3])
     stats = controller.update([rollouts[0], replace(rollouts[1], log_probs=(math.nan,))])
     assert math.isnan(stats["loss"])
-    for parameter, old in zip(controller._policy.parameters(), before, strict=True):
+    for parameter, old in zip(controller._learner._policy.parameters(), before, strict=True):
         torch.testing.assert_close(parameter, old, rtol=0, atol=0)
     assert all(sum(suggestion.log_probs) < 0 for suggestion in controller.suggest(4))
 
@@ -207,6 +224,9 @@ def test_a_gradient_that_is_no_number_makes_no_step():
         ("baseline_decay", 1.0),
         ("max_importance_ratio", 0.5),
         ("max_grad_norm", 0.0),
+        ("entropy_target", 0.0),
+        ("entropy_target", 1.5),
+        ("max_advantage", 0.0),
     ],
 )
 def test_bad_settings_name_the_field(field, value):

@@ -12,7 +12,7 @@ import pytest
 
 from spinesearch.controller.protocol import candidate_rng
 from spinesearch.controller.random import RandomController
-from spinesearch.controller.reinforce import ReinforceController
+from spinesearch.controller.reinforce import IN_OLD_LEDGERS, ReinforceController, ReinforceSettings
 from spinesearch.space import SpineNetSpace
 
 # By seed and candidate: the first of `random()`, the first of `integers(10)`.
@@ -63,8 +63,10 @@ def test_the_first_candidates_of_a_random_search():
     assert [" ".join(map(str, suggestion.tokens)) for suggestion in suggestions] == RANDOM
 
 
-def test_the_first_candidates_of_an_untrained_policy():
+def test_the_first_candidates_of_an_untrained_policy_of_an_old_run():
     """Every allowed choice alike; which one is decided by the candidate's own uniform numbers."""
-    suggestions = ReinforceController(SpineNetSpace(), seed=3).suggest(2)
+    suggestions = ReinforceController(
+        SpineNetSpace(), seed=3, settings=ReinforceSettings(**IN_OLD_LEDGERS)
+    ).suggest(2)
     assert [" ".join(map(str, suggestion.tokens)) for suggestion in suggestions] == UNTRAINED
     assert math.isclose(sum(suggestions[0].log_probs), -72.07277339737931, abs_tol=7e-5)

@@ -34,16 +34,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ProxyData:
 
 
 def test_goes_on_from_a_shorter_training_and_keeps_the_weights(data: ProxyData, tmp_path: Path) -> None:
-    whole = ProxyTask(SETTINGS, data).score(SPINENET_49, 3)
-    task = ProxyTask(SETTINGS, data)
-    wanted = TrainingRequest(num_steps=2, wants=frozenset({STATE}))
+    settings = replace(SETTINGS, num_steps=7, measure_at=(1, 2, 5))
+    whole = ProxyTask(settings, data).score(SPINENET_49, 3)
+    assert [step for step, *_ in whole.curve] == [1, 2, 5]
+    task = ProxyTask(settings, data)
+    wanted = TrainingRequest(num_steps=4, wants=frozenset({STATE}))
     short = task.train(SPINENET_49, 3, wanted)
-    assert short.result.num_steps == 2
+    assert short.result.num_steps == 4
+    assert short.result.curve == whole.curve[:2]
     assert list(short.files) == [STATE]
     steps: list[int] = []
     going_on = TrainingRequest(state=short.files[STATE], wants=frozenset({WEIGHTS}))
     trained = task.train(SPINENET_49, 3, going_on, on_step=lambda step, loss: steps.append(step))
-    assert steps == [1, 2, 3]  # the first was taken before
+    assert steps == [2, 3, 4, 5, 6]  # the first two were taken before
     assert trained.result == whole
     assert short.result != whole
     assert sorted(trained.files) == ["weights.json", WEIGHTS]

@@ -11,6 +11,7 @@ RESULT = TaskResult(
     ap_large=0.3,
     ar100=0.4,
     loss=0.7,
+    mean_loss=0.9,
     num_steps=200,
     num_parameters=1000,
     num_multiply_adds=2000,
@@ -23,3 +24,8 @@ RESULT = TaskResult(
 def test_durations_do_not_count_in_comparison() -> None:
     assert replace(RESULT, seconds=1.0, train_seconds=0.5, images_per_s=2.0) == RESULT
     assert replace(RESULT, loss=0.71) != RESULT
+
+
+def test_a_curve_is_in_the_ledger_only_where_one_was_asked_for() -> None:
+    assert "curve" not in RESULT.to_dict()
+    assert replace(RESULT, curve=((50, 0.9, 0.1),)).to_dict()["curve"] == ((50, 0.9, 0.1),)

@@ -60,6 +60,10 @@ def test_the_paper_is_the_paper() -> None:
         ("scale_jitter", (2.0, 0.5)),
         ("scale_jitter", (0.0, 1.0)),
         ("scale_jitter", (1.0,)),
+        ("measure_at", (20, 20)),
+        ("measure_at", (0, 20)),
+        ("measure_at", (0.5,)),
+        ("measure_at", tuple(range(1, 52))),
         ("device", "cuda:1"),
         ("precision", "float16"),
         ("num_threads", 0),
@@ -85,6 +89,14 @@ def test_steps_or_epochs() -> None:
 def test_the_step_schedule_needs_its_steps() -> None:
     with pytest.raises(ValueError, match=r"^proxy_task\.decay_at: "):
         ProxySettings(num_steps=1, schedule="step")
+
+
+def test_what_is_measured_on_the_way_lies_in_the_training() -> None:
+    assert ProxySettings(num_steps=10, measure_at=(5, 10)).measure_at == (5, 10)
+    with pytest.raises(ValueError, match=r"^proxy_task\.measure_at: must not go beyond num_steps, which is"):
+        ProxySettings(num_steps=10, measure_at=(5, 11))
+    with pytest.raises(ValueError, match=r"^proxy_task\.measure_at: counts steps: give num_steps in place"):
+        ProxySettings(num_epochs=1.0, measure_at=(5,))
 
 
 def test_lists_become_tuples() -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import R0_SP53, SPINENET_49
 from spinesearch.training.input import batches
+from spinesearch.training.measure.evaluate import CocoMetrics
 from spinesearch.training.step.divergence import TrainingDiverged
 from spinesearch.training.targets.matching import make_targets
 
@@ -120,6 +121,33 @@ print(json.dumps(task.score(SPINENET_49, seed=7).to_dict()))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert TaskResult(**json.loads(run.stdout)) == here
+
+
+def test_measuring_on_the_way_changes_nothing(data: ProxyData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every bit of the training's end, and each point is what the training would have been measured as."""
+    images = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+
+    def answer(self: ProxyTask, model: nn.Module) -> CocoMetrics:
+        """In the place of AP, which is 0 so early: a number that depends on every weight and statistic."""
+        model.eval()
+        with torch.inference_mode():
+            value = float(model(images)[0].mean())
+        return CocoMetrics(**dict.fromkeys([field.name for field in fields(CocoMetrics)], value))
+
+    monkeypatch.setattr(ProxyTask, "evaluate", answer)
+    # Stochastic depth draws from the global generator; a schedule in steps begins as a shorter one does.
+    settings = replace(TINY, num_steps=6, schedule="step", decay_at=(0.99,))
+    plain, plain_losses = score_with_losses(ProxyTask(settings, data), seed=7)
+    result, losses = score_with_losses(ProxyTask(replace(settings, measure_at=(1, 3, 6)), data), seed=7)
+    assert losses == plain_losses
+    assert replace(result, curve=()) == plain
+    assert result.mean_loss == pytest.approx(np.mean(losses))
+    three = ProxyTask(replace(settings, num_steps=3), data).score(SPINENET_49, seed=7)
+    first, second, last = result.curve
+    assert first[:2] == (1, pytest.approx(losses[0]))
+    assert second == (3, three.loss, three.ap)
+    assert last == (6, result.loss, result.ap)
+    assert len({first[2], second[2], last[2]}) == 3
 
 
 def test_global_state_is_left_as_it_was(data: ProxyData) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
+import operator
 import os
 import random
 import sys
@@ -22,8 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from spinesearch.controller import Controller
-from spinesearch.controller.random import RandomController
-from spinesearch.controller.reinforce import ReinforceController
+from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run import Run
@@ -48,12 +49,16 @@ class TypesOnly:
     """
 
     name = "types_only"
-    decisions = tuple(Decision(f"block {i} type", 2) for i in range(6, 12))
+    decisions = tuple(Decision(i, "type", 2) for i in range(6, 12))
     num_choices = (2,) * 6
     size = 44
 
     def choice_mask(self, prefix: Sequence[int]) -> tuple[bool, ...]:
         return True, tuple(prefix[-2:]) != (1, 1)
+
+    def choice_weights(self, prefix: Sequence[int]) -> tuple[int, ...]:
+        begun = [(*prefix, choice) for choice in (0, 1)]
+        return tuple(sum(tokens[: len(start)] == start for tokens in ALL_TOKENS) for start in begun)
 
     def decode(self, tokens: Sequence[int]) -> ArchSpec:
         blocks = list(SPINENET_49.blocks)
@@ -70,7 +75,22 @@ class TypesOnly:
             if (1, 1, 1) not in zip(tokens, tokens[1:], tokens[2:], strict=False):
                 return tokens
 
+    def mutate(self, tokens: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
+        near = [t for t in ALL_TOKENS if sum(map(operator.ne, t, tokens)) == 1]
+        return near[int(rng.integers(len(near)))]
 
+    def features(self, tokens: Sequence[int]) -> tuple[float, ...]:
+        return tuple(map(float, tokens))
+
+    def identity(self, tokens: Sequence[int]) -> str:
+        return self.decode(tokens).arch_id
+
+
+ALL_TOKENS = [
+    tokens
+    for tokens in itertools.product((0, 1), repeat=6)
+    if (1, 1, 1) not in zip(tokens, tokens[1:], tokens[2:], strict=False)
+]
 SPACE = TypesOnly()
 WHOLE_STEPS = 90  # of a whole training of `RungScore`
 
@@ -181,9 +201,7 @@ class Warnings(SearchObserver):
 
 
 def build_controller(name: str, seed: int) -> Controller:
-    if name == "random":
-        return RandomController(SPACE, seed=seed)
-    return ReinforceController(SPACE, seed=seed)
+    return STRATEGIES[name]().build(SPACE, seed=seed)
 
 
 def only(scorer: Scorer) -> Scorers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ class TrainingState:
         random: states of torch's global generators, which stochastic depth draws from: the processor's and,
             of a training on CUDA, the device's.
         losses: of the steps taken.
+        aps: what was measured before the last of them, by the number of steps: `training.measure.curve`.
     """
 
     step: int
@@ -32,6 +33,7 @@ class TrainingState:
     augmentation: Tensor
     random: list[Tensor]
     losses: list[float]
+    aps: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(

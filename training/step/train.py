@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spinesearch.models.heads.predict import head_outputs
 from spinesearch.training.input.augment import Batch, draw, normalize, place, placement_of
+from spinesearch.training.measure.curve import last_tenth
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.stopwatch import Lap, no_lap
 from spinesearch.training.recipe import Recipe
@@ -102,7 +103,7 @@ def train(
                 watch.finish()
                 on_state(TrainingState.of(model, optimizer, generator, watch.losses, device))
         watch.finish()
-    return float(torch.tensor(watch.losses[-max(1, recipe.num_steps // 10) :]).mean())
+    return last_tenth(watch.losses)
 
 
 def _step(

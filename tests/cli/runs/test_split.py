@@ -45,6 +45,7 @@ def scored_without_training(settings: ProxySettings, data: ProxyData) -> Score:
         ap_large=None,
         ar100=0.7,
         loss=1.0,
+        mean_loss=1.0,
         num_steps=2,
         num_parameters=3,
         num_multiply_adds=4,

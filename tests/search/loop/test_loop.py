@@ -17,6 +17,7 @@ from fake_search import FakeScorer, Warnings, carry_out, everything, proposals, 
 from long_suite import few
 
 from spinesearch.controller import Rollout
+from spinesearch.controller.random import RandomController
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.run_lock import RunInUseError
@@ -209,7 +210,7 @@ def test_proposals_that_another_machine_sampled_are_kept(tmp_path: Path, monkeyp
     monkeypatch.setattr(
         fake_search,
         "build_controller",
-        lambda name, seed: fake_search.RandomController(fake_search.SPACE, seed=9),
+        lambda name, seed: RandomController(fake_search.SPACE, seed=9),
     )
     run, _ = carry_out(tmp_path, num_trials=24, observer=warnings)
     assert json.loads(proposals(run))[:20] == json.loads(recorded)

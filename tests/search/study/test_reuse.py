@@ -79,3 +79,15 @@ def test_a_ledger_of_an_earlier_release_is_refused_and_says_what_to_do(wanted, t
     )
     with pytest.raises(ConfigError, match=says):
         known_results(wanted, study_event(wanted), [run_dir])
+
+
+def test_a_curve_is_taken_with_its_score_and_asked_for_where_it_is_wanted(wanted, tmp_path: Path):
+    curved = compose_study(
+        "correlate", ["proxy_task.measure_at=[50]", "b.proxy_task.num_steps=400"], num_archs=3, num_seeds=1
+    )
+    plain_dir, curved_dir = write(tmp_path / "1", event(wanted)), write(tmp_path / "2", event(curved))
+    assert known_results(wanted, study_event(wanted), [plain_dir])
+    assert known_results(wanted, study_event(wanted), [curved_dir])
+    assert known_results(curved, study_event(curved), [curved_dir])
+    with pytest.raises(ConfigError, match=r"proxy_task.measure_at is \[\] there and \[50\] here"):
+        known_results(curved, study_event(curved), [plain_dir])

@@ -1,0 +1,240 @@
+"""All strategies on all landscapes: `make bench-controllers`, the figures of docs/controllers.md.
+
+python benchmarks/landscape/bench_controllers.py [--quick] [--strategies random,evolution]
+    [--landscapes surrogate,table,"mixture of four"] [--seeds 20] [--workers N] [--results FILE] [--page PAGE]
+
+Every game (strategy, landscape, generation size, seed) is a line of the results file once it is over, so that
+the command goes on where it was stopped. ``--quick`` plays two analytic landscapes with three seeds, is over
+in two minutes and writes no page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from analytic import AnalyticLandscapes
+from comparison import BUDGETS, CHECKPOINTS, PLOT, plot, report
+from games import NUM_LATE, Course, play, play_table
+from judges import SURROGATE, Judge, SpaceView, analytic_judges, surrogate_judge
+from marked import replace_marked
+from recorded import RECORDS, Landscape, load
+
+import spinesearch
+from spinesearch.controller.strategies import STRATEGIES, ControllerSettings
+from spinesearch.search.config.run_config import compose, run_config
+
+TABLE = "table"  # recorded candidates alone
+LAG = 1
+PAGE = Path(__file__).parents[2] / "docs" / "controllers.md"
+RESULTS = Path("runs/bench-controllers.jsonl")
+_QUICK_LANDSCAPES = ("cross-scale links", "mixture of four")
+_QUICK_SEEDS, _QUICK_TRIALS = 3, 100
+
+
+class Game(NamedTuple):
+    """What is played, and for how long."""
+
+    strategy: str
+    landscape: str
+    generation_size: int
+    seed: int
+    num_trials: int
+
+
+def main() -> int:
+    """Play what has not been played, and say who won."""
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--strategies", type=_names, default=list(STRATEGIES))
+    parser.add_argument("--landscapes", type=_names)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    given = parser.parse_args()
+    try:
+        landscapes = _landscapes(given.landscapes, given.quick)
+        _check(given.strategies, given.seeds, given.workers)
+        path = given.results or (RESULTS.with_stem(f"{RESULTS.stem}-quick") if given.quick else RESULTS)
+        seeds = _QUICK_SEEDS if given.quick else given.seeds
+        games = list(_games(given.strategies, landscapes, seeds, given.quick))
+        rows = _played(path, games, given.workers)
+        text = report(rows, default=default_strategy())
+        if not given.quick:
+            replace_marked(given.page, "bench-controllers", text)
+            plot(rows, given.page.parent / PLOT)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(text)
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _check(strategies: Sequence[str], seeds: int, workers: int) -> None:
+    for name in strategies:
+        if name not in STRATEGIES:
+            raise ValueError(f"--strategies: {name} is none of {', '.join(STRATEGIES)}")
+    if seeds < 2 or workers < 1:
+        raise ValueError(
+            f"--seeds must be at least 2 and --workers at least 1, got {seeds} and {workers}; "
+            "intervals are over seeds"
+        )
+
+
+def _landscapes(wanted: Sequence[str] | None, quick: bool) -> list[str]:
+    """The names of what is played on; what needs records only if there are any, or it is asked for."""
+    known = [*AnalyticLandscapes.names, SURROGATE, TABLE]
+    for name in wanted or ():
+        if name not in known:
+            raise ValueError(f"--landscapes: {name} is none of {', '.join(known)}")
+    if wanted or quick:
+        return list(wanted or _QUICK_LANDSCAPES)
+    if not any(RECORDS.glob("*.jsonl.gz")):
+        print(f"{RECORDS}: nothing recorded: analytic landscapes alone", file=sys.stderr)
+        return list(AnalyticLandscapes.names)
+    return known
+
+
+def _games(
+    strategies: Sequence[str], landscapes: Sequence[str], num_seeds: int, quick: bool
+) -> Iterator[Game]:
+    """All games, seed by seed, so that what is done when the command is stopped is of all strategies."""
+    for seed, landscape, size, strategy in itertools.product(
+        range(num_seeds), landscapes, BUDGETS, strategies
+    ):
+        num_trials = max(BUDGETS[size])
+        if landscape == TABLE:
+            size_of_table = len(_landscape().scores(_landscape().heads[0]["reward_metric"]).tokens)
+            fits = [n for n in BUDGETS[size] if n + (1 + LAG) * size <= size_of_table]
+            if not fits:
+                continue
+            num_trials = max(fits)
+        if quick:
+            if size != min(BUDGETS):
+                continue
+            num_trials = _QUICK_TRIALS
+        yield Game(strategy, landscape, size, seed, num_trials)
+
+
+def default_strategy() -> str:
+    """The strategy of a search that names none."""
+    return run_config(compose([])).controller.name
+
+
+def _settings(strategy: str) -> ControllerSettings:
+    return run_config(compose([f"controller={strategy}"])).controller
+
+
+def _played(path: Path, games: Sequence[Game], workers: int) -> list[dict[str, Any]]:
+    """The results of all games, from the file or played now.
+
+    Raises:
+        ValueError: the file is of other code or records.
+    """
+    origin = _origin()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]  # a line that was being written when the command was stopped
+    head, *rows = map(json.loads, whole.splitlines() or [json.dumps(origin)])
+    if head != origin:
+        raise ValueError(
+            f"{path}: was played by other code or on other records; move it away, or name another file"
+        )
+    done = {tuple(row[key] for key in Game._fields) for row in rows}
+    path.write_text(whole or json.dumps(origin) + "\n", encoding="utf-8")
+    left = [game for game in games if tuple(game) not in done]
+    print(f"{len(games) - len(left)} games in {path}, {len(left)} to play", file=sys.stderr)
+    os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    fresh = multiprocessing.get_context("spawn")  # which loads numpy and torch anew, with one thread
+    with path.open("a", encoding="utf-8") as file, ProcessPoolExecutor(workers, mp_context=fresh) as pool:
+        for future in as_completed([pool.submit(_play, game) for game in left]):
+            rows.append(future.result())
+            file.write(json.dumps(rows[-1]) + "\n")
+            file.flush()
+    wanted = {tuple(game) for game in games}
+    return [row for row in rows if tuple(row[key] for key in Game._fields) in wanted]
+
+
+def _origin() -> dict[str, str]:
+    """What results depend on besides their games."""
+    package = Path(spinesearch.__file__).parent
+    code = [
+        *Path(__file__).parent.glob("*.py"),
+        *(package / "controller").rglob("*.py"),
+        *(package / "conf/controller").glob("*.yaml"),
+        *(package / "space").rglob("*.py"),
+        package / "search/loop/generations.py",
+    ]
+    return {"code": _digest(code), "records": _digest(RECORDS.glob("*.jsonl.gz"))}
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()[:12]
+
+
+@cache
+def _view() -> SpaceView:
+    return SpaceView(run_config(compose([])).space.build())
+
+
+@cache
+def _landscape() -> Landscape:
+    return load()
+
+
+@cache
+def _judge(name: str) -> Judge:
+    """A judge, built once per process."""
+    if name == SURROGATE:
+        return surrogate_judge(_landscape())
+    return next(judge for judge in _analytic() if judge.name == name)
+
+
+@cache
+def _analytic() -> list[Judge]:
+    return analytic_judges(_view().space)
+
+
+def _play(game: Game) -> dict[str, Any]:
+    """One game's line."""
+    arguments: dict[str, Any] = {
+        "generation_size": game.generation_size,
+        "lag": LAG,
+        "num_trials": game.num_trials,
+        "seed": game.seed,
+    }
+    settings = _settings(game.strategy)
+    if game.landscape == TABLE:
+        course = play_table(settings, _landscape(), _view(), **arguments)
+    else:
+        course = play(settings, _judge(game.landscape), _view(), **arguments)
+    return {**game._asdict(), **_summary(course)}
+
+
+def _summary(course: Course) -> dict[str, Any]:
+    points = [n for n in CHECKPOINTS if n <= len(course.values)]
+    return {
+        "best": {str(n): round(course.best[n - 1], 6) for n in points},
+        "late": {str(n): round(float(np.mean(course.values[max(0, n - NUM_LATE) : n])), 6) for n in points},
+        "duplicates": {str(n): round(float(np.mean(course.duplicates[:n])), 4) for n in points},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

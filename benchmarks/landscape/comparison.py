@@ -1,0 +1,147 @@
+"""Who found what, from the games of `bench_controllers.py`: tables with paired intervals, and a plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from marked import markdown_table
+from scipy import stats
+from surrogate import Array
+
+from spinesearch.results.whole_file import write_whole
+
+# Candidates at which searches are compared, by candidates per generation.
+BUDGETS: Mapping[int, tuple[int, ...]] = {8: (50, 100, 150, 300, 1000), 64: (300, 1000)}
+CHECKPOINTS = (8, 16, 24, 32, 50, 75, 100, 150, 200, 300, 500, 700, 1000)  # of the plot, and all budgets
+PLOT = Path("images/controllers.png")
+BASELINE, RIVAL = "random", "evolution"
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def report(rows: Rows, *, default: str) -> str:
+    """The tables of every landscape and generation size, in Markdown.
+
+    Args:
+        rows: the games.
+        default: the strategy that the others are compared with.
+    """
+    sections = []
+    for size, landscape in _groups(rows):
+        of_both = [row for row in rows if (row["generation_size"], row["landscape"]) == (size, landscape)]
+        strategies = list(dict.fromkeys(row["strategy"] for row in of_both))
+        budgets = [n for n in BUDGETS[size] if all(str(n) in row["best"] for row in of_both)]
+        seeds = sorted({row["seed"] for row in of_both})
+        best = {s: _by_seed(of_both, s, "best", budgets) for s in strategies}
+        late = {s: _by_seed(of_both, s, "late", budgets) for s in strategies}
+        repeats = {s: _by_seed(of_both, s, "duplicates", budgets) for s in strategies}
+        head = ["best, noise-free", *map(str, budgets), f"mean of last 50 at {budgets[-1]}", "duplicates"]
+        lines = [
+            [
+                f"**{s}**" if s == default else s,
+                *(_quartiles(column) for column in best[s].T),
+                f"{np.median(late[s][:, -1]):.3g}",
+                f"{100 * np.median(repeats[s][:, -1]):.0f} %",
+            ]
+            for s in strategies
+        ]
+        sections.append(
+            f"### {landscape[0].upper()}{landscape[1:]}, generations of {size}\n\n"
+            f"Medians and quartiles over {len(seeds)} seeds.\n\n{markdown_table(head, lines)}"
+        )
+        if default in best:
+            sections.append(_paired(best, default, budgets))
+            sections += _aims(best, default, budgets, size)
+    return "\n\n".join(sections)
+
+
+def _groups(rows: Rows) -> list[tuple[int, str]]:
+    return sorted(
+        dict.fromkeys((row["generation_size"], row["landscape"]) for row in rows), key=lambda pair: pair[0]
+    )
+
+
+def _by_seed(rows: Rows, strategy: str, what: str, budgets: Sequence[int]) -> Array:
+    """``[seeds, budgets]``, by rising seed."""
+    games = sorted((row for row in rows if row["strategy"] == strategy), key=lambda row: row["seed"])
+    return np.array([[row[what][str(n)] for n in budgets] for row in games])
+
+
+def _quartiles(values: Array) -> str:
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return f"{median:.3g} ({low:.3g} to {high:.3g})"
+
+
+def interval(differences: Array) -> tuple[float, float, float]:
+    """The mean of two or more paired differences and its 95 % interval by Student's t."""
+    mean, count = float(differences.mean()), len(differences)
+    half = float(stats.t.ppf(0.975, count - 1) * differences.std(ddof=1)) / math.sqrt(count)
+    return mean, mean - half, mean + half
+
+
+def _paired(best: Mapping[str, Array], default: str, budgets: Sequence[int]) -> str:
+    """How much better than the default each other strategy is, seed by seed."""
+    lines = []
+    for strategy, values in best.items():
+        if strategy != default:
+            cells = []
+            for column in (values - best[default]).T:
+                mean, low, high = interval(column)
+                cells.append(f"{mean:+.2g} ({low:+.2g} to {high:+.2g}){' !' if low > 0 else ''}")
+            lines.append([strategy, *cells])
+    table = markdown_table([f"better than {default} by", *map(str, budgets)], lines)
+    return f"{table}\n\nMeans over the seeds and their 95 % intervals; `!`: {default} is beaten."
+
+
+def _aims(best: Mapping[str, Array], default: str, budgets: Sequence[int], size: int) -> Iterator[str]:
+    """Whether the default reaches what it is meant to, at generations of 8."""
+    if size != min(BUDGETS):
+        return
+    if BASELINE in best and 100 in budgets and 1000 in budgets:
+        target = float(np.median(best[BASELINE][:, budgets.index(1000)]))
+        reached = float(np.median(best[default][:, budgets.index(100)]))
+        verdict = "reaches" if reached >= target else "does not reach"
+        yield (
+            f"{default} {verdict} {BASELINE}'s best of 1,000 within 100 candidates: {reached:.3g} against "
+            f"{target:.3g} (medians)."
+        )
+    if RIVAL in best and default != RIVAL:
+        lows = [interval(column)[1] for column in (best[RIVAL] - best[default]).T]
+        beaten = [str(n) for n, low in zip(budgets, lows, strict=True) if low > 0]
+        where = f"at {', '.join(beaten)} candidates" if beaten else "at no budget"
+        yield f"{default} is beaten by {RIVAL} {where}."
+
+
+def plot(rows: Rows, path: Path) -> None:
+    """Write a PNG of the best found by the number of candidates, a panel per landscape."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    size = min(BUDGETS)
+    rows = [row for row in rows if row["generation_size"] == size]
+    names = list(dict.fromkeys(row["landscape"] for row in rows))
+    num_columns = min(3, len(names))
+    num_rows = -(-len(names) // num_columns)
+    figure = Figure(figsize=(4.2 * num_columns, 3.4 * num_rows), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(num_rows, num_columns, squeeze=False).flat
+    for name, panel in zip(names, panels, strict=False):
+        here = [row for row in rows if row["landscape"] == name]
+        points = [n for n in CHECKPOINTS if all(str(n) in row["best"] for row in here)]
+        for strategy in dict.fromkeys(row["strategy"] for row in here):
+            low, median, high = np.quantile(
+                _by_seed(here, strategy, "best", points), (0.25, 0.5, 0.75), axis=0
+            )
+            (line,) = panel.plot(points, median, label=strategy, linewidth=1.5)
+            panel.fill_between(points, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        panel.set(xscale="log", title=name, xlabel="candidates", ylabel="best, noise-free")
+        panel.grid(alpha=0.3)
+    for panel in panels:
+        panel.set_axis_off()
+    figure.axes[0].legend(fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda partial: figure.savefig(partial, format="png"))

@@ -1,0 +1,107 @@
+"""What the benchmark of the strategies rewards with: `Judge`, of every landscape, and what a strategy sees.
+
+A reward is the judge's noise-free mean of the network and noise that depends on network and seed alone, as
+one training's is. Analytic landscapes are told in standard deviations and handed to strategies as APs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from analytic import NOISE_SD, AnalyticLandscapes
+from recorded import Landscape, LandscapeError
+from surrogate import JUDGE_COLUMNS, STRATEGY_COLUMNS, Array, figures_and_scores, seed_noise, trees
+
+from spinesearch.space import SearchSpace
+
+SURROGATE = "surrogate"
+# An AP of .2 and a spread of .05 are near what random architectures have in docs/reward-noise.md: strategies
+# hold settings that are meant for such rewards.
+_AP_MEAN, _AP_SD = 0.2, 0.05
+
+
+class SpaceView:
+    """A space whose candidates show a strategy its half of the figures; all else is the space's own.
+
+    Args:
+        space: the space.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self.all_features = lru_cache(maxsize=20_000)(space.features)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.space, name)
+
+    def features(self, tokens: Sequence[int]) -> tuple[float, ...]:
+        """Every second figure of `spinesearch.space.features`."""
+        figures = self.all_features(tuple(tokens))
+        return tuple(figures[i] for i in STRATEGY_COLUMNS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """A landscape as a source of rewards.
+
+    Attributes:
+        name: what tables call it.
+        means: noise-free values ``[N]`` of figures ``[N, F]``.
+        noise_sd: in the same unit.
+        ap_per_unit: what a unit is worth to a strategy.
+        ap_at_zero: what a value of zero is worth.
+    """
+
+    name: str
+    means: Callable[[Array], Array]
+    noise_sd: float
+    ap_per_unit: float = 1.0
+    ap_at_zero: float = 0.0
+
+    def rewards(self, means: Array, arch_ids: Sequence[str], seed: int) -> list[float]:
+        """What a search is told of networks of these noise-free values."""
+        rngs = (np.random.default_rng([seed, zlib.crc32(arch_id.encode())]) for arch_id in arch_ids)
+        noise = np.array([rng.standard_normal() for rng in rngs]) * self.noise_sd
+        rewards: list[float] = (self.ap_at_zero + self.ap_per_unit * (means + noise)).tolist()
+        return rewards
+
+
+def analytic_judges(space: SearchSpace) -> list[Judge]:
+    """One judge for each analytic landscape."""
+    landscapes = AnalyticLandscapes(space)
+
+    def judge(name: str) -> Judge:
+        return Judge(
+            name=name,
+            means=lambda figures: landscapes(figures)[name],
+            noise_sd=NOISE_SD,
+            ap_per_unit=_AP_SD,
+            ap_at_zero=_AP_MEAN,
+        )
+
+    return [judge(name) for name in AnalyticLandscapes.names]
+
+
+def surrogate_judge(landscape: Landscape) -> Judge:
+    """Trees on the judge's half of the figures, in AP, with the recorded noise.
+
+    Raises:
+        LandscapeError: the noise is not known.
+    """
+    metric = landscape.heads[0]["reward_metric"]
+    x, y = figures_and_scores(landscape, metric)
+    noise = seed_noise(landscape.scores(metric).values)
+    if noise is None:
+        raise LandscapeError(
+            "landscape: at least four networks need several seeds, for the surrogate's noise; record "
+            "`spinesearch proxy variance` and collect it, or leave out --landscapes surrogate"
+        )
+    model = trees()
+    columns = list(JUDGE_COLUMNS)
+    model.fit(x[:, columns], y)
+    return Judge(name=SURROGATE, means=lambda figures: model.predict(figures[:, columns]), noise_sd=noise.sd)

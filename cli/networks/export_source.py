@@ -1,0 +1,121 @@
+"""What ``spinesearch export`` exports: a run's candidate, a published model, a spec, or trained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from spinesearch.cli.networks.named import find_network
+from spinesearch.cli.runs.recorded import named_run
+from spinesearch.space.arch.resnet import ResNetSpec
+from spinesearch.space.arch.spec import ArchSpec, SpecError
+
+if TYPE_CHECKING:
+    from spinesearch.models.heads.retinanet import RetinaNet
+    from spinesearch.models.weights.description import Backbone
+    from spinesearch.results.ledger.run import Run
+
+WEIGHTS_SUFFIX = ".safetensors"
+_INPUT_SIZE = 640  # pixels, where the source names none
+
+
+class Source(NamedTuple):
+    """A network that can be exported.
+
+    Attributes:
+        name: what it is called.
+        arch: its architecture.
+        data: its spec file's contents, where there is more to say than the spec; else None.
+        module: the network, if there are weights of it.
+        model: what `build_backbone` takes for it.
+        input_size: side of its images in pixels.
+    """
+
+    name: str
+    arch: ArchSpec | ResNetSpec
+    data: dict[str, Any] | None
+    module: Backbone | RetinaNet | None
+    model: ArchSpec | ResNetSpec | str
+    input_size: int = _INPUT_SIZE
+
+
+def is_run(text: str) -> bool:
+    """Whether a word means a run: one that is there, or nothing else that can be exported."""
+    if named_run(text).is_dir() or Path(text).expanduser().is_dir():
+        return True
+    if text.endswith((WEIGHTS_SUFFIX, ".json")):
+        return False
+    try:
+        find_network(text)
+    except SpecError:
+        return True  # whose error names what may be meant
+    return False
+
+
+def find_source(text: str) -> Source:
+    """The network of weights, of a spec file or of a published name.
+
+    Raises:
+        ValueError: a file is damaged or missing, or nothing is published under this name.
+    """
+    if text.endswith(WEIGHTS_SUFFIX):
+        from spinesearch.models.heads.retinanet import RetinaNet
+        from spinesearch.models.weights.files import load_network
+
+        path = Path(text).expanduser()
+        module = load_network(path)
+        if not isinstance(module, RetinaNet):
+            return Source(path.stem, module.spec, None, module, module.spec)
+        spec, trained = module.backbone.spec, module.inference
+        return Source(path.stem, spec, None, module, spec, trained.image_size if trained else _INPUT_SIZE)
+    network = find_network(text)
+    model = network.arch if network.source is None else network.source.name
+    data = None
+    if isinstance(network.arch, ArchSpec) and network.provenance:
+        data = {**network.arch.to_dict(), "provenance": dict(network.provenance)}
+    return Source(network.name, network.arch, data, None, model, network.input_size)
+
+
+def run_source(run: Run, run_name: str, *, rank: int) -> Source:
+    """The network of a run's candidate of this rank.
+
+    Raises:
+        ValueError: there are not so many.
+    """
+    from spinesearch.results.export.specs import export_dict
+    from spinesearch.results.ledger.run import ranked_trials
+
+    best = ranked_trials(run.trials)
+    if not 1 <= rank <= len(best):
+        raise ValueError(f"--rank: must be in 1..{len(best)}, the candidates that completed, got {rank}")
+    data = export_dict(run, best[rank - 1], rank=rank, run_name=run_name)
+    spec = run.spec(best[rank - 1]).renamed(data["name"])
+    return Source(spec.name, spec, data, None, spec)
+
+
+def build(source: Source, *, num_classes: int | None, backbone_only: bool) -> Backbone | RetinaNet:
+    """The network of a source in evaluation mode: with its weights, or with initial ones of a fixed seed.
+
+    Args:
+        source: what to build.
+        num_classes: of a detector on a network that was not trained; None for the backbone alone.
+        backbone_only: whether the head of trained weights is left out.
+
+    Raises:
+        ValueError: the classes of trained weights are requested to be others.
+    """
+    import torch
+
+    from spinesearch.models.backbone import build_backbone
+    from spinesearch.models.heads.detector import build_detector
+    from spinesearch.models.heads.retinanet import RetinaNet
+
+    module = source.module
+    if module is not None:
+        if num_classes is not None:
+            raise ValueError(f"--num-classes: the weights of {source.name} have a head; leave the option out")
+        return module.backbone if backbone_only and isinstance(module, RetinaNet) else module
+    torch.manual_seed(0)
+    if num_classes is None:
+        return build_backbone(source.model).eval()
+    return build_detector(source.model, num_classes=num_classes).eval()

@@ -1,0 +1,197 @@
+"""Bayesian optimisation: a model of the reward, refitted each generation, says where to look next.
+
+As BANANAS (White et al., arXiv 1910.11858) it draws from the model (Thompson sampling) and looks for the
+optimum of the draw among mutations of the best. Its model is linear in features of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spinesearch.controller.draws import Proposed
+from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng, scored
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spinesearch.controller.ridge import Ridge
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BayesianSettings:
+    """Bayesian optimisation.
+
+    Attributes:
+        name: what `conf/controller` calls it.
+        num_initial: candidates drawn uniformly before the model is used: until so many have a reward.
+        num_incumbents: the candidates with the best expected rewards, whose mutations are looked at.
+        num_rounds: how often the best of a draw are mutated again.
+        num_looked_at: networks whose features are computed for a generation, at least 16 per candidate.
+
+    Raises:
+        ValueError: a value breaks its rule; the message begins with ``controller.<field>``.
+    """
+
+    name: str = "bayesian"
+    num_initial: int = 16
+    num_incumbents: int = 10
+    num_rounds: int = 4
+    num_looked_at: int = 1024
+
+    def __post_init__(self) -> None:
+        for field, least in (
+            ("num_initial", 2),
+            ("num_incumbents", 1),
+            ("num_rounds", 1),
+            ("num_looked_at", 1),
+        ):
+            if getattr(self, field) < least:
+                raise ValueError(f"controller.{field}: must be at least {least}, got {getattr(self, field)}")
+
+    def build(self, space: DecisionSpace, *, seed: int) -> BayesianController:
+        """The strategy in its initial state."""
+        return BayesianController(space, seed=seed, settings=self)
+
+
+class BayesianController:
+    """Each candidate is the best network that is found by a function of its own, drawn from the model.
+
+    Args:
+        space: what to choose from.
+        seed: the run's seed.
+        settings: see `BayesianSettings`.
+    """
+
+    def __init__(self, space: DecisionSpace, *, seed: int, settings: BayesianSettings | None = None) -> None:
+        self._space = space
+        self._seed = seed
+        self._settings = settings or BayesianSettings()
+        self._proposed = Proposed(space)
+        self._num_suggested = 0
+        self._trials: list[int] = []
+        self._tokens: list[tuple[int, ...]] = []
+        self._features: list[np.ndarray[Any, Any]] = []
+        self._rewards: list[float] = []
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The seed, and the fields of `BayesianSettings`, name included."""
+        return {"seed": self._seed, **asdict(self._settings)}
+
+    def suggest(self, count: int, *, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
+        """The next ``count`` candidates."""
+        numbers = range(self._num_suggested, self._num_suggested + count)[len(given) :]
+        self._num_suggested += count
+        rngs = [candidate_rng(self._seed, number) for number in numbers]
+        first = self._proposed.given(given)
+        if len(self._rewards) < self._settings.num_initial:
+            return [*first, *(self._proposed.new(self._uniform, rng) for rng in rngs)]
+        model = self._model()
+        incumbents = self._incumbents(model)
+        return [*first, *(self._best_of_a_draw(model, incumbents, count, rng) for rng in rngs)]
+
+    def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
+        """Take in a generation's results.
+
+        Returns:
+            ``prediction_error``, the root of the mean squared difference of predicted and true rewards, of
+            candidates that a prediction was made for; nothing without any.
+        """
+        rollouts, rewards = scored(rollouts)
+        errors = []
+        for rollout, reward in zip(rollouts, rewards, strict=True):
+            self._trials.append(rollout.trial)
+            self._tokens.append(rollout.tokens)
+            self._features.append(self._features_of(rollout.tokens))
+            self._rewards.append(reward)
+            if "prediction" in rollout.info:
+                errors.append(reward - rollout.info["prediction"])
+        return {"prediction_error": float(np.sqrt(np.mean(np.square(errors))))} if errors else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All results, what was proposed, and how much."""
+        import torch
+
+        return {
+            "trials": list(self._trials),
+            "tokens": torch.tensor(self._tokens, dtype=torch.int16),
+            "features": torch.from_numpy(np.array(self._features, dtype=np.float32)),
+            "rewards": list(self._rewards),
+            "proposed": self._proposed.state_dict(),
+            "num_suggested": self._num_suggested,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        self._trials = list(state["trials"])
+        self._tokens = [tuple(row) for row in state["tokens"].tolist()]
+        self._features = list(state["features"].numpy())
+        self._rewards = list(state["rewards"])
+        self._proposed.load_state_dict(state["proposed"])
+        self._num_suggested = state["num_suggested"]
+
+    def _model(self) -> Ridge:
+        """The posterior given all results."""
+        from spinesearch.controller.ridge import Ridge
+
+        return Ridge.fit(_as_tensor(self._features), self._rewards)
+
+    def _incumbents(self, model: Ridge) -> list[int]:
+        """The results with the best expected rewards: a lucky one is not among them for its luck."""
+        expected, _ = model.predict(_as_tensor(self._features))
+        return expected.argsort(descending=True, stable=True)[: self._settings.num_incumbents].tolist()
+
+    def _best_of_a_draw(
+        self, model: Ridge, incumbents: Sequence[int], count: int, rng: np.random.Generator
+    ) -> Suggestion:
+        """The best new network by a draw from the model: mutated from incumbents and from random ones."""
+        settings = self._settings
+        weights = model.draw(rng)
+        per_round = max(16, settings.num_looked_at // count) // settings.num_rounds
+        pool: dict[tuple[int, ...], tuple[int | None, np.ndarray[Any, Any]]] = {
+            self._tokens[i]: (self._trials[i], self._features[i]) for i in incumbents
+        }
+        for _ in range(max(1, per_round // 4)):
+            tokens = self._space.sample(rng)
+            pool.setdefault(tokens, (None, self._features_of(tokens)))
+        for _ in range(settings.num_rounds):
+            parents = self._ranked(pool, weights)[: settings.num_incumbents]
+            for _ in range(per_round):
+                parent = parents[int(rng.integers(len(parents)))]
+                tokens = self._space.mutate(parent, rng)
+                if tokens not in pool:
+                    pool[tokens] = (pool[parent][0], self._features_of(tokens))
+        ranked = self._ranked(pool, weights)
+        tokens = next((t for t in ranked if self._proposed.take(t)), ranked[0])
+        parent_trial, features = pool[tokens]
+        mean, spread = model.predict(_as_tensor([features]))
+        info = {"prediction": round(float(mean), 6), "spread": round(float(spread), 6)}
+        return Suggestion(
+            tokens=tokens, info=info if parent_trial is None else {"parent": parent_trial, **info}
+        )
+
+    def _ranked(self, pool: Mapping[tuple[int, ...], Any], weights: Tensor) -> list[tuple[int, ...]]:
+        """The networks of a pool, the best first by these weights."""
+        from spinesearch.controller.one_thread import single_threaded
+
+        with single_threaded():
+            values = _as_tensor([features for _, features in pool.values()]) @ weights
+        sequences = list(pool)
+        return [sequences[i] for i in values.argsort(descending=True, stable=True).tolist()]
+
+    def _features_of(self, tokens: Sequence[int]) -> np.ndarray[Any, Any]:
+        return np.array(self._space.features(tokens), dtype=np.float32)
+
+    def _uniform(self, rng: np.random.Generator) -> Suggestion:
+        return Suggestion(tokens=self._space.sample(rng))
+
+
+def _as_tensor(features: Sequence[np.ndarray[Any, Any]]) -> Tensor:
+    """float64 [n, d]."""
+    import torch
+
+    return torch.from_numpy(np.array(features, dtype=np.float64))

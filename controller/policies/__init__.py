@@ -1,0 +1,1 @@
+"""What strategies with a policy are made of. Needs torch, but for `settings`."""

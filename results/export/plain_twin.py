@@ -1,0 +1,136 @@
+"""A network of `spinesearch.models` as plain modules with the same weights, which all exports start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spinesearch.models.backbone import ScalePermutedBackbone
+from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.resnet_fpn import ResNetFPN
+from spinesearch.results.export.plain import backbone as plain_backbone
+from spinesearch.results.export.plain import resnet as plain_resnet
+from spinesearch.results.export.plain.detector import build_detector
+from spinesearch.results.export.plain.layers import Style
+from spinesearch.space.cost.plan import stem_strides
+from spinesearch.space.cost.widths import network_widths
+
+Network = ScalePermutedBackbone | ResNetFPN | RetinaNet
+_BASE_ANCHOR = 3.0  # SpineNet-49's, section 5 of the paper
+_CHECK_SIZE = 64  # pixels; an image of which both forms are compared on
+_CHECK_TOLERANCE = 1e-4  # of the maximum: sums in another order, in float32
+
+
+def describe_plain(module: Network, *, base_anchor: float | None = None) -> dict[str, Any]:
+    """What the plain form of a network is built from: literals only.
+
+    Args:
+        module: a backbone or a RetinaNet.
+        base_anchor: side of the smallest anchor of a level, in the level's strides; None for what the
+            network was trained with, or the published 3 where it does not say.
+    """
+    backbone = module.backbone if isinstance(module, RetinaNet) else module
+    arguments = backbone.arguments
+    style = {name: arguments[name] for name in ("activation", "bn_momentum", "bn_eps", "compat")}
+    network: dict[str, Any] = {"style": style, "backbone": _backbone_config(backbone)}
+    if isinstance(module, RetinaNet):
+        head = module.head
+        network["head"] = {
+            "in_channels": backbone.out_channels,
+            "num_classes": head.num_classes,
+            "num_anchors": head.num_anchors,
+            "num_convs": head.arguments["head_num_convs"],
+            "num_filters": head.arguments["head_num_filters"],
+            "separable": head.arguments["head_is_separable"],
+        }
+        trained = module.inference.base_anchor if module.inference else _BASE_ANCHOR
+        network["base_anchor"] = trained if base_anchor is None else base_anchor
+    return network
+
+
+def plain_twin(module: Network, *, base_anchor: float | None = None) -> nn.Module:
+    """The plain form of a network in evaluation mode, float32, on the CPU: an own copy of its weights.
+
+    Raises:
+        ValueError: it gives other outputs, since the network was put together in a way of its own.
+    """
+    network = describe_plain(module, base_anchor=base_anchor)
+    style = Style(**network["style"])
+    spine = module.backbone if isinstance(module, RetinaNet) else module
+    is_resnet = isinstance(spine, ResNetFPN)
+    build_backbone = plain_resnet.build_backbone if is_resnet else plain_backbone.build_backbone
+    twin = build_backbone(network["backbone"], style)
+    if "head" in network:
+        twin = build_detector(twin, network["head"], style, base_anchor=network["base_anchor"])
+    twin.load_state_dict(module.state_dict())
+    twin.eval()
+    _check_alike(module, twin)
+    return twin
+
+
+def _backbone_config(backbone: ScalePermutedBackbone | ResNetFPN) -> dict[str, Any]:
+    arguments = backbone.arguments
+    rate, endpoints = arguments["stochastic_depth_rate"], arguments["endpoints_num_filters"]
+    if isinstance(backbone, ResNetFPN):
+        return {"num_blocks": backbone.spec.num_blocks, "endpoints": endpoints, "drop_rate": rate}
+    spec = backbone.spec
+    num_stem = len(spec.stem)
+    widths = network_widths(
+        spec,
+        filter_size_scale=arguments["filter_size_scale"],
+        resample_alpha=arguments["resample_alpha"],
+        stem_filters=arguments["stem_filters"],
+    )
+    strides = (*stem_strides(spec), *[1] * len(spec.blocks))
+    before = (widths.stem_conv, *widths.channels)  # of the chained stem; a later block takes in a sum
+    blocks = [
+        {
+            "level": block.level,
+            "type": block.block_type,
+            "parents": block.parents,
+            "is_output": block.is_output,
+            "channels": (
+                before[i] if i < num_stem else widths.channels[i],
+                widths.filters[i],
+                widths.channels[i],
+            ),
+            "stride": strides[i],
+            "middle": None if spec.is_mbconv else widths.resample[i],
+            "drop_rate": rate * max(i + 1 - num_stem, 0) / len(spec.blocks),
+        }
+        for i, block in enumerate(spec.all_blocks)
+    ]
+    return {
+        "blocks": blocks,
+        "num_stem": num_stem,
+        "stem_conv": widths.stem_conv,
+        "endpoints": endpoints,
+        "repeats": arguments["block_repeats"],
+    }
+
+
+@torch.no_grad()
+def _check_alike(module: nn.Module, twin: nn.Module) -> None:
+    weight = next(module.parameters())
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or module.training:
+        raise ValueError(
+            "module: needs to be in evaluation mode, in float32, on the CPU; load_detector gives that"
+        )
+    images = torch.rand((1, 3, _CHECK_SIZE, _CHECK_SIZE), generator=torch.Generator().manual_seed(0))
+    for want, got in zip(outputs_of(module, images), outputs_of(twin, images), strict=True):
+        if not bool(((want - got).abs() <= _CHECK_TOLERANCE * want.abs().max()).all()):
+            raise ValueError("module: its plain form gives other outputs, so that it cannot be exported")
+
+
+def outputs_of(module: nn.Module, images: Tensor) -> list[Tensor]:
+    """A backbone's features from fine to coarse, or a detector's class logits and box deltas."""
+    out = module(images)
+    return list(out.values()) if isinstance(out, dict) else list(out)
+
+
+def class_names(module: Network) -> tuple[str, ...]:
+    """What a trained detector's classes are called, by label; empty if that is not known."""
+    known = isinstance(module, RetinaNet) and module.inference
+    return known.class_names if known else ()

@@ -1,0 +1,144 @@
+"""A network as one Python file that needs torch and nothing of ours, and its weights beside it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.resnet_fpn import ResNetFPN
+from spinesearch.results.export.plain import backbone, detector, layers, resnet
+from spinesearch.results.export.plain_twin import Network, class_names, describe_plain, plain_twin
+from spinesearch.results.whole_file import file_name, write_whole
+
+_LINE = 200  # a block's settings stay together
+_LOADING = '''
+def build() -> {kind}:
+    """The network with initial weights."""
+    style = Style(**NETWORK["style"])
+    backbone = build_backbone(NETWORK["backbone"], style)
+    return {returned}
+
+
+def load(path: str | Path | None = None) -> {kind}:
+    """The network in evaluation mode with the weights of a file, by default of that beside this one."""
+    path = Path(__file__).with_suffix(".pt") if path is None else path
+    network = build()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network.eval()
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        outputs = load()(torch.zeros(1, 3, 256, 256))
+    for output in outputs.values() if isinstance(outputs, dict) else outputs:
+        print(tuple(output.shape))
+'''
+_BACKBONE_USE = "features = network(images)  # {3: [B, C, H/8, W/8], ..., 7: [B, C, H/128, W/128]}"
+_DETECTOR_USE = (
+    "cls_logits, box_deltas = network(images)\n"
+    "    detections = network.detect(images)  # [B, 100, 6]: x1, y1, x2, y2, score, class"
+)
+
+
+def write_python_file(module: Network, path: Path, *, name: str, base_anchor: float | None = None) -> Path:
+    """Write a network's code to a ``.py`` file and its weights to a ``.pt`` file beside it.
+
+    Args:
+        module: a backbone or a RetinaNet, in evaluation mode on the CPU.
+        path: of the code.
+        name: what the network is called.
+        base_anchor: as for `describe_plain`.
+
+    Returns:
+        The path of the weights.
+    """
+    twin = plain_twin(module, base_anchor=base_anchor)
+    text = _file_text(module, name=name, file=path.name, base_anchor=base_anchor)
+    weights = path.with_suffix(".pt")
+    write_whole(weights, lambda temporary: torch.save(twin.state_dict(), temporary))
+    write_whole(path, text)
+    return weights
+
+
+def _file_text(module: Network, *, name: str, file: str, base_anchor: float | None = None) -> str:
+    spine = module.backbone if isinstance(module, RetinaNet) else module
+    is_detector = isinstance(module, RetinaNet)
+    parts = [layers, resnet if isinstance(spine, ResNetFPN) else backbone, *[detector] * is_detector]
+    bodies, imports = [], {"pathlib": {"Path"}, "typing": {"Any"}}
+    plain_imports = {"torch"}
+    for part in parts:
+        bodies.append(_without_imports(part, imports, plain_imports))
+    network = _literal(describe_plain(module, base_anchor=base_anchor))
+    names = class_names(module)
+    kind, returned = "nn.Module", "backbone"
+    if is_detector:
+        kind = "Detector"
+        returned = 'build_detector(backbone, NETWORK["head"], style, base_anchor=NETWORK["base_anchor"])'
+    what = "detector" if is_detector else "backbone"
+    stem = Path(file).stem
+    head = (
+        f'"""{file_name(name)}: a {what} written by spinesearch. Needs torch only; weights: {stem}.pt\n\n'
+        f"    from {stem} import load\n\n"
+        f"    network = load()\n"
+        f"    {_DETECTOR_USE if is_detector else _BACKBONE_USE}\n\n"
+        "Images are [B, 3, H, W], RGB, normalised by ImageNet's mean (0.485, 0.456, 0.406) and deviation\n"
+        "(0.229, 0.224, 0.225) of values in 0..1, sides of at least 32 pixels.\n\n"
+        "SPDX-License-Identifier: Apache-2.0\n"
+        '"""\n'
+    )
+    return "\n".join(
+        [
+            head,
+            "from __future__ import annotations\n",
+            _import_text(imports, plain_imports),
+            f"NETWORK: dict[str, Any] = {network}\n",
+            *[f"CLASS_NAMES = {names!r}  # by class\n"] * bool(names),
+            *bodies,
+            _LOADING.format(kind=kind, returned=returned),
+        ]
+    )
+
+
+def _without_imports(part: ModuleType, imports: dict[str, set[str]], plain_imports: set[str]) -> str:
+    """A module's text from its first definition on; what it imports of others is added to the imports."""
+    source = inspect.getsource(part)
+    tree = ast.parse(source)
+    last = 0
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            last = node.end_lineno or last
+            if node.module != "__future__" and not node.module.startswith("spinesearch"):
+                imports.setdefault(node.module, set()).update(alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            last = node.end_lineno or last
+            plain_imports.update(
+                alias.name + (f" as {alias.asname}" if alias.asname else "") for alias in node.names
+            )
+    comment = "\n".join(f"# {line}".rstrip() for line in (ast.get_docstring(tree) or "").splitlines())
+    return f"\n{comment}\n" + "\n".join(source.splitlines()[last:])
+
+
+def _literal(value: Any, indent: str = "") -> str:
+    """Python's form of plain data, what fits a line on one."""
+    if len(indent + repr(value)) <= _LINE or not isinstance(value, dict | list):
+        return repr(value)
+    inner = indent + "    "
+    if isinstance(value, dict):
+        items = [f"{key!r}: {_literal(item, inner)}" for key, item in value.items()]
+    else:
+        items = [_literal(item, inner) for item in value]
+    left, right = "{}" if isinstance(value, dict) else "[]"
+    return "\n".join([left, *(f"{inner}{item}," for item in items), indent + right])
+
+
+def _import_text(imports: dict[str, set[str]], plain_imports: set[str]) -> str:
+    lines = [f"import {name}" for name in sorted(plain_imports)]
+    lines += [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(imports.items())]
+    ours = [line for line in lines if "torch" in line]
+    return "\n".join([*(line for line in lines if line not in ours), "", *ours]) + "\n"

@@ -1,0 +1,102 @@
+"""Plain modules are the networks of `spinesearch.models`: outputs, parameters, and detections."""
+
+import pytest
+import torch
+from exported_networks import NETWORKS, build
+from long_suite import few
+from torch import nn
+
+from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.models.heads.detect import MAX_DETECTIONS, NMS_IOU, SCORE_THRESHOLD, detect_objects
+from spinesearch.results.export.plain import detector as plain
+from spinesearch.results.export.plain_twin import outputs_of, plain_twin
+
+
+@pytest.mark.parametrize("name", few(NETWORKS, ["tiny v2 swish", "mobile v2"]))
+@torch.no_grad()
+def test_outputs_are_equal(name: str) -> None:
+    """In float64: the same sums in another order. Sides of no power of two pool and resize in other ways."""
+    module = build(name)
+    twin = plain_twin(module)
+    module.double()
+    twin.double()
+    for size in ((33, 47), (97, 128), (128, 256)):
+        images = torch.rand(2, 3, *size, dtype=torch.float64)
+        for got, want in zip(outputs_of(twin, images), outputs_of(module, images), strict=True):
+            torch.testing.assert_close(got, want, rtol=0, atol=1e-12 * float(want.abs().max()))
+
+
+def test_weights_are_a_copy() -> None:
+    module = build("backbone")
+    twin = plain_twin(module)
+    assert {n: p.shape for n, p in twin.named_parameters()} == {
+        n: p.shape for n, p in module.named_parameters()
+    }
+    before = next(module.parameters()).clone()
+    with torch.no_grad():
+        next(twin.parameters()).zero_()
+    assert torch.equal(next(module.parameters()), before)
+
+
+def test_the_plain_form_trains() -> None:
+    twin = plain_twin(build("tiny")).train()
+    logits, deltas = twin(torch.rand(2, 3, 256, 256))
+    (logits.square().mean() + deltas.square().mean()).backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in twin.parameters())
+
+
+@pytest.mark.parametrize("name", few(["tiny", "spinenet49", "mobile", "resnet"], ["tiny"]))
+@torch.no_grad()
+def test_detections_are_those_of_the_evaluation(name: str) -> None:
+    module = build(name)
+    twin = plain_twin(module)
+    side = 96
+    images = torch.rand(3, 3, side, side)
+    got = twin.detect(images)
+    assert got.shape == (3, MAX_DETECTIONS, 6)
+    logits, deltas = twin(images)
+    anchors = make_anchors(side, num_scales=3, base_anchor=3.0)
+    want = detect_objects(logits, deltas, anchors, torch.ones(3), torch.full((3, 2), float(side)))
+    num_found = int((want.scores > 0).sum())
+    assert num_found > 30
+    count = want.scores.shape[1]
+    torch.testing.assert_close(got[:, :count, 4], want.scores, rtol=0, atol=1e-6)
+    is_found = want.scores > 0
+    torch.testing.assert_close(got[:, :count, :4][is_found], want.boxes[is_found], rtol=0, atol=1e-3)
+    assert torch.equal(got[:, :count, 5][is_found].long(), want.labels[is_found])
+    assert not got[:, :count][~is_found].any()
+    assert not got[:, count:].any()
+
+
+def test_anchors_and_limits_are_those_of_the_evaluation() -> None:
+    ours = make_anchors(100, num_scales=2, base_anchor=4.0)
+    assert torch.equal(plain.make_anchors(100, 100, 2, 4.0), ours)
+    limits = (plain.SCORE_THRESHOLD, plain.NMS_IOU, plain.MAX_DETECTIONS)
+    assert limits == (SCORE_THRESHOLD, NMS_IOU, MAX_DETECTIONS)
+
+
+def test_suppression_by_hand() -> None:
+    """Boxes 0 and 1 overlap by 0.6, 0 and 2 by 0.5; 3 is of another class; 4 scores too little."""
+    boxes = torch.tensor([[[0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 5], [0, 0, 10, 10], [50, 50, 60, 60]]])
+    scores = torch.zeros(1, 2, 5)
+    scores[0, 0] = torch.tensor([0.9, 0.8, 0.7, 0.0, 0.05])
+    scores[0, 1, 3] = 0.6
+    kept = plain.suppress(boxes.float(), scores)
+    assert kept[0, 0].tolist() == pytest.approx([0.9, 0.0, 0.7, 0.0, 0.0])
+    assert kept[0, 1].tolist() == pytest.approx([0.0, 0.0, 0.0, 0.6, 0.0])
+    found = plain.best_detections(boxes.float(), kept)
+    assert found.shape == (1, 100, 6)
+    assert found[0, :3, 4].tolist() == pytest.approx([0.9, 0.7, 0.6])
+    assert found[0, :3, 5].tolist() == [0, 0, 1]
+    assert not found[0, 3:].any()
+
+
+def test_what_cannot_be_exported_is_one_line() -> None:
+    module = build("backbone")
+    with pytest.raises(ValueError, match="module: needs to be in evaluation mode, in float32, on the CPU"):
+        plain_twin(module.train())
+    module = build("backbone")
+    part = next(m for m in module.modules() if isinstance(m, nn.BatchNorm2d))
+    part.eps = 0.5
+    with pytest.raises(ValueError, match="module: its plain form gives other outputs"):
+        plain_twin(module)

@@ -1,0 +1,58 @@
+"""Networks that are exported in tests, with weights under which everything that is exported can be seen."""
+
+from __future__ import annotations
+
+import torch
+from tiny_models import HEAD, NARROW, TINY
+from torch import nn
+
+from spinesearch.models.backbone import build_backbone
+from spinesearch.models.heads.detector import build_detector
+from spinesearch.results.export.plain_twin import Network
+
+QUARTER = {"filter_size_scale": 0.25, "endpoints_num_filters": 16}
+TINY_DETECTOR = {**NARROW, **HEAD, "num_anchors": 9}
+# Name: what `build_backbone` or, with classes, `build_detector` takes.
+NETWORKS = {
+    "tiny": (TINY, TINY_DETECTOR),
+    "tiny v2 swish": (TINY, {**TINY_DETECTOR, "compat": "v2", "activation": "swish", "block_repeats": 2}),
+    "backbone": (TINY, NARROW),
+    "spinenet49": ("spinenet49", {**QUARTER, "num_classes": 4, "head_num_filters": 16}),
+    "mobile": ("spinenet_mobile49xs", {"num_classes": 3}),
+    "mobile v2": ("spinenet_mobile49xs", {"compat": "v2"}),
+    "r23_sp30": ("r23_sp30", {**QUARTER, "block_repeats": 2, "activation": "swish"}),
+    "resnet": ("resnet50_fpn", {"endpoints_num_filters": 8, "num_classes": 2, "head_num_filters": 8}),
+    "resnet v2 swish": (
+        "resnet50_fpn",
+        {"endpoints_num_filters": 8, "compat": "v2", "activation": "swish"},
+    ),
+}
+
+
+def build(name: str, *, seed: int = 0) -> Network:
+    """A network in evaluation mode, with statistics of its own and, as a detector, many detections."""
+    model, arguments = NETWORKS[name]
+    torch.manual_seed(seed)
+    make = build_detector if "num_classes" in arguments else build_backbone
+    module = make(model, **arguments).eval()
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.uniform_(part.running_mean, -0.3, 0.3)
+            nn.init.uniform_(part.running_var, 0.5, 1.5)
+    if "num_classes" in arguments:
+        for net, spread in ((module.head.cls_net, 3.0), (module.head.box_net, 0.3)):
+            _spread(net, module, spread)
+    return module
+
+
+@torch.no_grad()
+def _spread(net: nn.Module, module: nn.Module, spread: float) -> None:
+    """Scale a subnet's predictions to this deviation, around one score in ten above the threshold."""
+    images = torch.rand(1, 3, 64, 64)
+    predict = getattr(net.predict, "pointwise", net.predict)
+    nn.init.normal_(predict.weight, std=1.0)
+    nn.init.zeros_(predict.bias)
+    out = torch.cat([net(x, level).flatten() for level, x in module.backbone(images).items()])
+    predict.weight.mul_(spread / out.std())
+    if spread > 1.0:
+        predict.bias.fill_(-6.0)

@@ -1,0 +1,241 @@
+"""The benchmark of the strategies: games are a search's, judges are apart from strategies, results resume."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from landscape_runs import FOLDER, SPACE, record
+
+from spinesearch.controller import Rollout, Suggestion
+from spinesearch.controller.random import RandomSettings
+from spinesearch.controller.reinforce import ReinforceSettings
+from spinesearch.space.features import FEATURE_NAMES
+
+SMALL = ReinforceSettings(hidden_size=8, embedding_size=4)
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """The benchmark's modules, by name."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module
+
+
+def by_level(bench, **changes):
+    """A judge that counts blocks at level 4, with noise of .5."""
+    column = FEATURE_NAMES.index("blocks at L4")
+    return bench("judges").Judge(
+        name="level 4", means=lambda figures: figures[:, column].copy(), **{"noise_sd": 0.5, **changes}
+    )
+
+
+def test_a_course_is_the_searchs_own(bench, monkeypatch):
+    """Updates come in turn, with the lag between them, as `spinesearch.search.loop.controlled` has it."""
+    calls: list[str] = []
+    controller = RandomSettings().build(SPACE, seed=3)
+
+    class Spy:
+        arguments = controller.arguments
+
+        def suggest(self, count: int, *, given=()) -> list[Suggestion]:
+            calls.append(f"suggest {count}")
+            return controller.suggest(count, given=given)
+
+        def update(self, rollouts: list[Rollout]) -> dict[str, float]:
+            calls.append(f"update {rollouts[0].trial}..{rollouts[-1].trial}")
+            return {}
+
+    class Settings:
+        name = "spy"
+
+        def build(self, space, *, seed: int) -> Spy:
+            return Spy()
+
+    view = bench("judges").SpaceView(SPACE)
+    arguments = {"generation_size": 4, "lag": 1, "num_trials": 18, "seed": 3}
+    course = bench("games").play(Settings(), by_level(bench), view, **arguments)
+    assert calls[:5] == ["suggest 4", "suggest 4", "update 0..3", "suggest 4", "update 4..7"]
+    assert [len(values) for values in (course.best, course.values, course.duplicates)] == [18, 18, 18]
+    # Values are noise-free, and the best is the value of who had the highest reward.
+    tokens = [s.tokens for s in RandomSettings().build(SPACE, seed=3).suggest(18)]
+    values = [SPACE.features(row)[FEATURE_NAMES.index("blocks at L4")] for row in tokens]
+    assert course.values == values
+    arch_ids = [SPACE.decode(row).arch_id for row in tokens]
+    told = by_level(bench).rewards(np.array(values), arch_ids, 3)
+    assert course.best == [values[int(np.argmax(told[: n + 1]))] for n in range(18)]
+
+
+def test_noise_is_a_networks_own(bench):
+    judge = by_level(bench, ap_per_unit=0.1, ap_at_zero=0.2)
+    means = np.zeros(2000)
+    arch_ids = [f"{i:012x}" for i in range(2000)]
+    first = judge.rewards(means, arch_ids, 0)
+    assert judge.rewards(means[:3], arch_ids[:3], 0) == first[:3]
+    assert judge.rewards(means, arch_ids, 1) != first
+    assert np.mean(first) == pytest.approx(0.2, abs=0.005)  # four standard errors of .05 / sqrt(2000)
+    assert np.std(first) == pytest.approx(0.05, rel=0.07)
+
+
+def test_judge_and_strategies_share_no_figure(bench):
+    surrogate = bench("surrogate")
+    assert not set(surrogate.JUDGE_COLUMNS) & set(surrogate.STRATEGY_COLUMNS)
+    assert sorted({*surrogate.JUDGE_COLUMNS, *surrogate.STRATEGY_COLUMNS}) == list(range(len(FEATURE_NAMES)))
+    view = bench("judges").SpaceView(SPACE)
+    tokens = SPACE.sample(np.random.default_rng(0))
+    assert view.features(tokens) == SPACE.features(tokens)[::2]
+    assert view.all_features(tokens) == SPACE.features(tokens)
+    assert view.size == SPACE.size
+
+
+@pytest.fixture
+def recorded(bench, tmp_path: Path):
+    runs = [record(tmp_path / "one", done=60, wanted=60), record(tmp_path / "two", done=9, wanted=9, seed=1)]
+    bench("collect").collect(runs, tmp_path / "records")
+    return bench("recorded").load(tmp_path / "records")
+
+
+def test_the_surrogate_judges_by_its_half(bench, recorded, monkeypatch):
+    monkeypatch.setattr(bench("surrogate"), "NUM_TREES", 20)
+    judge = bench("judges").surrogate_judge(recorded)
+    x, y = bench("surrogate").figures_and_scores(recorded)
+    assert np.corrcoef(judge.means(x), y)[0, 1] > 0.7  # it has seen these
+    blind = x.copy()
+    blind[:, list(bench("surrogate").STRATEGY_COLUMNS)] = 0.0
+    assert (judge.means(blind) == judge.means(x)).all()
+    assert 0.002 < judge.noise_sd < 0.01
+    monkeypatch.setattr(bench("judges"), "seed_noise", lambda values: None)
+    with pytest.raises(bench("recorded").LandscapeError, match="at least four networks need several seeds"):
+        bench("judges").surrogate_judge(recorded)
+
+
+class Knower:
+    """A strategy that predicts of every candidate how many of its choices are 0."""
+
+    def suggest(self, count: int, *, given=()) -> list[Suggestion]:
+        return [Suggestion(tokens=t, info={"prediction": float(t.count(0))}) for t in given]
+
+
+@pytest.mark.parametrize("kind", ["random", "reinforce", "predicts", "proposes"])
+def test_a_strategy_plays_the_table_out_by_its_own_ranking(bench, recorded, kind: str):
+    tokens = recorded.scores().tokens
+    view = bench("judges").SpaceView(SPACE)
+    strategy = {
+        "random": lambda: RandomSettings().build(SPACE, seed=0),
+        "reinforce": lambda: SMALL.build(SPACE, seed=0),
+        "predicts": lambda: Knower(),
+        "proposes": lambda: RandomSettings().build(SPACE, seed=0),  # taken for one that is not blind
+    }[kind]()
+    table = bench("games").FromTable(strategy, view, tokens, is_blind=kind == "random", seed=0)
+    taken = [s.tokens for _ in range(5) for s in table.suggest(8)]
+    assert len(set(taken)) == 40
+    assert set(taken) <= set(tokens)
+    if kind == "predicts":
+        counts = [t.count(0) for t in taken]
+        assert counts == sorted((t.count(0) for t in tokens), reverse=True)[:40]
+    again = bench("games").FromTable(strategy, view, tokens, is_blind=kind == "random", seed=0)
+    assert len({s.tokens for s in again.suggest(len(tokens))}) == len(tokens) == 59
+
+
+def test_a_game_on_the_table_is_worth_what_was_recorded(bench, recorded):
+    view = bench("judges").SpaceView(SPACE)
+    arguments = {"generation_size": 8, "lag": 1, "num_trials": 40, "seed": 0}
+    course = bench("games").play_table(RandomSettings(), recorded, view, **arguments)
+    known = np.nanmean(recorded.scores().values, axis=1)
+    assert set(course.values) <= set(known.tolist())
+    assert course.best == np.maximum.accumulate(course.values).tolist()  # nothing but recorded scores is told
+    assert not any(course.duplicates)
+
+
+def rows_of(**best: list[float]) -> list[dict[str, object]]:
+    """Games of three seeds; the values are of 50, 100 and 1,000 candidates plus the seed's tenth."""
+    return [
+        {
+            "strategy": strategy,
+            "landscape": "a hill",
+            "generation_size": 8,
+            "seed": seed,
+            "num_trials": 1000,
+            "best": {n: value + seed / 10 for n, value in zip(("50", "100", "1000"), values, strict=True)},
+            "late": {"50": 0.0, "100": 0.0, "1000": 1.5},
+            "duplicates": {"50": 0.0, "100": 0.0, "1000": 0.25},
+        }
+        for strategy, values in best.items()
+        for seed in (2, 0, 1)
+    ]
+
+
+def test_the_report_by_hand(bench, monkeypatch):
+    comparison = bench("comparison")
+    monkeypatch.setattr(comparison, "BUDGETS", {8: (50, 100, 1000), 64: (1000,)})
+    rows = rows_of(random=[1, 2, 3], evolution=[2, 3, 4], reinforce=[2, 3.5, 5])
+    text = comparison.report(rows, default="reinforce")
+    assert "### A hill, generations of 8\n\nMedians and quartiles over 3 seeds." in text
+    assert "| random | 1.1 (1.05 to 1.15) | 2.1 (2.05 to 2.15) | 3.1 (3.05 to 3.15) | 1.5 | 25 % |" in text
+    assert "| evolution | +0 (+0 to +0) | -0.5 (-0.5 to -0.5) | -1 (-1 to -1) |" in text
+    assert "reinforce reaches random's best of 1,000 within 100 candidates: 3.6 against 3.1" in text
+    assert "reinforce is beaten by evolution at no budget." in text
+    text = comparison.report(rows, default="random")
+    assert "| evolution | +1 (+1 to +1) ! | +1 (+1 to +1) ! | +1 (+1 to +1) ! |" in text
+    assert "random is beaten by evolution at 50, 100, 1000 candidates." in text
+
+
+def test_intervals_by_hand(bench):
+    # Differences 0, 1, 2: mean 1, deviation 1; Student's t of 2 degrees of freedom is 4.3027.
+    mean, low, high = bench("comparison").interval(np.array([0.0, 1.0, 2.0]))
+    assert (mean, low, high) == pytest.approx((1, 1 - 4.3027 / 3**0.5, 1 + 4.3027 / 3**0.5), rel=1e-4)
+
+
+def test_the_plot_is_drawn(bench, tmp_path: Path):
+    rows = rows_of(random=[1, 2, 3], evolution=[2, 3, 4])
+    bench("comparison").plot(rows, tmp_path / "images" / "x.png")
+    assert (tmp_path / "images" / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, FOLDER / "bench_controllers.py", *map(str, arguments)]
+    return subprocess.run(script, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_it_goes_on_where_it_was_stopped(tmp_path: Path):
+    results = tmp_path / "results.jsonl"
+    options = ("--quick", "--strategies", "random", "--landscapes", "short ways", "--results", results)
+    whole = command(*options, "--workers", 2)
+    assert whole.returncode == 0, whole.stderr
+    assert "### Short ways, generations of 8" in whole.stdout
+    assert "0 games in" in whole.stderr
+    assert "3 to play" in whole.stderr
+    head, first, *_ = lines = results.read_text().splitlines(keepends=True)
+    assert len(lines) == 4
+    results.write_text(head + first + '{"strategy": "ran')  # stopped inside a line
+    rest = command(*options, "--workers", 1)
+    assert "1 games in" in rest.stderr
+    assert "2 to play" in rest.stderr
+    assert rest.stdout == whole.stdout
+    assert sorted(results.read_text().splitlines(keepends=True)) == sorted(lines)
+    results.write_text(json.dumps({"code": "another", "records": "?"}) + "\n" + first)
+    refused = command(*options)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        f"{results}: was played by other code or on other records; move it away, or name another file\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--strategies", "rand"), "--strategies: rand is none of random, "),
+        (("--landscapes", "hills"), "--landscapes: hills is none of cross-scale links, short ways, "),
+        (("--seeds", "1"), "--seeds must be at least 2 and --workers at least 1, got 1 and "),
+    ],
+)
+def test_what_is_not_known_is_refused(bench, options, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench_controllers.py", *options])
+    assert bench("bench_controllers").main() == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1].startswith(message)
+    assert captured.out == ""
