@@ -36,8 +36,9 @@ def export(arguments: list[str]) -> int:
     """Run ``spinesearch export``; returns its exit code."""
     parser = command_parser(
         "export",
-        "Write the best architectures of a run as JSON block specs; or one network, of a run,\n"
-        "a published name, a spec file or a weight file, in a form that needs nothing of ours.",
+        "Write the best architectures of a run as JSON block specs, finalists first and with\n"
+        "their weights; or one network, of a run, a published name, a spec file or a weight file, in a\n"
+        "form that needs nothing of ours.",
         "formats:\n"
         "  json    block specs (docs/specs.md)\n"
         "  tf      the block list of the authors' TensorFlow code\n"
@@ -105,12 +106,14 @@ def write_exports(
 
     for path in export_top(
         run,
+        run_dir=run_dir,
         top=top,
         run_name=run_dir.resolve().name,
         output_dir=output or run_dir / "export",
         noise=noise,
     ):
-        print(f"exported {path}")
+        weights = path.with_suffix(".weights.safetensors")
+        print(f"exported {path}{f' with {weights.name}' if weights.exists() else ''}")
 
 
 def _check_options(options: argparse.Namespace, form: str) -> None:

@@ -83,9 +83,9 @@ def run_source(run: Run, run_name: str, *, rank: int) -> Source:
         ValueError: there are not so many.
     """
     from spinesearch.results.export.specs import export_dict
-    from spinesearch.results.ledger.run import ranked_trials
+    from spinesearch.results.finalists import final_ranking
 
-    best = ranked_trials(run.trials)
+    best = final_ranking(run)
     if not 1 <= rank <= len(best):
         raise ValueError(f"--rank: must be in 1..{len(best)}, the candidates that completed, got {rank}")
     data = export_dict(run, best[rank - 1], rank=rank, run_name=run_name)

@@ -20,6 +20,9 @@ _RESERVED_RESOURCES = {
     "object_store_memory": "no setting, as workers keep nothing there",
 }
 
+# How the best candidates are ranked again, which changes nothing of how they were found.
+FINALIST_SETTINGS = ("finalists", "finalist_seeds", "finalist_length", "finalist_task")
+
 # How a run is carried out, not its results, so that a resumed run may change them.
 FREE_SEARCH_SETTINGS = (
     "engine",
@@ -34,6 +37,7 @@ FREE_SEARCH_SETTINGS = (
     "trial_timeout_s",
     "max_failed_share",
     "export_top",
+    *FINALIST_SETTINGS,
 )
 
 
@@ -60,15 +64,28 @@ class SearchSettings:
     trial_timeout_s: float | None = None
     max_failed_share: float = 0.3
     rungs: list[Any] | None = None
+    finalists: int = 0
+    finalist_seeds: int = 3
+    finalist_length: float = 3.0
+    finalist_task: dict[str, Any] | None = None
     initial: list[str] = field(default_factory=list)
     warm_start: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("num_trials", 1), ("generation_size", 1), ("lag", 0), ("max_attempts", 1)):
+        for name, least in (
+            ("num_trials", 1),
+            ("generation_size", 1),
+            ("lag", 0),
+            ("max_attempts", 1),
+            ("finalist_seeds", 1),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"search.{name}: must be at least {least}, got {getattr(self, name)}")
-        if self.export_top < 0:
-            raise ValueError(f"search.export_top: must not be negative, got {self.export_top}")
+        for name in ("export_top", "finalists"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"search.{name}: must not be negative, got {getattr(self, name)}")
+        if not 0 < self.finalist_length < math.inf:
+            raise ValueError(f"search.finalist_length: must be positive, got {self.finalist_length}")
         if self.num_workers is not None and self.num_workers < 1:
             raise ValueError(f"search.num_workers: must be at least 1 or null, got {self.num_workers}")
         if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial < math.inf:

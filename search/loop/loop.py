@@ -17,7 +17,7 @@ from spinesearch.proxy_task.request import STATE
 from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
-from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.ledger.trial import FINALISTS, Trial
 from spinesearch.search.loop.networks import Networks, Trained, taken_over, trained
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource, Step
@@ -26,7 +26,7 @@ from spinesearch.search.scoring.reward import ended_event, stopped_event
 from spinesearch.search.scoring.scorer import Outcome, ScorerEvent, job_of
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.search.scoring.trial_files import KeptFile, TrialFiles
-from spinesearch.space import ArchSpec, SearchSpace
+from spinesearch.space import ArchSpec, ResNetSpec, SearchSpace
 
 _TICK_S = 0.5  # how often observers are informed that time passes
 _ENDS = ("rung", "result")  # events by which a training ends
@@ -94,7 +94,7 @@ class _Loop:
         self._side = ""
         self._networks = Networks()
         self._waiting: dict[Trained, list[Trial]] = {}  # for an earlier trial of their network
-        self._busy: set[int] = set()  # trials in training, or waiting
+        self._busy: set[tuple[str, int]] = set()  # trials in training, or waiting, by side and number
 
     def carry_out(self, step: Step) -> None:
         """Record, hand out, wait."""
@@ -116,7 +116,7 @@ class _Loop:
         """Record events, and whatever follows from them and for these trials, until nothing more does."""
         while events or trials:
             self._record(events)
-            ended = [self._run.trials[event["trial"]] for event in events if event["event"] in _ENDS]
+            ended = [self._run.trial_of(event) for event in events if event["event"] in _ENDS]
             results = [trial for trial in ended if trial.is_done]
             self._source.check_results(results)
             for trial in results:
@@ -127,7 +127,7 @@ class _Loop:
     def _answer_waiting(self, ended: Sequence[Trial]) -> Iterator[Event]:
         """Hand out what waited for these trials, and is answered or trained now."""
         for trial in ended:
-            self._busy.discard(trial.trial)
+            self._busy.discard((trial.side, trial.trial))
             for waiting in self._waiting.pop(trained(trial), ()):
                 yield from self._hand_out(waiting)
 
@@ -135,16 +135,16 @@ class _Loop:
         """Stop those that do not go on from their rung, and hand the others out, where that is decided."""
         for generation in sorted(generations):
             for trial, goes_on in self._halving.decided(self._run, generation):
-                if trial.trial in self._busy:
+                if (trial.side, trial.trial) in self._busy:
                     continue
                 if goes_on:
                     yield from self._hand_out(trial)
                 else:
                     yield stopped_event(trial, metric=self._source.plan.reward_metric)
 
-    def _hand_out(self, trial: Trial, spec: ArchSpec | None = None) -> Iterator[Event]:
+    def _hand_out(self, trial: Trial, spec: ArchSpec | ResNetSpec | None = None) -> Iterator[Event]:
         """Submit a trial's next training, or answer it from another trial's, or have it wait for that."""
-        self._busy.add(trial.trial)
+        self._busy.add((trial.side, trial.trial))
         other = self._networks.ahead_of(trial)
         if other is None:
             self._submit(trial, spec)
@@ -153,7 +153,7 @@ class _Loop:
         else:
             self._waiting.setdefault(trained(trial), []).append(trial)
 
-    def _submit(self, trial: Trial, spec: ArchSpec | None) -> None:
+    def _submit(self, trial: Trial, spec: ArchSpec | ResNetSpec | None) -> None:
         self._side = trial.side
         seed = self._source.plan.seed if trial.seed is None else trial.seed
         spec = spec or self._space.decode(trial.tokens)
@@ -177,18 +177,18 @@ class _Loop:
 
     def _event_of(self, ended: ScorerEvent) -> Event:
         """The event of what a scorer reports, with the files written that came with it."""
-        plan, trial = self._source.plan, self._run.trials[ended.trial]
-        event = ended_event(
-            ended,
-            trial,
-            self._halving.rungs,
-            metric=plan.reward_metric,
-            failed_reward=plan.failed_reward,
+        plan = self._source.plan
+        # Finalists' numbers are their own; in a study a trial has one number.
+        place = {"side": FINALISTS} if self._side == FINALISTS else {}
+        trial = self._run.trial_of({**place, "trial": ended.trial})
+        rungs = () if place else self._halving.rungs
+        event = place | ended_event(
+            ended, trial, rungs, metric=plan.reward_metric, failed_reward=plan.failed_reward
         )
         if isinstance(ended, Outcome):
             part = _part(len(trial.rungs)) if event["event"] == "rung" else ""
-            if digests := self._files.write(ended.trial, ended.files, part=part):
-                event["files"] = digests
+            written = self._files.write(ended.trial, ended.files, side=place.get("side", ""), part=part)
+            event |= {"files": written} if written else {}
         return event
 
     def _record(self, events: Sequence[Event]) -> None:

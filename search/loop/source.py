@@ -11,7 +11,7 @@ from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.loop.rungs import Halving
-from spinesearch.space import ArchSpec
+from spinesearch.space import ArchSpec, ResNetSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class Step:
 
     events: Sequence[Event] = ()
     trials: Sequence[Trial] = ()
-    specs: Mapping[int, ArchSpec] = field(default_factory=dict)
+    specs: Mapping[int, ArchSpec | ResNetSpec] = field(default_factory=dict)
     awaited: Sequence[Trial] = ()
 
 

@@ -16,6 +16,7 @@ from spinesearch.search.config.run_config import (
     run_config,
     with_overrides,
 )
+from spinesearch.search.config.settings import FINALIST_SETTINGS
 from spinesearch.search.study.study import StudyPlan
 
 _LEAST_ARCHS: Mapping[Kind, int] = {"variance": 2, "correlate": 3}
@@ -27,6 +28,7 @@ _NOT_IN_STUDIES = tuple(
     for name in (
         *("num_trials", "generation_size", "lag", "rungs"),
         *("failed_reward", "max_failed_share", "export_top"),
+        *FINALIST_SETTINGS,
     )
 )
 

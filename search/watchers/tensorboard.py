@@ -12,7 +12,7 @@ from typing import Any
 
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
-from spinesearch.results.ledger.trial import Trial, Update
+from spinesearch.results.ledger.trial import FINALISTS, Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
 
 FOLDER = "tensorboard"
@@ -79,7 +79,7 @@ class TensorBoardObserver(SearchObserver):
         """Scalars of a candidate or of an update: loss, entropy and whatever else the controller logs."""
         if event["event"] == "rung":
             self._write_rung(run.trials[event["trial"]], run)
-        elif event["event"] == "result":
+        elif event["event"] == "result" and event.get("side") != FINALISTS:
             self._write_result(run.trials[event["trial"]])
         elif event["event"] == "update":
             self._write_update(run.updates[event["update"]])

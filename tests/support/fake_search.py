@@ -32,9 +32,11 @@ from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.config.rungs import Rung
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
+from spinesearch.search.loop.finalists import FinalistPlan, Finalists, SearchWithFinalists
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.loop.observer import Observers, SearchObserver
 from spinesearch.search.loop.rungs import NO_RUNGS, Halving
+from spinesearch.search.loop.source import CandidateSource
 from spinesearch.search.runs.mirror import Mirror
 from spinesearch.search.scoring.scorer import Job, Outcome, Score, Scorer, enqueue, run_job
 from spinesearch.search.scoring.scorers import Scorers
@@ -222,6 +224,8 @@ def carry_out(
     observer: SearchObserver | None = None,
     mirror: Mirror | None = None,
     halving: Halving = NO_RUNGS,
+    finalists: FinalistPlan | None = None,
+    searches: bool = True,
 ) -> tuple[Run, str]:
     """Begin or continue a run with the fake scorer; the run and the digest of the controller's last state."""
     watching = observer or SearchObserver()
@@ -245,8 +249,12 @@ def carry_out(
             max_failed_share=max_failed_share,
             halving=halving,
         )
+        source: CandidateSource
+        source = search = ControlledCandidates(plan, SPACE, chosen, Checkpoints(run_dir, keep=lag + 2))
+        if finalists is not None:
+            source = SearchWithFinalists(search, Finalists(finalists, SPACE), searches=searches)
         run_loop(
-            source=ControlledCandidates(plan, SPACE, chosen, Checkpoints(run_dir, keep=lag + 2)),
+            source=source,
             space=SPACE,
             scorers=only(scorer or FakeScorer()),
             ledger=ledger,

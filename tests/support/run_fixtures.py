@@ -54,6 +54,7 @@ def tiny(cache_dir: Path, tmp_path: Path) -> list[str]:
         "proxy_task.bn_recalibration_batches=1",
         "search.generation_size=2",
         "search.num_trials=6",
+        "search.finalists=0",
     ]
 
 
@@ -69,6 +70,7 @@ def recorded_run(cache_dir: Path, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("recorded")
     settings = ["search.engine=serial", "search.num_trials=1", "search.generation_size=1", "name=run"]
+    settings += ["search.finalists=0"]
     data = ["data.num_images=16", "data.num_val_images=0", "data.held_out_share=0.4"]
     task = ["proxy_task.num_steps=1", "proxy_task.batch_size=4", "proxy_task.bn_recalibration_batches=1"]
     paths = [f"runs_dir={folder}", f"data.cache_dir={cache_dir}"]
