@@ -23,7 +23,7 @@ from spinesearch.proxy_task.request import STATE, WEIGHTS, WHOLE, Trained, Train
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec, ResNetSpec
-from spinesearch.space.cost.cost import detector_cost
+from spinesearch.space.cost.cost import Cost, detector_cost
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.batches import load_batches, shuffled_batches
 from spinesearch.training.measure.curve import Curve
@@ -169,9 +169,7 @@ class ProxyTask:
         )
         train_seconds = time.perf_counter() - train_start
         metrics = self._measured(model, seed, lap)
-        cost = detector_cost(
-            spec, self.settings.image_size, num_classes=self.data.num_classes, **_sizes(spec, self.settings)
-        )
+        cost = detector_cost_of(spec, self.settings, self.data.num_classes)
         if WEIGHTS in request.wants:
             files |= _weight_files(model)
         result = TaskResult(
@@ -252,6 +250,11 @@ def _weight_files(model: RetinaNet) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         save_weights(model, Path(folder) / WEIGHTS)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def detector_cost_of(spec: ArchSpec | ResNetSpec, settings: ProxySettings, num_classes: int) -> Cost:
+    """What the detector of a spec costs at a setting: what its result records."""
+    return detector_cost(spec, settings.image_size, num_classes=num_classes, **_sizes(spec, settings))
 
 
 def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, Any]:

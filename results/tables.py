@@ -142,50 +142,6 @@ def progress(run: Run) -> Table:
     return table
 
 
-def rungs(run: Run) -> Table | None:
-    """What became of candidates at each rung: trained, taken over, failed, stopped there, and time.
-
-    Returns:
-        The table, a row for each length of training; None of a run without rungs.
-    """
-    lengths = sorted({part.num_steps for trial in run.trials for part in trial.rungs})
-    if not lengths:
-        return None
-    table = Table(box=box.SIMPLE_HEAD, title="rungs", title_justify="left")
-    for name in ("steps", "trained", "duplicate", "failed", "stopped", "mean", "best", "hours"):
-        table.add_column(name, justify="right", no_wrap=True)
-    metric = run.config["search"]["reward_metric"]
-    for number, length in enumerate(lengths):
-        parts = [trial.rungs[number] for trial in run.trials if len(trial.rungs) > number]
-        values = [part.metrics[metric] for part in parts]
-        num_repeated = sum(part.duplicate_of is not None for part in parts)
-        ended = [trial for trial in run.trials if trial.is_done and trial.rung == number]
-        table.add_row(
-            str(length),
-            str(len(parts) - num_repeated),
-            str(num_repeated),
-            str(sum(trial.status == "failed" for trial in ended)),
-            str(sum(trial.is_stopped for trial in ended)),
-            f"{sum(values) / len(values):.4f}",
-            f"{max(values):.4f}",
-            f"{sum(part.seconds for part in parts) / 3600:.2f}",
-        )
-    whole = [trial for trial in run.trials if trial.is_done and trial.rung == len(lengths)]
-    rewards = [trial.reward for trial in whole if trial.metrics and trial.reward is not None]
-    seconds = sum(t.seconds - sum(part.seconds for part in t.rungs) for t in whole if t.seconds)
-    table.add_row(
-        "whole",
-        str(sum(trial.status == "completed" for trial in whole)),
-        str(sum(trial.status == "duplicate" for trial in whole)),
-        str(sum(trial.status == "failed" for trial in whole)),
-        "",
-        f"{sum(rewards) / len(rewards):.4f}" if rewards else "-",
-        f"{max(rewards):.4f}" if rewards else "-",
-        f"{seconds / 3600:.2f}",
-    )
-    return table
-
-
 def failures(run: Run) -> Table | None:
     """The commonest reasons why candidates failed: how many, the first one's number, the reason.
 
@@ -260,7 +216,8 @@ def status_line(run: Run) -> str:
     """How far a run is, in one line."""
     total = run.config["search"]["num_trials"]
     counts = {
-        name: sum(t.status == name for t in run.trials) for name in ("completed", "duplicate", "failed")
+        name: sum(t.status == name for t in run.trials)
+        for name in ("completed", "duplicate", "failed", "infeasible")
     }
     parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     num_masked = sum(t.is_masked for t in run.trials)

@@ -38,6 +38,8 @@ from spinesearch.search.loop.finalists import (
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.rungs import Halving
 from spinesearch.search.loop.source import CandidateSource
+from spinesearch.search.scoring.constraints import limited, limits_of
+from spinesearch.search.scoring.reward import soft_cost_of
 from spinesearch.search.watchers.tensorboard import tensorboard_observers
 from spinesearch.space import SearchSpace
 
@@ -126,9 +128,18 @@ class SearchRequest:
         )
         # A run that is given more trials continues from before the updates of its tail.
         checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
-        controller = self.config.controller.build(space, seed=self.config.seed)
+        limits = limits_of(
+            self.config.proxy_task,
+            len(event["data"]["class_names"]),
+            max_multiply_adds=self.config.search.max_multiply_adds,
+            max_parameters=self.config.search.max_parameters,
+        )
+        chosen_from = space if limits is None else limited(space, limits)
+        controller = self.config.controller.build(chosen_from, seed=self.config.seed)
         begun = event if self.begun is None else self.begun.sessions[0]
-        search = ControlledCandidates(self._plan, space, controller, checkpoints, recorded_beginnings(begun))
+        search = ControlledCandidates(
+            self._plan, space, controller, checkpoints, recorded_beginnings(begun), limits
+        )
         if not self.config.search.finalists:
             return search
         return SearchWithFinalists(search, self._finalists(space), searches=not self.reranks)
@@ -150,8 +161,8 @@ class SearchRequest:
         )
 
     def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
-        """TensorBoard's scalars, where it is installed."""
-        return tensorboard_observers(run_dir, note)
+        """TensorBoard's, where it is installed."""
+        return tensorboard_observers(run_dir, note, space=self.config.space.build())
 
     def _finalists(self, space: SearchSpace) -> Finalists:
         settings = finalist_config(self.config)
@@ -178,8 +189,10 @@ class SearchRequest:
                 rungs=settings.halving,
                 generation_size=settings.generation_size,
                 metric=settings.reward_metric,
+                soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
                 goes_on=self.config.proxy_task.schedule == "constant_decay",
             ),
+            soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
         )
 
 

@@ -33,12 +33,13 @@ def show(arguments: list[str]) -> int:
     if options.cfg:
         return 0
     from spinesearch.results.finalists import final_ranking
+    from spinesearch.results.pareto import COSTS, pareto_table
+    from spinesearch.results.rungs import rung_table
     from spinesearch.results.tables import (
         coverage_line,
         failures,
         lost_attempts,
         progress,
-        rungs,
         status_line,
     )
     from spinesearch.space import draw_spec
@@ -68,9 +69,12 @@ def show(arguments: list[str]) -> int:
         return 0
     console.print()
     console.print(progress(run))
-    if (table := rungs(run)) is not None:
+    if (table := rung_table(run)) is not None:
         console.print(table)
     print_best(run, console, top=min(options.top, len(best)))
+    for cost in COSTS:
+        if (table := pareto_table(run, cost=cost)) is not None:
+            console.print(table)
     console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n")
     console.print(draw_spec(run.spec(best[0]), max_width=console.width))
     return 0

@@ -15,7 +15,8 @@ Events, in the order a search writes them:
              time, and files (SHA-256 by name) if its training left any. With
              ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no reward
              (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that field
-             gave such a candidate the reward of a failed one.
+             gave such a candidate the reward of a failed one. An ``infeasible`` one is over a limit on its
+             cost: it has a reason and no reward (null), and was never trained.
 ``rung``     a candidate has passed a rung, and is compared with its generation: trial, rung (from 0),
              num_steps, metrics, attempts, node, worker, seconds, time, files; of one whose network is an
              earlier trial's duplicate_of and no attempts. A candidate that does not go on then has its

@@ -140,7 +140,7 @@ class _Loop:
                 if goes_on:
                     yield from self._hand_out(trial)
                 else:
-                    yield stopped_event(trial, metric=self._source.plan.reward_metric)
+                    yield stopped_event(trial, self._halving.reward(trial.rungs[-1]))
 
     def _hand_out(self, trial: Trial, spec: ArchSpec | ResNetSpec | None = None) -> Iterator[Event]:
         """Submit a trial's next training, or answer it from another trial's, or have it wait for that."""
@@ -183,7 +183,12 @@ class _Loop:
         trial = self._run.trial_of({**place, "trial": ended.trial})
         rungs = () if place else self._halving.rungs
         event = place | ended_event(
-            ended, trial, rungs, metric=plan.reward_metric, failed_reward=plan.failed_reward
+            ended,
+            trial,
+            rungs,
+            metric=plan.reward_metric,
+            failed_reward=plan.failed_reward,
+            soft_cost=plan.soft_cost,
         )
         if isinstance(ended, Outcome):
             part = _part(len(trial.rungs)) if event["event"] == "rung" else ""

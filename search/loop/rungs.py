@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from spinesearch.proxy_task.request import STATE, WHOLE, TrainingRequest
 from spinesearch.results.ledger.run import Run
-from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.ledger.trial import RungResult, Trial
 from spinesearch.search.config.rungs import Rung
-from spinesearch.search.scoring.reward import metric_value
+from spinesearch.search.scoring.reward import SoftCost, rung_reward
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,8 @@ class Halving:
     Attributes:
         rungs: in order, none for whole trainings alone.
         generation_size: candidates of a generation.
-        metric: by which candidates are compared.
+        metric: the name of the metric that is the reward, by which candidates are compared.
+        soft_cost: by what its cost lowers a candidate's reward.
         goes_on: whether a training goes on where that of the rung before stopped. Without that, each rung
             trains from the beginning, under a schedule of its own length.
     """
@@ -37,6 +38,7 @@ class Halving:
     rungs: tuple[Rung, ...] = ()
     generation_size: int = 1
     metric: str = "ap"
+    soft_cost: SoftCost | None = None
     goes_on: bool = False
 
     def request(self, trial: Trial) -> TrainingRequest:
@@ -46,6 +48,10 @@ class Halving:
             return WHOLE
         wants = frozenset({STATE}) if self.goes_on else frozenset[str]()
         return TrainingRequest(num_steps=self.rungs[rung].num_steps, wants=wants)
+
+    def reward(self, part: RungResult) -> float:
+        """What a candidate is worth at a rung."""
+        return rung_reward(part, metric=self.metric, soft_cost=self.soft_cost)
 
     def decided(self, run: Run, number: int) -> Iterator[tuple[Trial, bool]]:
         """Trials whose fate at the last rung that they passed is certain, each with whether it goes on.
@@ -70,9 +76,7 @@ class Halving:
         values: dict[str, float] = {}
         for trial in generation:
             if len(trial.rungs) > number:
-                value = metric_value(trial.rungs[number].metrics, self.metric)
-                assert value is not None, "a candidate without a value has failed, and passes no rung"
-                values.setdefault(trial.arch_id, value)
+                values.setdefault(trial.arch_id, self.reward(trial.rungs[number]))
         ranked = sorted(values, key=lambda arch_id: -values[arch_id])  # stable
         return frozenset(ranked[: rung.num_kept(len(ranked))])
 

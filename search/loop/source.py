@@ -11,6 +11,7 @@ from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.loop.rungs import Halving
+from spinesearch.search.scoring.reward import SoftCost
 from spinesearch.space import ArchSpec, ResNetSpec
 
 
@@ -53,6 +54,10 @@ class Plan(Protocol):
     @property
     def failed_reward(self) -> float:
         """The reward of a failed candidate."""
+
+    @property
+    def soft_cost(self) -> SoftCost | None:
+        """By what a candidate's cost lowers its reward; None for not at all."""
 
 
 class CandidateSource(Protocol):

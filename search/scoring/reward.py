@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any
 
@@ -19,36 +19,73 @@ def metric_value(metrics: Mapping[str, Any] | None, metric: str) -> float | None
     return float(value) if isinstance(value, Real) and math.isfinite(value) else None
 
 
-def reward_of(metrics: Mapping[str, Any] | None, *, metric: str, failed_reward: float) -> float:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SoftCost:
+    """What multiply-adds do to a reward: times (cost / target) ** weight (MnasNet, arXiv 1807.11626).
+
+    Attributes:
+        target: multiply-adds at which nothing changes.
+        weight: negative, so that what costs more is worth less; MnasNet has -0.07.
+    """
+
+    target: float
+    weight: float
+
+    def factor(self, metrics: Mapping[str, Any]) -> float:
+        """On the reward of a candidate with these metrics."""
+        return float((metrics["num_multiply_adds"] / self.target) ** self.weight)
+
+
+def soft_cost_of(target: float | None, weight: float) -> SoftCost | None:
+    """As the settings have it; None without a target."""
+    return None if target is None else SoftCost(target=target, weight=weight)
+
+
+def reward_of(
+    metrics: Mapping[str, Any] | None,
+    *,
+    metric: str,
+    failed_reward: float,
+    soft_cost: SoftCost | None = None,
+) -> float:
     """The reward of a finished candidate.
 
     Args:
         metrics: by name; None if it failed.
         metric: the name of the metric that is the reward.
         failed_reward: the reward of a candidate that failed or has no finite value of the metric.
+        soft_cost: by what its cost lowers it; None for not at all.
     """
     value = metric_value(metrics, metric)
-    return failed_reward if value is None else value
+    if metrics is None or value is None:
+        return failed_reward
+    return value if soft_cost is None else value * soft_cost.factor(metrics)
 
 
-def stopped_reward(rungs: Sequence[RungResult], *, metric: str) -> float:
-    """The reward of a candidate that was stopped at a rung: what it had come to there.
+def rung_reward(part: RungResult, *, metric: str, soft_cost: SoftCost | None) -> float:
+    """The reward of a candidate at a rung, by which it is compared, and which it has if it stops there.
 
-    Its value is that of a shorter training, and with it nearly always lower than that of those that went on:
-    the controller learns the order in which the rungs have put them. Nothing is added for what it might
-    have become, as the rungs say nothing of that.
+    It is what it has come to so far. That is the value of a shorter training, and with it nearly always lower
+    than that of those that go on: the controller learns the order in which the rungs have put them. Nothing
+    is added for what it might have become, as the rungs say nothing of that.
 
     Args:
-        rungs: its results at all rungs that it passed, the last of which stopped it.
+        part: its result there.
         metric: the name of the metric that is the reward.
+        soft_cost: as in `reward_of`.
     """
-    value = metric_value(rungs[-1].metrics, metric)
-    assert value is not None, "a candidate without a value has failed, and passes no rung"
-    return value
+    assert metric_value(part.metrics, metric) is not None, "without a value it has failed, and passes no rung"
+    return reward_of(part.metrics, metric=metric, failed_reward=0.0, soft_cost=soft_cost)
 
 
 def ended_event(
-    ended: ScorerEvent, trial: Trial, rungs: Sequence[Rung] = (), *, metric: str, failed_reward: float
+    ended: ScorerEvent,
+    trial: Trial,
+    rungs: Sequence[Rung] = (),
+    *,
+    metric: str,
+    failed_reward: float,
+    soft_cost: SoftCost | None = None,
 ) -> dict[str, Any]:
     """The ledger's event of what a scorer reports, but for its time.
 
@@ -58,6 +95,7 @@ def ended_event(
         rungs: of the run.
         metric: the name of the metric that is the reward; without a finite value of it, the candidate failed.
         failed_reward: the reward then. A candidate that was lost with its workers has none.
+        soft_cost: as in `reward_of`.
     """
     if isinstance(ended, BegunAttempt):
         return {"event": "attempt", "begin": True, **asdict(ended)}
@@ -79,7 +117,7 @@ def ended_event(
     event |= {
         "event": "result",
         "seconds": round(ended.seconds + sum(part.seconds for part in trial.rungs), 3),
-        "reward": reward_of(ended.metrics, metric=metric, failed_reward=failed_reward),
+        "reward": reward_of(ended.metrics, metric=metric, failed_reward=failed_reward, soft_cost=soft_cost),
     }
     if is_completed:
         return event | {"status": "completed", "metrics": metrics}
@@ -87,15 +125,20 @@ def ended_event(
     return event | {"reward": None, "failed_by": "infrastructure"} if ended.is_lost else event
 
 
-def stopped_event(trial: Trial, *, metric: str) -> dict[str, Any]:
-    """The result, but for its time, of a candidate that does not go on from the last rung that it passed."""
+def stopped_event(trial: Trial, reward: float) -> dict[str, Any]:
+    """The result, but for its time, of a candidate that does not go on from the last rung that it passed.
+
+    Args:
+        trial: the candidate.
+        reward: of `rung_reward`.
+    """
     last = trial.rungs[-1]
     event: dict[str, Any] = {
         "event": "result",
         "trial": trial.trial,
         "status": "completed",
         "is_stopped": True,
-        "reward": stopped_reward(trial.rungs, metric=metric),
+        "reward": reward,
         "metrics": dict(last.metrics),
     }
     if last.duplicate_of is not None:

@@ -109,7 +109,7 @@ class Display(SearchObserver):
             reward = f"{self._metric} {trial.reward:.4f}"
             self._print(f"{head}  {reward}  same network as trial {trial.duplicate_of}{stopped}")
         else:
-            self._print(f"{head}  failed: {trial.reason}", style="yellow")
+            self._print(f"{head}  {trial.status}: {trial.reason}", style="yellow")
         self._refresh()
 
     def _show_finalists(self, event: Event, run: Run) -> None:
