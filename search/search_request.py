@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
+from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import FINALISTS, Trial
 from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
@@ -192,6 +193,7 @@ class SearchRequest:
                 soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
                 goes_on=self.config.proxy_task.schedule == "constant_decay",
             ),
+            wants=frozenset({DETECTIONS}) if settings.keep_detections else frozenset(),
             soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
         )
 

@@ -37,6 +37,7 @@ FREE_SEARCH_SETTINGS = (
     "trial_timeout_s",
     "max_failed_share",
     "export_top",
+    "keep_detections",
     *FINALIST_SETTINGS,
 )
 
@@ -70,6 +71,7 @@ class SearchSettings:
     finalist_task: dict[str, Any] | None = None
     initial: list[str] = field(default_factory=list)
     warm_start: str | None = None
+    keep_detections: bool | None = None
     max_multiply_adds: float | None = None
     max_parameters: float | None = None
     cost_target: float | None = None

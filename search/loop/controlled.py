@@ -15,7 +15,7 @@ from typing import Any
 
 from spinesearch.controller import Controller, Rollout, Suggestion
 from spinesearch.controller.random import RandomController
-from spinesearch.proxy_task.request import TrainingRequest
+from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
@@ -42,6 +42,7 @@ class SearchPlan:
         failed_reward: the reward of a failed candidate.
         halving: how generations are thinned out at rungs; not at all as it comes.
         max_failed_share: of the candidates last trained; when more fail, the search stops, see `FailedShare`.
+        wants: the files that are kept of every training, see `spinesearch.proxy_task.request`.
         soft_cost: by what a candidate's cost lowers its reward; None for not at all.
     """
 
@@ -53,6 +54,7 @@ class SearchPlan:
     failed_reward: float
     halving: Halving = NO_RUNGS
     max_failed_share: float = 1.0
+    wants: frozenset[str] = frozenset()
     soft_cost: SoftCost | None = None
 
     @property
@@ -119,8 +121,9 @@ class ControlledCandidates:
         return ""
 
     def request(self, trial: Trial) -> TrainingRequest:
-        """That of its next rung."""
-        return self.plan.halving.request(trial)
+        """That of its next rung; what is kept of every training is kept of whole ones."""
+        request = self.plan.halving.request(trial)
+        return TrainingRequest(wants=self.plan.wants) if request == WHOLE else request
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Nothing: results are checked when they are learnt from."""

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from spinesearch.results.ledger.files import FOLDER, file_path
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.whole_file import write_whole
 
 
@@ -93,6 +94,17 @@ class TrialFiles:
             found = re.match(rf"\.?trial-(\d+)\.(.*\.)?{re.escape(name)}", path.name)
             if found and int(found[1]) not in trials:
                 path.unlink(missing_ok=True)
+
+
+def kept_reader(run_dir: Path, name: str) -> Callable[[Trial], bytes | None]:
+    """Reads the file of this name that a trial of the run left; None where there is none (any more)."""
+    files = TrialFiles(run_dir, lambda line: None)
+
+    def read(trial: Trial) -> bytes | None:
+        digest = trial.files.get(name)
+        return None if digest is None else files.kept(trial.trial, name, digest).read()
+
+    return read
 
 
 def _write(data: bytes, path: Path) -> None:
