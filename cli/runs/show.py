@@ -35,6 +35,7 @@ def show(arguments: list[str]) -> int:
         return 0
     from spinesearch.results.finalists import final_ranking
     from spinesearch.results.pareto import COSTS, pareto_table
+    from spinesearch.results.rungs import rung_table
     from spinesearch.results.tables import (
         coverage_line,
         failures,
@@ -72,6 +73,8 @@ def show(arguments: list[str]) -> int:
         return 0
     console.print()
     console.print(progress(run))
+    if (table := rung_table(run)) is not None:
+        console.print(table)
     print_best(run, console, top=min(options.top, len(best)))
     for cost in COSTS:
         if (table := pareto_table(run, cost=cost)) is not None:
