@@ -96,7 +96,7 @@ def test_detections_in_onnxruntime(name: str, tmp_path: Path) -> None:
 
 
 def same_detections(got: Tensor, want: Tensor) -> int:
-    """How many detections of one image both have; asserts that rounding explains the others, and they are few.
+    """How many detections of one image both have; asserts that rounding explains the few others.
 
     It does where a score is at the threshold (or, of 100, at the last one's), where an overlap is at the
     threshold, and where a detection took the place of another of its class that is missing for such a reason.
