@@ -24,7 +24,8 @@ from spinesearch.data.open import ProxyData, open_data
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.config.run_config import RunConfig
 from spinesearch.search.scoring.proxy_score import open_proxy_score, proxy_score
-from spinesearch.search.scoring.scorer import Scorer, SerialScorer
+from spinesearch.search.scoring.scorer import Scorer
+from spinesearch.search.scoring.serial_scorer import SerialScorer
 
 
 def open_run_data(config: RunConfig, console: Console) -> ProxyData:

@@ -15,7 +15,12 @@ Events, in the order a search writes them:
              time, and files (SHA-256 by name) if its training left any. With
              ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no reward
              (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that field
-             gave such a candidate the reward of a failed one.
+             gave such a candidate the reward of a failed one. An ``infeasible`` one is over a limit on its
+             cost: it has a reason and no reward (null), and was never trained.
+``rung``     a candidate has passed a rung, and is compared with its generation: trial, rung (from 0),
+             num_steps, metrics, attempts, node, worker, seconds, time, files; of one whose network is an
+             earlier trial's duplicate_of and no attempts. A candidate that does not go on then has its
+             ``result``, with ``is_stopped`` and the rung's metrics.
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
 ``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.
@@ -39,7 +44,15 @@ from typing import Any
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError, read_ledger
 from spinesearch.results.ledger.lines import Event
-from spinesearch.results.ledger.trial import FINALISTS, Attempt, Reopening, Rerank, Trial, Update
+from spinesearch.results.ledger.trial import (
+    FINALISTS,
+    Attempt,
+    Reopening,
+    Rerank,
+    RungResult,
+    Trial,
+    Update,
+)
 from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.build import build_space
 
@@ -144,6 +157,12 @@ class Run:
             else:
                 self.begun.pop(place, None)
                 trial.lost.append(Attempt(**fields, time=event["time"]))
+        elif kind == "rung":
+            trial = self._open_trial("", fields.pop("trial"), "a rung of")
+            if fields.pop("rung") != len(trial.rungs):
+                raise ValueError(f"trial {trial.trial} should come to rung {len(trial.rungs)} next")
+            self.begun.pop(("", trial.trial), None)
+            trial.rungs.append(RungResult(**fields, num_lost=len(trial.lost), time=event["time"]))
         elif kind == "result":
             place = fields.pop("side", ""), fields.pop("trial")
             trial = self._open_trial(*place, "a result of")
@@ -236,9 +255,17 @@ def load_run(run_dir: Path) -> tuple[Run, str]:
 
 
 def ranked_trials(trials: Sequence[Trial]) -> list[Trial]:
-    """Completed trials of different networks, best reward first, earlier first among equals."""
+    """Completed trials of different networks, best reward first, earlier first among equals.
+
+    In a run with rungs those that were trained longer come first, as rewards of different lengths say little
+    of each other.
+    """
     completed = [trial for trial in trials if trial.status == "completed"]
-    return sorted(completed, key=lambda trial: (-_reward(trial), trial.trial))
+    ranked = sorted(completed, key=lambda trial: (-trial.rung, -_reward(trial), trial.trial))
+    best: dict[str, Trial] = {}
+    for trial in ranked:  # a network that stopped at a rung may have come back and gone on
+        best.setdefault(trial.arch_id, trial)
+    return list(best.values())
 
 
 def _reward(trial: Trial) -> float:

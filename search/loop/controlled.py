@@ -21,7 +21,10 @@ from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.failed_share import FailedShare
+from spinesearch.search.loop.rungs import NO_RUNGS, Halving
 from spinesearch.search.loop.source import Step
+from spinesearch.search.scoring.constraints import Limits
+from spinesearch.search.scoring.reward import SoftCost
 from spinesearch.space import ArchSpec, SearchSpace
 
 
@@ -37,7 +40,10 @@ class SearchPlan:
         lag: generations that may be proposed beyond the last one learnt from.
         reward_metric: the metric that is the reward.
         failed_reward: the reward of a failed candidate.
+        halving: how generations are thinned out at rungs; not at all as it comes.
         max_failed_share: of the candidates last trained; when more fail, the search stops, see `FailedShare`.
+        wants: the files that are kept of every training, see `spinesearch.proxy_task.request`.
+        soft_cost: by what a candidate's cost lowers its reward; None for not at all.
     """
 
     seed: int
@@ -46,7 +52,10 @@ class SearchPlan:
     lag: int
     reward_metric: str
     failed_reward: float
+    halving: Halving = NO_RUNGS
     max_failed_share: float = 1.0
+    wants: frozenset[str] = frozenset()
+    soft_cost: SoftCost | None = None
 
     @property
     def num_unlearnt(self) -> int:
@@ -84,6 +93,7 @@ class ControlledCandidates:
         controller: in its initial state.
         checkpoints: the controller's states.
         beginnings: the first candidates.
+        limits: what a network may cost; one that costs more is not scored.
     """
 
     def __init__(
@@ -93,12 +103,14 @@ class ControlledCandidates:
         controller: Controller,
         checkpoints: Checkpoints,
         beginnings: Sequence[Beginning] = (),
+        limits: Limits | None = None,
     ) -> None:
         self.plan = plan
         self._space = space
         self._controller = controller
         self._checkpoints = checkpoints
         self._beginnings = beginnings
+        self._limits = limits
         self._num_updates = 0  # updates the controller has seen
         self._accepted: frozenset[int] = frozenset()  # failed trials that stop nothing
         self._has_collapsed = False  # to what it has proposed before: said once
@@ -109,8 +121,9 @@ class ControlledCandidates:
         return ""
 
     def request(self, trial: Trial) -> TrainingRequest:
-        """All are trained whole, and nothing is kept."""
-        return WHOLE
+        """That of its next rung; what is kept of every training is kept of whole ones."""
+        request = self.plan.halving.request(trial)
+        return TrainingRequest(wants=self.plan.wants) if request == WHOLE else request
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Nothing: results are checked when they are learnt from."""
@@ -179,14 +192,18 @@ class ControlledCandidates:
         yield Step(trials=run.trials[first:end], specs=specs)
 
     def _known_results(self, trials: Sequence[Trial]) -> list[Event]:
-        """Results that the search begins with, of trials that were proposed."""
-        return [
-            {"event": "result", "trial": trial.trial, **result}
-            for trial in trials
-            if not trial.is_done
-            and trial.trial < len(self._beginnings)
-            and (result := self._beginnings[trial.trial].result) is not None
-        ]
+        """Results of trials that need no scoring: what the search begins with, and what costs too much."""
+        events: list[Event] = []
+        for trial in trials:
+            if trial.is_done:
+                continue
+            begun = self._beginnings[trial.trial : trial.trial + 1]
+            if begun and begun[0].result is not None:
+                events.append({"event": "result", "trial": trial.trial, **begun[0].result})
+            elif self._limits and (reason := self._limits.excess(self._space.decode(trial.tokens))):
+                fields = {"status": "infeasible", "reward": None, "reason": reason}
+                events.append({"event": "result", "trial": trial.trial, **fields})
+        return events
 
     def _learn(self, generation: int, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
         """Wait for a generation's results and let the controller learn from them, unless it has."""
@@ -262,4 +279,5 @@ def _rollout(trial: Trial) -> Rollout:
         status="lost" if trial.is_masked else trial.status,
         reward=trial.reward,
         metrics=trial.metrics,
+        rung=trial.rung,
     )

@@ -10,6 +10,8 @@ from spinesearch.proxy_task.request import TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
+from spinesearch.search.loop.rungs import Halving
+from spinesearch.search.scoring.reward import SoftCost
 from spinesearch.space import ArchSpec, ResNetSpec
 
 
@@ -46,8 +48,16 @@ class Plan(Protocol):
         """The metric that is the reward; without a finite value of it, a candidate has failed."""
 
     @property
+    def halving(self) -> Halving:
+        """How generations are thinned out at rungs."""
+
+    @property
     def failed_reward(self) -> float:
         """The reward of a failed candidate."""
+
+    @property
+    def soft_cost(self) -> SoftCost | None:
+        """By what a candidate's cost lowers its reward; None for not at all."""
 
 
 class CandidateSource(Protocol):

@@ -18,17 +18,18 @@ from long_suite import few
 
 from spinesearch.controller import Rollout
 from spinesearch.controller.random import RandomController
+from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.run_lock import RunInUseError
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.config.run_config import run_config
-from spinesearch.search.scoring.scorer import SerialScorer
+from spinesearch.search.scoring.serial_scorer import SerialScorer
 
 CONTROLLERS = ("random", "reinforce")
 
 
-@pytest.mark.parametrize("controller", CONTROLLERS)
+@pytest.mark.parametrize("controller", few(STRATEGIES, CONTROLLERS))
 @pytest.mark.parametrize("lag", [0, 1, 3])
 def test_the_same_search_with_any_number_of_workers(controller: str, lag: int, tmp_path: Path):
     serial = carry_out(
@@ -95,7 +96,7 @@ def rollout(trial: Trial) -> Rollout:
     return Rollout(trial=trial.trial, tokens=trial.tokens, log_probs=trial.log_probs, reward=trial.reward)
 
 
-@pytest.mark.parametrize("controller", few(CONTROLLERS, 1))
+@pytest.mark.parametrize("controller", few(STRATEGIES, 1))
 @pytest.mark.parametrize("keep_checkpoints", [True, False])
 def test_a_ledger_cut_anywhere_resumes_to_the_same_end(
     controller: str, keep_checkpoints: bool, tmp_path: Path
@@ -136,12 +137,13 @@ def server():
 
 @pytest.mark.slow
 @pytest.mark.faults
-def test_sigkill_at_random_moments(server, tmp_path: Path):
+@pytest.mark.parametrize("rungs", ["", " rungs"], ids=["whole trainings", "rungs"])
+def test_sigkill_at_random_moments(server, tmp_path: Path, rungs: str):
     """20 runs, each killed at up to 3 random moments and resumed: nothing lost or twice, the same end."""
     rng = random.Random(7)
 
     def run_child(run_dir: Path, kill_after_s: float | None) -> int:
-        server.stdin.write(f"{run_dir} 3 60 reinforce\n")
+        server.stdin.write(f"{run_dir} 3 64 reinforce{rungs}\n")
         server.stdin.flush()
         pid = int(server.stdout.readline())
         if kill_after_s is not None:
