@@ -48,6 +48,13 @@ def show(arguments: list[str]) -> int:
     if options.top < 1:
         raise ValueError(f"--top: must be at least 1, got {options.top}")
     console = build_console()
+    if run.training is not None:
+        from spinesearch.results.training_table import measurement_table, training_status
+
+        console.print(training_status(run))
+        if run.measurements:
+            console.print(measurement_table(run))
+        return 0
     if run.study is not None:
         from spinesearch.proxy_task.request import DETECTIONS
         from spinesearch.results.studies.study import Study

@@ -29,6 +29,10 @@ Events, in the order a search writes them:
              events of these trainings have the side "finalists", numbers of their own, and setting, seed and
              baseline.
 ``stop``     the process that carries out the run ends cleanly, with candidates in training: time.
+``measure``  of a training, whose ``run`` event says training (model, its description; source, where it comes
+             from; cost): it was measured on the validation images: step, epoch, loss, scores, class_aps,
+             time.
+``diverge``  of a training: its loss or gradient was not finite: step, lr, checkpoint, time.
 
 An attempt that begins and has neither a loss nor a result when the next process continues the run was lost
 with the process that carried it out, unless that process left a ``stop``: the candidate may have taken the
@@ -72,6 +76,8 @@ class Run:
             finalists.
         reranks: by number.
         finalists: the trainings of all reranks, by number.
+        measurements: of a training, in order.
+        divergence: what ended a training's last session, if that was a loss that is not finite.
     """
 
     sessions: list[Event] = field(default_factory=list)
@@ -81,6 +87,8 @@ class Run:
     begun: dict[tuple[str, int], Event] = field(default_factory=dict)
     reranks: list[Rerank] = field(default_factory=list)
     finalists: list[Trial] = field(default_factory=list)
+    measurements: list[Event] = field(default_factory=list)
+    divergence: Event | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -104,6 +112,12 @@ class Run:
         """
         coverage: Mapping[str, Any] | None = self.sessions[-1].get("coverage")
         return coverage
+
+    @property
+    def training(self) -> Mapping[str, Any] | None:
+        """What the run trains, see ``measure`` above; None if it is a search or a study, or has not begun."""
+        training: Mapping[str, Any] | None = self.sessions[-1].get("training") if self.sessions else None
+        return training
 
     @property
     def space(self) -> SearchSpace:
@@ -137,6 +151,7 @@ class Run:
         if kind == "run":
             self._lose_begun(event["time"] if self.begun else 0.0)
             self.sessions.append(event)
+            self.divergence = None
         elif not self.sessions:
             raise ValueError("a run begins with a run event")
         elif kind == "propose":
@@ -187,6 +202,10 @@ class Run:
             self.reranks.append(rerank)
         elif kind == "stop":
             self.begun.clear()
+        elif kind == "measure":
+            self.measurements.append(event)
+        elif kind == "diverge":
+            self.divergence = event
         else:
             raise ValueError(f"an event of unknown kind {kind!r}: written by a newer release?")
 
