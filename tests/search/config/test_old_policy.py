@@ -37,16 +37,11 @@ def test_the_command_that_began_a_run_continues_it():
     assert len(said) == 1
 
 
-@pytest.mark.parametrize(
-    "words", [["controller.distinct=false"], ["controller.learning_rate=0.1"], ["controller=random"]]
-)
-def test_what_was_asked_for_is_refused_by_name(words: list[str]):
-    resumed = with_old_policy(wanted(*words), BEGUN, lambda line: None)
-    if words == ["controller.distinct=false"]:
-        check_resumable(run_config(BEGUN), resumed)  # as it was
-    else:
-        with pytest.raises(ConfigError, match="controller.*this run was begun with"):
-            check_resumable(run_config(BEGUN), resumed)
+@pytest.mark.parametrize("word", ["controller.learning_rate=0.1", "controller=random"])
+def test_what_was_asked_for_is_refused_by_name(word: str):
+    resumed = with_old_policy(wanted(word), BEGUN, lambda line: None)
+    with pytest.raises(ConfigError, match=r"controller\..*: this run was begun with"):
+        check_resumable(run_config(BEGUN), resumed)
 
 
 def test_a_run_of_random_search_is_not_one_of_reinforce():
