@@ -142,8 +142,8 @@ class SearchRequest:
         )
 
     def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
-        """TensorBoard's scalars, where it is installed."""
-        return tensorboard_observers(run_dir, note)
+        """TensorBoard's, where it is installed."""
+        return tensorboard_observers(run_dir, note, space=self.config.space.build())
 
     def _finalists(self, space: SearchSpace) -> Finalists:
         settings = finalist_config(self.config)
