@@ -216,7 +216,8 @@ def status_line(run: Run) -> str:
     """How far a run is, in one line."""
     total = run.config["search"]["num_trials"]
     counts = {
-        name: sum(t.status == name for t in run.trials) for name in ("completed", "duplicate", "failed")
+        name: sum(t.status == name for t in run.trials)
+        for name in ("completed", "duplicate", "failed", "infeasible")
     }
     parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     num_masked = sum(t.is_masked for t in run.trials)

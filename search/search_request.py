@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
+from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import FINALISTS, Trial
 from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
@@ -36,6 +37,8 @@ from spinesearch.search.loop.finalists import (
 )
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource
+from spinesearch.search.scoring.constraints import limited, limits_of
+from spinesearch.search.scoring.reward import soft_cost_of
 from spinesearch.search.watchers.tensorboard import tensorboard_observers
 from spinesearch.space import SearchSpace
 
@@ -118,9 +121,18 @@ class SearchRequest:
         """The generations of the controller, and the finalists."""
         # A run that is given more trials continues from before the updates of its tail.
         checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
-        controller = self.config.controller.build(space, seed=self.config.seed)
+        limits = limits_of(
+            self.config.proxy_task,
+            len(event["data"]["class_names"]),
+            max_multiply_adds=self.config.search.max_multiply_adds,
+            max_parameters=self.config.search.max_parameters,
+        )
+        chosen_from = space if limits is None else limited(space, limits)
+        controller = self.config.controller.build(chosen_from, seed=self.config.seed)
         begun = event if self.begun is None else self.begun.sessions[0]
-        search = ControlledCandidates(self._plan, space, controller, checkpoints, recorded_beginnings(begun))
+        search = ControlledCandidates(
+            self._plan, space, controller, checkpoints, recorded_beginnings(begun), limits
+        )
         if not self.config.search.finalists:
             return search
         return SearchWithFinalists(search, self._finalists(space), searches=not self.reranks)
@@ -166,6 +178,8 @@ class SearchRequest:
             reward_metric=settings.reward_metric,
             failed_reward=settings.failed_reward,
             max_failed_share=settings.max_failed_share,
+            wants=frozenset({DETECTIONS}) if settings.keep_detections else frozenset(),
+            soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
         )
 
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from spinesearch.results.studies.statistics import Floats, Interval, kendall_tau, variance_components
+from spinesearch.results.studies.rank_correlation import kendall_tau
+from spinesearch.results.studies.resamples import Floats, Interval
+from spinesearch.results.studies.statistics import variance_components
 
 _NUM_ARCHS = (4, 8, 12, 16, 32)
 _NUM_SEEDS = 4

@@ -83,7 +83,8 @@ def export(arguments: list[str]) -> int:
     if options.format != "json":
         _check_options(options, options.format)
         rank = _RANK if options.rank is None else options.rank
-        return _export_network(run_source(run, run_dir.resolve().name, rank=rank), options)
+        source = run_source(run, run_dir, rank=rank, with_weights=options.format != "tf")
+        return _export_network(source, options)
     _check_options(options, _WHOLE_RUN)
     with named_files({"--output": options.output or run_dir / "export"}):
         top = _TOP if options.top is None else options.top

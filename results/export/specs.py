@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -139,20 +140,39 @@ def _reranked(run: Run, standing: Standing, rank: int) -> dict[str, Any]:
     }
 
 
+def kept_weights(run: Run, trial: Trial, run_dir: Path) -> Path | None:
+    """The weights of a finalist's best training, with their ``.json`` beside them; None if there are none.
+
+    Args:
+        run: the search.
+        trial: one of its candidates.
+        run_dir: its folder, which may have lost them.
+    """
+    rerank = finished_rerank(run)
+    for standing in [] if rerank is None else standings(run, rerank):
+        if standing.candidate is trial and standing.trainings:
+            return _kept_files(standing, run_dir).get("weights.safetensors")
+    return None
+
+
+def _kept_files(standing: Standing, run_dir: Path) -> dict[str, Path]:
+    """The files of an architecture's best training by name; none if one is gone or torn."""
+    best = max(standing.trainings, key=lambda trial: trial.reward or 0.0)
+    paths = {name: file_path(run_dir, best.trial, name, side=FINALISTS) for name in best.files}
+    for name, path in paths.items():
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        if hashlib.sha256(data).hexdigest() != best.files[name]:
+            return {}
+    return paths
+
+
 def _write_weights(standing: Standing, run_dir: Path, spec_path: Path) -> None:
     """Copy the weights of an architecture's best training beside its spec, unless they are gone or torn."""
-    best = max(standing.trainings, key=lambda trial: trial.reward or 0.0)
-    contents = {}
-    for name, digest in best.files.items():
-        try:
-            data = file_path(run_dir, best.trial, name, side=FINALISTS).read_bytes()
-        except FileNotFoundError:
-            return
-        if hashlib.sha256(data).hexdigest() != digest:
-            return
-        contents[spec_path.with_suffix(f".{name}")] = data
-    for path, data in contents.items():
-        write_whole(path, partial(Path.write_bytes, data=data))
+    for name, path in _kept_files(standing, run_dir).items():
+        write_whole(spec_path.with_suffix(f".{name}"), partial(shutil.copyfile, path))
 
 
 def _remove_earlier(output_dir: Path, run_name: str, written: Sequence[Path]) -> None:

@@ -15,7 +15,8 @@ Events, in the order a search writes them:
              time, and files (SHA-256 by name) if its training left any. With
              ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no reward
              (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that field
-             gave such a candidate the reward of a failed one.
+             gave such a candidate the reward of a failed one. An ``infeasible`` one is over a limit on its
+             cost: it has a reason and no reward (null), and was never trained.
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
 ``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.

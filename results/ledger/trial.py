@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Status = Literal["proposed", "completed", "failed", "duplicate"]
+Status = Literal["proposed", "completed", "failed", "duplicate", "infeasible"]
 FINALISTS = "finalists"  # the side of the trainings by which the best of a search are ranked again
 
 
@@ -60,7 +60,7 @@ class Trial:
         status: ``proposed`` until its result is in.
         reward: what the controller learns from; None until then, and for what the infrastructure failed.
         metrics: of a completed trial (or the one it duplicates), by name.
-        reason: why it failed.
+        reason: why it failed, or by what it is over a limit where it is ``infeasible`` and never trained.
         failed_by: whose failure it is; the infrastructure's if every attempt lost its worker.
         duplicate_of: the earlier trial with the same network, if any.
         attempts: how often it was started.

@@ -35,6 +35,7 @@ FREE_SEARCH_SETTINGS = (
     "trial_timeout_s",
     "max_failed_share",
     "export_top",
+    "keep_detections",
     *FINALIST_SETTINGS,
 )
 
@@ -67,6 +68,11 @@ class SearchSettings:
     finalist_task: dict[str, Any] | None = None
     initial: list[str] = field(default_factory=list)
     warm_start: str | None = None
+    keep_detections: bool | None = None
+    max_multiply_adds: float | None = None
+    max_parameters: float | None = None
+    cost_target: float | None = None
+    cost_weight: float = -0.07
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -100,10 +106,15 @@ class SearchSettings:
             raise ValueError(
                 f"search.trials_per_worker: must be at least 1 or null, got {self.trials_per_worker}"
             )
-        for name in ("worker_memory_gb", "trial_timeout_s"):
+        limits = ("worker_memory_gb", "trial_timeout_s", "max_multiply_adds", "max_parameters", "cost_target")
+        for name in limits:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"search.{name}: must be positive or null, got {value}")
+        if not -1 <= self.cost_weight < 0:
+            raise ValueError(
+                f"search.cost_weight: must be in [-1, 0), as costs lower a reward, got {self.cost_weight}"
+            )
         if not 0 <= self.max_failed_share <= 1:
             raise ValueError(f"search.max_failed_share: must be in 0..1, got {self.max_failed_share}")
         self._check_resources()

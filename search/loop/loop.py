@@ -133,7 +133,12 @@ class _Loop:
         Of a candidate that the infrastructure failed, the first that waited for it is submitted instead.
         """
         plan = self._source.plan
-        event = ended_event(ended, metric=plan.reward_metric, failed_reward=plan.failed_reward)
+        event = ended_event(
+            ended,
+            metric=plan.reward_metric,
+            failed_reward=plan.failed_reward,
+            soft_cost=plan.soft_cost,
+        )
         if self._side == FINALISTS:  # their numbers are their own; in a study a trial has one number
             event["side"] = FINALISTS
         if not isinstance(ended, Outcome):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spinesearch.results.ledger.files import file_path
+from spinesearch.results.ledger.trial import Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +82,17 @@ class TrialFiles:
             file_path(self._run_dir, trial, name, part=part).unlink(missing_ok=True)
         except OSError as error:
             self._warn(f"trial {trial}: {name} could not be removed: {error.strerror}")
+
+
+def kept_reader(run_dir: Path, name: str) -> Callable[[Trial], bytes | None]:
+    """Reads the file of this name that a trial of the run left; None where there is none (any more)."""
+    files = TrialFiles(run_dir, lambda line: None)
+
+    def read(trial: Trial) -> bytes | None:
+        digest = trial.files.get(name)
+        return None if digest is None else files.kept(trial.trial, name, digest).read()
+
+    return read
 
 
 def _write(path: Path, data: bytes) -> None:

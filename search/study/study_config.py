@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.studies.study import SIDES, Kind, Study
 from spinesearch.search.config.run_config import (
@@ -87,6 +88,7 @@ class StudyConfig:
             seed=self.config.seed,
             reward_metric=self.config.search.reward_metric,
             failed_reward=self.config.search.failed_reward,
+            wants=frozenset() if self.config.search.keep_detections is False else frozenset({DETECTIONS}),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class Display(SearchObserver):
                 f"{head}  {self._metric} {trial.reward:.4f}  same network as trial {trial.duplicate_of}"
             )
         else:
-            self._print(f"{head}  failed: {trial.reason}", style="yellow")
+            self._print(f"{head}  {trial.status}: {trial.reason}", style="yellow")
         self._refresh()
 
     def _show_finalists(self, event: Event, run: Run) -> None:

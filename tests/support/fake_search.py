@@ -23,6 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from spinesearch.controller import Controller
+from spinesearch.controller.bayesian import BayesianSettings
+from spinesearch.controller.evolution import EvolutionSettings
+from spinesearch.controller.local_search import LocalSearchSettings
 from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.proxy_task.request import TrainingRequest
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
@@ -180,8 +183,16 @@ class Warnings(SearchObserver):
         self.messages.append(message)
 
 
+# Under which strategies learn within a few small generations.
+QUICK = {
+    "evolution": EvolutionSettings(population_size=8, tournament_size=3),
+    "local_search": LocalSearchSettings(patience=7),
+    "bayesian": BayesianSettings(num_initial=6, num_looked_at=32, num_rounds=2),
+}
+
+
 def build_controller(name: str, seed: int) -> Controller:
-    return STRATEGIES[name]().build(SPACE, seed=seed)
+    return QUICK.get(name, STRATEGIES[name]()).build(SPACE, seed=seed)
 
 
 def only(scorer: Scorer) -> Scorers:

@@ -40,6 +40,17 @@ def test_a_search_ends_with_its_finalists_and_they_are_ranked_again(serial, tmp_
     assert isinstance(detector, RetinaNet)
     assert detector.backbone.spec == run.spec(order[0])
     assert detector(torch.zeros(1, 3, 128, 128))[0].shape[2] == len(run.sessions[0]["data"]["class_names"])
+    # So does one network of the run; a candidate that was not ranked again has none.
+    for rank, note in ((1, False), (3, True)):
+        options = ["--rank", str(rank), "--num-classes", "2"] if note else []
+        assert (
+            main(["export", str(run_dir), "--format", "python", "-o", str(tmp_path / "net.py"), *options])
+            == 0
+        )
+        assert ("no trained weights" in capsys.readouterr().out) == note
+        if not note:
+            state = torch.load(tmp_path / "net.pt")
+            assert all(torch.equal(state[name], value) for name, value in detector.state_dict().items())
     rows = standings(run, run.reranks[0])
     provenance = json.loads(exported[0].read_text())["provenance"]
     best = next(row for row in rows if row.candidate)
