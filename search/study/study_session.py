@@ -13,7 +13,7 @@ from spinesearch.data.open import ProxyData
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.studies.study import Study
-from spinesearch.search.config.run_config import RunConfig, with_old_split
+from spinesearch.search.config.run_config import RunConfig, run_config, with_old_split
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.session import carry_out, data_record
 from spinesearch.search.study.reuse import known_results
@@ -118,12 +118,18 @@ class StudyRequest:
 
 
 def _with_old_splits(wanted: StudyConfig, run: Run, console: Console) -> StudyConfig:
-    """What is wanted, with the splits of a study that was begun before images were grouped."""
+    """What is wanted, with the splits of a study that was begun before images were grouped.
+
+    And with the controller's settings that it records: it has no controller, and they cannot be given.
+    """
     if run.study is None or run.study["kind"] != wanted.kind:
         return wanted  # which is refused
     begun = Study(Run(sessions=run.sessions[:1]))
     configs = {
-        side: with_old_split(config, begun.config(side), console.print)
+        side: replace(
+            with_old_split(config, begun.config(side), console.print),
+            controller=run_config(begun.config(side)).controller,
+        )
         for side, config in wanted.configs.items()
     }
     return replace(wanted, configs=configs)
