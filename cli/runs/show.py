@@ -35,6 +35,7 @@ def show(arguments: list[str]) -> int:
         return 0
     from spinesearch.results.finalists import final_ranking
     from spinesearch.results.pareto import COSTS, pareto_table
+    from spinesearch.results.rungs import rung_table
     from spinesearch.results.tables import (
         coverage_line,
         failures,
@@ -47,6 +48,13 @@ def show(arguments: list[str]) -> int:
     if options.top < 1:
         raise ValueError(f"--top: must be at least 1, got {options.top}")
     console = build_console()
+    if run.training is not None:
+        from spinesearch.results.training_table import measurement_table, training_status
+
+        console.print(training_status(run))
+        if run.measurements:
+            console.print(measurement_table(run))
+        return 0
     if run.study is not None:
         from spinesearch.proxy_task.request import DETECTIONS
         from spinesearch.results.studies.study import Study
@@ -72,6 +80,8 @@ def show(arguments: list[str]) -> int:
         return 0
     console.print()
     console.print(progress(run))
+    if (table := rung_table(run)) is not None:
+        console.print(table)
     print_best(run, console, top=min(options.top, len(best)))
     for cost in COSTS:
         if (table := pareto_table(run, cost=cost)) is not None:

@@ -12,8 +12,9 @@ from rich.table import Table
 from spinesearch.results.studies.predictor import LEAST_ARCHS, cross_validated
 from spinesearch.results.studies.rank_correlation import Correlation, kendall_tau, spearman_rho
 from spinesearch.results.studies.resamples import Floats
-from spinesearch.results.studies.statistics import mean_icc, variance_components
+from spinesearch.results.studies.statistics import mean_icc
 from spinesearch.results.studies.study import LESS_IS_BETTER, Rate, Study, drawn_note, row_means
+from spinesearch.results.studies.variance import study_components
 from spinesearch.results.tables import narrow_table
 from spinesearch.space.features import features
 
@@ -188,8 +189,7 @@ def _compared(side_a: _Scores, side_b: _Scores) -> MetricCorrelation:
 
 
 def _reliability(study: Study, side: str) -> float | None:
-    table = study.scores(side, study.reward_metric)
-    components = variance_components([row[np.isfinite(row)].tolist() for row in table])
+    components = study_components(study, side, study.reward_metric)
     if components is None or components.icc is None:
         return None
     return mean_icc(components.icc, study.num_seeds)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -39,19 +40,21 @@ def kendall_tau(
         among_best: of the half of the pairs with the greater y alone, a middle one included. Every resample
             has its own half.
     """
-
-    def tau(counts: Floats, x: Floats, y: Floats) -> Floats:
-        if among_best:
-            counts = upper_half(counts, y)
-        signs_x, signs_y = (np.sign(v[:, :, None] - v[:, None, :]) for v in (x, y))
-        agreement, untied_x, untied_y = (
-            ((counts[:, None, :] @ signs)[:, 0] * counts).sum(axis=1)
-            for signs in (signs_x * signs_y, np.abs(signs_x), np.abs(signs_y))
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):  # a resample of one architecture alone
-            return np.asarray(agreement / np.sqrt(untied_x * untied_y))
-
+    tau = partial(tau_b, among_best=among_best)
     return _correlation(tau, x, y, redrawn, least=5 if among_best else 3)
+
+
+def tau_b(counts: Floats, x: Floats, y: Floats, *, among_best: bool = False) -> Floats:
+    """Kendall's tau-b of each resample, `[R]`; NaN where it is not defined. See `kendall_tau`."""
+    if among_best:
+        counts = upper_half(counts, y)
+    signs_x, signs_y = (np.sign(v[:, :, None] - v[:, None, :]) for v in (x, y))
+    agreement, untied_x, untied_y = (
+        ((counts[:, None, :] @ signs)[:, 0] * counts).sum(axis=1)
+        for signs in (signs_x * signs_y, np.abs(signs_x), np.abs(signs_y))
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # a resample of one architecture alone
+        return np.asarray(agreement / np.sqrt(untied_x * untied_y))
 
 
 def upper_half(counts: Floats, y: Floats) -> Floats:

@@ -86,8 +86,7 @@ def variance_report(study: Study) -> VarianceReport:
     rows = []
     for metric in study.metrics:
         table = study.scores("", metric)
-        redrawn = study.redrawn_scores("", metric) if metric == study.reward_metric else None
-        components = variance_components([row[np.isfinite(row)].tolist() for row in table], redrawn)
+        components = study_components(study, "", metric)
         if components is not None:
             rows.append(MetricVariance(metric=metric, components=components, same_seed=same_seed_icc(table)))
     return VarianceReport(
@@ -99,6 +98,13 @@ def variance_report(study: Study) -> VarianceReport:
         rows=tuple(rows),
         draws_images=study.redrawn_scores("", study.reward_metric) is not None,
     )
+
+
+def study_components(study: Study, side: str, metric: str) -> Components | None:
+    """The components of a metric on a side; the interval of the reward's is over images too, if it can be."""
+    table = study.scores(side, metric)
+    redrawn = study.redrawn_scores(side, metric) if metric == study.reward_metric else None
+    return variance_components([row[np.isfinite(row)].tolist() for row in table], redrawn)
 
 
 def variance_table(report: VarianceReport) -> Table:

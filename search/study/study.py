@@ -17,6 +17,7 @@ from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.reasons import common_reasons
 from spinesearch.results.studies.study import SIDES, Kind
+from spinesearch.search.loop.rungs import NO_RUNGS, Halving
 from spinesearch.search.loop.source import Step
 from spinesearch.search.scoring.reward import metric_value
 from spinesearch.search.scoring.scorer import EngineError
@@ -56,6 +57,11 @@ class StudyPlan:
     failed_reward: float
     wants: frozenset[str] = frozenset()
     soft_cost: None = None
+
+    @property
+    def halving(self) -> Halving:
+        """None: every training is whole."""
+        return NO_RUNGS
 
     @property
     def num_trials(self) -> int:

@@ -27,12 +27,8 @@ _LEAST_SEEDS: Mapping[Kind, int] = {"variance": 2, "correlate": 1}
 _NOT_IN_STUDIES = tuple(
     f"search.{name}"
     for name in (
-        "num_trials",
-        "generation_size",
-        "lag",
-        "failed_reward",
-        "max_failed_share",
-        "export_top",
+        *("num_trials", "generation_size", "lag", "rungs"),
+        *("failed_reward", "max_failed_share", "export_top"),
         *FINALIST_SETTINGS,
     )
 )

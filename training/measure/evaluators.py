@@ -69,8 +69,8 @@ class EvaluationCase:
     scores: Floats
 
 
-def find_evaluator(name: str) -> str:
-    """The library behind a `ProxySettings.evaluator`: "auto" is the fastest that this machine has.
+def find_evaluator(name: str, setting: str = "proxy_task.evaluator") -> str:
+    """The library that a setting names: "auto" is the fastest that this machine has.
 
     Raises:
         ValueError: the one requested cannot be imported here.
@@ -79,8 +79,8 @@ def find_evaluator(name: str) -> str:
         return next(library for library in _REQUIREMENTS if _is_here(library))
     if not _is_here(name):
         raise ValueError(
-            f"proxy_task.evaluator: {name} cannot be imported; pip install '{_REQUIREMENTS[name]}', or set "
-            "proxy_task.evaluator=auto, which takes the fastest there is and gives the same numbers"
+            f"{setting}: {name} cannot be imported; pip install '{_REQUIREMENTS[name]}', or set "
+            f"{setting}=auto, which takes the fastest there is and gives the same numbers"
         )
     return name
 

@@ -23,7 +23,8 @@ from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.studies.study import SIDES
-from spinesearch.search.scoring.scorer import EngineError, Job, SerialScorer, run_job
+from spinesearch.search.scoring.scorer import EngineError, Job, run_job
+from spinesearch.search.scoring.serial_scorer import SerialScorer
 from spinesearch.search.scoring.trial_files import TrialFiles, kept_reader
 from spinesearch.search.study.study import sample_architectures
 from spinesearch.space import ArchSpec
