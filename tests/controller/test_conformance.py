@@ -234,7 +234,7 @@ def test_every_suggestion_is_allowed(build, space):
 
 
 def test_what_was_proposed_is_not_proposed_again(build):
-    """Whatever the strategy thinks best. A policy is only asked while it has not settled on a few networks."""
+    """Whatever the strategy thinks best. A policy is asked only while it has not settled on few networks."""
     controller = build(SPACE, seed=0)
     suggestions = rounds(controller, 3)
     if suggestions[0].log_probs is None:
