@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-# A real but small search on generated data: 16 candidates, two to five minutes on two cores after the install.
+# A real but small search on generated data: 12 candidates, then the best two and both baselines once more.
 search: setup
 	$(BIN)/spinesearch search experiment=demo
 

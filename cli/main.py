@@ -1,4 +1,4 @@
-"""The command line: ``spinesearch search | resume | show | export | proxy | bench | cluster | spec | ...``.
+"""The command line: ``spinesearch search | resume | show | rerank | export | proxy | ...``.
 
 Dispatch is on the first word. Everything heavy is imported by the command that needs it, so that ``--help``
 answers at once.
@@ -24,6 +24,7 @@ commands:
   search             start a search, or continue the one of the same name
   resume             continue a run that stopped
   show               leaderboard, progress and the best architecture of a run
+  rerank             train the best of a run longer with new seeds, and rank them again
   export             the best of a run as JSON specs; a network as ONNX, Python, torch
   proxy              how far the proxy task's scores can be trusted
   bench              how fast the proxy task is on this machine
@@ -62,6 +63,7 @@ def _run(arguments: list[str]) -> int:
         "search": _search,
         "resume": _resume,
         "show": _show,
+        "rerank": _rerank,
         "export": _export,
         "proxy": _proxy,
         "bench": _bench,
@@ -118,6 +120,12 @@ def _show(arguments: list[str]) -> int:
     from spinesearch.cli.runs.show import show
 
     return show(arguments)
+
+
+def _rerank(arguments: list[str]) -> int:
+    from spinesearch.cli.runs.rerank import rerank
+
+    return rerank(arguments)
 
 
 def _export(arguments: list[str]) -> int:

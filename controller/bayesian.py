@@ -15,6 +15,10 @@ import numpy as np
 from spinesearch.controller.draws import Proposed
 from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng, scored
 
+# Distances between the quartiles that a reward lies below the median at most, as the model is told: some
+# three standard deviations. A failure's distance says nothing of how rewards vary.
+_MAX_QUARTILES = 2.2
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -87,12 +91,15 @@ class BayesianController:
         numbers = range(self._num_suggested, self._num_suggested + count)[len(given) :]
         self._num_suggested += count
         rngs = [candidate_rng(self._seed, number) for number in numbers]
-        first = self._proposed.given(given)
+        begun = self._proposed.given(given)
         if len(self._rewards) < self._settings.num_initial:
-            return [*first, *(self._proposed.new(self._uniform, rng) for rng in rngs)]
+            return [*begun, *(self._proposed.new(self._uniform, rng) for rng in rngs)]
         model = self._model()
         incumbents = self._incumbents(model)
-        return [*first, *(self._best_of_a_draw(model, incumbents, count, rng) for rng in rngs)]
+        believed = [
+            Suggestion(tokens=s.tokens, info=_belief(model, self._features_of(s.tokens))) for s in begun
+        ]
+        return [*believed, *(self._best_of_a_draw(model, incumbents, count, rng) for rng in rngs)]
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """Take in a generation's results.
@@ -135,10 +142,12 @@ class BayesianController:
         self._num_suggested = state["num_suggested"]
 
     def _model(self) -> Ridge:
-        """The posterior given all results."""
+        """The posterior given all results, of which failures count as very bad ones and no worse."""
         from spinesearch.controller.ridge import Ridge
 
-        return Ridge.fit(_as_tensor(self._features), self._rewards)
+        low, middle, high = np.quantile(self._rewards, (0.25, 0.5, 0.75))
+        least = middle - _MAX_QUARTILES * (high - low) if high > low else -np.inf
+        return Ridge.fit(_as_tensor(self._features), np.maximum(self._rewards, least).tolist())
 
     def _incumbents(self, model: Ridge) -> list[int]:
         """The results with the best expected rewards: a lucky one is not among them for its luck."""
@@ -168,11 +177,8 @@ class BayesianController:
         ranked = self._ranked(pool, weights)
         tokens = next((t for t in ranked if self._proposed.take(t)), ranked[0])
         parent_trial, features = pool[tokens]
-        mean, spread = model.predict(_as_tensor([features]))
-        info = {"prediction": round(float(mean), 6), "spread": round(float(spread), 6)}
-        return Suggestion(
-            tokens=tokens, info=info if parent_trial is None else {"parent": parent_trial, **info}
-        )
+        parent_of = {} if parent_trial is None else {"parent": parent_trial}
+        return Suggestion(tokens=tokens, info={**parent_of, **_belief(model, features)})
 
     def _ranked(self, pool: Mapping[tuple[int, ...], Any], weights: Tensor) -> list[tuple[int, ...]]:
         """The networks of a pool, the best first by these weights."""
@@ -188,6 +194,12 @@ class BayesianController:
 
     def _uniform(self, rng: np.random.Generator) -> Suggestion:
         return Suggestion(tokens=self._space.sample(rng))
+
+
+def _belief(model: Ridge, features: np.ndarray[Any, Any]) -> dict[str, float]:
+    """What goes on record of a candidate."""
+    mean, spread = model.predict(_as_tensor([features]))
+    return {"prediction": round(float(mean), 6), "spread": round(float(spread), 6)}
 
 
 def _as_tensor(features: Sequence[np.ndarray[Any, Any]]) -> Tensor:

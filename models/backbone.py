@@ -259,8 +259,8 @@ def build_backbone(
     Args:
         spec: the architecture, the name of a published one, which then also gives the defaults of all that is
             left out, or the path of a file that ends in ``.json``.
-        **kwargs: the arguments of `ScalePermutedBackbone`. A ResNet takes the same, but its widths cannot be
-            scaled, nor its blocks be repeated, and nothing is resampled.
+        **kwargs: the arguments of `ScalePermutedBackbone`. A ResNet takes the same, but its blocks cannot be
+            repeated, and nothing is resampled.
 
     Raises:
         ValueError: an argument is out of range, or nothing is published under this name.
@@ -268,10 +268,10 @@ def build_backbone(
     arch, scaling, _ = resolve_spec(spec)
     if isinstance(arch, ArchSpec):
         return ScalePermutedBackbone(arch, **asdict(scaling) | kwargs)
-    neutral = {**asdict(BackboneScaling()), "stem_filters": None}
-    for name in ("filter_size_scale", "block_repeats", "resample_alpha", "stem_filters"):
+    neutral = asdict(BackboneScaling())
+    for name in ("block_repeats", "resample_alpha"):
         if (value := kwargs.pop(name, neutral[name])) != neutral[name]:
-            raise ValueError(f"{name}: the widths and depths of {arch.name} are fixed, got {value}")
+            raise ValueError(f"{name}: {arch.name} has none to change, got {value}")
     return ResNetFPN(arch, **{"endpoints_num_filters": scaling.endpoints_num_filters, **kwargs})
 
 

@@ -24,8 +24,8 @@ from spinesearch.models.layers import (
     resize_nearest,
 )
 from spinesearch.space import OUTPUT_LEVELS
-from spinesearch.space.arch.resnet import LATERAL_LEVELS, RESNET_FILTERS, RESNET_LEVELS, ResNetSpec
-from spinesearch.space.cost.widths import STEM_CONV_FILTERS, block_out_channels
+from spinesearch.space.arch.resnet import LATERAL_LEVELS, RESNET_LEVELS, ResNetSpec
+from spinesearch.space.cost.widths import STEM_CONV_FILTERS, block_out_channels, resnet_widths
 
 
 class ResNetFPN(nn.Module):
@@ -33,6 +33,8 @@ class ResNetFPN(nn.Module):
 
     Args:
         spec: its depth.
+        filter_size_scale: factor on every block's width, rounded down; the published networks have 1.
+        stem_filters: channels of the first convolution, which is not scaled; None for the published 64.
         endpoints_num_filters: channels of every output feature, and of the whole pyramid.
         activation: ``relu`` or ``swish``.
         stochastic_depth_rate: probability of dropping a sample's branch in the blocks of level 5; those of
@@ -51,6 +53,8 @@ class ResNetFPN(nn.Module):
         self,
         spec: ResNetSpec,
         *,
+        filter_size_scale: float = 1.0,
+        stem_filters: int | None = None,
         endpoints_num_filters: int = 256,
         activation: str = "relu",
         stochastic_depth_rate: float = 0.0,
@@ -66,15 +70,18 @@ class ResNetFPN(nn.Module):
         self.spec = spec
         self.out_channels = endpoints_num_filters
         style = build_style(activation, compat, bn_momentum=bn_momentum, bn_eps=bn_eps)
+        stem, filters_of = resnet_widths(filter_size_scale=filter_size_scale, stem_filters=stem_filters)
         self.arguments: dict[str, Any] = {  # that build the same network again; weight files record them
             "endpoints_num_filters": endpoints_num_filters,
             "stochastic_depth_rate": stochastic_depth_rate,
             **asdict(style),
         }
-        self.stem_conv = ConvNorm(3, STEM_CONV_FILTERS, 7, stride=2, style=style)
+        if (filter_size_scale, stem) != (1.0, STEM_CONV_FILTERS):  # files of earlier releases have neither
+            self.arguments |= {"filter_size_scale": filter_size_scale, "stem_filters": stem}
+        self.stem_conv = ConvNorm(3, stem, 7, stride=2, style=style)
         self.groups = nn.ModuleDict()
-        channels = {1: STEM_CONV_FILTERS}
-        for level, filters, num_blocks in zip(RESNET_LEVELS, RESNET_FILTERS, spec.num_blocks, strict=True):
+        channels = {1: stem}
+        for (level, filters), num_blocks in zip(filters_of.items(), spec.num_blocks, strict=True):
             self.groups[str(level)] = build_repeats(
                 "bottleneck",
                 channels[level - 1],

@@ -22,8 +22,8 @@ from spinesearch.models.weights.files import save_weights
 from spinesearch.proxy_task.request import STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.space import ArchSpec
-from spinesearch.space.cost.cost import detector_cost
+from spinesearch.space import ArchSpec, ResNetSpec
+from spinesearch.space.cost.cost import Cost, detector_cost
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.batches import load_batches, shuffled_batches
 from spinesearch.training.measure.curve import Curve
@@ -82,7 +82,7 @@ class ProxyTask:
 
     def score(
         self,
-        spec: ArchSpec,
+        spec: ArchSpec | ResNetSpec,
         seed: int,
         *,
         on_step: Callable[[int, float], None] | None = None,
@@ -93,7 +93,7 @@ class ProxyTask:
 
     def train(
         self,
-        spec: ArchSpec,
+        spec: ArchSpec | ResNetSpec,
         seed: int,
         request: TrainingRequest = WHOLE,
         *,
@@ -128,7 +128,7 @@ class ProxyTask:
 
     def _train(
         self,
-        spec: ArchSpec,
+        spec: ArchSpec | ResNetSpec,
         seed: int,
         request: TrainingRequest,
         on_step: Callable[[int, float], None] | None,
@@ -169,9 +169,7 @@ class ProxyTask:
         )
         train_seconds = time.perf_counter() - train_start
         metrics = self._measured(model, seed, lap)
-        cost = detector_cost(
-            spec, self.settings.image_size, num_classes=self.data.num_classes, **_sizes(self.settings)
-        )
+        cost = detector_cost_of(spec, self.settings, self.data.num_classes)
         if WEIGHTS in request.wants:
             files |= _weight_files(model)
         result = TaskResult(
@@ -234,7 +232,7 @@ class ProxyTask:
         return load_batches(self.data, islice(order, first, None), self.device)
 
 
-def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
+def build_detector(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
     """The detector that the proxy task trains for a spec, initialised from torch's global generator."""
     return detector.build_detector(
         spec,
@@ -243,7 +241,7 @@ def build_detector(spec: ArchSpec, settings: ProxySettings, *, num_classes: int)
         bn_momentum=settings.bn_momentum,
         bn_eps=settings.bn_eps,
         stochastic_depth_rate=settings.stochastic_depth_rate,
-        **_sizes(settings),
+        **_sizes(spec, settings),
     )
 
 
@@ -254,15 +252,24 @@ def _weight_files(model: RetinaNet) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
-def _sizes(settings: ProxySettings) -> dict[str, Any]:
-    """What the detector and its cost are functions of, besides the spec and the number of classes."""
-    return {
+def detector_cost_of(spec: ArchSpec | ResNetSpec, settings: ProxySettings, num_classes: int) -> Cost:
+    """What the detector of a spec costs at a setting: what its result records."""
+    return detector_cost(spec, settings.image_size, num_classes=num_classes, **_sizes(spec, settings))
+
+
+def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, Any]:
+    """What the detector and its cost are functions of, besides the spec and the number of classes.
+
+    A ResNet's depth is that of its spec, and nothing is resampled.
+    """
+    sizes = {
         "num_anchors": anchors_per_cell(settings.num_scales),
         "head_num_convs": settings.head_num_convs,
         "head_num_filters": settings.head_num_filters,
         "filter_size_scale": settings.filter_size_scale,
-        "resample_alpha": settings.resample_alpha,
         "endpoints_num_filters": settings.endpoints_num_filters,
-        "block_repeats": settings.block_repeats,
         "stem_filters": settings.stem_filters,
     }
+    if isinstance(spec, ArchSpec):
+        sizes |= {"resample_alpha": settings.resample_alpha, "block_repeats": settings.block_repeats}
+    return sizes

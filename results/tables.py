@@ -9,34 +9,104 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from spinesearch.results.finalists import finished_rerank, num_trainings, standings
 from spinesearch.results.ledger.run import Run, ranked_trials
-from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.ledger.trial import FINALISTS, Rerank, Trial
 from spinesearch.results.reasons import common_reasons
 
 _MAX_PROGRESS_ROWS = 12
 _MAX_FAILURE_ROWS = 5
 _MAX_ATTEMPT_ROWS = 10
 _BAR_WIDTH = 24
+_FIGURES = ("AP", "AP50", "APs", "APm", "APl", "params", "madds")
 
 
 def leaderboard(run: Run, *, top: int) -> Table:
     """The best architectures: rank, reward, AP by size, cost, trial, identity."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"best {top} of {run.num_done}", title_justify="left")
-    for name in ("rank", "reward", "AP", "AP50", "APs", "APm", "APl", "params", "madds", "trial", "arch_id"):
+    table = Table(box=box.SIMPLE_HEAD, title=f"best {top} of {run.num_done} by reward", title_justify="left")
+    for name in ("rank", "reward", *_FIGURES, "trial", "arch_id"):
         table.add_column(name, justify="left" if name == "arch_id" else "right", no_wrap=True)
     for rank, trial in enumerate(ranked_trials(run.trials)[:top], start=1):
-        m = trial.metrics
-        aps = [m.get(name) for name in ("ap", "ap50", "ap_small", "ap_medium", "ap_large")]
+        figures = _figures([trial])
+        table.add_row(str(rank), f"{trial.reward:.4f}", *figures, str(trial.trial), trial.arch_id)
+    return table
+
+
+def finalists(run: Run, rerank: Rerank) -> Table:
+    """The architectures of a re-ranking, best first: score, its standard error, reward, means of the rest.
+
+    Those that cannot be told apart from the best have a ~ behind their score.
+    """
+    title = f"the best {len(rerank.trials)} ranked again, beside baselines: {_setting(run, rerank)}"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    names = ("rank", "score", "", "se", "reward", *_FIGURES, "trial", "arch_id")
+    for name in names:
+        table.add_column(name, justify="left" if name in ("", "arch_id") else "right", no_wrap=True)
+    for rank, row in enumerate(standings(run, rerank), start=1):
+        candidate = row.candidate
         table.add_row(
             str(rank),
-            f"{trial.reward:.4f}",
-            *("-" if ap is None else f"{100 * ap:.1f}" for ap in aps),
-            _millions(m.get("num_parameters"), digits=2),
-            _millions(m.get("num_multiply_adds"), digits=0),
-            str(trial.trial),
-            trial.arch_id,
+            "failed" if row.score is None else f"{row.score:.4f}",
+            "~" if row.is_tied else "",
+            "-" if row.standard_error is None else f"{row.standard_error:.4f}",
+            "-" if candidate is None else f"{candidate.reward:.4f}",
+            *_figures(row.trainings),
+            "baseline" if candidate is None else str(candidate.trial),
+            row.baseline or (candidate.arch_id if candidate else ""),
         )
     return table
+
+
+def finalist_lines(run: Run, rerank: Rerank) -> list[str]:
+    """What has to be known to read `finalists`, and why trainings failed."""
+    seed = run.config["seed"]
+    lines = [
+        "~ cannot be told apart from the best at 95 %, all comparisons together, by trainings with the same "
+        "seeds" + (": one seed tells nothing apart" if len(rerank.seeds) == 1 else ""),
+        f"score: mean over seeds that the search has not used. The reward is of seed {seed} alone, by which "
+        "the best were chosen, so theirs are too high by what luck did",
+    ]
+    for row in standings(run, rerank):
+        name = row.baseline or (f"trial {row.candidate.trial}" if row.candidate else "")
+        lines += [f"{name} seed {trial.seed} failed: {trial.reason}" for trial in row.failed]
+    return lines
+
+
+def rerank_line(run: Run) -> str:
+    """How far the newest re-ranking is, in one line; empty if it has finished or there is none."""
+    if not run.reranks or finished_rerank(run) is run.reranks[-1]:
+        return ""
+    num_ended, num_all = num_trainings(run, run.reranks[-1])
+    return f"ranking the best {len(run.reranks[-1].trials)} again: {num_ended} of {num_all} trainings done"
+
+
+def _setting(run: Run, rerank: Rerank) -> str:
+    """Seeds of a re-ranking, and what differs from the search's setting."""
+    searched = run.config["proxy_task"]
+    differs = [
+        f"{key}={value}"
+        for key, value in rerank.proxy_task.items()
+        # JSON has lists only.
+        if (list(old) if isinstance(old := searched.get(key), tuple) else old) != value and value is not None
+    ]
+    num_seeds = "1 seed" if len(rerank.seeds) == 1 else f"{len(rerank.seeds)} seeds"
+    return ", ".join([num_seeds, *differs])
+
+
+def _figures(trials: Sequence[Trial]) -> list[str]:
+    """The columns `_FIGURES`, means over trainings of one network."""
+
+    def mean(name: str) -> float | None:
+        values = [trial.metrics.get(name) for trial in trials]
+        known = [float(value) for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    aps = [mean(name) for name in ("ap", "ap50", "ap_small", "ap_medium", "ap_large")]
+    return [
+        *("-" if ap is None else f"{100 * ap:.1f}" for ap in aps),
+        _millions(mean("num_parameters"), digits=2),
+        _millions(mean("num_multiply_adds"), digits=0),
+    ]
 
 
 def progress(run: Run) -> Table:
@@ -102,7 +172,8 @@ def lost_attempts(run: Run) -> Table | None:
     Returns:
         The table, newest first; None if there was none.
     """
-    attempts = [(trial, attempt) for trial in run.trials for attempt in (*trial.lost_before, *trial.lost)]
+    trials = [*run.trials, *run.finalists]
+    attempts = [(trial, attempt) for trial in trials for attempt in (*trial.lost_before, *trial.lost)]
     if not attempts:
         return None
     attempts.sort(key=lambda pair: -pair[1].time)
@@ -113,7 +184,8 @@ def lost_attempts(run: Run) -> Table | None:
         is_number = name in ("trial", "attempt", "seconds")
         table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
     for trial, attempt in attempts[:_MAX_ATTEMPT_ROWS]:
-        row = (f"{trial.trial}", f"{attempt.attempt}", attempt.node, attempt.worker, f"{attempt.seconds:.0f}")
+        number = f"{'finalist ' if trial.side == FINALISTS else ''}{trial.trial}"
+        row = (number, f"{attempt.attempt}", attempt.node, attempt.worker, f"{attempt.seconds:.0f}")
         table.add_row(*map(Text, row), Text(attempt.reason))
     if len(attempts) > _MAX_ATTEMPT_ROWS:
         table.add_row("", "", "", "", "", f"and {len(attempts) - _MAX_ATTEMPT_ROWS} earlier ones")
@@ -144,7 +216,8 @@ def status_line(run: Run) -> str:
     """How far a run is, in one line."""
     total = run.config["search"]["num_trials"]
     counts = {
-        name: sum(t.status == name for t in run.trials) for name in ("completed", "duplicate", "failed")
+        name: sum(t.status == name for t in run.trials)
+        for name in ("completed", "duplicate", "failed", "infeasible")
     }
     parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     num_masked = sum(t.is_masked for t in run.trials)

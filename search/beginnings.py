@@ -10,8 +10,9 @@ from typing import Any
 from spinesearch.results.ledger.ledger import LedgerError
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.run_config import ConfigError, RunConfig, run_config
+from spinesearch.search.config.settings import SearchSettings
 from spinesearch.search.loop.controlled import Beginning
-from spinesearch.search.scoring.reward import metric_value
+from spinesearch.search.scoring.reward import metric_value, reward_of, soft_cost_of
 from spinesearch.search.study.reuse import conditions, difference
 from spinesearch.space import SearchSpace, SpecError, load_spec, preset
 
@@ -33,7 +34,7 @@ def beginnings_record(config: RunConfig, data_key: str) -> list[dict[str, Any]]:
         found.setdefault(space.decode(tokens).arch_id, Beginning(tokens=tokens))
     if config.search.warm_start is not None:
         ours = _conditions({"config": config.to_dict(), "data": {"key": data_key}})
-        found |= _scored_elsewhere(config.search.warm_start, config.search.reward_metric, ours)
+        found |= _scored_elsewhere(config.search, config.search.warm_start, ours)
     if len(found) >= config.search.num_trials:
         raise ConfigError(
             f"search.num_trials: the {len(found)} candidates of search.initial and search.warm_start count "
@@ -58,7 +59,7 @@ def _initial_tokens(name: str, space: SearchSpace) -> tuple[int, ...]:
         raise ConfigError(f"search.initial: {name}: {error}") from error
 
 
-def _scored_elsewhere(run_dir: str, metric: str, ours: dict[str, Any]) -> dict[str, Beginning]:
+def _scored_elsewhere(search: SearchSettings, run_dir: str, ours: dict[str, Any]) -> dict[str, Beginning]:
     """The completed networks of another run, by identity, if it scored as this one does."""
     try:
         run, _ = load_run(Path(run_dir).expanduser())
@@ -72,11 +73,15 @@ def _scored_elsewhere(run_dir: str, metric: str, ours: dict[str, Any]) -> dict[s
     name = Path(run_dir).expanduser().resolve().name
     found: dict[str, Beginning] = {}
     for trial in run.trials:
-        value = metric_value(trial.metrics, metric)
-        if trial.status == "completed" and value is not None:
+        if trial.status == "completed" and metric_value(trial.metrics, search.reward_metric) is not None:
             result = {
                 "status": "completed",
-                "reward": value,
+                "reward": reward_of(
+                    trial.metrics,
+                    metric=search.reward_metric,
+                    failed_reward=search.failed_reward,
+                    soft_cost=soft_cost_of(search.cost_target, search.cost_weight),
+                ),
                 "metrics": dict(trial.metrics),
                 "seconds": trial.seconds,
                 "worker": trial.worker,
@@ -84,7 +89,9 @@ def _scored_elsewhere(run_dir: str, metric: str, ours: dict[str, Any]) -> dict[s
             }
             found.setdefault(trial.arch_id, Beginning(tokens=trial.tokens, result=result))
     if not found:
-        raise ConfigError(f"search.warm_start: {run_dir} has no completed candidate with a value of {metric}")
+        raise ConfigError(
+            f"search.warm_start: {run_dir} has no completed candidate with a value of {search.reward_metric}"
+        )
     return found
 
 

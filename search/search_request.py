@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from rich.console import Console
 
 from spinesearch.data.open import ProxyData
 from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import FINALISTS, Trial
 from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
+from spinesearch.search.config.finalist_config import finalist_config
 from spinesearch.search.config.run_config import (
+    FREE_PROXY_SETTINGS,
     ConfigError,
     RunConfig,
     check_resumable,
@@ -20,26 +24,43 @@ from spinesearch.search.config.run_config import (
     with_old_policy,
     with_old_split,
 )
+from spinesearch.search.config.settings import FINALIST_SETTINGS
 from spinesearch.search.coverage import coverage_record
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
+from spinesearch.search.loop.finalists import (
+    BASELINES,
+    FinalistPlan,
+    Finalists,
+    SearchWithFinalists,
+)
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource
+from spinesearch.search.scoring.constraints import limited, limits_of
+from spinesearch.search.scoring.reward import soft_cost_of
 from spinesearch.search.watchers.tensorboard import tensorboard_observers
 from spinesearch.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchRequest:
-    """A search: the `Request` of a configuration."""
+    """A search: the `Request` of a configuration.
+
+    Attributes:
+        config: its configuration.
+        reranks: whether only the best that there are by now are to be ranked again.
+        begun: the run as far as its ledger goes; None for a new one.
+    """
 
     config: RunConfig
-    begun: Run | None = None  # as far as its ledger goes; None for a new one
+    reranks: bool = False
+    begun: Run | None = None
 
     @property
     def configs(self) -> Mapping[str, RunConfig]:
-        """One, without a side."""
-        return {"": self.config}
+        """The search's, without a side, and its finalists' if it has any."""
+        config = self.config
+        return {"": config} | ({FINALISTS: finalist_config(config)} if config.search.finalists else {})
 
     def resumed(self, run: Run, run_dir: Path, console: Console) -> SearchRequest:
         """With the trials that the run was given since this command began or resumed it.
@@ -60,22 +81,33 @@ class SearchRequest:
                 f"search.num_trials: the run was extended from {wanted} to {recorded}, to which it continues"
             )
             config = replace(config, search=replace(config.search, num_trials=recorded))
+        if not self.reranks:
+            config = _with_newer_rerank(config, run, console)
         for as_begun in (with_old_split, with_old_policy):
             config = as_begun(config, run.sessions[0]["config"], console.print)
         check_resumable(run_config(run.config), config)
-        return SearchRequest(config=config, begun=run)
+        return replace(self, config=config, begun=run)
 
     def is_complete(self, run: Run) -> bool:
         """Whether every candidate has its result, to stay, and every whole generation was learnt from."""
         settings = self.config.search
         num_updates = settings.num_trials // settings.generation_size
         is_done = run.num_done == settings.num_trials and len(run.updates) == num_updates
-        return is_done and not self._plan.failed_share.to_reopen(run)[0]
+        if not self.reranks and (not is_done or self._plan.failed_share.to_reopen(run)[0]):
+            return False
+        return not settings.finalists or self._finalists(run.space).is_done(run)
 
-    def recorded_data(self, run: Run, side: str) -> Mapping[str, Any]:
-        """Those of the first session; later ones have the same."""
+    def recorded_data(self, run: Run, side: str) -> Mapping[str, Any] | None:
+        """Those of the first session; later ones have the same, and finalists' are made of these."""
         data: Mapping[str, Any] = run.sessions[0]["data"]
-        return data
+        return None if side == FINALISTS else data
+
+    def known(self, run: Run, side: str) -> list[Trial]:
+        """The candidates, or the finalists under the same settings."""
+        if side != FINALISTS:
+            return run.trials
+        setting = self._finalists(run.space).setting(run)
+        return [trial for trial in run.finalists if trial.setting == setting]
 
     def event_fields(self, data: Mapping[str, ProxyData]) -> dict[str, Any]:
         """What its outputs have to learn from; of a new search also the candidates that it begins with."""
@@ -85,26 +117,54 @@ class SearchRequest:
         return fields
 
     def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> CandidateSource:
-        """The generations of the controller."""
+        """The generations of the controller, and the finalists."""
         # A run that is given more trials continues from before the updates of its tail.
         checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
-        controller = self.config.controller.build(space, seed=self.config.seed)
+        limits = limits_of(
+            self.config.proxy_task,
+            len(event["data"]["class_names"]),
+            max_multiply_adds=self.config.search.max_multiply_adds,
+            max_parameters=self.config.search.max_parameters,
+        )
+        chosen_from = space if limits is None else limited(space, limits)
+        controller = self.config.controller.build(chosen_from, seed=self.config.seed)
         begun = event if self.begun is None else self.begun.sessions[0]
-        return ControlledCandidates(self._plan, space, controller, checkpoints, recorded_beginnings(begun))
+        search = ControlledCandidates(
+            self._plan, space, controller, checkpoints, recorded_beginnings(begun), limits
+        )
+        if not self.config.search.finalists:
+            return search
+        return SearchWithFinalists(search, self._finalists(space), searches=not self.reranks)
 
     def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
         """Candidates, space, controller, data."""
         opened = data[""]
+        settings = self.config.search
+        seeds = "1 seed" if settings.finalist_seeds == 1 else f"{settings.finalist_seeds} seeds"
+        finalists = f"the best {settings.finalists} and {len(BASELINES)} baselines with {seeds}"
+        if self.reranks:
+            return f"ranks again {finalists}"
         return (
             f"{self.config.search.num_trials} candidates of {space.name} "
             f"({space.size:,} choices), controller {self.config.controller.name}; "
             f"{len(opened.train_index)} training and {len(opened.scored.held_out_index)} "
             f"{'scoring' if opened.score_set else 'held-out'} images, {opened.num_classes} classes"
+            f"{f'; then {finalists}' if settings.finalists else ''}"
         )
 
     def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
-        """TensorBoard's scalars, where it is installed."""
-        return tensorboard_observers(run_dir, note)
+        """TensorBoard's, where it is installed."""
+        return tensorboard_observers(run_dir, note, space=self.config.space.build())
+
+    def _finalists(self, space: SearchSpace) -> Finalists:
+        settings = finalist_config(self.config)
+        deciding = {k: v for k, v in asdict(settings.proxy_task).items() if k not in FREE_PROXY_SETTINGS}
+        plan = FinalistPlan(
+            num_finalists=settings.search.finalists,
+            seeds=tuple((settings.seed + i) % 2**63 for i in range(1, settings.search.finalist_seeds + 1)),
+            proxy_task=json.loads(json.dumps(deciding)),  # lists for tuples, as a ledger gives them back
+        )
+        return Finalists(plan, space)
 
     @property
     def _plan(self) -> SearchPlan:
@@ -117,4 +177,24 @@ class SearchRequest:
             reward_metric=settings.reward_metric,
             failed_reward=settings.failed_reward,
             max_failed_share=settings.max_failed_share,
+            soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
         )
+
+
+def _with_newer_rerank(config: RunConfig, run: Run, console: Console) -> RunConfig:
+    """The configuration with the finalists' settings that a run was given since it had the wanted ones.
+
+    So that a job which is restarted with the command it had does not undo what `spinesearch rerank` did.
+    """
+    recorded = [
+        {name: session["config"]["search"].get(name) for name in FINALIST_SETTINGS}
+        for session in run.sessions
+    ]
+    wanted = {name: getattr(config.search, name) for name in FINALIST_SETTINGS}
+    if wanted == recorded[-1] or wanted not in recorded:
+        return config
+    console.print(
+        "search.finalists: the best of the run were ranked again with other settings since, which stay; "
+        "`spinesearch rerank` changes them"
+    )
+    return replace(config, search=replace(config.search, **recorded[-1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.check import check_settings
 from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.config.run_config import ConfigError, RunConfig
 from spinesearch.search.coverage import coverage_warning
 from spinesearch.search.engine import check_engine, open_run_data, open_scorer
@@ -48,8 +49,11 @@ class Request(Protocol):
     def is_complete(self, run: Run) -> bool:
         """Whether nothing is left to do."""
 
-    def recorded_data(self, run: Run, side: str) -> Mapping[str, Any]:
-        """What the ledger says of the data of a side."""
+    def recorded_data(self, run: Run, side: str) -> Mapping[str, Any] | None:
+        """What the ledger says of the data of a side; None if it need not be compared."""
+
+    def known(self, run: Run, side: str) -> Sequence[Trial]:
+        """Trainings of the run under the settings of a side."""
 
     def event_fields(self, data: Mapping[str, ProxyData]) -> dict[str, Any]:
         """What its ``run`` event has besides the fields of `run_event`."""
@@ -110,7 +114,8 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
         data = _open_all_data(configs, console)
         if run.sessions:
             for side, opened in data.items():
-                _check_same_data(request.recorded_data(run, side), opened)
+                if (recorded := request.recorded_data(run, side)) is not None:
+                    _check_same_data(recorded, opened)
         event = run_event(config, _first(data)) | request.event_fields(data)
         if "coverage" in event and (line := coverage_warning(event["coverage"])):
             display.warned(line)
@@ -121,7 +126,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
                     configs[side],
                     data[side],
                     warn=display.warned,
-                    known=[trial for trial in run.trials if trial.side == side],
+                    known=request.known(run, side),
                 )
             )
         )
@@ -150,9 +155,9 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
     return run
 
 
-def search(config: RunConfig, run_dir: Path, console: Console) -> Run:
-    """Begin a search, or resume the one that is there; see `carry_out`."""
-    return carry_out(SearchRequest(config=config), run_dir, console)
+def search(config: RunConfig, run_dir: Path, console: Console, *, reranks: bool = False) -> Run:
+    """Begin a search, or resume the one that is there, or only rank its best again; see `carry_out`."""
+    return carry_out(SearchRequest(config=config, reranks=reranks), run_dir, console)
 
 
 def run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:

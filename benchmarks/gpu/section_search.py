@@ -29,6 +29,7 @@ def run(quick: bool, emit: Emit) -> None:
                     "search.engine=serial",
                     f"search.num_trials={_NUM_TRIALS}",
                     f"search.generation_size={_NUM_TRIALS // 2}",
+                    "search.finalists=0",
                 ]
             )
         )

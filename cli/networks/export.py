@@ -36,8 +36,9 @@ def export(arguments: list[str]) -> int:
     """Run ``spinesearch export``; returns its exit code."""
     parser = command_parser(
         "export",
-        "Write the best architectures of a run as JSON block specs; or one network, of a run,\n"
-        "a published name, a spec file or a weight file, in a form that needs nothing of ours.",
+        "Write the best architectures of a run as JSON block specs, finalists first and with\n"
+        "their weights; or one network, of a run, a published name, a spec file or a weight file, in a\n"
+        "form that needs nothing of ours.",
         "formats:\n"
         "  json    block specs (docs/specs.md)\n"
         "  tf      the block list of the authors' TensorFlow code\n"
@@ -82,7 +83,8 @@ def export(arguments: list[str]) -> int:
     if options.format != "json":
         _check_options(options, options.format)
         rank = _RANK if options.rank is None else options.rank
-        return _export_network(run_source(run, run_dir.resolve().name, rank=rank), options)
+        source = run_source(run, run_dir, rank=rank, with_weights=options.format != "tf")
+        return _export_network(source, options)
     _check_options(options, _WHOLE_RUN)
     with named_files({"--output": options.output or run_dir / "export"}):
         top = _TOP if options.top is None else options.top
@@ -105,12 +107,14 @@ def write_exports(
 
     for path in export_top(
         run,
+        run_dir=run_dir,
         top=top,
         run_name=run_dir.resolve().name,
         output_dir=output or run_dir / "export",
         noise=noise,
     ):
-        print(f"exported {path}")
+        weights = path.with_suffix(".weights.safetensors")
+        print(f"exported {path}{f' with {weights.name}' if weights.exists() else ''}")
 
 
 def _check_options(options: argparse.Namespace, form: str) -> None:

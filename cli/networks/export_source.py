@@ -76,21 +76,31 @@ def find_source(text: str) -> Source:
     return Source(network.name, network.arch, data, None, model, network.input_size)
 
 
-def run_source(run: Run, run_name: str, *, rank: int) -> Source:
+def run_source(run: Run, run_dir: Path, *, rank: int, with_weights: bool) -> Source:
     """The network of a run's candidate of this rank.
+
+    Args:
+        run: the search.
+        run_dir: its folder.
+        rank: from 1, finalists first.
+        with_weights: whether to load those that a finalist's best training left.
 
     Raises:
         ValueError: there are not so many.
     """
-    from spinesearch.results.export.specs import export_dict
-    from spinesearch.results.ledger.run import ranked_trials
+    from spinesearch.results.export.specs import export_dict, kept_weights
+    from spinesearch.results.finalists import final_ranking
 
-    best = ranked_trials(run.trials)
+    best = final_ranking(run)
     if not 1 <= rank <= len(best):
         raise ValueError(f"--rank: must be in 1..{len(best)}, the candidates that completed, got {rank}")
-    data = export_dict(run, best[rank - 1], rank=rank, run_name=run_name)
-    spec = run.spec(best[rank - 1]).renamed(data["name"])
-    return Source(spec.name, spec, data, None, spec)
+    trial = best[rank - 1]
+    data = export_dict(run, trial, rank=rank, run_name=run_dir.resolve().name)
+    spec = run.spec(trial).renamed(data["name"])
+    weights = kept_weights(run, trial, run_dir) if with_weights else None
+    if weights is None:
+        return Source(spec.name, spec, data, None, spec)
+    return find_source(str(weights))._replace(name=spec.name, data=data)
 
 
 def build(source: Source, *, num_classes: int | None, backbone_only: bool) -> Backbone | RetinaNet:

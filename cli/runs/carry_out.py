@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from spinesearch.search.config.run_config import RunConfig
 
 
-def carry_out(config: RunConfig, run_dir: Path) -> int:
-    """Search to the end and show what was found; returns the exit code."""
+def carry_out(config: RunConfig, run_dir: Path, *, reranks: bool = False) -> int:
+    """Search to the end, or only rank the best again, and show what was found; returns the exit code."""
     from spinesearch.cli.networks.export import write_exports
+    from spinesearch.cli.runs.show import print_best
     from spinesearch.results.ledger.run import ranked_trials
-    from spinesearch.results.tables import leaderboard
     from spinesearch.search.session import search
 
     console = build_console()
     folder = shlex.quote(str(run_dir))
     with ending(config, run_dir, console):
-        run = search(config, run_dir, console)
+        run = search(config, run_dir, console, reranks=reranks)
         best = ranked_trials(run.trials)
         if not best:
             return fail(f"no candidate completed; `spinesearch show {folder}` shows why", code=1)
         console.print()
-        console.print(leaderboard(run, top=min(max(config.search.export_top, 5), len(best))))
+        print_best(run, console, top=min(max(config.search.export_top, 5), len(best)))
         if config.search.export_top:
             write_exports(run, run_dir, config.search.export_top, None)
             if config.mirror is not None:

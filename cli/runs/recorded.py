@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from spinesearch.cli.os_errors import named_files
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from spinesearch.results.ledger.run import Run
 
 DEFAULT_RUNS_DIR = Path("runs")  # `runs_dir` of conf/config.yaml
@@ -48,6 +50,37 @@ def find_run(text: str) -> Path:
         return named
     nor = "" if path.is_absolute() else f", nor is there {named}"
     raise ValueError(f"{text}: is not a run: there is no such folder{nor}{_hint(path)}")
+
+
+def open_recorded(
+    text: str, overrides: list[str], console: Console, *, only_read: bool
+) -> tuple[Run, Path, list[str]]:
+    """The run that is to go on, its folder, and the overrides to continue it with.
+
+    Args:
+        text: as it was typed: what `find_run` takes, or the URL of a run's mirror, which is fetched.
+        overrides: as given.
+        console: for what is fetched.
+        only_read: whether nothing is to be written, as for ``--cfg``.
+
+    Raises:
+        ValueError: there is no such run, or it cannot be read.
+    """
+    from spinesearch.results.ledger.run import load_run
+
+    if "://" not in text:
+        run_dir = find_run(text)
+        with named_files({"RUN": run_dir}):
+            return load_run(run_dir)[0], run_dir, overrides
+    if only_read:
+        from spinesearch.search.runs.run_folder import mirrored_run
+
+        run, overrides = mirrored_run(text, overrides)
+        return run, Path(text), overrides
+    from spinesearch.search.runs.run_folder import fetch_run
+
+    run_dir, overrides = fetch_run(text, overrides, console)
+    return load_run(run_dir)[0], run_dir, overrides
 
 
 def named_run(name: str) -> Path:

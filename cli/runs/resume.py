@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from spinesearch.cli.os_errors import named_files
 from spinesearch.cli.parser import build_console, command_parser
-from spinesearch.cli.runs.recorded import find_run
+from spinesearch.cli.runs.recorded import open_recorded
 
 
 def resume(arguments: list[str]) -> int:
@@ -25,25 +22,12 @@ def resume(arguments: list[str]) -> int:
     parser.add_overrides("settings to change (optional)")
     options = parser.parse_with_overrides(arguments)
     from spinesearch.cli.runs.carry_out import carry_out
-    from spinesearch.results.ledger.run import load_run
     from spinesearch.search.config.as_yaml import to_yaml
     from spinesearch.search.config.run_config import with_overrides
 
-    overrides = options.overrides
-    if "://" not in options.run:
-        run_dir = find_run(options.run)
-        with named_files({"RUN": run_dir}):
-            run, _ = load_run(run_dir)
-    elif options.cfg:
-        from spinesearch.search.runs.run_folder import mirrored_run
-
-        run, overrides = mirrored_run(options.run, overrides)
-        run_dir = Path(options.run)
-    else:
-        from spinesearch.search.runs.run_folder import fetch_run
-
-        run_dir, overrides = fetch_run(options.run, overrides, build_console())
-        run, _ = load_run(run_dir)
+    run, run_dir, overrides = open_recorded(
+        options.run, options.overrides, build_console(), only_read=options.cfg
+    )
     if run.study is not None:
         from spinesearch.cli.proxy.proxy import resume_study
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spinesearch.cli.parser import build_console, command_parser
 from spinesearch.cli.runs.recorded import find_run, named_run, read_run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from spinesearch.results.ledger.run import Run
 
 
 def show(arguments: list[str]) -> int:
@@ -26,11 +32,11 @@ def show(arguments: list[str]) -> int:
     run = read_run(find_run(options.run), options)
     if options.cfg:
         return 0
-    from spinesearch.results.ledger.run import ranked_trials
+    from spinesearch.results.finalists import final_ranking
+    from spinesearch.results.pareto import COSTS, pareto_table
     from spinesearch.results.tables import (
         coverage_line,
         failures,
-        leaderboard,
         lost_attempts,
         progress,
         status_line,
@@ -56,16 +62,34 @@ def show(arguments: list[str]) -> int:
     for table in (failures(run), lost_attempts(run)):
         if table is not None:
             console.print(table)
-    best = ranked_trials(run.trials)
+    best = final_ranking(run)
     if not best:
         console.print("no candidate has completed yet")
         return 0
     console.print()
     console.print(progress(run))
-    console.print(leaderboard(run, top=min(options.top, len(best))))
+    print_best(run, console, top=min(options.top, len(best)))
+    for cost in COSTS:
+        if (table := pareto_table(run, cost=cost)) is not None:
+            console.print(table)
     console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n")
     console.print(draw_spec(run.spec(best[0]), max_width=console.width))
     return 0
+
+
+def print_best(run: Run, console: Console, *, top: int) -> None:
+    """Print the leaderboard, after that of the finalists if the best were ranked again."""
+    from spinesearch.results.finalists import finished_rerank
+    from spinesearch.results.tables import finalist_lines, finalists, leaderboard, rerank_line
+
+    if line := rerank_line(run):
+        console.print(line)
+    if (rerank := finished_rerank(run)) is not None:
+        console.print(finalists(run, rerank))
+        for line in finalist_lines(run, rerank):
+            console.print(line)
+        console.print()
+    console.print(leaderboard(run, top=top))
 
 
 def _is_spec(text: str) -> bool:

@@ -22,8 +22,9 @@ from spinesearch.controller.protocol import DecisionSpace, Suggestion
 
 # Decimals of a log-probability on record: far below what float32 leaves of it, and half the bytes.
 _DECIMALS = 8
-# Whole generations drawn until every candidate is new. A policy that fails at this has collapsed.
-_MAX_BATCHES = 10
+# Whole generations drawn until every candidate is new and within limits. One that is only with a probability
+# of .2 is found with .999; a policy that fails at this has collapsed.
+_MAX_BATCHES = 30
 
 _Array = np.ndarray[Any, Any]
 

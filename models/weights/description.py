@@ -42,7 +42,8 @@ _DETECTOR_ARGUMENTS: Mapping[str, type] = {
     "head_num_filters": int,
     "head_is_separable": bool,
 }
-_RESNET_LACKS = ("filter_size_scale", "resample_alpha", "block_repeats", "stem_filters")
+_RESNET_LACKS = ("resample_alpha", "block_repeats")
+_RESNET_MAY_LACK = ("filter_size_scale", "stem_filters")  # where they are the published ones
 Backbone = ScalePermutedBackbone | ResNetFPN
 
 
@@ -130,7 +131,8 @@ def _checked(description: Any) -> tuple[str, ArchSpec | ResNetSpec, dict[str, An
     needed = {
         name: wanted
         for name, wanted in _BACKBONE_ARGUMENTS.items()
-        if isinstance(spec, ArchSpec) or name not in _RESNET_LACKS
+        if isinstance(spec, ArchSpec)
+        or not (name in _RESNET_LACKS or (name in _RESNET_MAY_LACK and name not in arguments))
     }
     if kind == "detector":
         needed |= _DETECTOR_ARGUMENTS

@@ -15,7 +15,7 @@ from spinesearch.results.export.plain import resnet as plain_resnet
 from spinesearch.results.export.plain.detector import build_detector
 from spinesearch.results.export.plain.layers import Style
 from spinesearch.space.cost.plan import stem_strides
-from spinesearch.space.cost.widths import network_widths
+from spinesearch.space.cost.widths import network_widths, resnet_widths
 
 Network = ScalePermutedBackbone | ResNetFPN | RetinaNet
 _BASE_ANCHOR = 3.0  # SpineNet-49's, section 5 of the paper
@@ -74,7 +74,17 @@ def _backbone_config(backbone: ScalePermutedBackbone | ResNetFPN) -> dict[str, A
     arguments = backbone.arguments
     rate, endpoints = arguments["stochastic_depth_rate"], arguments["endpoints_num_filters"]
     if isinstance(backbone, ResNetFPN):
-        return {"num_blocks": backbone.spec.num_blocks, "endpoints": endpoints, "drop_rate": rate}
+        stem, filters = resnet_widths(
+            filter_size_scale=arguments.get("filter_size_scale", 1.0),
+            stem_filters=arguments.get("stem_filters"),
+        )
+        return {
+            "stem": stem,
+            "filters": tuple(filters.values()),
+            "num_blocks": backbone.spec.num_blocks,
+            "endpoints": endpoints,
+            "drop_rate": rate,
+        }
     spec = backbone.spec
     num_stem = len(spec.stem)
     widths = network_widths(

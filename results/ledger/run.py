@@ -15,10 +15,15 @@ Events, in the order a search writes them:
              time, and files (SHA-256 by name) if its training left any. With
              ``"failed_by": "infrastructure"`` every attempt lost its worker: the candidate has no reward
              (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that field
-             gave such a candidate the reward of a failed one.
+             gave such a candidate the reward of a failed one. An ``infeasible`` one is over a limit on its
+             cost: it has a reason and no reward (null), and was never trained.
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
 ``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.
+``rerank``   the best candidates are to be ranked again by longer trainings: rerank, setting, trials,
+             baselines, seeds, proxy_task, time (`Rerank`). The ``propose``, ``attempt`` and ``result``
+             events of these trainings have the side "finalists", numbers of their own, and setting, seed and
+             baseline.
 ``stop``     the process that carries out the run ends cleanly, with candidates in training: time.
 
 An attempt that begins and has neither a loss nor a result when the next process continues the run was lost
@@ -35,7 +40,7 @@ from typing import Any
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError, read_ledger
 from spinesearch.results.ledger.lines import Event
-from spinesearch.results.ledger.trial import Attempt, Reopening, Trial, Update
+from spinesearch.results.ledger.trial import FINALISTS, Attempt, Reopening, Rerank, Trial, Update
 from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.build import build_space
 
@@ -51,14 +56,19 @@ class Run:
         trials: by number.
         updates: by number.
         reopenings: in order.
-        begun: the beginnings of attempts that have not ended, by trial.
+        begun: the beginnings of attempts that have not ended, by side and trial; the side is empty but for
+            finalists.
+        reranks: by number.
+        finalists: the trainings of all reranks, by number.
     """
 
     sessions: list[Event] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
     updates: list[Update] = field(default_factory=list)
     reopenings: list[Reopening] = field(default_factory=list)
-    begun: dict[int, Event] = field(default_factory=dict)
+    begun: dict[tuple[str, int], Event] = field(default_factory=dict)
+    reranks: list[Rerank] = field(default_factory=list)
+    finalists: list[Trial] = field(default_factory=list)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -89,8 +99,15 @@ class Run:
         return build_space(self.config["space"])
 
     def spec(self, trial: Trial) -> ArchSpec:
-        """The architecture of a trial."""
+        """The architecture of a candidate."""
         return self.space.decode(trial.tokens)
+
+    def trial_of(self, event: Event) -> Trial:
+        """The candidate or finalist that an ``attempt`` or ``result`` event is about."""
+        return self._trials(event.get("side", ""))[event["trial"]]
+
+    def _trials(self, side: str) -> list[Trial]:
+        return self.finalists if side == FINALISTS else self.trials
 
     @property
     def num_done(self) -> int:
@@ -116,19 +133,22 @@ class Run:
             for key in {"tokens", "log_probs"} & fields.keys():
                 fields[key] = tuple(fields[key])
             trial = Trial(**fields)
-            if trial.trial != len(self.trials):
-                raise ValueError(f"trial {len(self.trials)} should be proposed next, got {trial.trial}")
-            self.trials.append(trial)
+            trials = self._trials(trial.side)
+            if trial.trial != len(trials):
+                raise ValueError(f"trial {len(trials)} should be proposed next, got {trial.trial}")
+            trials.append(trial)
         elif kind == "attempt":
-            trial = self._open_trial(fields.pop("trial"), "an attempt at")
+            place = fields.pop("side", ""), fields.pop("trial")
+            trial = self._open_trial(*place, "an attempt at")
             if fields.pop("begin", False):
-                self.begun[trial.trial] = event
+                self.begun[place] = event
             else:
-                self.begun.pop(trial.trial, None)
+                self.begun.pop(place, None)
                 trial.lost.append(Attempt(**fields, time=event["time"]))
         elif kind == "result":
-            trial = self._open_trial(fields.pop("trial"), "a result of")
-            self.begun.pop(trial.trial, None)
+            place = fields.pop("side", ""), fields.pop("trial")
+            trial = self._open_trial(*place, "a result of")
+            self.begun.pop(place, None)
             for key, value in fields.items():
                 setattr(trial, key, value)
             trial.time = event["time"]
@@ -139,6 +159,14 @@ class Run:
             self.updates.append(update)
         elif kind == "reopen":
             self._reopen(Reopening(**{**fields, "trials": tuple(fields["trials"])}, time=event["time"]))
+        elif kind == "rerank":
+            rerank = Rerank(
+                **{**fields, "trials": tuple(fields["trials"]), "seeds": tuple(fields["seeds"])},
+                time=event["time"],
+            )
+            if rerank.rerank != len(self.reranks):
+                raise ValueError(f"rerank {len(self.reranks)} should be next, got {rerank.rerank}")
+            self.reranks.append(rerank)
         elif kind == "stop":
             self.begun.clear()
         else:
@@ -156,7 +184,7 @@ class Run:
 
     def _lose_begun(self, now: float) -> None:
         """Count the attempts that were lost with the process that carried them out."""
-        for number, event in self.begun.items():
+        for event in self.begun.values():
             attempt = Attempt(
                 attempt=event["attempt"],
                 reason=DRIVER_LOST,
@@ -165,16 +193,17 @@ class Run:
                 seconds=0.0,
                 time=now,
             )
-            self.trials[number].lost.append(attempt)
+            self.trial_of(event).lost.append(attempt)
         self.begun.clear()
 
-    def _open_trial(self, number: int, what: str) -> Trial:
+    def _open_trial(self, side: str, number: int, what: str) -> Trial:
         """The trial of this number, which has no result yet."""
-        if number not in range(len(self.trials)):
+        trials = self._trials(side)
+        if number not in range(len(trials)):
             raise ValueError(f"{what} trial {number}, which was not proposed")
-        if self.trials[number].is_done:
+        if trials[number].is_done:
             raise ValueError(f"{what} trial {number}, which has its result already")
-        return self.trials[number]
+        return trials[number]
 
     @classmethod
     def from_events(cls, path: Path, events: Iterable[Event]) -> Run:

@@ -1,4 +1,4 @@
-"""What a run holds of one candidate, and of what was done with many: `Trial`, `Update`, `Reopening`."""
+"""What a run holds of one candidate, and of what was done with many: `Trial`, `Update`, `Rerank`, ..."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Status = Literal["proposed", "completed", "failed", "duplicate"]
+Status = Literal["proposed", "completed", "failed", "duplicate", "infeasible"]
+FINALISTS = "finalists"  # the side of the trainings by which the best of a search are ranked again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,12 +53,14 @@ class Trial:
             Of ledgers before 2026-12 their sum alone, by itself.
         info: what the strategy believed of it, see `spinesearch.controller.Suggestion`.
         arch_id: identity of the network.
-        side: of a study of two settings, ``a`` or ``b``.
-        seed: of its training in a study; a search trains all with the run's.
+        side: of a study of two settings, ``a`` or ``b``; `FINALISTS` of a search's finalists.
+        seed: of its training in a study or of a finalist; a search trains all with the run's.
+        baseline: of a finalist that is no candidate but a published model, its name.
+        setting: of a finalist, the first `Rerank` that has its settings.
         status: ``proposed`` until its result is in.
         reward: what the controller learns from; None until then, and for what the infrastructure failed.
         metrics: of a completed trial (or the one it duplicates), by name.
-        reason: why it failed.
+        reason: why it failed, or by what it is over a limit where it is ``infeasible`` and never trained.
         failed_by: whose failure it is; the infrastructure's if every attempt lost its worker.
         duplicate_of: the earlier trial with the same network, if any.
         attempts: how often it was started.
@@ -80,6 +83,8 @@ class Trial:
     info: Mapping[str, Any] = field(default_factory=dict)
     side: str = ""
     seed: int | None = None
+    baseline: str = ""
+    setting: int = 0
     status: Status = "proposed"
     reward: float | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -121,6 +126,29 @@ class Trial:
             is_reopened=True,
             lost_before=[*self.lost_before, *self.lost],
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rerank:
+    """The best candidates of a search and some published models, trained longer with several seeds.
+
+    Attributes:
+        rerank: its number, from 0.
+        setting: the first one with the same settings, whose trainings count for this one too.
+        trials: the candidates, best reward first.
+        baselines: the published models, by name and identity.
+        seeds: of the trainings.
+        proxy_task: the settings that decide the scores.
+        time: Unix time.
+    """
+
+    rerank: int
+    setting: int
+    trials: tuple[int, ...]
+    baselines: Mapping[str, str]
+    seeds: tuple[int, ...]
+    proxy_task: Mapping[str, Any]
+    time: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -153,10 +153,13 @@ def _plain(node: Any) -> dict[str, Any]:
     return dict(plain)
 
 
+# Settings of the proxy task under which a candidate scores the same, up to the last bits.
+FREE_PROXY_SETTINGS = ("device", "evaluator", "cuda_graph")
+
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
 _FREE_SETTINGS = frozenset(
     {"name", "label", "mirror", "data.max_megapixels", "data.allow_overlap", *PATH_SETTINGS}
-    | {f"proxy_task.{key}" for key in ("device", "evaluator", "cuda_graph")}
+    | {f"proxy_task.{key}" for key in FREE_PROXY_SETTINGS}
     | {f"search.{key}" for key in FREE_SEARCH_SETTINGS}
 )
 

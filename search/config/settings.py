@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
 ENGINES = ("ray", "serial")
@@ -16,6 +17,9 @@ _RESERVED_RESOURCES = {
     "memory": "search.worker_memory_gb",
     "object_store_memory": "no setting, as workers keep nothing there",
 }
+
+# How the best candidates are ranked again, which changes nothing of how they were found.
+FINALIST_SETTINGS = ("finalists", "finalist_seeds", "finalist_length", "finalist_task")
 
 # How a run is carried out, not its results, so that a resumed run may change them.
 FREE_SEARCH_SETTINGS = (
@@ -31,6 +35,7 @@ FREE_SEARCH_SETTINGS = (
     "trial_timeout_s",
     "max_failed_share",
     "export_top",
+    *FINALIST_SETTINGS,
 )
 
 
@@ -56,15 +61,32 @@ class SearchSettings:
     worker_memory_gb: float | None = None
     trial_timeout_s: float | None = None
     max_failed_share: float = 0.3
+    finalists: int = 0
+    finalist_seeds: int = 3
+    finalist_length: float = 3.0
+    finalist_task: dict[str, Any] | None = None
     initial: list[str] = field(default_factory=list)
     warm_start: str | None = None
+    max_multiply_adds: float | None = None
+    max_parameters: float | None = None
+    cost_target: float | None = None
+    cost_weight: float = -0.07
 
     def __post_init__(self) -> None:
-        for name, least in (("num_trials", 1), ("generation_size", 1), ("lag", 0), ("max_attempts", 1)):
+        for name, least in (
+            ("num_trials", 1),
+            ("generation_size", 1),
+            ("lag", 0),
+            ("max_attempts", 1),
+            ("finalist_seeds", 1),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"search.{name}: must be at least {least}, got {getattr(self, name)}")
-        if self.export_top < 0:
-            raise ValueError(f"search.export_top: must not be negative, got {self.export_top}")
+        for name in ("export_top", "finalists"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"search.{name}: must not be negative, got {getattr(self, name)}")
+        if not 0 < self.finalist_length < math.inf:
+            raise ValueError(f"search.finalist_length: must be positive, got {self.finalist_length}")
         if self.num_workers is not None and self.num_workers < 1:
             raise ValueError(f"search.num_workers: must be at least 1 or null, got {self.num_workers}")
         if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial < math.inf:
@@ -82,10 +104,15 @@ class SearchSettings:
             raise ValueError(
                 f"search.trials_per_worker: must be at least 1 or null, got {self.trials_per_worker}"
             )
-        for name in ("worker_memory_gb", "trial_timeout_s"):
+        limits = ("worker_memory_gb", "trial_timeout_s", "max_multiply_adds", "max_parameters", "cost_target")
+        for name in limits:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"search.{name}: must be positive or null, got {value}")
+        if not -1 <= self.cost_weight < 0:
+            raise ValueError(
+                f"search.cost_weight: must be in [-1, 0), as costs lower a reward, got {self.cost_weight}"
+            )
         if not 0 <= self.max_failed_share <= 1:
             raise ValueError(f"search.max_failed_share: must be in 0..1, got {self.max_failed_share}")
         self._check_resources()

@@ -22,6 +22,8 @@ from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.failed_share import FailedShare
 from spinesearch.search.loop.source import Step
+from spinesearch.search.scoring.constraints import Limits
+from spinesearch.search.scoring.reward import SoftCost
 from spinesearch.space import ArchSpec, SearchSpace
 
 
@@ -38,6 +40,7 @@ class SearchPlan:
         reward_metric: the metric that is the reward.
         failed_reward: the reward of a failed candidate.
         max_failed_share: of the candidates last trained; when more fail, the search stops, see `FailedShare`.
+        soft_cost: by what a candidate's cost lowers its reward; None for not at all.
     """
 
     seed: int
@@ -47,6 +50,7 @@ class SearchPlan:
     reward_metric: str
     failed_reward: float
     max_failed_share: float = 1.0
+    soft_cost: SoftCost | None = None
 
     @property
     def num_unlearnt(self) -> int:
@@ -84,6 +88,7 @@ class ControlledCandidates:
         controller: in its initial state.
         checkpoints: the controller's states.
         beginnings: the first candidates.
+        limits: what a network may cost; one that costs more is not scored.
     """
 
     def __init__(
@@ -93,12 +98,14 @@ class ControlledCandidates:
         controller: Controller,
         checkpoints: Checkpoints,
         beginnings: Sequence[Beginning] = (),
+        limits: Limits | None = None,
     ) -> None:
         self.plan = plan
         self._space = space
         self._controller = controller
         self._checkpoints = checkpoints
         self._beginnings = beginnings
+        self._limits = limits
         self._num_updates = 0  # updates the controller has seen
         self._accepted: frozenset[int] = frozenset()  # failed trials that stop nothing
         self._has_collapsed = False  # to what it has proposed before: said once
@@ -179,14 +186,18 @@ class ControlledCandidates:
         yield Step(trials=run.trials[first:end], specs=specs)
 
     def _known_results(self, trials: Sequence[Trial]) -> list[Event]:
-        """Results that the search begins with, of trials that were proposed."""
-        return [
-            {"event": "result", "trial": trial.trial, **result}
-            for trial in trials
-            if not trial.is_done
-            and trial.trial < len(self._beginnings)
-            and (result := self._beginnings[trial.trial].result) is not None
-        ]
+        """Results of trials that need no scoring: what the search begins with, and what costs too much."""
+        events: list[Event] = []
+        for trial in trials:
+            if trial.is_done:
+                continue
+            begun = self._beginnings[trial.trial : trial.trial + 1]
+            if begun and begun[0].result is not None:
+                events.append({"event": "result", "trial": trial.trial, **begun[0].result})
+            elif self._limits and (reason := self._limits.excess(self._space.decode(trial.tokens))):
+                fields = {"status": "infeasible", "reward": None, "reason": reason}
+                events.append({"event": "result", "trial": trial.trial, **fields})
+        return events
 
     def _learn(self, generation: int, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
         """Wait for a generation's results and let the controller learn from them, unless it has."""

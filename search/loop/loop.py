@@ -17,7 +17,7 @@ from typing import Any
 from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
-from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.ledger.trial import FINALISTS, Trial
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource, Step
 from spinesearch.search.scoring.attempts import record_stop
@@ -25,7 +25,7 @@ from spinesearch.search.scoring.reward import ended_event
 from spinesearch.search.scoring.scorer import Outcome, ScorerEvent, job_of
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.search.scoring.trial_files import TrialFiles
-from spinesearch.space import ArchSpec, SearchSpace
+from spinesearch.space import ArchSpec, ResNetSpec, SearchSpace
 
 _TICK_S = 0.5  # how often observers are informed that time passes
 _Trained = tuple[str, int | None, str]  # a network; in a study on a side, with a seed
@@ -103,11 +103,11 @@ class _Loop:
             events = [event for ended in scorer.wait(_TICK_S) for event in self._events_of(ended)]
             self._record(events)
             self._source.check_results(
-                [self._run.trials[event["trial"]] for event in events if event["event"] == "result"]
+                [self._run.trial_of(event) for event in events if event["event"] == "result"]
             )
             self._observer.ticked(scorer.num_running)
 
-    def _hand_out(self, trial: Trial, spec: ArchSpec | None) -> None:
+    def _hand_out(self, trial: Trial, spec: ArchSpec | ResNetSpec | None) -> None:
         """Submit a trial, or answer it from the one it duplicates, unless it has its result."""
         original = self._first_of.setdefault(_trained(trial), trial)
         if original.is_masked:  # nothing is known of it, so the next of its kind is tried
@@ -121,7 +121,7 @@ class _Loop:
         else:
             self._duplicates.setdefault(original.trial, []).append(trial)
 
-    def _submit(self, trial: Trial, spec: ArchSpec | None = None) -> None:
+    def _submit(self, trial: Trial, spec: ArchSpec | ResNetSpec | None = None) -> None:
         self._side = trial.side
         seed = self._source.plan.seed if trial.seed is None else trial.seed
         spec = spec or self._space.decode(trial.tokens)
@@ -133,10 +133,17 @@ class _Loop:
         Of a candidate that the infrastructure failed, the first that waited for it is submitted instead.
         """
         plan = self._source.plan
-        event = ended_event(ended, metric=plan.reward_metric, failed_reward=plan.failed_reward)
+        event = ended_event(
+            ended,
+            metric=plan.reward_metric,
+            failed_reward=plan.failed_reward,
+            soft_cost=plan.soft_cost,
+        )
+        if self._side == FINALISTS:  # their numbers are their own; in a study a trial has one number
+            event["side"] = FINALISTS
         if not isinstance(ended, Outcome):
             return [event]
-        if digests := self._files.write(ended.trial, ended.files):
+        if digests := self._files.write(ended.trial, ended.files, side=event.get("side", "")):
             event["files"] = digests
         waiting = self._duplicates.pop(ended.trial, [])
         if ended.is_lost:
@@ -145,7 +152,7 @@ class _Loop:
                 self._first_of[_trained(first)] = first
                 self._submit(first)
             return [event]
-        original = self._run.trials[ended.trial]
+        original = self._run.trial_of(event)
         return [event, *(_duplicate_event(trial, original, event) for trial in waiting)]
 
     def _record(self, events: Sequence[Event]) -> None:

@@ -10,7 +10,8 @@ from spinesearch.proxy_task.request import TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
-from spinesearch.space import ArchSpec
+from spinesearch.search.scoring.reward import SoftCost
+from spinesearch.space import ArchSpec, ResNetSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +27,7 @@ class Step:
 
     events: Sequence[Event] = ()
     trials: Sequence[Trial] = ()
-    specs: Mapping[int, ArchSpec] = field(default_factory=dict)
+    specs: Mapping[int, ArchSpec | ResNetSpec] = field(default_factory=dict)
     awaited: Sequence[Trial] = ()
 
 
@@ -48,6 +49,10 @@ class Plan(Protocol):
     @property
     def failed_reward(self) -> float:
         """The reward of a failed candidate."""
+
+    @property
+    def soft_cost(self) -> SoftCost | None:
+        """By what a candidate's cost lowers its reward; None for not at all."""
 
 
 class CandidateSource(Protocol):

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from spinesearch.results.ledger.files import FOLDER as FILES_FOLDER
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.search.loop.checkpoint import FOLDER as CONTROLLER_FOLDER
-from spinesearch.search.scoring.trial_files import FOLDER as FILES_FOLDER
 
 _LEDGER_FOLDER = "ledger"
 _EXPORT_FOLDER = "export"
@@ -30,9 +30,9 @@ _PART_NAME = re.compile(r"(\d{12,})\.jsonl")
 # What is kept beside the ledger, by folder: names of files, each of which is written once.
 _KEPT = {
     CONTROLLER_FOLDER: re.compile(r"update-\d+\.pt"),
-    FILES_FOLDER: re.compile(r"trial-\d+\.[\w.-]*(?<!\.tmp)"),
+    FILES_FOLDER: re.compile(r"(?:trial|finalist)-\d+\.[\w.-]*(?<!\.tmp)"),
 }
-_EXPORT_NAME = re.compile(r"[^/]+\.json")
+_EXPORT_NAME = re.compile(r"[^/]+\.(?:json|safetensors)")
 _PASSWORD = re.compile(r"[^/@]*:[^/]*@")  # as in user:secret@host
 
 

@@ -10,7 +10,7 @@ from spinesearch.data.open import ProxyData, reopen_data
 from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.scoring.scorer import Files, Score
-from spinesearch.space import ArchSpec
+from spinesearch.space import ArchSpec, ResNetSpec
 
 if TYPE_CHECKING:
     from spinesearch.proxy_task.task import ProxyTask
@@ -43,11 +43,13 @@ class ProxyScore:
         self._task = task
         self.on_step: Callable[[int], None] = lambda step: None
 
-    def __call__(self, spec: ArchSpec, seed: int) -> Mapping[str, Any]:
+    def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> Mapping[str, Any]:
         """Metrics of a candidate, trained whole."""
         return self.train(spec, seed, WHOLE)[0]
 
-    def train(self, spec: ArchSpec, seed: int, request: TrainingRequest) -> tuple[Mapping[str, Any], Files]:
+    def train(
+        self, spec: ArchSpec | ResNetSpec, seed: int, request: TrainingRequest
+    ) -> tuple[Mapping[str, Any], Files]:
         """Metrics and files of a candidate, see `ProxyTask.train`."""
         trained = self._task.train(spec, seed, request, on_step=lambda step, loss: self.on_step(step))
         return trained.result.to_dict(), trained.files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any
 
@@ -17,25 +17,59 @@ def metric_value(metrics: Mapping[str, Any] | None, metric: str) -> float | None
     return float(value) if isinstance(value, Real) and math.isfinite(value) else None
 
 
-def reward_of(metrics: Mapping[str, Any] | None, *, metric: str, failed_reward: float) -> float:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SoftCost:
+    """What multiply-adds do to a reward: times (cost / target) ** weight (MnasNet, arXiv 1807.11626).
+
+    Attributes:
+        target: multiply-adds at which nothing changes.
+        weight: negative, so that what costs more is worth less; MnasNet has -0.07.
+    """
+
+    target: float
+    weight: float
+
+    def factor(self, metrics: Mapping[str, Any]) -> float:
+        """On the reward of a candidate with these metrics."""
+        return float((metrics["num_multiply_adds"] / self.target) ** self.weight)
+
+
+def soft_cost_of(target: float | None, weight: float) -> SoftCost | None:
+    """As the settings have it; None without a target."""
+    return None if target is None else SoftCost(target=target, weight=weight)
+
+
+def reward_of(
+    metrics: Mapping[str, Any] | None,
+    *,
+    metric: str,
+    failed_reward: float,
+    soft_cost: SoftCost | None = None,
+) -> float:
     """The reward of a finished candidate.
 
     Args:
         metrics: by name; None if it failed.
         metric: the name of the metric that is the reward.
         failed_reward: the reward of a candidate that failed or has no finite value of the metric.
+        soft_cost: by what its cost lowers it; None for not at all.
     """
     value = metric_value(metrics, metric)
-    return failed_reward if value is None else value
+    if metrics is None or value is None:
+        return failed_reward
+    return value if soft_cost is None else value * soft_cost.factor(metrics)
 
 
-def ended_event(ended: ScorerEvent, *, metric: str, failed_reward: float) -> dict[str, Any]:
+def ended_event(
+    ended: ScorerEvent, *, metric: str, failed_reward: float, soft_cost: SoftCost | None = None
+) -> dict[str, Any]:
     """The ledger's event of what a scorer reports, but for its time.
 
     Args:
         ended: a candidate's outcome, or an attempt at it that begins or was lost.
         metric: the name of the metric that is the reward; without a finite value of it, the candidate failed.
         failed_reward: the reward then. A candidate that was lost with its workers has none.
+        soft_cost: as in `reward_of`.
     """
     if isinstance(ended, BegunAttempt):
         return {"event": "attempt", "begin": True, **asdict(ended)}
@@ -48,7 +82,7 @@ def ended_event(ended: ScorerEvent, *, metric: str, failed_reward: float) -> dic
         "node": ended.node,
         "worker": ended.worker,
         "seconds": ended.seconds,
-        "reward": reward_of(ended.metrics, metric=metric, failed_reward=failed_reward),
+        "reward": reward_of(ended.metrics, metric=metric, failed_reward=failed_reward, soft_cost=soft_cost),
     }
     if ended.metrics is not None and metric_value(ended.metrics, metric) is not None:
         return event | {"status": "completed", "metrics": _finite(ended.metrics)}

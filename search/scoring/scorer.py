@@ -13,9 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.scoring.trial_files import KeptFile
-from spinesearch.space import ArchSpec
+from spinesearch.space import ArchSpec, ResNetSpec
 
-Score = Callable[[ArchSpec, int], Mapping[str, Any]]
+Score = Callable[[ArchSpec | ResNetSpec, int], Mapping[str, Any]]
 """Metrics by name of an architecture trained with a seed; raises if the candidate fails."""
 
 Files = Mapping[str, bytes]
@@ -32,7 +32,7 @@ class SteppedScore(Protocol):
 
     on_step: Callable[[int], None]
 
-    def __call__(self, spec: ArchSpec, seed: int) -> Mapping[str, Any]:
+    def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> Mapping[str, Any]:
         """As a `Score`."""
 
 
@@ -40,10 +40,12 @@ class SteppedScore(Protocol):
 class FlexibleScore(Protocol):
     """A `Score` that trains as far as it is asked, and gives the files it is asked for."""
 
-    def __call__(self, spec: ArchSpec, seed: int) -> Mapping[str, Any]:
+    def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> Mapping[str, Any]:
         """As a `Score`."""
 
-    def train(self, spec: ArchSpec, seed: int, request: TrainingRequest) -> tuple[Mapping[str, Any], Files]:
+    def train(
+        self, spec: ArchSpec | ResNetSpec, seed: int, request: TrainingRequest
+    ) -> tuple[Mapping[str, Any], Files]:
         """Metrics and files."""
 
 
@@ -67,7 +69,7 @@ class Job:
     """
 
     trial: int
-    spec: ArchSpec
+    spec: ArchSpec | ResNetSpec
     seed: int
     request: TrainingRequest = WHOLE
     state: KeptFile | None = None
@@ -94,7 +96,7 @@ class Job:
 
 def job_of(
     trial: Trial,
-    spec: ArchSpec,
+    spec: ArchSpec | ResNetSpec,
     seed: int,
     *,
     request: TrainingRequest = WHOLE,

@@ -1,6 +1,7 @@
 """What trainings leave in a run's folder besides the ledger: `TrialFiles`.
 
-``<run>/files/trial-000123.weights.safetensors`` is a file of trial 123. The ledger's event of the training
+``<run>/files/trial-000123.weights.safetensors`` is a file of trial 123, ``finalist-000003...`` one of
+finalist 3. The ledger's event of the training
 holds its SHA-256; a file that is not what that says is as good as none. Files may be deleted at any time.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = "files"
+from spinesearch.results.ledger.files import file_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,20 +46,23 @@ class TrialFiles:
     """
 
     def __init__(self, run_dir: Path, warn: Callable[[str], None]) -> None:
-        self._folder = run_dir / FOLDER
+        self._run_dir = run_dir
         self._warn = warn
 
-    def write(self, trial: int, files: Mapping[str, bytes], *, part: str = "") -> dict[str, str]:
+    def write(
+        self, trial: int, files: Mapping[str, bytes], *, side: str = "", part: str = ""
+    ) -> dict[str, str]:
         """Write files of a trial; their digests by name, of those that could be written.
 
         Args:
             trial: its number.
             files: contents by name. Each appears whole or not at all, in place of an earlier one.
+            side: of a finalist, see `file_path`.
             part: of the training whose files they are, if the trial has several.
         """
         digests = {}
         for name, data in files.items():
-            path = self._path(trial, name, part)
+            path = file_path(self._run_dir, trial, name, side=side, part=part)
             try:
                 _write(path, data)
             except OSError as error:
@@ -69,17 +73,14 @@ class TrialFiles:
 
     def kept(self, trial: int, name: str, digest: str, *, part: str = "") -> KeptFile:
         """A file of a trial, whether it is still there or not."""
-        return KeptFile(path=self._path(trial, name, part), digest=digest)
+        return KeptFile(path=file_path(self._run_dir, trial, name, part=part), digest=digest)
 
     def remove(self, trial: int, name: str, *, part: str = "") -> None:
         """Remove a file of a trial, if it is there."""
         try:
-            self._path(trial, name, part).unlink(missing_ok=True)
+            file_path(self._run_dir, trial, name, part=part).unlink(missing_ok=True)
         except OSError as error:
             self._warn(f"trial {trial}: {name} could not be removed: {error.strerror}")
-
-    def _path(self, trial: int, name: str, part: str) -> Path:
-        return self._folder / ".".join(filter(None, (f"trial-{trial:06d}", part, name)))
 
 
 def _write(path: Path, data: bytes) -> None:

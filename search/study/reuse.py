@@ -9,12 +9,10 @@ from typing import Any
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.studies.study import Study
-from spinesearch.search.config.run_config import ConfigError
+from spinesearch.search.config.run_config import FREE_PROXY_SETTINGS, ConfigError
 from spinesearch.search.study.study import Known
 from spinesearch.search.study.study_config import StudyConfig
 
-# Settings of the proxy task under which a candidate scores the same, up to the last bits.
-_NOT_DECIDING = ("device", "evaluator", "cuda_graph")
 _MEASURE_AT = "proxy_task.measure_at"
 # Of the ``run`` event: the digest of `spinesearch.search.environment.SCORING_PACKAGES`.
 _SCORING_SOURCES = "scoring_sources"
@@ -56,7 +54,9 @@ def conditions(run: Run, side: str) -> dict[str, Any]:
     if run.study is not None:
         config, data = Study(run).config(side), Study(run).data(side)
     settings = {
-        f"proxy_task.{key}": value for key, value in config["proxy_task"].items() if key not in _NOT_DECIDING
+        f"proxy_task.{key}": value
+        for key, value in config["proxy_task"].items()
+        if key not in FREE_PROXY_SETTINGS
     }
     code = {
         key: sorted({session.get(key, "unknown") for session in run.sessions})

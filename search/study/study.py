@@ -42,6 +42,7 @@ class StudyPlan:
         seed: of the architectures, and the first of the trainings.
         reward_metric: without a finite value of it, a training has failed.
         failed_reward: what a search would give it then.
+        soft_cost: none, as a study asks how well metrics repeat.
     """
 
     kind: Kind
@@ -50,6 +51,7 @@ class StudyPlan:
     seed: int
     reward_metric: str
     failed_reward: float
+    soft_cost: None = None
 
     @property
     def num_trials(self) -> int:

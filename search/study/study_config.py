@@ -16,6 +16,7 @@ from spinesearch.search.config.run_config import (
     run_config,
     with_overrides,
 )
+from spinesearch.search.config.settings import FINALIST_SETTINGS
 from spinesearch.search.study.study import StudyPlan
 
 _LEAST_ARCHS: Mapping[Kind, int] = {"variance": 2, "correlate": 3}
@@ -24,7 +25,15 @@ _LEAST_SEEDS: Mapping[Kind, int] = {"variance": 2, "correlate": 1}
 # What a study does not have. Set all the same, they would change nothing.
 _NOT_IN_STUDIES = tuple(
     f"search.{name}"
-    for name in ("num_trials", "generation_size", "lag", "failed_reward", "max_failed_share", "export_top")
+    for name in (
+        "num_trials",
+        "generation_size",
+        "lag",
+        "failed_reward",
+        "max_failed_share",
+        "export_top",
+        *FINALIST_SETTINGS,
+    )
 )
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from spinesearch.data.open import ProxyData
 from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.studies.study import Study
 from spinesearch.search.config.run_config import RunConfig, with_old_split
 from spinesearch.search.loop.observer import SearchObserver
@@ -83,6 +84,10 @@ class StudyRequest:
     def recorded_data(self, run: Run, side: str) -> Mapping[str, Any]:
         """Those of the side."""
         return Study(run).data(side)
+
+    def known(self, run: Run, side: str) -> list[Trial]:
+        """The trainings of the side."""
+        return [trial for trial in run.trials if trial.side == side]
 
     def event_fields(self, data: Mapping[str, ProxyData]) -> dict[str, Any]:
         """The command, and the study with its second side."""

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from spinesearch.results.finalists import num_trainings
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
-from spinesearch.results.ledger.trial import Trial, Update
+from spinesearch.results.ledger.trial import FINALISTS, Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
 
 
@@ -29,6 +30,7 @@ class Display(SearchObserver):
         self._metric = reward_metric
         self._progress: Progress | None = None
         self._is_study = False  # where the best of all trainings means little: it has the luckiest seed
+        self._is_ranking = False
         self._num_trials = 0
         self._num_done = 0
         self._num_rewards = 0
@@ -66,7 +68,9 @@ class Display(SearchObserver):
 
     def recorded(self, event: Event, run: Run) -> None:
         """A line for a result, for an update and for candidates that are reopened."""
-        if event["event"] == "result":
+        if event["event"] == "rerank" or event.get("side") == FINALISTS:
+            self._show_finalists(event, run)
+        elif event["event"] == "result":
             self._show_result(run.trials[event["trial"]])
         elif event["event"] == "update":
             self._show_update(run.updates[event["update"]])
@@ -80,7 +84,7 @@ class Display(SearchObserver):
         is_best = is_candidate and trial.reward is not None and trial.reward > self._best
         self._count(trial)
         width = len(str(self._num_trials))
-        head = f"[{self._num_done:{width}}/{self._num_trials}] trial {trial.trial:<{width}}"
+        head = f"{self._counter()} trial {trial.trial:<{width}}"
         if trial.seed is not None:
             head = " ".join(filter(None, (head, trial.side, trial.arch_id, f"seed {trial.seed}")))
         if trial.status == "completed":
@@ -91,8 +95,34 @@ class Display(SearchObserver):
                 f"{head}  {self._metric} {trial.reward:.4f}  same network as trial {trial.duplicate_of}"
             )
         else:
-            self._print(f"{head}  failed: {trial.reason}", style="yellow")
+            self._print(f"{head}  {trial.status}: {trial.reason}", style="yellow")
         self._refresh()
+
+    def _show_finalists(self, event: Event, run: Run) -> None:
+        rerank = run.reranks[-1]
+        self._num_done, num_all = num_trainings(run, rerank)
+        if not self._is_ranking:  # the live line counts these from here on
+            self._is_ranking, self._num_trials = True, num_all
+            self._done_before, self._started = self._num_done, time.monotonic()
+            if self._progress is not None:
+                self._progress.update(self._progress.task_ids[0], total=num_all)
+        if event["event"] == "rerank":
+            self._print(
+                f"ranking the best {len(rerank.trials)} again, beside {len(rerank.baselines)} baselines"
+            )
+        elif event["event"] == "result":
+            trial = run.trial_of(event)
+            candidates = {run.trials[number].arch_id: f"trial {number}" for number in rerank.trials}
+            name = trial.baseline or candidates[trial.arch_id]
+            head = f"{self._counter()} {name} seed {trial.seed}"
+            if trial.status == "failed":
+                self._print(f"{head}  failed: {trial.reason}", style="yellow")
+            else:
+                self._print(f"{head}  {self._scores(trial)}{_costs(trial)}  {trial.seconds:.1f} s")
+        self._refresh()
+
+    def _counter(self) -> str:
+        return f"[{self._num_done:{len(str(self._num_trials))}}/{self._num_trials}]"
 
     def _show_update(self, update: Update) -> None:
         if update.stats:

@@ -31,7 +31,7 @@ _FIELDS: Mapping[str, Any] = {
     "data": dict,
     "metrics": dict,
     "reward": {"value": float, "noise_sd": float, "noise_run": str},
-    "reranked": {"score": float, "sd": float, "num_seeds": int, "rank": int},
+    "reranked": {"score": float, "sd": float, "num_seeds": int, "rank": int, "proxy_task": dict},
     "cost": {"parameters": int, "multiply_adds": int, "input_size": int},
 }
 _NAMES = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from spinesearch.space.arch.resnet import ResNetSpec
 from spinesearch.space.arch.spec import ArchSpec, SpecError
-from spinesearch.space.cost.count import count_head, count_pyramid, count_resnet, count_scale_permuted
+from spinesearch.space.cost.count import count_head, count_resnet_fpn, count_scale_permuted
 from spinesearch.space.cost.tally import SWISH_FLOPS, Tally
 
 
@@ -50,13 +50,13 @@ def backbone_cost(
     Args:
         spec: the architecture.
         input_size: side of a square image in pixels, or (height, width); at least 32.
-        filter_size_scale: factor on every block's filters, rounded down; must be 1 for a ResNet.
+        filter_size_scale: factor on every block's filters, rounded down.
         resample_alpha: middle of a resampling as a fraction of the parent's filters, rounded down; MBConv
             networks and ResNets have no such middle.
         endpoints_num_filters: channels of every output feature.
         block_repeats: how many blocks are chained for each block of the spec; must be 1 for a ResNet.
         stem_filters: of the first convolution; None for what the released code has, 64 however narrow the
-            rest, and 8 scaled in MBConv networks. Must be None for a ResNet.
+            rest, and 8 scaled in MBConv networks.
         live_only: leave out the parameters of blocks that never run, so that networks of one `arch_id` cost
             the same.
 
@@ -68,13 +68,15 @@ def backbone_cost(
     _check_at_least(1, endpoints_num_filters=endpoints_num_filters, block_repeats=block_repeats)
     tally = _tally(spec, input_size)
     if isinstance(spec, ResNetSpec):
-        for name, value in (("filter_size_scale", filter_size_scale), ("block_repeats", block_repeats)):
-            if value != 1:
-                raise SpecError(f"{name}: the widths and depths of {spec.name} are fixed, got {value}")
-        if stem_filters is not None:
-            raise SpecError(f"stem_filters: the widths of {spec.name} are fixed, got {stem_filters}")
-        count_resnet(tally, spec)
-        count_pyramid(tally, endpoints_num_filters)
+        if block_repeats != 1:
+            raise SpecError(f"block_repeats: the depth of {spec.name} is fixed, got {block_repeats}")
+        count_resnet_fpn(
+            tally,
+            spec,
+            filter_size_scale=filter_size_scale,
+            endpoints_num_filters=endpoints_num_filters,
+            stem_filters=stem_filters,
+        )
     else:
         count_scale_permuted(
             tally,

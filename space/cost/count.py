@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Set
 from itertools import pairwise
 
-from spinesearch.space.arch.resnet import LATERAL_LEVELS, RESNET_FILTERS, RESNET_LEVELS, ResNetSpec
+from spinesearch.space.arch.resnet import LATERAL_LEVELS, RESNET_LEVELS, ResNetSpec
 from spinesearch.space.arch.spec import OUTPUT_LEVELS, ArchSpec
 from spinesearch.space.cost.plan import SizePlan, plan_for_size, stem_strides
 from spinesearch.space.cost.tally import Tally
 from spinesearch.space.cost.widths import (
     MBCONV_EXPANSION,
-    STEM_CONV_FILTERS,
     Widths,
     block_out_channels,
     network_widths,
+    resnet_widths,
     se_filters,
 )
 
@@ -45,12 +45,26 @@ def count_scale_permuted(
         tally.conv_norm(widths.channels[i], endpoints_num_filters, 1, tally.pixels[level])
 
 
-def count_resnet(tally: Tally, spec: ResNetSpec) -> None:
+def count_resnet_fpn(
+    tally: Tally,
+    spec: ResNetSpec,
+    *,
+    filter_size_scale: float,
+    endpoints_num_filters: int,
+    stem_filters: int | None,
+) -> None:
+    """Count a ResNet and its feature pyramid; the arguments are those of `backbone_cost`."""
+    stem, filters = resnet_widths(filter_size_scale=filter_size_scale, stem_filters=stem_filters)
+    _count_resnet(tally, spec, stem, filters)
+    _count_pyramid(tally, filters, endpoints_num_filters)
+
+
+def _count_resnet(tally: Tally, spec: ResNetSpec, stem: int, filters_of: dict[int, int]) -> None:
     """Count a ResNet up to its feature of level 5."""
-    tally.conv_norm(3, STEM_CONV_FILTERS, 7, tally.pixels[1])
-    tally.max_pool(STEM_CONV_FILTERS, 3, tally.pixels[2])
-    in_channels, in_pixels = STEM_CONV_FILTERS, tally.pixels[2]
-    for level, filters, num_blocks in zip(RESNET_LEVELS, RESNET_FILTERS, spec.num_blocks, strict=True):
+    tally.conv_norm(3, stem, 7, tally.pixels[1])
+    tally.max_pool(stem, 3, tally.pixels[2])
+    in_channels, in_pixels = stem, tally.pixels[2]
+    for (level, filters), num_blocks in zip(filters_of.items(), spec.num_blocks, strict=True):
         pixels = tally.pixels[level]
         stride = 1 if level == RESNET_LEVELS[0] else 2
         _count_block(tally, "bottleneck", in_channels, filters, in_pixels, pixels, stride)
@@ -58,12 +72,11 @@ def count_resnet(tally: Tally, spec: ResNetSpec) -> None:
         in_channels, in_pixels = block_out_channels("bottleneck", filters), pixels
 
 
-def count_pyramid(tally: Tally, num_filters: int) -> None:
+def _count_pyramid(tally: Tally, filters_of: dict[int, int], num_filters: int) -> None:
     """Count a feature pyramid on a ResNet, levels 3..7."""
-    for level, filters in zip(RESNET_LEVELS, RESNET_FILTERS, strict=True):
-        if level in LATERAL_LEVELS:
-            in_channels = block_out_channels("bottleneck", filters)
-            tally.conv(in_channels, num_filters, 1, tally.pixels[level], bias=True)
+    for level in LATERAL_LEVELS:
+        in_channels = block_out_channels("bottleneck", filters_of[level])
+        tally.conv(in_channels, num_filters, 1, tally.pixels[level], bias=True)
     for level in LATERAL_LEVELS[:-1]:
         tally.elementwise(num_filters, tally.pixels[level])  # plus the level above, upsampled
     for level in OUTPUT_LEVELS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from spinesearch.space.arch.resnet import RESNET_FILTERS, RESNET_LEVELS
 from spinesearch.space.arch.spec import ArchSpec, SpecError
 
 # Filters of a block at each level: the paper's table 8 and the released code (spinenet.py).
@@ -55,8 +56,7 @@ def network_widths(
     Raises:
         SpecError: a factor is not positive and finite, or leaves no filter, or ``stem_filters`` is no count.
     """
-    if stem_filters is not None and (type(stem_filters) is not int or stem_filters < 1):
-        raise SpecError(f"stem_filters: must be a whole number of at least 1, got {stem_filters!r}")
+    _check_stem(stem_filters)
     table = MBCONV_LEVEL_FILTERS if spec.is_mbconv else LEVEL_FILTERS
     blocks = spec.all_blocks
     levels = sorted({block.level for block in blocks})
@@ -71,6 +71,26 @@ def network_widths(
     middles = {width: scaled(width, resample_alpha, "resample_alpha") for width in by_level.values()}
     stem = stem_filters or STEM_CONV_FILTERS
     return Widths(stem, filters, channels, tuple(middles[width] for width in filters))
+
+
+def resnet_widths(*, filter_size_scale: float, stem_filters: int | None) -> tuple[int, dict[int, int]]:
+    """Channels of a ResNet's first convolution, and the filters of its blocks by level.
+
+    The arguments are those of `network_widths`. The published ResNets have scale 1; others are for comparison
+    with scale-permuted networks of that scale.
+
+    Raises:
+        SpecError: as `network_widths`.
+    """
+    _check_stem(stem_filters)
+    filters = zip(RESNET_LEVELS, RESNET_FILTERS, strict=True)
+    by_level = {level: scaled(width, filter_size_scale, "filter_size_scale") for level, width in filters}
+    return stem_filters or STEM_CONV_FILTERS, by_level
+
+
+def _check_stem(stem_filters: int | None) -> None:
+    if stem_filters is not None and (type(stem_filters) is not int or stem_filters < 1):
+        raise SpecError(f"stem_filters: must be a whole number of at least 1, got {stem_filters!r}")
 
 
 def block_out_channels(block_type: str, filters: int) -> int:

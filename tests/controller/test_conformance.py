@@ -1,6 +1,7 @@
 """What every strategy promises: a new one in `STRATEGIES` is tested with the rest.
 
-The settings here learn within a few generations, so that what is tested is the learnt part.
+The settings of `QUICK` learn within a few generations, so that what is tested is the learnt part. That a
+resumed search equals an uninterrupted one, in any order of arrival, is in tests/search/loop/test_loop.py.
 """
 
 import io
@@ -15,12 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fake_search import QUICK
 from long_suite import few
 
 from spinesearch.controller import Controller, Rollout, Suggestion
-from spinesearch.controller.bayesian import BayesianSettings
-from spinesearch.controller.evolution import EvolutionSettings
-from spinesearch.controller.local_search import LocalSearchSettings
 from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.space import MBCONV_STEM, SPINENET_49, SpineNetSpace
 
@@ -37,11 +36,6 @@ SPACES = {
     "spinenet": PAPER,
     # A decision with one choice (the base level), and no types.
     "one block": SpineNetSpace(base_levels={5: 1}, window=2, stem=MBCONV_STEM, block_types=("mbconv",)),
-}
-QUICK = {
-    "evolution": EvolutionSettings(population_size=8, tournament_size=3),
-    "local_search": LocalSearchSettings(patience=7),
-    "bayesian": BayesianSettings(num_initial=6, num_looked_at=32, num_rounds=2),
 }
 SIZE = 5  # of a generation
 

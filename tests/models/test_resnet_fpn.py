@@ -18,7 +18,7 @@ LEVELS = (3, 4, 5, 6, 7)
 
 
 def narrow_pyramid(**kwargs: object) -> ResNetFPN:
-    """The widths of a ResNet are fixed, those of its pyramid are not."""
+    """A ResNet of its published widths with a pyramid of a few channels."""
     torch.manual_seed(0)
     return ResNetFPN(ResNetSpec(depth=50), endpoints_num_filters=8, **kwargs).eval()
 
@@ -44,6 +44,17 @@ def test_groups_of_bottlenecks() -> None:
             # The 3x3 convolution has the stride, and the first block alone projects.
             assert conv.stride == ((2, 2) if i == 0 and level != "2" else (1, 1))
             assert isinstance(block.shortcut, ConvNorm if i == 0 else nn.Identity)
+
+
+def test_widths_are_scaled_as_those_of_a_scale_permuted_network() -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(
+            "resnet50_fpn", filter_size_scale=0.13, stem_filters=16, resample_alpha=0.25
+        )
+    assert backbone.stem_conv.conv.out_channels == 16
+    convs = [group[0].branch[1].conv.out_channels for group in backbone.groups.values()]
+    assert convs == [8, 16, 33, 66]  # 0.13 of 64, 128, 256, 512, rounded down
+    assert backbone.laterals["5"].in_channels == 4 * 66
 
 
 @pytest.mark.parametrize("size", few([(128, 128), (33, 47), (97, 131), (32, 200)], 1))
@@ -139,8 +150,7 @@ def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_what_a_resnet_does_not_have_is_refused() -> None:
-    for name, value in (("filter_size_scale", 0.5), ("block_repeats", 2)):
-        with pytest.raises(ValueError, match=f"{name}: .* resnet50_fpn are fixed, got {value}"):
-            build_backbone("resnet50_fpn", **{name: value})
+    with pytest.raises(ValueError, match="block_repeats: resnet50_fpn has none to change, got 2"):
+        build_backbone("resnet50_fpn", block_repeats=2)
     with pytest.raises(ValueError, match="endpoints_num_filters must be a whole number of at least 1, got 0"):
         build_backbone("resnet50_fpn", endpoints_num_filters=0)

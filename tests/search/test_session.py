@@ -35,7 +35,8 @@ def test_the_run_event_of_a_search_names_machine_and_versions():
 
 
 def test_a_search_whose_last_candidates_failed_is_complete_when_they_failed_twice():
-    request = SearchRequest(config=run_config(compose(["search.num_trials=3", "search.generation_size=4"])))
+    words = ["search.num_trials=3", "search.generation_size=4", "search.finalists=0"]
+    request = SearchRequest(config=run_config(compose(words)))
     trials = [Trial(trial=i, tokens=(0,), arch_id=f"{i}", status="failed", reward=0.0) for i in range(3)]
     run = Run(sessions=[{"event": "run"}], trials=trials)
     assert not request.is_complete(run)

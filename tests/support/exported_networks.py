@@ -22,6 +22,7 @@ NETWORKS = {
     "mobile v2": ("spinenet_mobile49xs", {"compat": "v2"}),
     "r23_sp30": ("r23_sp30", {**QUARTER, "block_repeats": 2, "activation": "swish"}),
     "resnet": ("resnet50_fpn", {"endpoints_num_filters": 8, "num_classes": 2, "head_num_filters": 8}),
+    "narrow resnet": ("resnet50_fpn", {**QUARTER, "stem_filters": 12}),
     "resnet v2 swish": (
         "resnet50_fpn",
         {"endpoints_num_filters": 8, "compat": "v2", "activation": "swish"},

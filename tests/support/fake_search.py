@@ -23,13 +23,18 @@ from pathlib import Path
 import numpy as np
 
 from spinesearch.controller import Controller
+from spinesearch.controller.bayesian import BayesianSettings
+from spinesearch.controller.evolution import EvolutionSettings
+from spinesearch.controller.local_search import LocalSearchSettings
 from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
+from spinesearch.search.loop.finalists import FinalistPlan, Finalists, SearchWithFinalists
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.loop.observer import Observers, SearchObserver
+from spinesearch.search.loop.source import CandidateSource
 from spinesearch.search.runs.mirror import Mirror
 from spinesearch.search.scoring.scorer import Job, Outcome, Score, Scorer, run_job
 from spinesearch.search.scoring.scorers import Scorers
@@ -157,8 +162,16 @@ class Warnings(SearchObserver):
         self.messages.append(message)
 
 
+# Under which strategies learn within a few small generations.
+QUICK = {
+    "evolution": EvolutionSettings(population_size=8, tournament_size=3),
+    "local_search": LocalSearchSettings(patience=7),
+    "bayesian": BayesianSettings(num_initial=6, num_looked_at=32, num_rounds=2),
+}
+
+
 def build_controller(name: str, seed: int) -> Controller:
-    return STRATEGIES[name]().build(SPACE, seed=seed)
+    return QUICK.get(name, STRATEGIES[name]()).build(SPACE, seed=seed)
 
 
 def only(scorer: Scorer) -> Scorers:
@@ -178,6 +191,8 @@ def carry_out(
     max_failed_share: float = 1.0,
     observer: SearchObserver | None = None,
     mirror: Mirror | None = None,
+    finalists: FinalistPlan | None = None,
+    searches: bool = True,
 ) -> tuple[Run, str]:
     """Begin or continue a run with the fake scorer; the run and the digest of the controller's last state."""
     watching = observer or SearchObserver()
@@ -200,8 +215,12 @@ def carry_out(
             failed_reward=0.0,
             max_failed_share=max_failed_share,
         )
+        source: CandidateSource
+        source = search = ControlledCandidates(plan, SPACE, chosen, Checkpoints(run_dir, keep=lag + 2))
+        if finalists is not None:
+            source = SearchWithFinalists(search, Finalists(finalists, SPACE), searches=searches)
         run_loop(
-            source=ControlledCandidates(plan, SPACE, chosen, Checkpoints(run_dir, keep=lag + 2)),
+            source=source,
             space=SPACE,
             scorers=only(scorer or FakeScorer()),
             ledger=ledger,

@@ -56,6 +56,7 @@ def tiny(cache_dir: Path, tmp_path: Path) -> list[str]:
         "proxy_task.bn_recalibration_batches=1",
         "search.generation_size=2",
         "search.num_trials=6",
+        "search.finalists=0",
     ]
 
 
@@ -71,6 +72,7 @@ def recorded_run(cache_dir: Path, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("recorded")
     settings = ["search.engine=serial", "search.num_trials=1", "search.generation_size=1", "name=run"]
+    settings += ["search.finalists=0"]
     data = [
         "data.object_sizes=narrow",
         "data.num_images=16",

@@ -21,29 +21,41 @@ class ResNetFPN(nn.Module):
     """The features of an image at levels 3 to 7.
 
     Args:
-        num_blocks: bottlenecks at levels 2 to 5.
+        stem: channels of the first convolution.
+        filters: of the bottlenecks' 3x3 convolutions at levels 2 to 5.
+        num_blocks: bottlenecks at these levels.
         endpoints: channels of every output feature.
         drop_rate: probability of dropping a branch of level 5 in training; level l has l / 5 of it.
         style: activation, normalisation and padding.
     """
 
-    def __init__(self, *, num_blocks: Sequence[int], endpoints: int, drop_rate: float, style: Style) -> None:
+    def __init__(
+        self,
+        *,
+        stem: int,
+        filters: Sequence[int],
+        num_blocks: Sequence[int],
+        endpoints: int,
+        drop_rate: float,
+        style: Style,
+    ) -> None:
         super().__init__()
-        self.stem_conv = ConvNorm(3, 64, 7, stride=2, style=style)
+        self.stem_conv = ConvNorm(3, stem, 7, stride=2, style=style)
         self.groups = nn.ModuleDict()
-        before = 64
-        for level, count in enumerate(num_blocks, start=2):
-            filters = 16 * 2**level
+        self.laterals = nn.ModuleDict()
+        before = stem
+        for level, (width, count) in enumerate(zip(filters, num_blocks, strict=True), start=2):
             self.groups[str(level)] = build_repeats(
                 "bottleneck",
-                (before, filters, 4 * filters),
+                (before, width, 4 * width),
                 repeats=count,
                 style=style,
                 stride=1 if level == 2 else 2,
                 drop_rate=drop_rate * level / 5,
             )
-            before = 4 * filters
-        self.laterals = nn.ModuleDict({str(n): nn.Conv2d(64 * 2**n, endpoints, 1) for n in (3, 4, 5)})
+            before = 4 * width
+            if level > 2:
+                self.laterals[str(level)] = nn.Conv2d(before, endpoints, 1)
         self.smooths = nn.ModuleDict(
             {
                 str(n): nn.Conv2d(endpoints, endpoints, 3, padding=1)

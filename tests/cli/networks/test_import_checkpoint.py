@@ -193,7 +193,8 @@ def test_bad_arguments_are_reported_in_one_line(detector_arrays, tiny_spec, tmp_
     fails(command(str(tmp_path / "none.json"), output), "none.json: cannot be read", capsys)
     fails(command(tiny_spec, tmp_path / "w.pt"), "must end in .safetensors", capsys)
     fails(command(tiny_spec, tmp_path / "none" / "w.safetensors"), "there is not a folder", capsys)
-    fails(command("resnet50_fpn", output), "the widths and depths of resnet50_fpn are fixed", capsys)
+    repeated = command("resnet50_fpn", output, "--block-repeats=2")
+    fails(repeated, "block_repeats: resnet50_fpn has none to change, got 2", capsys)
     for arguments, message in (
         (["model.ckpt", "-o", str(output)], "--model"),
         (["model.ckpt", "--model", tiny_spec], "-o/--output"),

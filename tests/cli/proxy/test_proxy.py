@@ -15,11 +15,13 @@ from spinesearch.cli.main import main
 from spinesearch.results.ledger.ledger import LEDGER_NAME
 from spinesearch.results.ledger.run import load_run
 
+_OF_SEARCHES = ("search.num_trials", "search.generation_size", "search.finalists")
+
 
 @pytest.fixture
 def settings(tiny: list[str]) -> list[str]:
     """Those of `tiny` that a study has."""
-    return [text for text in tiny if not text.startswith(("search.num_trials", "search.generation_size"))]
+    return [text for text in tiny if not text.startswith(_OF_SEARCHES)]
 
 
 @pytest.fixture
@@ -68,6 +70,7 @@ def test_variance_show_resume_and_growth(serial_study, tmp_path: Path, capsys):
     # One training is the same as in a search with that seed.
     search = [text for text in serial_study if not text.startswith("search.num")]
     words = ["search", *search, "controller=random", "search.num_trials=2", "search.generation_size=2"]
+    words.append("search.finalists=0")
     assert main([*words, "name=search"]) == 0
     searched, _ = load_run(tmp_path / "runs" / "search")
     studied, _ = load_run(run_dir)
@@ -104,6 +107,7 @@ def test_correlate_and_what_it_takes_over(serial_study, tmp_path: Path, capsys):
 
     # A search under the first setting has trained the same candidates with the same seed.
     words = [*serial_study, "controller=random", "search.num_trials=3", "search.generation_size=1"]
+    words.append("search.finalists=0")
     assert main(["search", *words, "name=search"]) == 0
     assert main([*command, "name=third", "--reuse", str(runs / "search")]) == 0
     third, _ = load_run(runs / "third")
@@ -194,6 +198,7 @@ def test_bad_words(serial_study, tmp_path: Path, capsys):
 def test_folders_that_hold_something_else(serial_study, tmp_path: Path, capsys):
     runs = tmp_path / "runs"
     search = ["search", *serial_study, "search.num_trials=1", "search.generation_size=1"]
+    search.append("search.finalists=0")
     variance = ["proxy", "variance", *serial_study, "--archs", "2", "--seeds", "2"]
     correlate = ["proxy", "correlate", *serial_study, "--archs", "3"]
     assert main([*search, "name=search"]) == 0

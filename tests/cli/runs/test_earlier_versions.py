@@ -51,6 +51,9 @@ def test_a_search_is_shown_resumed_extended_and_exported(earlier: Path, moved: l
     assert main(["export", str(run_dir), "--top", "1"]) == 0
     (exported,) = (run_dir / "export").glob("01_*.json")
     build_backbone(str(exported))
+    assert main(["rerank", str(run_dir), *moved, "--top", "1", "--seeds", "1", "proxy_task.num_steps=1"]) == 0
+    assert len(results(run_dir)) == 9
+    assert "resnet50_fpn" in capsys.readouterr().out
 
 
 def test_a_pack_is_opened_and_has_the_key_it_had(earlier: Path):

@@ -138,9 +138,7 @@ def test_a_spec_of_another_type_is_reported(spec) -> None:
 def test_a_resnet_has_nothing_to_resample() -> None:
     with torch.device("meta"):
         build_detector("resnet50_fpn", num_classes=2, resample_alpha=0.5)  # everybody's default
-        with pytest.raises(
-            ValueError, match="resample_alpha: the widths and depths of resnet50_fpn are fixed"
-        ):
+        with pytest.raises(ValueError, match="resample_alpha: resnet50_fpn has none to change"):
             build_detector("resnet50_fpn", num_classes=2, resample_alpha=1.0)
 
 

@@ -42,6 +42,7 @@ def test_a_detector_comes_back_equal_and_ready_to_use(saved):
             (SPINENET_49, {**NARROW, "stem_filters": 5}),
             (SPINENET_MOBILE_49, {"filter_size_scale": 0.6, "endpoints_num_filters": 8, "stem_filters": 3}),
             (ResNetSpec(depth=50), {"endpoints_num_filters": 8, "stochastic_depth_rate": 0.2}),
+            (ResNetSpec(depth=50), {"filter_size_scale": 0.125, "stem_filters": 16}),
         ],
         2,
     ),

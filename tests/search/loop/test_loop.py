@@ -18,6 +18,7 @@ from long_suite import few
 
 from spinesearch.controller import Rollout
 from spinesearch.controller.random import RandomController
+from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.run_lock import RunInUseError
@@ -28,7 +29,7 @@ from spinesearch.search.scoring.scorer import SerialScorer
 CONTROLLERS = ("random", "reinforce")
 
 
-@pytest.mark.parametrize("controller", CONTROLLERS)
+@pytest.mark.parametrize("controller", few(STRATEGIES, CONTROLLERS))
 @pytest.mark.parametrize("lag", [0, 1, 3])
 def test_the_same_search_with_any_number_of_workers(controller: str, lag: int, tmp_path: Path):
     serial = carry_out(
@@ -95,7 +96,7 @@ def rollout(trial: Trial) -> Rollout:
     return Rollout(trial=trial.trial, tokens=trial.tokens, log_probs=trial.log_probs, reward=trial.reward)
 
 
-@pytest.mark.parametrize("controller", few(CONTROLLERS, 1))
+@pytest.mark.parametrize("controller", few(STRATEGIES, 1))
 @pytest.mark.parametrize("keep_checkpoints", [True, False])
 def test_a_ledger_cut_anywhere_resumes_to_the_same_end(
     controller: str, keep_checkpoints: bool, tmp_path: Path

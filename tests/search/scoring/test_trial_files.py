@@ -64,8 +64,8 @@ def test_a_file_that_cannot_be_written_is_a_warning(noting, tmp_path: Path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "files").write_text("in the way")
     watching = Warnings()
-    run, _ = carry_out(tmp_path / "run", num_trials=4, scorer=noting, observer=watching)
-    assert run.num_done == 4
+    run, _ = carry_out(tmp_path / "run", num_trials=12, scorer=noting, observer=watching)
+    assert run.num_done == 12
     assert not any(trial.files for trial in run.trials)
     assert "could not be written: " in watching.messages[0]
 

@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_search import FakeScorer, carry_out, healthy_score
+from fake_search import SPACE, FakeScorer, carry_out, healthy_score
+from PIL import Image
 from rich.console import Console
 
+from spinesearch.results.drawing.architecture import draw_architecture
+from spinesearch.results.drawing.pixels import draw_pixels
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.failed_share import TooManyFailedError
 from spinesearch.search.loop.observer import Observers
@@ -55,7 +58,8 @@ def test_tensorboard_has_every_scalar_once_however_often_a_run_is_continued(tmp_
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for num_trials in (12, 24):
-        run, _ = carry_out(tmp_path, observer=TensorBoardObserver(tmp_path), num_trials=num_trials)
+        observer = TensorBoardObserver(tmp_path, space=SPACE)
+        run, _ = carry_out(tmp_path, observer=observer, num_trials=num_trials)
     reader = EventAccumulator(str(tmp_path / "tensorboard"))
     reader.Reload()
     scalars = {tag: [(e.step, e.value) for e in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
@@ -73,6 +77,14 @@ def test_tensorboard_has_every_scalar_once_however_often_a_run_is_continued(tmp_
     best = [value for _, value in scalars["search/best"]]
     assert best == sorted(best)
     assert best[-1] == pytest.approx(max(rewards.values()))
+    pictures = reader.Images("search/best_architecture")
+    trial = max((t for t in run.trials if t.status == "completed"), key=lambda t: (t.reward, -t.time))
+    spec = SPACE.decode(trial.tokens).renamed(f"trial {trial.trial}, reward {trial.reward:.4f}")
+    drawn = draw_pixels(draw_architecture(spec, theme="light"))
+    shown = Image.open(io.BytesIO(pictures[-1].encoded_image_string))
+    assert shown.size == drawn.size
+    assert shown.tobytes() == drawn.tobytes()
+    assert sorted({picture.step for picture in pictures}) == [picture.step for picture in pictures]
     losses = {update.update: update.stats["loss"] for update in run.updates}
     assert dict(scalars["controller/loss"]) == pytest.approx(losses)
     completed = [trial.trial for trial in run.trials if trial.status == "completed"]
@@ -148,10 +160,10 @@ def test_scalars_that_cannot_be_written_at_the_end_are_a_warning(tmp_path: Path,
 def test_without_tensorboard_a_search_has_one_note_and_no_scalars(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # as if it were not installed
     notes: list[str] = []
-    assert tensorboard_observers(tmp_path, notes.append) == []
+    assert tensorboard_observers(tmp_path, notes.append, space=SPACE) == []
     (note,) = notes
     assert "pip install tensorboard" in note
     monkeypatch.undo()
-    (observer,) = tensorboard_observers(tmp_path, notes.append)
+    (observer,) = tensorboard_observers(tmp_path, notes.append, space=SPACE)
     assert isinstance(observer, TensorBoardObserver)
     assert len(notes) == 1

@@ -37,6 +37,7 @@ def settings(cache_dir: Path, nodes: Nodes) -> list[str]:
         "search.num_trials=24",
         "search.max_failed_share=1",
         "search.export_top=0",
+        "search.finalists=0",
         f"search.ray_address={nodes.address}",
         "search.gpus_per_trial=0",
         "search.cpus_per_trial=0.5",  # two workers on the head

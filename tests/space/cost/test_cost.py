@@ -191,6 +191,12 @@ def test_defaults_are_those_of_the_models(arch: Any):
     assert our_costs(arch, (64, 96), {"num_classes": 3}) == torch_costs(arch, (64, 96), {"num_classes": 3})
 
 
+def test_a_narrow_resnet_costs_what_torch_counts():
+    narrow = {"filter_size_scale": 0.125, "stem_filters": 16, "endpoints_num_filters": 8, "num_classes": 3}
+    arch = ResNetSpec(depth=50)
+    assert our_costs(arch, (128, 128), narrow) == torch_costs(arch, (128, 128), narrow)
+
+
 def with_dead_block(spec: ArchSpec) -> ArchSpec:
     """The spec with a last intermediate block that no output reads; at level 1, so none can add it."""
     first_output = next(k for k, block in enumerate(spec.blocks) if block.is_output)
@@ -266,19 +272,16 @@ def test_no_cost_asks_for_an_identity(monkeypatch):
         ({"block_repeats": 0}, "block_repeats: must be a whole number of at least 1, got 0"),
         ({"stem_filters": 0}, "stem_filters: must be a whole number of at least 1, got 0"),
         ({"stem_filters": 8.0}, "stem_filters: must be a whole number of at least 1, got 8.0"),
-        (
-            {"spec": ResNetSpec(depth=50), "stem_filters": 64},
-            "stem_filters: the widths of resnet50_fpn are fixed, got 64",
-        ),
         ({"num_classes": 0}, "num_classes: must be a whole number of at least 1, got 0"),
         ({"num_anchors": -1}, "num_anchors: must be a whole number of at least 1, got -1"),
         ({"head_num_filters": 0}, "head_num_filters: must be a whole number of at least 1, got 0"),
         ({"head_num_convs": -1}, "head_num_convs: must be a whole number of at least 0, got -1"),
         (
-            {"spec": ResNetSpec(depth=50), "filter_size_scale": 0.5},
-            "filter_size_scale: .* resnet50_fpn .* 0.5",
+            {"spec": ResNetSpec(depth=50), "filter_size_scale": 0.01},
+            "filter_size_scale: 0.01 leaves none of 64 filters, at least 0.015625",
         ),
-        ({"spec": ResNetSpec(depth=50), "block_repeats": 2}, "block_repeats: .* of resnet50_fpn are fixed"),
+        ({"spec": ResNetSpec(depth=50), "stem_filters": 0}, "stem_filters: must be a whole number of at"),
+        ({"spec": ResNetSpec(depth=50), "block_repeats": 2}, "block_repeats: .* of resnet50_fpn is fixed"),
         (
             {"spec": ArchSpec(stem=(BlockSpec(level=1), BlockSpec(level=2)), blocks=SPINENET_49.blocks)},
             r"stem block 0: level must be 2 or 3 \(a stem starts from level 2",

@@ -1,0 +1,128 @@
+"""What a network may cost: decided from its spec, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.space import ArchSpec, SearchSpace
+from spinesearch.space.cost import Cost
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Uniform samples that are looked at for one within the limits. A limit that one network in a hundred keeps to
+# is met with a probability of 1 - 4e-5.
+_MAX_DRAWS = 1000
+# Mutations of one network that are looked at: all of the paper's space are some 250.
+_MAX_MUTATIONS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """The most that a network may cost; None for no limit.
+
+    Attributes:
+        cost: of the detector that is trained, as its result records it.
+        max_multiply_adds: for one image.
+        max_parameters: in all.
+    """
+
+    cost: Callable[[ArchSpec], Cost]
+    max_multiply_adds: float | None
+    max_parameters: float | None
+
+    def excess(self, spec: ArchSpec) -> str:
+        """By what a network is over a limit, in words; empty if it is within all."""
+        cost = self.cost(spec)
+        for name, value, most in (
+            ("multiply_adds", cost.multiply_adds, self.max_multiply_adds),
+            ("parameters", cost.parameters, self.max_parameters),
+        ):
+            if most is not None and value > most:
+                return f"{value:,} {name.replace('_', '-')}, search.max_{name} is {most:,.0f}"
+        return ""
+
+
+def limits_of(
+    proxy: ProxySettings,
+    num_classes: int,
+    *,
+    max_multiply_adds: float | None,
+    max_parameters: float | None,
+) -> Limits | None:
+    """The limits on the detectors of a proxy setting; None without any."""
+    if max_multiply_adds is None and max_parameters is None:
+        return None
+    from spinesearch.proxy_task.task import detector_cost_of
+
+    return Limits(
+        cost=lambda spec: detector_cost_of(spec, proxy, num_classes),
+        max_multiply_adds=max_multiply_adds,
+        max_parameters=max_parameters,
+    )
+
+
+def limited(space: SearchSpace, limits: Limits) -> SearchSpace:
+    """A space whose samples and mutations keep to limits, as far as a bounded number of draws finds some.
+
+    A network over a limit has no identity there, so that strategies draw again. Choices, completions and size
+    are those of the whole space.
+
+    Raises:
+        ValueError: no sample keeps to them; the message has the cheapest.
+    """
+    import numpy as np
+
+    found = _Limited(space, limits)
+    rng = np.random.default_rng(0)
+    drawn: list[ArchSpec] = []
+    while not drawn or limits.excess(drawn[-1]):
+        if len(drawn) == _MAX_DRAWS:
+            raise ValueError(_unattainable(space, limits, drawn))
+        drawn.append(space.decode(space.sample(rng)))
+    return cast(SearchSpace, found)
+
+
+def _unattainable(space: SearchSpace, limits: Limits, drawn: Sequence[ArchSpec]) -> str:
+    cheapest = min(drawn, key=lambda spec: limits.cost(spec).multiply_adds)
+    return (
+        f"search: none of {len(drawn):,} random networks of the space {space.name} is cheap enough: that of "
+        f"fewest multiply-adds, {cheapest.arch_id}, has {limits.excess(cheapest)}; allow more, or make the "
+        "networks narrower (proxy_task.filter_size_scale)"
+    )
+
+
+class _Limited:
+    """See `limited`."""
+
+    def __init__(self, space: SearchSpace, limits: Limits) -> None:
+        self._space = space
+        self._limits = limits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._space, name)
+
+    def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """The first of some uniform samples that is within the limits; without one, the last."""
+        return self._first_within(lambda: self._space.sample(rng), _MAX_DRAWS)
+
+    def mutate(self, tokens: Sequence[int], rng: np.random.Generator) -> tuple[int, ...]:
+        """The first of some mutations that is within the limits; without one, the last."""
+        return self._first_within(lambda: self._space.mutate(tokens, rng), _MAX_MUTATIONS)
+
+    def identity(self, tokens: Sequence[int]) -> str | None:
+        """That of the space, within the limits."""
+        return self._space.identity(tokens) if self._is_within(tokens) else None
+
+    def _is_within(self, tokens: Sequence[int]) -> bool:
+        return not self._limits.excess(self._space.decode(tokens))
+
+    def _first_within(self, draw: Callable[[], tuple[int, ...]], count: int) -> tuple[int, ...]:
+        for _ in range(count):
+            tokens = draw()
+            if self._is_within(tokens):
+                break
+        return tokens

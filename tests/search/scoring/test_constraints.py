@@ -1,0 +1,147 @@
+"""What a network may cost: hard limits, decided before training, and what cost does to a reward."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_search import FakeScorer, Warnings, only
+
+from spinesearch.controller.strategies import STRATEGIES
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.pareto import pareto_front, recommended
+from spinesearch.search.config.settings import SearchSettings
+from spinesearch.search.loop.checkpoint import Checkpoints
+from spinesearch.search.loop.controlled import Beginning, ControlledCandidates, SearchPlan
+from spinesearch.search.loop.loop import run_loop
+from spinesearch.search.scoring.constraints import Limits, limited
+from spinesearch.search.scoring.reward import SoftCost, reward_of
+from spinesearch.space import SPINENET_49, SpineNetSpace, backbone_cost
+from spinesearch.space.cost import Cost
+
+SPACE = SpineNetSpace(base_levels={2: 1, 4: 2, 5: 1}, window=2, level_offsets=(0, 1))
+SAMPLES = [SPACE.sample(np.random.default_rng(i)) for i in range(200)]
+
+
+def cost(spec) -> Cost:
+    return backbone_cost(spec, 128, filter_size_scale=0.25)
+
+
+def multiply_adds(tokens) -> int:
+    return cost(SPACE.decode(tokens)).multiply_adds
+
+
+COSTS = sorted(map(multiply_adds, SAMPLES))
+# A fifth of the uniform samples keep to these, and half to those.
+TIGHT = Limits(cost=cost, max_multiply_adds=COSTS[40], max_parameters=None)
+LOOSE = Limits(cost=cost, max_multiply_adds=COSTS[100], max_parameters=None)
+
+
+def carry_out(run_dir: Path, name: str, first: tuple[int, ...]) -> tuple[Run, FakeScorer]:
+    scorer = FakeScorer()
+    controller = STRATEGIES[name]().build(limited(SPACE, TIGHT), seed=0)
+    plan = SearchPlan(seed=0, num_trials=20, generation_size=4, lag=1, reward_metric="ap", failed_reward=0.0)
+    with Ledger(run_dir) as ledger:
+        run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
+        if not run.sessions:
+            ledger.append([{"event": "run", "config": {}, "time": 0.0}])
+            run.apply({"event": "run", "config": {}, "time": 0.0})
+        beginnings = [Beginning(tokens=first)]
+        checkpoints = Checkpoints(run_dir, keep=3)
+        run_loop(
+            source=ControlledCandidates(plan, SPACE, controller, checkpoints, beginnings, TIGHT),
+            space=SPACE,
+            scorers=only(scorer),
+            ledger=ledger,
+            run=run,
+            observer=Warnings(),
+        )
+    return run, scorer
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_proposes_what_is_cheap_enough(name: str, tmp_path: Path):
+    """And a network that people name, and that is too dear, is not trained."""
+    dear = max(SAMPLES, key=multiply_adds)
+    whole, scorer = carry_out(tmp_path / "whole", name, dear)
+    first, *others = whole.trials
+    assert (first.status, first.reward, first.metrics) == ("infeasible", None, {})
+    assert first.reason == TIGHT.excess(SPACE.decode(dear))
+    assert 0 not in scorer.submitted
+    assert not any(TIGHT.excess(SPACE.decode(trial.tokens)) for trial in others)
+    # Cut between the proposals and the first result, it is resumed to the same end.
+    lines = (tmp_path / "whole" / LEDGER_NAME).read_bytes().splitlines(keepends=True)
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / LEDGER_NAME).write_bytes(b"".join(lines[:5]))
+    cut, _ = carry_out(tmp_path / "cut", name, dear)
+    assert [(t.tokens, t.status, t.reward) for t in cut.trials] == [
+        (t.tokens, t.status, t.reward) for t in whole.trials
+    ]
+
+
+def test_samples_are_uniform_among_the_cheap_ones():
+    """Two hundred of them cost on average what the cheaper half of 200 others does, within 4 errors."""
+    space = limited(SPACE, LOOSE)
+    found = [multiply_adds(space.sample(np.random.default_rng(1000 + i))) for i in range(200)]
+    assert max(found) <= COSTS[100]
+    error = np.hypot(np.std(found) / np.sqrt(200), np.std(COSTS[:101]) / np.sqrt(101))
+    assert abs(np.mean(found) - np.mean(COSTS[:101])) < 4 * error
+
+
+def test_a_budget_that_nothing_meets_is_said_with_the_cheapest():
+    too_low = Limits(cost=cost, max_multiply_adds=1e5, max_parameters=None)
+    message = (
+        r"none of 1,000 random networks .* [0-9a-f]{12}, has [0-9,]+ multiply-adds, search.max_multiply_adds"
+    )
+    with pytest.raises(ValueError, match=message):
+        limited(SPACE, too_low)
+
+
+def test_parameters_are_limited_too():
+    both = Limits(cost=cost, max_multiply_adds=1e12, max_parameters=1000)
+    assert both.excess(SPINENET_49).endswith(" parameters, search.max_parameters is 1,000")
+    assert not Limits(cost=cost, max_multiply_adds=None, max_parameters=1e12).excess(SPINENET_49)
+
+
+def test_cost_lowers_a_reward():
+    """Twice the target at -0.07: 2 ** -.07 = .95264; at the target nothing."""
+    soft = SoftCost(target=1e6, weight=-0.07)
+    for dear, expected in ((1e6, 0.3), (2e6, 0.3 * 0.95264), (5e5, 0.3 / 0.95264)):
+        metrics = {"ap": 0.3, "num_multiply_adds": dear}
+        found = reward_of(metrics, metric="ap", failed_reward=0.0, soft_cost=soft)
+        assert found == pytest.approx(expected, rel=1e-4)
+    assert reward_of(None, metric="ap", failed_reward=-1.0, soft_cost=soft) == -1.0
+
+
+def trial(number: int, ap: float | None, dear: int, status: str = "completed") -> Trial:
+    metrics = {"ap": ap, "num_multiply_adds": dear}
+    return Trial(trial=number, tokens=(0,), arch_id=f"{number}", status=status, reward=ap, metrics=metrics)
+
+
+def test_the_front_has_what_nothing_else_beats():
+    trials = [
+        trial(0, 0.20, 100),
+        trial(1, 0.19, 100),  # as dear, and worse
+        trial(2, 0.25, 200),
+        trial(3, 0.24, 300),  # dearer, and worse
+        trial(4, 0.26, 1000),
+        trial(5, 0.90, 50, "duplicate"),
+        trial(6, None, 10),
+    ]
+    front = pareto_front(trials, metric="ap", cost="num_multiply_adds")
+    assert [t.trial for t in front] == [0, 2, 4]
+    # Twice the cost brings 25 %, more than 5; five times the cost then 4 %.
+    assert recommended(front, metric="ap", cost="num_multiply_adds").trial == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("max_multiply_adds", 0.0), ("max_parameters", -1.0), ("cost_target", 0.0), ("cost_weight", 0.07)],
+)
+def test_bad_settings_name_the_field(field: str, value: float):
+    path = Path(__file__).parents[2] / "fixtures/november_2026/runs/search" / LEDGER_NAME
+    recorded = json.loads(path.read_text().splitlines()[0])["config"]["search"]
+    with pytest.raises(ValueError, match=f"search.{field}: must be .*, got {value}"):
+        SearchSettings(**{**recorded, field: value})
