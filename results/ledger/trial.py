@@ -140,6 +140,7 @@ class Rerank:
         seeds: of the trainings.
         proxy_task: the settings that decide the scores.
         time: Unix time.
+        metric: what the score is the mean of.
     """
 
     rerank: int
@@ -149,6 +150,7 @@ class Rerank:
     seeds: tuple[int, ...]
     proxy_task: Mapping[str, Any]
     time: float
+    metric: str = "ap"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
