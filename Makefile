@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 
 .PHONY: setup search test test-all test-rest lint type format clean bench-proxy bench-cost bench-models bench-eval \
-	bench-data bench-copies bench-intervals bench-readouts bench-engine gpu-check chaos landscape bench-controllers
+	bench-data bench-copies bench-intervals bench-readouts reward-table bench-engine gpu-check chaos landscape bench-controllers
 
 setup: $(VENV)/.installed
 
@@ -88,9 +88,14 @@ gpu-check: setup
 chaos: setup
 	$(BIN)/python benchmarks/engine/chaos.py $(ARGS)
 
-# How often the intervals of `spinesearch proxy` hold the truth: the tables of docs/reward-noise.md, under a minute.
+# How often the intervals of `spinesearch proxy` hold the truth: the tables of docs/reward-noise.md, some minutes.
 bench-intervals: setup
 	$(BIN)/python benchmarks/training/interval_coverage.py
+
+# One table of many settings, judged by the same expensive one: docs/reward-noise.md. RUNS="STUDY ...": correlation
+# studies with one side b, and variance studies under the settings of their sides a.
+reward-table: setup
+	$(BIN)/python benchmarks/training/reward_table.py $(RUNS)
 
 # What a reward can be read from: averaged weights, statistics, metrics, all from the same trainings. A training takes
 # half a minute on one core. ARGS="OUT.jsonl 12 2 key=value ...": architectures, seeds, settings.

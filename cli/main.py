@@ -30,6 +30,9 @@ commands:
   bench              how fast the proxy task is on this machine
   cluster            whether the nodes of a Ray cluster can run a search: trains on each
   spec               block specs: show, validate, diff, draw
+  train              train a model on your data, or continue the training of the same name
+  evaluate           COCO's numbers of trained weights on a data set
+  predict            find objects in images with trained weights
   models             the published models: parameters, multiply-adds, AP
   import-checkpoint  a released TensorFlow checkpoint as safetensors
 
@@ -69,6 +72,9 @@ def _run(arguments: list[str]) -> int:
         "bench": _bench,
         "cluster": _cluster,
         "spec": _spec,
+        "train": _train,
+        "evaluate": _evaluate,
+        "predict": _predict,
         "models": _models,
         "import-checkpoint": _import_checkpoint,
     }
@@ -156,6 +162,24 @@ def _spec(arguments: list[str]) -> int:
     from spinesearch.cli.networks.spec import spec
 
     return spec(arguments)
+
+
+def _train(arguments: list[str]) -> int:
+    from spinesearch.cli.networks.train import train
+
+    return train(arguments)
+
+
+def _evaluate(arguments: list[str]) -> int:
+    from spinesearch.cli.networks.evaluate import evaluate
+
+    return evaluate(arguments)
+
+
+def _predict(arguments: list[str]) -> int:
+    from spinesearch.cli.networks.predict import predict
+
+    return predict(arguments)
 
 
 def _models(arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ from spinesearch.proxy_task.result import TaskResult
 
 # The files that a training can be asked for, by the names under which they come.
 STATE = "state.pt"  # from which a longer training of the same candidate goes on
+DETECTIONS = "detections.npz"  # on the images that are scored on: `spinesearch.training.measure.matched`
 WEIGHTS = "weights.safetensors"  # the trained detector's; "weights.json" comes with it
 
 

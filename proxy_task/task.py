@@ -19,7 +19,7 @@ from spinesearch.models.heads import detector
 from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.weights.files import save_weights
-from spinesearch.proxy_task.request import STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
+from spinesearch.proxy_task.request import DETECTIONS, STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec, ResNetSpec
@@ -27,9 +27,10 @@ from spinesearch.space.cost.cost import Cost, detector_cost
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.batches import load_batches, shuffled_batches
 from spinesearch.training.measure.curve import Curve
-from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics
+from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics, evaluation_case
 from spinesearch.training.measure.evaluators import find_evaluator
 from spinesearch.training.measure.found import Found, find_objects
+from spinesearch.training.measure.matched import matched_bytes
 from spinesearch.training.optim.optimizer import num_constant_steps
 from spinesearch.training.process.failures import released
 from spinesearch.training.process.machine import find_device, keep_freed_memory, threads
@@ -149,7 +150,7 @@ class ProxyTask:
         curve = Curve(
             model,
             self.settings.measure_at,
-            lambda: self._measured(model, seed)["ap"],
+            lambda: self._measured(model, seed)[0]["ap"],
             on_step,
             losses=() if state is None else state.losses,
             aps={} if state is None else state.aps,
@@ -168,8 +169,11 @@ class ProxyTask:
             on_state=lambda state: files.update({STATE: replace(state, aps=dict(curve.aps)).to_bytes()}),
         )
         train_seconds = time.perf_counter() - train_start
-        metrics = self._measured(model, seed, lap)
+        metrics, found = self._measured(model, seed, lap)
         cost = detector_cost_of(spec, self.settings, self.data.num_classes)
+        if DETECTIONS in request.wants:
+            case = evaluation_case(self.data.scored.dataset, self.data.scored.held_out_index, *found)
+            files[DETECTIONS] = matched_bytes(case)
         if WEIGHTS in request.wants:
             files |= _weight_files(model)
         result = TaskResult(
@@ -186,24 +190,29 @@ class ProxyTask:
         )
         return Trained(result=result, files=files)
 
-    def _measured(self, model: nn.Module, seed: int, lap: Lap = no_lap) -> dict[str, Any]:
-        """COCO metrics by name, with batch normalisation's statistics taken anew if the settings say so."""
+    def _measured(self, model: nn.Module, seed: int, lap: Lap = no_lap) -> tuple[dict[str, Any], Found]:
+        """COCO metrics by name and what they are of, statistics taken anew if the settings say so."""
         if num_batches := self.settings.bn_recalibration_batches:
             batch_size = self.settings.bn_recalibration_batch_size or self.settings.batch_size
             batches = self._batches(num_batches, batch_size, seed, RECALIBRATION)
             recalibrate_batch_norm(model, (b.to(self.device) for b in batches), self.recipe.precision)
         lap("recalibration")
-        metrics = self.evaluate(model)
+        found = self.find(model)
+        metrics = self.metrics(found)
         lap("evaluation")
         assert metrics.ap is not None, "open_data ensures that there are held-out objects"
-        return asdict(metrics)
+        return asdict(metrics), found
 
     def evaluate(self, model: nn.Module) -> CocoMetrics:
         """COCO metrics of a model on the images to score on; the model is left in evaluation mode."""
+        return self.metrics(self.find(model))
+
+    def metrics(self, found: Found) -> CocoMetrics:
+        """COCO metrics of what was found in the images to score on."""
         return coco_metrics(
             self.data.scored.dataset,
             self.data.scored.held_out_index,
-            *self.find(model),
+            *found,
             evaluator=self.settings.evaluator,
             num_threads=self.settings.num_threads,
         )

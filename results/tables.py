@@ -125,7 +125,7 @@ def progress(run: Run) -> Table:
     best_so_far = -float("inf")
     for label, trials in groups:
         done = [t for t in trials if t.is_done]
-        best = max((t.reward for t in done if t.reward is not None), default=0.0)
+        best = max((t.reward for t in done if t.reward is not None and not t.is_stopped), default=0.0)
         best_so_far = max(best_so_far, best)
         mean = _mean(trials)
         bar = "█" * round(_BAR_WIDTH * mean / highest) if highest > 0 else ""

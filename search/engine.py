@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
 from rich.console import Console
 from rich.progress import (
@@ -24,11 +24,21 @@ from spinesearch.data.open import ProxyData, open_data
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.config.run_config import RunConfig
 from spinesearch.search.scoring.proxy_score import open_proxy_score, proxy_score
-from spinesearch.search.scoring.scorer import Scorer, SerialScorer
+from spinesearch.search.scoring.scorer import Scorer
+from spinesearch.search.scoring.serial_scorer import SerialScorer
 
 
-def open_run_data(config: RunConfig, console: Console) -> ProxyData:
-    """The data of a configuration, opened here, with progress and warnings on the console."""
+class Reports(TypedDict):
+    """Whom `open_data` and its kind report to."""
+
+    progress: Callable[[str, int, int], None]
+    warn: Callable[[str], None]
+    report: Callable[[str], None]
+
+
+@contextlib.contextmanager
+def reporting(console: Console) -> Iterator[Reports]:
+    """What opening data is given, so that progress and warnings are on the console."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -48,19 +58,20 @@ def open_run_data(config: RunConfig, console: Console) -> ProxyData:
                     console.print(f"{description}: {total}")
             bars.update(tasks[description], completed=done)
 
-        def warn(message: str) -> None:
-            console.print(f"warning: {message}", style="yellow", soft_wrap=True)
+        yield {
+            "progress": progress,
+            "warn": lambda line: console.print(f"warning: {line}", style="yellow", soft_wrap=True),
+            "report": lambda line: console.print(line, soft_wrap=True, highlight=False),
+        }
 
-        data = open_data(
-            config.data,
-            image_size=config.proxy_task.image_size,
-            progress=progress,
-            warn=warn,
-            report=lambda line: console.print(line, soft_wrap=True, highlight=False),
-        )
+
+def open_run_data(config: RunConfig, console: Console) -> ProxyData:
+    """The data of a configuration, opened here, with progress and warnings on the console."""
+    with reporting(console) as reports:
+        data = open_data(config.data, image_size=config.proxy_task.image_size, **reports)
     num_steps = config.proxy_task.training_steps(len(data.train_index))
     if config.proxy_task.warmup_steps >= num_steps:
-        warn(
+        reports["warn"](
             f"proxy_task.warmup_steps: {config.proxy_task.warmup_steps} of a training of {num_steps} steps, "
             "whose learning rate therefore rises to the end and never falls; give fewer"
         )

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
+from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import FINALISTS, Trial
 from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
@@ -24,6 +25,7 @@ from spinesearch.search.config.run_config import (
     with_old_policy,
     with_old_split,
 )
+from spinesearch.search.config.rungs import check_rungs
 from spinesearch.search.config.settings import FINALIST_SETTINGS
 from spinesearch.search.coverage import coverage_record
 from spinesearch.search.loop.checkpoint import Checkpoints
@@ -35,6 +37,7 @@ from spinesearch.search.loop.finalists import (
     SearchWithFinalists,
 )
 from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.loop.rungs import Halving
 from spinesearch.search.loop.source import CandidateSource
 from spinesearch.search.scoring.constraints import limited, limits_of
 from spinesearch.search.scoring.reward import soft_cost_of
@@ -118,6 +121,12 @@ class SearchRequest:
 
     def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> CandidateSource:
         """The generations of the controller, and the finalists."""
+        proxy_task = self.config.proxy_task
+        check_rungs(
+            self.config.search.halving,
+            num_steps=proxy_task.training_steps(event["data"]["num_train_images"]),
+            warmup_steps=proxy_task.warmup_steps,
+        )
         # A run that is given more trials continues from before the updates of its tail.
         checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
         limits = limits_of(
@@ -178,6 +187,14 @@ class SearchRequest:
             reward_metric=settings.reward_metric,
             failed_reward=settings.failed_reward,
             max_failed_share=settings.max_failed_share,
+            halving=Halving(
+                rungs=settings.halving,
+                generation_size=settings.generation_size,
+                metric=settings.reward_metric,
+                soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
+                goes_on=self.config.proxy_task.schedule == "constant_decay",
+            ),
+            wants=frozenset({DETECTIONS}) if settings.keep_detections else frozenset(),
             soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
         )
 

@@ -115,7 +115,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
         if run.sessions:
             for side, opened in data.items():
                 if (recorded := request.recorded_data(run, side)) is not None:
-                    _check_same_data(recorded, opened)
+                    check_same_data(recorded, opened)
         event = run_event(config, _first(data)) | request.event_fields(data)
         if "coverage" in event and (line := coverage_warning(event["coverage"])):
             display.warned(line)
@@ -160,7 +160,14 @@ def search(config: RunConfig, run_dir: Path, console: Console, *, reranks: bool 
     return carry_out(SearchRequest(config=config, reranks=reranks), run_dir, console)
 
 
-def run_event(config: RunConfig, data: ProxyData) -> dict[str, Any]:
+class _Recorded(Protocol):
+    """A configuration, of a search or of a training."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the ledger."""
+
+
+def run_event(config: _Recorded, data: ProxyData) -> dict[str, Any]:
     """The ledger's event of a process that begins or resumes a run."""
     import torch
 
@@ -191,7 +198,7 @@ def data_record(data: ProxyData) -> dict[str, Any]:
     }
 
 
-def _check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
+def check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
     """Check that the data are those a run was begun on.
 
     Raises:

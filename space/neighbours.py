@@ -11,7 +11,7 @@ A change is of one of four kinds; a space has those that it decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -47,28 +47,23 @@ def mutate(
     """
     tokens = tuple(int(token) for token in tokens)
     own = arch_id(tokens)
-    kinds = [changes for changes in all_changes(layout, tokens).values() if changes]
+    kinds = list(KINDS)
+    left: dict[str, list[Change]] = {}
     while kinds:
-        changes = kinds[int(rng.integers(len(kinds)))]
-        change = changes.pop(int(rng.integers(len(changes))))
+        kind = kinds[int(rng.integers(len(kinds)))]
+        if kind not in left:
+            left[kind] = list(KINDS[kind](layout, tokens))
+        if not left[kind]:
+            kinds.remove(kind)
+            continue
+        change = left[kind].pop(int(rng.integers(len(left[kind]))))
         changed = tuple(change.get(position, token) for position, token in enumerate(tokens))
         if arch_id(changed) != own:
             return changed
-        kinds = [changes for changes in kinds if changes]
     raise SpecError(
         f"tokens: no single change of order, connection, offset or type gives another network than {own}; "
         "draw a fresh candidate instead"
     )
-
-
-def all_changes(layout: ChoiceLayout, tokens: Sequence[int]) -> dict[str, list[Change]]:
-    """Every single change of an allowed choice sequence, by kind; all of them are allowed."""
-    return {
-        "order": list(_swaps(layout, tokens)),
-        "connection": list(_rewirings(layout, tokens)),
-        "offset": list(_offsets(layout, tokens)),
-        "type": list(_types(layout, tokens)),
-    }
 
 
 def _swaps(layout: ChoiceLayout, tokens: Sequence[int]) -> Iterator[Change]:
@@ -110,3 +105,12 @@ def _offsets(layout: ChoiceLayout, tokens: Sequence[int]) -> Iterator[Change]:
 def _types(layout: ChoiceLayout, tokens: Sequence[int]) -> Iterator[Change]:
     for position in range(layout.types_start, layout.end):
         yield from ({position: choice} for choice in range(layout.num_types) if choice != tokens[position])
+
+
+# Every single change of an allowed choice sequence, by kind; all of them are allowed.
+KINDS: Mapping[str, Callable[[ChoiceLayout, Sequence[int]], Iterator[Change]]] = {
+    "order": _swaps,
+    "connection": _rewirings,
+    "offset": _offsets,
+    "type": _types,
+}

@@ -21,11 +21,13 @@ from spinesearch.controller import Controller
 from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
+from spinesearch.search.config.rungs import Rung
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.loop.observer import SearchObserver
-from spinesearch.search.scoring.scorer import Job, Outcome, Scorer
+from spinesearch.search.loop.rungs import NO_RUNGS, Halving
+from spinesearch.search.scoring.scorer import Job, Outcome, Scorer, enqueue
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.space import ArchSpec, SearchSpace
 
@@ -42,14 +44,26 @@ class VirtualScorer:
         num_workers: candidates at a time.
         median_s: of their lengths.
         sigma: standard deviation of the logarithm of their lengths.
+        share: of a candidate's length that a job takes; with rungs it is a part.
+
+    Attributes:
+        spans: (start, end, worker, rung) of everything that has ended.
     """
 
-    def __init__(self, num_workers: int, *, median_s: float, sigma: float) -> None:
-        self._median_s, self._sigma = median_s, sigma
+    def __init__(
+        self,
+        num_workers: int,
+        *,
+        median_s: float,
+        sigma: float,
+        share: Callable[[Job], float] = lambda job: 1.0,
+    ) -> None:
+        self._median_s, self._sigma, self._share = median_s, sigma, share
+        self.spans: list[tuple[float, float, str, int]] = []
         self._now = 0.0
         self._free = deque(f"worker {i}" for i in range(num_workers))
         self._queue: deque[Job] = deque()
-        self._finishing: list[tuple[float, int, str, float]] = []  # time, trial, worker, length
+        self._finishing: list[tuple[float, int, str, float, Job]] = []  # time, trial, worker, length
 
     @property
     def num_running(self) -> int:
@@ -61,16 +75,17 @@ class VirtualScorer:
         return self._now
 
     def submit(self, job: Job) -> None:
-        """Start a candidate, or queue it."""
-        self._queue.append(job)
-        self._start()
+        """Queue a candidate."""
+        enqueue(self._queue, job)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         """The next candidate to finish, however long that takes."""
-        self._now, trial, worker, seconds = heapq.heappop(self._finishing)
+        self._start()  # not sooner: what follows from the last result may go before what was queued
+        self._now, trial, worker, seconds, job = heapq.heappop(self._finishing)
         self._free.append(worker)
-        self._start()
-        return [Outcome(trial=trial, metrics={"ap": 0.0}, worker=worker, seconds=seconds)]
+        self.spans.append((self._now - seconds, self._now, worker, job.rung))
+        metrics = {"ap": random.Random(job.spec.arch_id).random()}
+        return [Outcome(trial=trial, metrics=metrics, worker=worker, seconds=seconds)]
 
     def close(self) -> None:
         """Nothing to end."""
@@ -78,8 +93,8 @@ class VirtualScorer:
     def _start(self) -> None:
         while self._free and self._queue:
             job, worker = self._queue.popleft(), self._free.popleft()
-            seconds = length_s(job.spec, self._median_s, self._sigma)
-            heapq.heappush(self._finishing, (self._now + seconds, job.trial, worker, seconds))
+            seconds = self._share(job) * length_s(job.spec, self._median_s, self._sigma)
+            heapq.heappush(self._finishing, (self._now + seconds, job.trial, worker, seconds, job))
 
 
 def search(
@@ -90,6 +105,7 @@ def search(
     num_trials: int,
     generation_size: int,
     lag: int,
+    halving: Halving = NO_RUNGS,
     observers: Callable[[Path], SearchObserver] = lambda run_dir: SearchObserver(),
     clock: Callable[[], float] = time.time,
 ) -> Run:
@@ -102,6 +118,7 @@ def search(
         num_trials: candidates.
         generation_size: candidates per update.
         lag: see `SearchPlan`.
+        halving: its rungs.
         observers: gives what watches, from the run's folder.
         clock: of the results' time stamps.
     """
@@ -117,6 +134,7 @@ def search(
             lag=lag,
             reward_metric="ap",
             failed_reward=0.0,
+            halving=halving,
         )
         run_loop(
             source=ControlledCandidates(plan, space, controller, Checkpoints(Path(folder), keep=lag + 2)),
@@ -164,15 +182,63 @@ def simulated_busy_share(
     return busy_share(run.trials, num_workers)
 
 
+RUNGS = (Rung(num_steps=100, share=0.33), Rung(num_steps=300, share=0.33))
+NUM_STEPS = 900  # of a whole training
+DECAY_AT = 0.8
+
+
+def rung_share(job: Job) -> float:
+    """Share of a whole training that a job takes which goes on from the constant part of the one before."""
+    ends = [*(rung.num_steps for rung in RUNGS), NUM_STEPS]
+    begin = int(DECAY_AT * ends[job.rung - 1]) if job.rung else 0
+    return (ends[job.rung] - begin) / NUM_STEPS
+
+
+def rung_busy_share(
+    num_workers: int, space: PreparedSpace, *, generation_factor: float, lag: int, sigma: float
+) -> float:
+    """Share of the workers' time in which they train, with rungs, while there are candidates to come."""
+    scorer = VirtualScorer(num_workers, median_s=600.0, sigma=sigma, share=rung_share)
+    size = round(generation_factor * num_workers)
+    search(
+        scorer,
+        space,
+        InOrder(space),
+        num_trials=space.size // size * size,
+        generation_size=size,
+        lag=lag,
+        halving=Halving(rungs=RUNGS, generation_size=size),
+        clock=scorer.clock,
+    )
+    end = max(start for start, _, _, rung in scorer.spans if rung == 0)
+    busy = sum(min(stop, end) - start for start, stop, _, _ in scorer.spans if start < end)
+    return busy / (num_workers * end)
+
+
+def print_rungs(num_workers: int, num_trials: int, sigmas: Sequence[float]) -> None:
+    """Print busy shares with rungs, by lag, generation size and spread of the lengths."""
+    _print_shares(rung_busy_share, num_workers, num_trials, (0, 1, 2), sigmas)
+
+
 def print_simulation(num_workers: int, num_trials: int, sigmas: Sequence[float]) -> None:
     """Print busy shares by lag, generation size and spread of the lengths."""
+    _print_shares(simulated_busy_share, num_workers, num_trials, (0, 1), sigmas)
+
+
+def _print_shares(
+    busy_share_of: Callable[..., float],
+    num_workers: int,
+    num_trials: int,
+    lags: Sequence[int],
+    sigmas: Sequence[float],
+) -> None:
     factors = (1.0, 1.5, 2.0, 4.0)
     space = PreparedSpace.of_size(num_trials)
     print("| lag | spread | " + " | ".join(f"generation {factor:g} x" for factor in factors) + " |")
     print("|---" * (2 + len(factors)) + "|")
-    for lag, sigma in itertools.product((0, 1), sigmas):
+    for lag, sigma in itertools.product(lags, sigmas):
         shares = [
-            simulated_busy_share(num_workers, space, generation_factor=factor, lag=lag, sigma=sigma)
+            busy_share_of(num_workers, space, generation_factor=factor, lag=lag, sigma=sigma)
             for factor in factors
         ]
         cells = " | ".join(f"{share:.1%}" for share in shares)

@@ -1,6 +1,6 @@
 """What the engine costs: the tables of docs/engine-speed.md, as Markdown.
 
-python benchmarks/engine/engine_speed.py [--quick] [speed] [waiting] [simulation] [memory] [ledger]
+python benchmarks/engine/engine_speed.py [--quick] [speed] [waiting] [simulation] [rungs] [memory] [ledger]
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from engine_ray import (
 )
 from engine_simulation import (
     busy_share,
+    print_rungs,
     print_simulation,
     search,
     simulated_busy_share,
@@ -51,7 +52,7 @@ from spinesearch.search.watchers.tensorboard import TensorBoardObserver
 from spinesearch.search.workers.worker import own_memory_bytes
 from spinesearch.space import SPINENET_49, SearchSpace, SpineNetSpace
 
-_SECTIONS = ("speed", "waiting", "simulation", "memory", "ledger")
+_SECTIONS = ("speed", "waiting", "simulation", "rungs", "memory", "ledger")
 _NUM_MANY = 14_000  # candidates of the largest searches published
 
 
@@ -106,6 +107,7 @@ def main() -> None:
         "speed": _print_speed,
         "waiting": _print_waiting,
         "simulation": _print_simulation,
+        "rungs": _print_rungs,
         "memory": _print_memory,
         "ledger": _print_ledger,
     }
@@ -218,6 +220,17 @@ def _print_simulation(quick: bool) -> None:
         "candidates of lognormal length; spread: standard deviation of the length's logarithm\n"
     )
     print_simulation(num_workers, num_trials, (0.1, 0.3, 0.5))
+
+
+def _print_rungs(quick: bool) -> None:
+    """Share of time that 8 and 1,000 workers are busy with rungs, by simulation."""
+    for num_workers, num_trials in ((8, 320), (100, 2400)) if quick else ((8, 1600), (1000, 24_000)):
+        print(
+            f"**{num_workers:,} workers that are busy, with rungs** after 100 and 300 of 900 steps that keep "
+            f"a third each, by simulation, {num_trials:,} candidates of lognormal length\n"
+        )
+        print_rungs(num_workers, num_trials, (0.1, 0.3))
+        print()
 
 
 def _print_memory(quick: bool) -> None:

@@ -28,8 +28,9 @@ from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.runs.mirror import Mirror
-from spinesearch.search.scoring.scorer import Job, SerialScorer
+from spinesearch.search.scoring.scorer import Job
 from spinesearch.search.scoring.scorers import Scorers
+from spinesearch.search.scoring.serial_scorer import SerialScorer
 from spinesearch.search.watchers.tensorboard import TensorBoardObserver
 
 _GENERATION_SIZE = 8  # candidates per update, as in conf/search/default.yaml

@@ -15,7 +15,7 @@ from marked import markdown_table, replace_marked
 from recorded import RECORDS, Landscape, LandscapeError, load
 from surrogate import JUDGE_COLUMNS, Array, Fit, Noise, cross_validated, figures_and_scores, seed_noise
 
-from spinesearch.results.studies.statistics import Correlation, kendall_tau
+from spinesearch.results.studies.rank_correlation import Correlation, kendall_tau
 from spinesearch.space.features import FEATURE_NAMES
 
 PAGE = Path(__file__).parents[2] / "docs" / "landscape.md"

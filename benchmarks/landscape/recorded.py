@@ -181,4 +181,5 @@ def check_fits(where: Path, head: Mapping[str, Any], others: Sequence[Mapping[st
 
 def _defaults() -> dict[str, Any]:
     """Settings that are younger than some shard, which was recorded as if they had their defaults."""
-    return {f"proxy_task.{f.name}": f.default for f in fields(ProxySettings) if f.default is not MISSING}
+    found = {f"proxy_task.{f.name}": f.default for f in fields(ProxySettings) if f.default is not MISSING}
+    return dict(json.loads(json.dumps(found)))  # lists, no tuples

@@ -17,7 +17,8 @@ from recorded import Landscape
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import KFold
 
-from spinesearch.results.studies.statistics import Correlation, kendall_tau, variance_components
+from spinesearch.results.studies.rank_correlation import Correlation, kendall_tau
+from spinesearch.results.studies.statistics import variance_components
 from spinesearch.space.features import FEATURE_NAMES
 
 Array = np.ndarray[Any, np.dtype[np.float64]]

@@ -76,6 +76,8 @@ def export(arguments: list[str]) -> int:
     run = read_run(run_dir, options)
     if options.cfg:
         return 0
+    if run.training is not None:
+        raise ValueError(f"{run_dir}: is a training, whose network lies in {run_dir / 'weights'} already")
     if run.study is not None:
         raise ValueError(
             f"{run_dir}: is a study, which exports no architectures; `spinesearch show` prints it"

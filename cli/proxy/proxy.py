@@ -115,14 +115,16 @@ def _print_configs(wanted: StudyConfig) -> None:
 
 def _carry_out(wanted: StudyConfig, run_dir: Path, *, command: str, reuse: list[Path]) -> int:
     """Train to the end, print the report and save it."""
+    from spinesearch.proxy_task.request import DETECTIONS
     from spinesearch.results.studies.study import Study
     from spinesearch.results.studies.study_report import print_report, write_report
+    from spinesearch.search.scoring.trial_files import kept_reader
     from spinesearch.search.study.study_session import carry_out_study
 
     console = build_console()
     with ending(wanted.config, run_dir, console):
         run = carry_out_study(wanted, run_dir, console, command=command, reuse=reuse)
-        study = Study(run)
+        study = Study(run, kept_reader(run_dir, DETECTIONS))
         console.print()
         print_report(study, console)
         for path in write_report(study, run_dir):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from spinesearch.search.config.run_config import RunConfig
+    from spinesearch.search.training.train_config import TrainConfig
 
 
 def carry_out(config: RunConfig, run_dir: Path, *, reranks: bool = False) -> int:
@@ -45,7 +46,7 @@ def carry_out(config: RunConfig, run_dir: Path, *, reranks: bool = False) -> int
     return 0
 
 
-def new_run_dir(config: RunConfig) -> Path:
+def new_run_dir(config: RunConfig | TrainConfig) -> Path:
     """The folder that a new run of this configuration is written to.
 
     Raises:
@@ -58,7 +59,7 @@ def new_run_dir(config: RunConfig) -> Path:
 
 
 @contextlib.contextmanager
-def ending(config: RunConfig, run_dir: Path, console: Console) -> Iterator[None]:
+def ending(config: RunConfig | TrainConfig, run_dir: Path, console: Console) -> Iterator[None]:
     """Carry out a run inside; where it ends early, show how to resume it.
 
     Raises:
@@ -83,14 +84,15 @@ def ending(config: RunConfig, run_dir: Path, console: Console) -> Iterator[None]
         remove_unused(config, run_dir)
 
 
-def run_places(config: RunConfig, run_dir: Path) -> Mapping[str, Path]:
+def run_places(config: RunConfig | TrainConfig, run_dir: Path) -> Mapping[str, Path]:
     """Where a run reads and writes, by setting."""
     from spinesearch.data.cache import default_cache_dir
+    from spinesearch.search.config.sections import DATA_PATHS
 
     places = {"runs_dir": run_dir}
     with contextlib.suppress(RuntimeError):  # there is no home folder, and nothing is cached in it
         places["data.cache_dir"] = Path(config.data.cache_dir or default_cache_dir())
-    for name in ("train_images", "train_annotations", "score_images", "score_annotations"):
+    for name in DATA_PATHS:  # the cache's once more
         if path := getattr(config.data, name, None):
             places[f"data.{name}"] = Path(path)
     return places

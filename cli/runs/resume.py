@@ -10,7 +10,8 @@ def resume(arguments: list[str]) -> int:
     """Run ``spinesearch resume``; returns its exit code."""
     parser = command_parser(
         "resume",
-        "Continue a run, if need be on other workers or with more trials. Nothing finished is repeated.",
+        "Continue a search, a study or a training, if need be on other workers or with more trials. Nothing "
+        "finished is repeated.",
         "examples:\n"
         "  spinesearch resume 2026-11-23_demo\n"
         "  spinesearch resume runs/2026-11-23_demo search.num_trials=64 search.num_workers=4\n"
@@ -32,6 +33,10 @@ def resume(arguments: list[str]) -> int:
         from spinesearch.cli.proxy.proxy import resume_study
 
         return resume_study(run, run_dir, overrides, only_print=options.cfg)
+    if run.training is not None:
+        from spinesearch.cli.networks.train import resume_training
+
+        return resume_training(run, run_dir, overrides, only_print=options.cfg)
     config = with_overrides(run.config, overrides)
     del run  # the search reads it again, once it is the run's only writer
     if options.cfg:

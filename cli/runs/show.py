@@ -29,11 +29,13 @@ def show(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if _is_spec(options.run):
         return _show_spec(Path(options.run))
-    run = read_run(find_run(options.run), options)
+    run_dir = find_run(options.run)
+    run = read_run(run_dir, options)
     if options.cfg:
         return 0
     from spinesearch.results.finalists import final_ranking
     from spinesearch.results.pareto import COSTS, pareto_table
+    from spinesearch.results.rungs import rung_table
     from spinesearch.results.tables import (
         coverage_line,
         failures,
@@ -46,12 +48,22 @@ def show(arguments: list[str]) -> int:
     if options.top < 1:
         raise ValueError(f"--top: must be at least 1, got {options.top}")
     console = build_console()
+    if run.training is not None:
+        from spinesearch.results.training_table import measurement_table, training_status
+
+        console.print(training_status(run))
+        if run.measurements:
+            console.print(measurement_table(run))
+        return 0
     if run.study is not None:
+        from spinesearch.proxy_task.request import DETECTIONS
         from spinesearch.results.studies.study import Study
         from spinesearch.results.studies.study_report import arch_table, print_report
+        from spinesearch.search.scoring.trial_files import kept_reader
 
-        print_report(Study(run), console)
-        console.print(arch_table(Study(run), top=options.top))
+        study = Study(run, kept_reader(run_dir, DETECTIONS))
+        print_report(study, console)
+        console.print(arch_table(study, top=options.top))
         lost = lost_attempts(run)
         if lost is not None:
             console.print(lost)
@@ -68,6 +80,8 @@ def show(arguments: list[str]) -> int:
         return 0
     console.print()
     console.print(progress(run))
+    if (table := rung_table(run)) is not None:
+        console.print(table)
     print_best(run, console, top=min(options.top, len(best)))
     for cost in COSTS:
         if (table := pareto_table(run, cost=cost)) is not None:

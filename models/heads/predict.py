@@ -97,12 +97,16 @@ def predict_images(
         raise ValueError(f"threshold: must be in {SCORE_THRESHOLD}..1, got {threshold}")
     if not 1 <= top_k <= MAX_DETECTIONS:
         raise ValueError(f"top_k: must be in 1..{MAX_DETECTIONS}, got {top_k}")
-    model.eval()
+    return _predictions(model.eval(), iter(images), inference, threshold, top_k)
+
+
+def _predictions(
+    model: nn.Module, remaining: Iterator[ImageLike], inference: Inference, threshold: float, top_k: int
+) -> Iterator[Prediction]:
     device = next(model.parameters()).device
     anchors = make_anchors(
         inference.image_size, num_scales=inference.num_scales, base_anchor=inference.base_anchor
     ).to(device)
-    remaining = iter(images)
     while ready := [_ready(image, inference.image_size) for image in islice(remaining, _BATCH_SIZE)]:
         yield from _predicted(model, ready, anchors, inference, threshold, top_k)
 

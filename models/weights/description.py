@@ -20,7 +20,7 @@ from spinesearch.models.heads.inference import Inference
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import ArchSpec, ResNetSpec
-from spinesearch.space.cost.cost import backbone_cost, detector_cost
+from spinesearch.space.cost.cost import Cost, backbone_cost, detector_cost
 from spinesearch.space.cost.plan import MIN_IMAGE_SIDE
 
 _BACKBONE_ARGUMENTS: Mapping[str, type] = {
@@ -104,14 +104,27 @@ def check_size(description: Any, *, num_numbers: int) -> None:
             f"model: a network of {repeats} parameters or more is described, where the weight file has "
             f"room for {num_numbers}"
         )
-    cost = detector_cost if kind == "detector" else backbone_cost
-    known = inspect.signature(cost).parameters
-    counted = cost(spec, MIN_IMAGE_SIDE, **{name: arguments[name] for name in arguments if name in known})
+    counted = _cost(kind, spec, arguments, MIN_IMAGE_SIDE)
     if counted.parameters > num_numbers:
         raise ValueError(
             f"model: a network of {counted.parameters} parameters is described, where the weight file has "
             f"room for {num_numbers}"
         )
+
+
+def described_cost(description: Any, image_size: int) -> Cost:
+    """Parameters and multiply-adds of a described network on a square image of this side.
+
+    Raises:
+        ValueError: as for `build_described`.
+    """
+    return _cost(*_checked(description), image_size)
+
+
+def _cost(kind: str, spec: ArchSpec | ResNetSpec, arguments: Mapping[str, Any], image_size: int) -> Cost:
+    cost = detector_cost if kind == "detector" else backbone_cost
+    known = inspect.signature(cost).parameters
+    return cost(spec, image_size, **{name: arguments[name] for name in arguments if name in known})
 
 
 def _checked(description: Any) -> tuple[str, ArchSpec | ResNetSpec, dict[str, Any]]:

@@ -65,7 +65,7 @@ def save_weights(
             description_file(path): lambda file: file.write_text(
                 pretty_json({**(notes or {}), **description}), encoding="utf-8"
             ),
-            path: lambda file: save_file(tensors, file, _header(description)),
+            path: lambda file: save_file(tensors, file, weight_header(description)),
         }
     )
 
@@ -85,7 +85,7 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
         TypeError: the module is of another kind.
     """
     path, state = Path(path), module.state_dict()
-    tensors = _read(path, state, _header(describe(module)))
+    tensors = _read(path, state, weight_header(describe(module)))
     with torch.no_grad():
         for name, tensor in state.items():
             tensor.copy_(tensors[name])
@@ -142,7 +142,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
             raise ValueError(f"{file}: exists already and is not overwritten; give another path or remove it")
 
 
-def _header(description: dict[str, Any]) -> dict[str, str]:
+def weight_header(description: dict[str, Any]) -> dict[str, str]:
     """What a weight file notes in its header; the description's own blocks, whose order names the weights."""
     architecture = {key: description[key] for key in ("stem", "blocks", "resnet_depth") if key in description}
     return {

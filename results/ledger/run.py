@@ -17,6 +17,10 @@ Events, in the order a search writes them:
              (null), is not learnt from, and its duplicates are tried themselves. Ledgers without that field
              gave such a candidate the reward of a failed one. An ``infeasible`` one is over a limit on its
              cost: it has a reason and no reward (null), and was never trained.
+``rung``     a candidate has passed a rung, and is compared with its generation: trial, rung (from 0),
+             num_steps, metrics, attempts, node, worker, seconds, time, files; of one whose network is an
+             earlier trial's duplicate_of and no attempts. A candidate that does not go on then has its
+             ``result``, with ``is_stopped`` and the rung's metrics.
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
 ``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.
@@ -25,6 +29,10 @@ Events, in the order a search writes them:
              events of these trainings have the side "finalists", numbers of their own, and setting, seed and
              baseline.
 ``stop``     the process that carries out the run ends cleanly, with candidates in training: time.
+``measure``  of a training, whose ``run`` event says training (model, its description; source, where it comes
+             from; cost): it was measured on the validation images: step, epoch, loss, scores, class_aps,
+             time.
+``diverge``  of a training: its loss or gradient was not finite: step, lr, checkpoint, time.
 
 An attempt that begins and has neither a loss nor a result when the next process continues the run was lost
 with the process that carried it out, unless that process left a ``stop``: the candidate may have taken the
@@ -40,7 +48,15 @@ from typing import Any
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError, read_ledger
 from spinesearch.results.ledger.lines import Event
-from spinesearch.results.ledger.trial import FINALISTS, Attempt, Reopening, Rerank, Trial, Update
+from spinesearch.results.ledger.trial import (
+    FINALISTS,
+    Attempt,
+    Reopening,
+    Rerank,
+    RungResult,
+    Trial,
+    Update,
+)
 from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.build import build_space
 
@@ -60,6 +76,8 @@ class Run:
             finalists.
         reranks: by number.
         finalists: the trainings of all reranks, by number.
+        measurements: of a training, in order.
+        divergence: what ended a training's last session, if that was a loss that is not finite.
     """
 
     sessions: list[Event] = field(default_factory=list)
@@ -69,6 +87,8 @@ class Run:
     begun: dict[tuple[str, int], Event] = field(default_factory=dict)
     reranks: list[Rerank] = field(default_factory=list)
     finalists: list[Trial] = field(default_factory=list)
+    measurements: list[Event] = field(default_factory=list)
+    divergence: Event | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -92,6 +112,12 @@ class Run:
         """
         coverage: Mapping[str, Any] | None = self.sessions[-1].get("coverage")
         return coverage
+
+    @property
+    def training(self) -> Mapping[str, Any] | None:
+        """What the run trains, see ``measure`` above; None if it is a search or a study, or has not begun."""
+        training: Mapping[str, Any] | None = self.sessions[-1].get("training") if self.sessions else None
+        return training
 
     @property
     def space(self) -> SearchSpace:
@@ -125,6 +151,7 @@ class Run:
         if kind == "run":
             self._lose_begun(event["time"] if self.begun else 0.0)
             self.sessions.append(event)
+            self.divergence = None
         elif not self.sessions:
             raise ValueError("a run begins with a run event")
         elif kind == "propose":
@@ -145,6 +172,12 @@ class Run:
             else:
                 self.begun.pop(place, None)
                 trial.lost.append(Attempt(**fields, time=event["time"]))
+        elif kind == "rung":
+            trial = self._open_trial("", fields.pop("trial"), "a rung of")
+            if fields.pop("rung") != len(trial.rungs):
+                raise ValueError(f"trial {trial.trial} should come to rung {len(trial.rungs)} next")
+            self.begun.pop(("", trial.trial), None)
+            trial.rungs.append(RungResult(**fields, num_lost=len(trial.lost), time=event["time"]))
         elif kind == "result":
             place = fields.pop("side", ""), fields.pop("trial")
             trial = self._open_trial(*place, "a result of")
@@ -169,6 +202,10 @@ class Run:
             self.reranks.append(rerank)
         elif kind == "stop":
             self.begun.clear()
+        elif kind == "measure":
+            self.measurements.append(event)
+        elif kind == "diverge":
+            self.divergence = event
         else:
             raise ValueError(f"an event of unknown kind {kind!r}: written by a newer release?")
 
@@ -237,9 +274,17 @@ def load_run(run_dir: Path) -> tuple[Run, str]:
 
 
 def ranked_trials(trials: Sequence[Trial]) -> list[Trial]:
-    """Completed trials of different networks, best reward first, earlier first among equals."""
+    """Completed trials of different networks, best reward first, earlier first among equals.
+
+    In a run with rungs those that were trained longer come first, as rewards of different lengths say little
+    of each other.
+    """
     completed = [trial for trial in trials if trial.status == "completed"]
-    return sorted(completed, key=lambda trial: (-_reward(trial), trial.trial))
+    ranked = sorted(completed, key=lambda trial: (-trial.rung, -_reward(trial), trial.trial))
+    best: dict[str, Trial] = {}
+    for trial in ranked:  # a network that stopped at a rung may have come back and gone on
+        best.setdefault(trial.arch_id, trial)
+    return list(best.values())
 
 
 def _reward(trial: Trial) -> float:

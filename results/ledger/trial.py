@@ -41,6 +41,35 @@ class Reopening:
     time: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RungResult:
+    """What a candidate had come to at a rung, after a part of the whole training.
+
+    Attributes:
+        num_steps: length of that part.
+        metrics: at its end, by name.
+        duplicate_of: the earlier trial with the same network, if it was that which was trained.
+        attempts: how often it was started.
+        num_lost: how many of the trial's lost attempts came before.
+        node: where it was trained.
+        worker: who trained it.
+        seconds: wall time of that; less if it went on from the rung before.
+        time: Unix time of its end.
+        files: what it left in the run's folder: SHA-256 by name.
+    """
+
+    num_steps: int
+    metrics: Mapping[str, Any]
+    time: float
+    duplicate_of: int | None = None
+    attempts: int = 0
+    num_lost: int = 0
+    node: str = ""
+    worker: str = ""
+    seconds: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(kw_only=True, slots=True)
 class Trial:
     """One candidate of a run.
@@ -60,6 +89,8 @@ class Trial:
         status: ``proposed`` until its result is in.
         reward: what the controller learns from; None until then, and for what the infrastructure failed.
         metrics: of a completed trial (or the one it duplicates), by name.
+        rungs: its results at the rungs that it has passed, in order; none in a run without rungs.
+        is_stopped: whether it ended at the last of these, and not with a whole training.
         reason: why it failed, or by what it is over a limit where it is ``infeasible`` and never trained.
         failed_by: whose failure it is; the infrastructure's if every attempt lost its worker.
         duplicate_of: the earlier trial with the same network, if any.
@@ -69,7 +100,7 @@ class Trial:
         lost_before: the starts that came to no result before it was reopened.
         node: where it was scored.
         worker: who scored it.
-        seconds: wall time of scoring it.
+        seconds: wall time of scoring it, at all rungs together.
         time: Unix time of its result.
         files: what its training left in the run's folder: SHA-256 by name.
         reused_from: the run whose result it is, in a study that was asked to look there.
@@ -88,6 +119,8 @@ class Trial:
     status: Status = "proposed"
     reward: float | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    rungs: list[RungResult] = field(default_factory=list)
+    is_stopped: bool = False
     reason: str = ""
     failed_by: Literal["candidate", "infrastructure"] = "candidate"
     duplicate_of: int | None = None
@@ -106,6 +139,11 @@ class Trial:
     def is_done(self) -> bool:
         """Whether its result is in."""
         return self.status != "proposed"
+
+    @property
+    def rung(self) -> int:
+        """The last rung of the training that it reached, from 0; a whole training is one more than all."""
+        return len(self.rungs) - self.is_stopped
 
     @property
     def is_masked(self) -> bool:

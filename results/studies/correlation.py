@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from spinesearch.results.studies.statistics import (
-    Correlation,
-    Floats,
-    kendall_tau,
-    mean_icc,
-    spearman_rho,
-    variance_components,
-)
-from spinesearch.results.studies.study import LESS_IS_BETTER, Rate, Study
+from spinesearch.results.studies.predictor import LEAST_ARCHS, cross_validated
+from spinesearch.results.studies.rank_correlation import Correlation, kendall_tau, spearman_rho
+from spinesearch.results.studies.resamples import Floats
+from spinesearch.results.studies.statistics import mean_icc
+from spinesearch.results.studies.study import LESS_IS_BETTER, Rate, Study, drawn_note, row_means
+from spinesearch.results.studies.variance import study_components
 from spinesearch.results.tables import narrow_table
+from spinesearch.space.features import features
 
 _TOO_LONG = 60  # characters of a side's settings in a line
 _ENOUGH_ARCHS = 8  # from which on the intervals hold the truth as often as they say: docs/reward-noise.md
@@ -35,6 +33,7 @@ class MetricCorrelation:
         num_archs: architectures that have both.
         tau: Kendall's tau-b; None with fewer than three architectures, or where a side is constant.
         rho: Spearman's rho; None as `tau`.
+        upper: tau-b among the half of the architectures that have more of `metric_b`; None as `tau`.
     """
 
     metric_a: str
@@ -42,10 +41,11 @@ class MetricCorrelation:
     num_archs: int
     tau: Correlation | None
     rho: Correlation | None
+    upper: Correlation | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        found = {"tau": self.tau, "rho": self.rho}
+        found = {"tau": self.tau, "rho": self.rho, "upper": self.upper}
         numbers = {name: c and {"value": c.value, "interval": list(c.interval)} for name, c in found.items()}
         return {**asdict(self), **numbers}
 
@@ -63,6 +63,8 @@ class CorrelationReport:
         rates: by side, how long its trainings took; None before the first.
         reliability: by side, the intraclass correlation of the means over its seeds; None for one seed.
         rows: each metric against itself, the reward first; then the others against the reward of side b.
+        baselines: what needs no training, or less, against the reward of side b.
+        draws_images: whether the reward's intervals are over architectures and held-out images.
         best_rank: place on side b, from 1, of the architecture that side a puts first; None if it puts
             none first.
     """
@@ -75,6 +77,8 @@ class CorrelationReport:
     rates: Mapping[str, Rate | None]
     reliability: Mapping[str, float | None]
     rows: tuple[MetricCorrelation, ...]
+    baselines: tuple[MetricCorrelation, ...]
+    draws_images: bool
     best_rank: int | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,6 +87,7 @@ class CorrelationReport:
             **asdict(self),
             "rates": {side: rate and rate._asdict() for side, rate in self.rates.items()},
             "rows": [row.to_dict() for row in self.rows],
+            "baselines": [row.to_dict() for row in self.baselines],
         }
 
 
@@ -104,6 +109,8 @@ def correlation_report(study: Study) -> CorrelationReport:
         rates={side: study.rate(side) for side in study.sides},
         reliability={side: _reliability(study, side) for side in study.sides},
         rows=tuple(row for row in rows if row.num_archs),
+        baselines=tuple(_baselines(study)),
+        draws_images=all(study.redrawn_scores(side, reward) is not None for side in study.sides),
         best_rank=best_rank,
     )
 
@@ -135,17 +142,54 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _correlation(study: Study, metric_a: str, metric_b: str) -> MetricCorrelation:
-    a, b = both_sides(study, metric_a, metric_b)
+    a, b = study.mean_scores("a", metric_a), study.mean_scores("b", metric_b)
     name_a, name_b = (f"-{name}" if name in LESS_IS_BETTER else name for name in (metric_a, metric_b))
     a, b = (-v if name.startswith("-") else v for v, name in ((a, name_a), (b, name_b)))
+    is_reward = metric_a == metric_b == study.reward_metric
+    drawn_a, drawn_b = (study.redrawn_scores(side, metric_a) if is_reward else None for side in study.sides)
+    return _compared((name_a, a, drawn_a), (name_b, b, drawn_b))
+
+
+def _baselines(study: Study) -> Iterator[MetricCorrelation]:
+    """Size, cost, and what features of the graphs predict, against the reward of side b."""
+    reward = study.reward_metric
+    b = reward, study.mean_scores("b", reward), study.redrawn_scores("b", reward)
+    for name, metric in (("parameters", "num_parameters"), ("multiply-adds", "num_multiply_adds")):
+        cost = study.mean_scores("a", metric)
+        yield _compared((name, cost, cost[None, :, None]), b)
+    known = np.isfinite(b[1])
+    if known.sum() < LEAST_ARCHS:
+        return
+    first = {trial.arch_id: trial for trial in reversed(study.run.trials)}
+    rows = [features(study.run.spec(first[study.arch_ids[i]])) for i in np.flatnonzero(known)]
+    predicted = np.full(len(known), np.nan)
+    predicted[known] = cross_validated(np.array(rows), b[1][known])
+    yield _compared(("graph features", predicted, predicted[None, :, None]), b)
+
+
+_Scores = tuple[str, Floats, Floats | None]
+"""Name, mean of each architecture `[N]`, and values on draws of the images `[R, N, M]` if there are any."""
+
+
+def _compared(side_a: _Scores, side_b: _Scores) -> MetricCorrelation:
+    (name_a, a, drawn_a), (name_b, b, drawn_b) = side_a, side_b
+    both = np.isfinite(a) & np.isfinite(b)
+    redrawn = None
+    if drawn_a is not None and drawn_b is not None:
+        redrawn = row_means(drawn_a)[:, both], row_means(drawn_b)[:, both]
+    a, b = a[both], b[both]
     return MetricCorrelation(
-        metric_a=name_a, metric_b=name_b, num_archs=len(a), tau=kendall_tau(a, b), rho=spearman_rho(a, b)
+        metric_a=name_a,
+        metric_b=name_b,
+        num_archs=len(a),
+        tau=kendall_tau(a, b, redrawn=redrawn),
+        rho=spearman_rho(a, b, redrawn=redrawn),
+        upper=kendall_tau(a, b, redrawn=redrawn, among_best=True),
     )
 
 
 def _reliability(study: Study, side: str) -> float | None:
-    table = study.scores(side, study.reward_metric)
-    components = variance_components([row[np.isfinite(row)].tolist() for row in table])
+    components = study_components(study, side, study.reward_metric)
     if components is None or components.icc is None:
         return None
     return mean_icc(components.icc, study.num_seeds)
@@ -158,10 +202,10 @@ def correlation_table(report: CorrelationReport) -> Table:
     table = narrow_table(title)
     for name in ("a", "b"):
         table.add_column(name, no_wrap=True)
-    for name in ("archs", "tau-b", "95 % interval", "rho", "95 % interval"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("archs", "tau-b", "95 % interval", "upper half", "95 % interval", "rho"):
+        table.add_column(name, justify="right", no_wrap=name != "upper half")
     for row in report.rows:
-        cells = [cell for found in (row.tau, row.rho) for cell in _cells(found)]
+        cells = [*_cells(row.tau), *_cells(row.upper), _cells(row.rho)[0]]
         metric_b = row.metric_b if row.metric_b != row.metric_a else "same"
         table.add_row(row.metric_a, metric_b, str(row.num_archs), *cells)
     return table
@@ -187,6 +231,13 @@ def correlation_notes(report: CorrelationReport) -> list[str]:
     if report.best_rank is not None:
         num_archs = report.rows[0].num_archs
         notes.append(f"the best of a is number {report.best_rank} of {num_archs} on b")
+    if any(row.upper for row in report.rows):
+        notes.append("upper half: tau-b among the half of the architectures that is better on b")
+    for row in report.baselines:
+        cells = [f"{value} ({interval})" for value, interval in (_cells(row.tau), _cells(row.upper))]
+        notes.append(f"baseline {row.metric_a}: tau-b {cells[0]}, upper half {cells[1]}")
+    if report.rows:
+        notes.append(drawn_note(report.rows[0].metric_a, report.draws_images))
     if not report.rows or report.rows[0].num_archs < 3:
         notes.append("no result yet: it takes three architectures that completed on both sides")
     elif report.rows[0].num_archs < _ENOUGH_ARCHS:

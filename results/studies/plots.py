@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from spinesearch.results.studies.statistics import Correlation, Floats
+from spinesearch.results.studies.rank_correlation import Correlation
+from spinesearch.results.studies.resamples import Floats
 
 _SIZE = (6.4, 6.2)  # inches
 _DPI = 150

@@ -1,31 +1,18 @@
-"""How far rewards repeat and settings agree: variance components, rank correlations, bootstrap intervals.
+"""How far rewards repeat: variance components, their intervals, and what follows from them.
 
-Shapes: N architectures, M seeds, R resamples. ``counts`` `[R, N]` says how often a resample holds each
-architecture; all ones is the sample itself, so that a statistic is written once for both.
+Shapes: N architectures, M seeds, R resamples; ``counts`` as in `spinesearch.results.studies.resamples`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-
-_NUM_RESAMPLES = 4000
-_BLOCK = 500  # resamples at a time, which bounds the memory
-_TAILS = (0.025, 0.975)  # of a 95 % interval
-
-
-class Interval(NamedTuple):
-    """A 95 % interval."""
-
-    low: float
-    high: float
+from spinesearch.results.studies.resamples import TAILS, Floats, Interval, bootstrap, interval_of
 
 
 class Components(NamedTuple):
@@ -52,14 +39,9 @@ class Components(NamedTuple):
     is_clamped: bool
 
 
-class Correlation(NamedTuple):
-    """A rank correlation and its interval over architectures."""
-
-    value: float
-    interval: Interval
-
-
-def variance_components(groups: Sequence[Sequence[float]]) -> Components | None:
+def variance_components(
+    groups: Sequence[Sequence[float]], redrawn: Floats | None = None
+) -> Components | None:
     """The components of a one-way random-effects model, from any number of values per group.
 
     The estimator is that of the analysis of variance: with n_i values in group i and n in all,
@@ -69,6 +51,8 @@ def variance_components(groups: Sequence[Sequence[float]]) -> Components | None:
 
     Args:
         groups: the values of each architecture; empty ones do not count.
+        redrawn: `[R, N, M]`, the same values on draws of the images, NaN where a group has none. The interval
+            is then widened to that of architectures and images drawn together.
 
     Returns:
         The components; None with fewer than two groups, or no group of two values.
@@ -80,12 +64,12 @@ def variance_components(groups: Sequence[Sequence[float]]) -> Components | None:
     means = np.array([group.mean() for group in values])
     squares = np.array([((group - group.mean()) ** 2).sum() for group in values])
 
-    def variances(counts: Floats) -> tuple[Floats, Floats]:
+    def variances(counts: Floats, means: Floats, squares: Floats) -> tuple[Floats, Floats]:
         """Between, which may be negative, and within, of each resample: two of `[R]`."""
         total = counts @ sizes
-        grand = (counts * sizes) @ means / total
+        grand = (counts * sizes * means).sum(axis=1) / total
         with np.errstate(divide="ignore", invalid="ignore"):  # a resample of groups of one value each
-            within = counts @ squares / (total - len(values))
+            within = (counts * squares).sum(axis=1) / (total - len(values))
             spread = (counts * sizes * (means - grand[:, None]) ** 2).sum(axis=1) / (len(values) - 1)
             size = (total - counts @ sizes**2 / total) / (len(values) - 1)
             return (spread - within) / size, within
@@ -93,8 +77,8 @@ def variance_components(groups: Sequence[Sequence[float]]) -> Components | None:
     # The size of groups of equal size that would say as much of the variance between.
     size = float((sizes.sum() - (sizes**2).sum() / sizes.sum()) / (len(values) - 1))
 
-    def resampled_icc(counts: Floats) -> Floats:
-        between, within = variances(counts)
+    def resampled_icc(counts: Floats, means: Floats, squares: Floats) -> Floats:
+        between, within = variances(counts, means, squares)
         # N architectures drawn from N with replacement spread by a factor (N - 1) / N less than those they
         # are drawn from.
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -102,17 +86,21 @@ def variance_components(groups: Sequence[Sequence[float]]) -> Components | None:
             between = np.maximum(inflated - within / size, 0)
             return np.asarray(between / (between + within))
 
-    (raw,), (within,) = variances(np.ones((1, len(values))))
+    (raw,), (within,) = variances(np.ones((1, len(values))), means, squares)
     between = max(float(raw), 0.0)
     total = between + float(within)
     icc, interval = None, None
     if total > 0:
         icc = between / total
-        drawn = _bootstrap(resampled_icc, len(values))
+        intervals = [interval_of(bootstrap(resampled_icc, means[None], squares[None]))]
+        if redrawn is not None:
+            moments = _moments(redrawn[:, [len(group) > 0 for group in groups]])
+            intervals.append(interval_of(bootstrap(resampled_icc, *moments)))
         normal = _normal_interval(
             float(raw), float(within), size, dof=(len(values) - 1, int(sizes.sum()) - len(values))
         )
-        interval = Interval(min(drawn.low, normal.low), max(drawn.high, normal.high))
+        lows, highs = zip(*intervals, normal, strict=True)
+        interval = Interval(min(lows), max(highs))
     return Components(
         num_groups=len(values),
         num_values=int(sizes.sum()),
@@ -123,6 +111,14 @@ def variance_components(groups: Sequence[Sequence[float]]) -> Components | None:
         interval=interval,
         is_clamped=bool(raw < 0),
     )
+
+
+def _moments(tables: Floats) -> tuple[Floats, Floats]:
+    """Mean of each group of `[R, N, M]`, and sum of the squared deviations from it: two of `[R, N]`."""
+    is_there = np.isfinite(tables)
+    values = np.where(is_there, tables, 0.0)
+    means = values.sum(axis=2) / is_there.sum(axis=2)
+    return means, np.where(is_there, (values - means[..., None]) ** 2, 0.0).sum(axis=2)
 
 
 def same_seed_icc(table: Floats) -> float | None:
@@ -164,64 +160,6 @@ def seeds_needed(icc: float, target: float) -> int | None:
     return max(1, math.ceil(target * (1 - icc) / (icc * (1 - target)) - 1e-9))
 
 
-def kendall_tau(x: Floats, y: Floats) -> Correlation | None:
-    """Kendall's tau-b of the pairs, `[N]` each; None with fewer than three, or if either is constant.
-
-    tau-b is ``(concordant - discordant) / sqrt(untied in x * untied in y)``, counted over pairs of pairs
-    (Kendall 1945).
-    """
-    signs_x, signs_y = np.sign(x[:, None] - x), np.sign(y[:, None] - y)
-
-    def tau(counts: Floats) -> Floats:
-        agreement, untied_x, untied_y = (
-            ((counts @ signs) * counts).sum(axis=1)
-            for signs in (signs_x * signs_y, np.abs(signs_x), np.abs(signs_y))
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):  # a resample of one architecture alone
-            return np.asarray(agreement / np.sqrt(untied_x * untied_y))
-
-    return _correlation(tau, x, y)
-
-
-def spearman_rho(x: Floats, y: Floats) -> Correlation | None:
-    """Spearman's rho of the pairs, `[N]` each, ties at their mean rank; None as `kendall_tau`."""
-    places_x, places_y = (np.where(v == v[:, None], 0.5, v < v[:, None]).T for v in (x, y))
-
-    def rho(counts: Floats) -> Floats:
-        total = counts.sum(axis=1, keepdims=True)
-        ranks = [counts @ places for places in (places_x, places_y)]  # up to a constant
-        a, b = (rank - (counts * rank).sum(axis=1, keepdims=True) / total for rank in ranks)
-        covariance, variance_a, variance_b = (
-            (counts * product).sum(axis=1) for product in (a * b, a * a, b * b)
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(covariance / np.sqrt(variance_a * variance_b))
-
-    return _correlation(rho, x, y)
-
-
-def _correlation(statistic: Callable[[Floats], Floats], x: Floats, y: Floats) -> Correlation | None:
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    interval = _bootstrap(statistic, len(x))
-    return Correlation(float(statistic(np.ones((1, len(x))))[0]), interval)
-
-
-def _bootstrap(statistic: Callable[[Floats], Floats], num_groups: int) -> Interval:
-    """Percentile interval of a statistic over architectures drawn with replacement; always the same one."""
-    blocks = np.split(_resamples(num_groups), _NUM_RESAMPLES // _BLOCK)
-    found = np.concatenate([statistic(block.astype(np.float64)) for block in blocks])
-    low, high = np.quantile(found[np.isfinite(found)], _TAILS)
-    return Interval(float(low), float(high))
-
-
-@lru_cache(maxsize=1)
-def _resamples(num_groups: int) -> npt.NDArray[np.uint16]:
-    """How often each resample holds each group, `[R, N]`: the same for every metric of a report."""
-    shares = np.full(num_groups, 1 / num_groups)
-    return np.random.default_rng(0).multinomial(num_groups, shares, size=_NUM_RESAMPLES).astype(np.uint16)
-
-
 def _normal_interval(between: float, within: float, size: float, *, dof: tuple[int, int]) -> Interval:
     """Interval of an intraclass correlation if architectures and seeds are normal.
 
@@ -236,7 +174,7 @@ def _normal_interval(between: float, within: float, size: float, *, dof: tuple[i
         dof: degrees of freedom between and within.
     """
     seen = math.inf if within == 0 else (size * between + within) / within
-    low, high = f_quantiles(*dof, _TAILS)
+    low, high = f_quantiles(*dof, TAILS)
     ends = (max(seen / noise, 1.0) - 1.0 for noise in (high, low))
     return Interval(*(1 - size / (size + end) for end in ends))
 

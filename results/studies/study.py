@@ -8,14 +8,15 @@ of the first. Its trials are architecture x seed (x side).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
-from spinesearch.results.studies.statistics import Floats
+from spinesearch.results.studies.image_draws import METRICS, NUM_DRAWS, Matched, image_draws
+from spinesearch.results.studies.resamples import Floats
 
 Kind = Literal["variance", "correlate"]
 
@@ -46,6 +47,7 @@ class Study:
 
     Args:
         run: its `Run.study` is not None.
+        detections: reads the file of a trial that `image_draws` is about; None where it is not kept.
 
     Attributes:
         run: the run.
@@ -56,7 +58,7 @@ class Study:
         arch_ids: the architectures proposed so far, in order.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, detections: Callable[[Trial], bytes | None] = lambda trial: None) -> None:
         settings = run.study
         assert settings is not None
         self.run = run
@@ -64,6 +66,8 @@ class Study:
         self.sides = SIDES[self.kind]
         self.num_archs: int = settings["num_archs"]
         self.num_seeds: int = settings["num_seeds"]
+        self._detections = detections
+        self._redrawn: dict[tuple[str, str], Floats | None] = {}
         self.arch_ids = tuple(dict.fromkeys(trial.arch_id for trial in run.trials))
 
     @property
@@ -113,16 +117,43 @@ class Study:
 
         Rows follow `arch_ids`, columns rising seeds.
         """
-        trials = self.trials(side)
-        seeds = sorted({trial.seed for trial in trials if trial.seed is not None})
-        rows = {arch_id: row for row, arch_id in enumerate(self.arch_ids)}
-        columns = {seed: column for column, seed in enumerate(seeds)}
-        table = np.full((len(rows), len(columns)), np.nan)
-        for trial in trials:
-            value = trial.metrics.get(metric) if trial.status == "completed" else None
-            if value is not None and trial.seed is not None:
-                table[rows[trial.arch_id], columns[trial.seed]] = value
+        table = np.full((len(self.arch_ids), len(self._seeds(side))), np.nan)
+        for trial, row, column in self._completed(side):
+            if (value := trial.metrics.get(metric)) is not None:
+                table[row, column] = value
         return table
+
+    def redrawn_scores(self, side: str, metric: str) -> Floats | None:
+        """The metric on draws of the held-out images, `[R, num_archs, num_seeds]`; NaN as in `scores`.
+
+        Trainings on the same images have the same draws. None if the metric is not one of detections, or
+        these were not kept of every training.
+        """
+        if (side, metric) not in self._redrawn:
+            self._redrawn[side, metric] = self._redraw(side, metric) if metric in METRICS else None
+        return self._redrawn[side, metric]
+
+    def _redraw(self, side: str, metric: str) -> Floats | None:
+        found = np.full((NUM_DRAWS, len(self.arch_ids), len(self._seeds(side))), np.nan)
+        for trial, row, column in self._completed(side):
+            data = self._detections(trial)
+            if data is None:
+                return None
+            matched = Matched.from_bytes(data)
+            draws = image_draws(matched.num_true.shape[1], matched.images)
+            found[:, row, column] = matched.metric(metric, draws)
+        return found
+
+    def _seeds(self, side: str) -> list[int]:
+        return sorted({trial.seed for trial in self.trials(side) if trial.seed is not None})
+
+    def _completed(self, side: str) -> Iterator[tuple[Trial, int, int]]:
+        """The completed trials of a side, each with its row and column in a table of scores."""
+        rows = {arch_id: row for row, arch_id in enumerate(self.arch_ids)}
+        columns = {seed: column for column, seed in enumerate(self._seeds(side))}
+        for trial in self.trials(side):
+            if trial.status == "completed" and trial.seed is not None:
+                yield trial, rows[trial.arch_id], columns[trial.seed]
 
     def mean_scores(self, side: str, metric: str) -> Floats:
         """The mean of the metric over the seeds done, `[num_archs]`; NaN for architectures without any."""
@@ -151,11 +182,18 @@ class Study:
 
 
 def row_means(table: Floats) -> Floats:
-    """The mean of each row's numbers, `[N]`; NaN for rows that have none."""
+    """The mean of each row's numbers, `[..., N]` of `[..., N, M]`; NaN for rows that have none."""
     is_there = np.isfinite(table)
-    total = np.where(is_there, table, 0.0).sum(axis=1)
-    count = is_there.sum(axis=1)
+    total = np.where(is_there, table, 0.0).sum(axis=-1)
+    count = is_there.sum(axis=-1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def drawn_note(metric: str, draws_images: bool) -> str:
+    """What a report's intervals are over, in words."""
+    if draws_images:
+        return f"intervals of {metric} are over architectures and held-out images, others over architectures"
+    return "intervals are over architectures: the detections were not kept, on which images could be drawn"
 
 
 def _is_score(name: str, value: Any) -> bool:

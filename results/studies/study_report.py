@@ -19,7 +19,7 @@ from spinesearch.results.studies.correlation import (
     correlation_table,
 )
 from spinesearch.results.studies.plots import scatter_plot
-from spinesearch.results.studies.statistics import Floats
+from spinesearch.results.studies.resamples import Floats
 from spinesearch.results.studies.study import Study
 from spinesearch.results.studies.variance import variance_notes, variance_report, variance_table, verdict
 from spinesearch.results.tables import failures, narrow_table

@@ -15,7 +15,7 @@ from spinesearch.results.studies.statistics import (
     seeds_needed,
     variance_components,
 )
-from spinesearch.results.studies.study import LESS_IS_BETTER, Rate, Study
+from spinesearch.results.studies.study import LESS_IS_BETTER, Rate, Study, drawn_note
 from spinesearch.results.tables import narrow_table
 
 TARGET_ICC = (
@@ -60,6 +60,7 @@ class VarianceReport:
         num_failed: those that failed.
         rate: how long they took; None before the first.
         rows: one per metric that has been measured twice for some architecture, the reward first.
+        draws_images: whether the reward's interval is over architectures and held-out images.
     """
 
     num_archs: int
@@ -68,6 +69,7 @@ class VarianceReport:
     num_failed: int
     rate: Rate | None
     rows: tuple[MetricVariance, ...]
+    draws_images: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -84,7 +86,7 @@ def variance_report(study: Study) -> VarianceReport:
     rows = []
     for metric in study.metrics:
         table = study.scores("", metric)
-        components = variance_components([row[np.isfinite(row)].tolist() for row in table])
+        components = study_components(study, "", metric)
         if components is not None:
             rows.append(MetricVariance(metric=metric, components=components, same_seed=same_seed_icc(table)))
     return VarianceReport(
@@ -94,7 +96,15 @@ def variance_report(study: Study) -> VarianceReport:
         num_failed=sum(trial.status == "failed" for trial in study.run.trials),
         rate=study.rate(""),
         rows=tuple(rows),
+        draws_images=study.redrawn_scores("", study.reward_metric) is not None,
     )
+
+
+def study_components(study: Study, side: str, metric: str) -> Components | None:
+    """The components of a metric on a side; the interval of the reward's is over images too, if it can be."""
+    table = study.scores(side, metric)
+    redrawn = study.redrawn_scores(side, metric) if metric == study.reward_metric else None
+    return variance_components([row[np.isfinite(row)].tolist() for row in table], redrawn)
 
 
 def variance_table(report: VarianceReport) -> Table:
@@ -127,6 +137,8 @@ def variance_notes(report: VarianceReport) -> list[str]:
         notes.append(f"{r.seconds:.1f} s per candidate (90 % within {r.low:.1f} to {r.high:.1f} s){per_hour}")
     if report.num_failed:
         notes.append(f"{report.num_failed} of {report.num_done} trainings failed; the figures leave them out")
+    if report.rows:
+        notes.append(drawn_note(report.rows[0].metric, report.draws_images))
     losses = [row.metric for row in report.rows if row.metric in LESS_IS_BETTER]
     if losses:
         notes.append(f"of {' and '.join(losses)} less is better; the shares mean the same")

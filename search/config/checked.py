@@ -34,20 +34,29 @@ def checked_values(config: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     """
     top = {key: value for key, value in config.items() if key not in schema.sections}
     values: dict[str, Any] = asdict(_checked(schema.top, top, ""))
-    for section, classes in schema.sections.items():
-        node = config.get(section)
-        if not isinstance(node, Mapping):
-            raise ConfigError(f"{section}: must be a group of settings, got {node!r}")
-        kind = None if None in classes else node.get("name")
-        if kind not in classes:
-            known = ", ".join(str(name) for name in classes)
-            raise ConfigError(f"{section}.name: must be one of {known}, got {kind!r}")
-        node = {**_IN_OLD_LEDGERS.get((section, kind), {}), **node}
-        values[section] = _checked(classes[kind], node, f"{section}.")
+    for section in schema.sections:
+        values[section] = checked_section(config.get(section), schema, section)
     if not 0 <= values["seed"] <= _MAX_SEED:
         raise ConfigError(f"seed: must be in 0..{_MAX_SEED}, got {values['seed']}")
-    values["data"] = with_absolute_paths(values["data"])
     return values
+
+
+def checked_section(node: Any, schema: Schema, section: str) -> Any:
+    """An instance of the class of a section.
+
+    Raises:
+        ConfigError: as for `checked_values`.
+    """
+    classes = schema.sections[section]
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"{section}: must be a group of settings, got {node!r}")
+    kind = None if None in classes else node.get("name")
+    if kind not in classes:
+        known = ", ".join(str(name) for name in classes)
+        raise ConfigError(f"{section}.name: must be one of {known}, got {kind!r}")
+    node = {**_IN_OLD_LEDGERS.get((section, kind), {}), **node}
+    settings = _checked(classes[kind], node, f"{section}.")
+    return with_absolute_paths(settings) if section == "data" else settings
 
 
 def with_absolute_paths(data: Any) -> Any:

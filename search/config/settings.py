@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from spinesearch.search.config.rungs import Rung, parse_rungs
+
 REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
 ENGINES = ("ray", "serial")
 _MAX_LAG = 100  # generations; a policy that old teaches nothing
@@ -35,6 +37,7 @@ FREE_SEARCH_SETTINGS = (
     "trial_timeout_s",
     "max_failed_share",
     "export_top",
+    "keep_detections",
     *FINALIST_SETTINGS,
 )
 
@@ -61,6 +64,7 @@ class SearchSettings:
     worker_memory_gb: float | None = None
     trial_timeout_s: float | None = None
     max_failed_share: float = 0.3
+    rungs: list[Any] | None = None
     finalists: int = 0
     finalist_seeds: int = 3
     finalist_length: float = 3.0
@@ -68,6 +72,7 @@ class SearchSettings:
     finalist_metric: str = "ap"
     initial: list[str] = field(default_factory=list)
     warm_start: str | None = None
+    keep_detections: bool | None = None
     max_multiply_adds: float | None = None
     max_parameters: float | None = None
     cost_target: float | None = None
@@ -116,6 +121,11 @@ class SearchSettings:
             )
         if not 0 <= self.max_failed_share <= 1:
             raise ValueError(f"search.max_failed_share: must be in 0..1, got {self.max_failed_share}")
+        if self.halving and self.num_trials % self.generation_size:
+            raise ValueError(
+                "search.num_trials: must be a multiple of search.generation_size with search.rungs, which "
+                f"compare whole generations; got {self.num_trials} and {self.generation_size}"
+            )
         self._check_resources()
         if self.lag > _MAX_LAG:
             raise ValueError(f"search.lag: must be at most {_MAX_LAG}, got {self.lag}")
@@ -135,6 +145,11 @@ class SearchSettings:
     def trains_here(self) -> bool:
         """Whether candidates are trained on this machine, and on no other."""
         return self.engine == "serial" or self.ray_address == "local"
+
+    @property
+    def halving(self) -> tuple[Rung, ...]:
+        """The rungs at which generations are thinned out, in order; none without."""
+        return parse_rungs(self.rungs, generation_size=self.generation_size)
 
     def _check_resources(self) -> None:
         for name, amount in (self.resources_per_trial or {}).items():

@@ -21,6 +21,7 @@ from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.failed_share import FailedShare
+from spinesearch.search.loop.rungs import NO_RUNGS, Halving
 from spinesearch.search.loop.source import Step
 from spinesearch.search.scoring.constraints import Limits
 from spinesearch.search.scoring.reward import SoftCost
@@ -39,7 +40,9 @@ class SearchPlan:
         lag: generations that may be proposed beyond the last one learnt from.
         reward_metric: the metric that is the reward.
         failed_reward: the reward of a failed candidate.
+        halving: how generations are thinned out at rungs; not at all as it comes.
         max_failed_share: of the candidates last trained; when more fail, the search stops, see `FailedShare`.
+        wants: the files that are kept of every training, see `spinesearch.proxy_task.request`.
         soft_cost: by what a candidate's cost lowers its reward; None for not at all.
     """
 
@@ -49,7 +52,9 @@ class SearchPlan:
     lag: int
     reward_metric: str
     failed_reward: float
+    halving: Halving = NO_RUNGS
     max_failed_share: float = 1.0
+    wants: frozenset[str] = frozenset()
     soft_cost: SoftCost | None = None
 
     @property
@@ -116,8 +121,9 @@ class ControlledCandidates:
         return ""
 
     def request(self, trial: Trial) -> TrainingRequest:
-        """All are trained whole, and nothing is kept."""
-        return WHOLE
+        """That of its next rung; what is kept of every training is kept of whole ones."""
+        request = self.plan.halving.request(trial)
+        return TrainingRequest(wants=self.plan.wants) if request == WHOLE else request
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Nothing: results are checked when they are learnt from."""
@@ -273,4 +279,5 @@ def _rollout(trial: Trial) -> Rollout:
         status="lost" if trial.is_masked else trial.status,
         reward=trial.reward,
         metrics=trial.metrics,
+        rung=trial.rung,
     )

@@ -39,7 +39,7 @@ class FailedShare:
 
         Args:
             trials: all up to the last that is counted, in order. Duplicates do not count, neither as failed
-                nor as trained.
+                nor as trained. With rungs the first one counts: what fails later has been trained.
             accepted: trials that are not counted either.
         """
         trained = (
@@ -49,7 +49,7 @@ class FailedShare:
         )
         newest_first = list(itertools.islice(trained, max(self.generation_size, _LEAST_COUNTED)))
         counted = newest_first[::-1]
-        num_failed = sum(trial.status == "failed" for trial in counted)
+        num_failed = sum(map(_has_failed, counted))
         is_excess = num_failed >= _LEAST_FAILED and num_failed > self.max_share * len(counted)
         return counted if is_excess else []
 
@@ -69,7 +69,7 @@ class FailedShare:
         counted, recent = self._stopping(run, generation, accepted)
         if not recent:
             return
-        share = sum(trial.status == "failed" for trial in counted) / len(counted)
+        share = sum(map(_has_failed, counted)) / len(counted)
         if all(trial.is_reopened for trial in recent):
             what_next = "They were tried once more already: resumed, the search learns from them as failures"
         else:
@@ -86,7 +86,7 @@ class FailedShare:
         learnt from although too many had failed: by an earlier release, or with another share.
         """
         completed = {trial.arch_id for trial in run.trials if trial.status == "completed"}
-        failed = [trial for trial in run.trials if trial.status == "failed"]
+        failed = [trial for trial in run.trials if _has_failed(trial)]
         accepted = {t.trial for t in failed if t.is_reopened or t.arch_id in completed}
         # Update by update, as they were checked: what a search like this one was allowed to learn from still
         # counts when the next generation fails.
@@ -110,7 +110,7 @@ class FailedShare:
         failed = {
             trial.trial
             for trial in run.trials[learnt * self.generation_size :]
-            if trial.status == "failed" and trial.trial not in accepted
+            if _has_failed(trial) and trial.trial not in accepted
         }
         if not counted or not failed:
             return [], ""
@@ -123,11 +123,16 @@ class FailedShare:
         Without any of the second, nothing stops.
         """
         counted = self.excess(run.trials[: (generation + 1) * self.generation_size], accepted)
-        return counted, [t for t in counted if t.generation == generation and t.status == "failed"]
+        return counted, [t for t in counted if t.generation == generation and _has_failed(t)]
+
+
+def _has_failed(trial: Trial) -> bool:
+    """Whether a candidate failed at once; one that passed a rung has shown that the setting works."""
+    return trial.status == "failed" and trial.rung == 0
 
 
 def _summary(trials: Iterable[Trial]) -> str:
     trials = list(trials)
-    num_failed = sum(trial.status == "failed" for trial in trials)
+    num_failed = sum(map(_has_failed, trials))
     reasons = "; ".join(f"{len(group)} x {reason}" for reason, group in common_reasons(trials)[:_NUM_REASONS])
     return f"{num_failed} of the last {len(trials)} candidates failed ({reasons})"

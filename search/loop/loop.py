@@ -11,24 +11,25 @@ proposals and results are taken from it, and only what is missing is done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from spinesearch.proxy_task.request import STATE
 from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import FINALISTS, Trial
+from spinesearch.search.loop.networks import Networks, Trained, taken_over, trained
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource, Step
 from spinesearch.search.scoring.attempts import record_stop
-from spinesearch.search.scoring.reward import ended_event
+from spinesearch.search.scoring.reward import ended_event, stopped_event
 from spinesearch.search.scoring.scorer import Outcome, ScorerEvent, job_of
 from spinesearch.search.scoring.scorers import Scorers
-from spinesearch.search.scoring.trial_files import TrialFiles
+from spinesearch.search.scoring.trial_files import KeptFile, TrialFiles
 from spinesearch.space import ArchSpec, ResNetSpec, SearchSpace
 
 _TICK_S = 0.5  # how often observers are informed that time passes
-_Trained = tuple[str, int | None, str]  # a network; in a study on a side, with a seed
+_ENDS = ("rung", "result")  # events by which a training ends
 _UNTIMED = ("propose", "update")  # events that say nothing of when they happened
 
 
@@ -87,73 +88,113 @@ class _Loop:
         self._observer = observer
         self._clock = clock
         self._files = TrialFiles(ledger.run_dir, observer.warned)
+        still_open = {trained(trial) for trial in run.trials if not trial.is_done}
+        self._files.sweep(STATE, {t.trial for t in run.trials if trained(t) in still_open})
+        self._halving = source.plan.halving
         self._side = ""
-        self._first_of: dict[_Trained, Trial] = {}  # the first trial of everything that is trained
-        self._duplicates: dict[int, list[Trial]] = {}  # trials that wait for the result of another
+        self._networks = Networks()
+        self._waiting: dict[Trained, list[Trial]] = {}  # for an earlier trial of their network
+        self._busy: set[tuple[str, int]] = set()  # trials in training, or waiting, by side and number
 
     def carry_out(self, step: Step) -> None:
         """Record, hand out, wait."""
         self._record(step.events)
+        events: list[Event] = []
         for trial in step.trials:
-            self._hand_out(trial, step.specs.get(trial.trial))
+            self._networks.add(trial)
+            if not trial.is_done and not trial.rungs:  # those at a rung wait for their generation
+                events += self._hand_out(trial, step.specs.get(trial.trial))
+        self._follow(events, (trial for trial in step.trials if trial.rungs and not trial.is_done))
         awaited = step.awaited
         while awaited := [trial for trial in awaited if not trial.is_done]:
             scorer = self._scorers.of(self._side)
             # One flush for all that ended by now.
-            events = [event for ended in scorer.wait(_TICK_S) for event in self._events_of(ended)]
-            self._record(events)
-            self._source.check_results(
-                [self._run.trial_of(event) for event in events if event["event"] == "result"]
-            )
+            self._follow([self._event_of(ended) for ended in scorer.wait(_TICK_S)])
             self._observer.ticked(scorer.num_running)
 
-    def _hand_out(self, trial: Trial, spec: ArchSpec | ResNetSpec | None) -> None:
-        """Submit a trial, or answer it from the one it duplicates, unless it has its result."""
-        original = self._first_of.setdefault(_trained(trial), trial)
-        if original.is_masked:  # nothing is known of it, so the next of its kind is tried
-            original = self._first_of[_trained(trial)] = trial
-        if trial.is_done:
-            return
-        if original is trial:
-            self._submit(trial, spec)
-        elif original.is_done:
-            self._record([_duplicate_event(trial, original)])
-        else:
-            self._duplicates.setdefault(original.trial, []).append(trial)
+    def _follow(self, events: Sequence[Event], trials: Iterable[Trial] = ()) -> None:
+        """Record events, and whatever follows from them and for these trials, until nothing more does."""
+        while events or trials:
+            self._record(events)
+            ended = [self._run.trial_of(event) for event in events if event["event"] in _ENDS]
+            results = [trial for trial in ended if trial.is_done]
+            self._source.check_results(results)
+            for trial in results:
+                self._remove_states(self._networks.ended(trial))
+            generations = {trial.generation for trial in (*ended, *trials)}
+            events, trials = [*self._answer_waiting(ended), *self._decide(generations)], ()
 
-    def _submit(self, trial: Trial, spec: ArchSpec | ResNetSpec | None = None) -> None:
+    def _answer_waiting(self, ended: Sequence[Trial]) -> Iterator[Event]:
+        """Hand out what waited for these trials, and is answered or trained now."""
+        for trial in ended:
+            self._busy.discard((trial.side, trial.trial))
+            for waiting in self._waiting.pop(trained(trial), ()):
+                yield from self._hand_out(waiting)
+
+    def _decide(self, generations: Iterable[int]) -> Iterator[Event]:
+        """Stop those that do not go on from their rung, and hand the others out, where that is decided."""
+        for generation in sorted(generations):
+            for trial, goes_on in self._halving.decided(self._run, generation):
+                if (trial.side, trial.trial) in self._busy:
+                    continue
+                if goes_on:
+                    yield from self._hand_out(trial)
+                else:
+                    yield stopped_event(trial, self._halving.reward(trial.rungs[-1]))
+
+    def _hand_out(self, trial: Trial, spec: ArchSpec | ResNetSpec | None = None) -> Iterator[Event]:
+        """Submit a trial's next training, or answer it from another trial's, or have it wait for that."""
+        self._busy.add((trial.side, trial.trial))
+        other = self._networks.ahead_of(trial)
+        if other is None:
+            self._submit(trial, spec)
+        elif event := taken_over(trial, other):
+            yield event
+        else:
+            self._waiting.setdefault(trained(trial), []).append(trial)
+
+    def _submit(self, trial: Trial, spec: ArchSpec | ResNetSpec | None) -> None:
         self._side = trial.side
         seed = self._source.plan.seed if trial.seed is None else trial.seed
         spec = spec or self._space.decode(trial.tokens)
-        self._scorers.of(trial.side).submit(job_of(trial, spec, seed, request=self._source.request(trial)))
+        job = job_of(trial, spec, seed, request=self._source.request(trial), state=self._state_of(trial))
+        self._scorers.of(trial.side).submit(job)
 
-    def _events_of(self, ended: ScorerEvent) -> list[dict[str, Any]]:
-        """The event of a result, and those of the trials that waited for it; or that of an attempt.
+    def _state_of(self, trial: Trial) -> KeptFile | None:
+        """The state that a trial's next training goes on from, if the last rung has left one."""
+        if not trial.rungs or STATE not in trial.rungs[-1].files:
+            return None
+        last = trial.rungs[-1]
+        owner = trial.trial if last.duplicate_of is None else last.duplicate_of
+        return self._files.kept(owner, STATE, last.files[STATE], part=_part(len(trial.rungs) - 1))
 
-        Of a candidate that the infrastructure failed, the first that waited for it is submitted instead.
-        """
+    def _remove_states(self, trials: Iterable[Trial]) -> None:
+        """Remove the states of trials from which nobody is going on now."""
+        for trial in trials:
+            for rung, part in enumerate(trial.rungs):
+                if STATE in part.files:
+                    self._files.remove(trial.trial, STATE, part=_part(rung))
+
+    def _event_of(self, ended: ScorerEvent) -> Event:
+        """The event of what a scorer reports, with the files written that came with it."""
         plan = self._source.plan
-        event = ended_event(
+        # Finalists' numbers are their own; in a study a trial has one number.
+        place = {"side": FINALISTS} if self._side == FINALISTS else {}
+        trial = self._run.trial_of({**place, "trial": ended.trial})
+        rungs = () if place else self._halving.rungs
+        event = place | ended_event(
             ended,
+            trial,
+            rungs,
             metric=plan.reward_metric,
             failed_reward=plan.failed_reward,
             soft_cost=plan.soft_cost,
         )
-        if self._side == FINALISTS:  # their numbers are their own; in a study a trial has one number
-            event["side"] = FINALISTS
-        if not isinstance(ended, Outcome):
-            return [event]
-        if digests := self._files.write(ended.trial, ended.files, side=event.get("side", "")):
-            event["files"] = digests
-        waiting = self._duplicates.pop(ended.trial, [])
-        if ended.is_lost:
-            if waiting:
-                first, *self._duplicates[waiting[0].trial] = waiting
-                self._first_of[_trained(first)] = first
-                self._submit(first)
-            return [event]
-        original = self._run.trial_of(event)
-        return [event, *(_duplicate_event(trial, original, event) for trial in waiting)]
+        if isinstance(ended, Outcome):
+            part = _part(len(trial.rungs)) if event["event"] == "rung" else ""
+            written = self._files.write(ended.trial, ended.files, side=place.get("side", ""), part=part)
+            event |= {"files": written} if written else {}
+        return event
 
     def _record(self, events: Sequence[Event]) -> None:
         events = [
@@ -166,25 +207,6 @@ class _Loop:
             self._observer.recorded(event, self._run)
 
 
-def _trained(trial: Trial) -> _Trained:
-    return trial.side, trial.seed, trial.arch_id
-
-
-def _duplicate_event(
-    trial: Trial, original: Trial, result: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """The result of a trial whose network another trial has scored.
-
-    Args:
-        trial: the duplicate.
-        original: the trial that was scored.
-        result: the original's result event if ``original`` does not hold it yet.
-    """
-    return {
-        "event": "result",
-        "trial": trial.trial,
-        "status": "duplicate",
-        "duplicate_of": original.trial,
-        "reward": result["reward"] if result else original.reward,
-        "metrics": dict(result.get("metrics", {}) if result else original.metrics),
-    }
+def _part(rung: int) -> str:
+    """A rung in the names of files."""
+    return f"rung-{rung}"

@@ -10,6 +10,7 @@ from spinesearch.proxy_task.request import TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
+from spinesearch.search.loop.rungs import Halving
 from spinesearch.search.scoring.reward import SoftCost
 from spinesearch.space import ArchSpec, ResNetSpec
 
@@ -45,6 +46,10 @@ class Plan(Protocol):
     @property
     def reward_metric(self) -> str:
         """The metric that is the reward; without a finite value of it, a candidate has failed."""
+
+    @property
+    def halving(self) -> Halving:
+        """How generations are thinned out at rungs."""
 
     @property
     def failed_reward(self) -> float:

@@ -30,7 +30,7 @@ _PART_NAME = re.compile(r"(\d{12,})\.jsonl")
 # What is kept beside the ledger, by folder: names of files, each of which is written once.
 _KEPT = {
     CONTROLLER_FOLDER: re.compile(r"update-\d+\.pt"),
-    FILES_FOLDER: re.compile(r"(?:trial|finalist)-\d+\.[\w.-]*(?<!\.tmp)"),
+    FILES_FOLDER: re.compile(r"(?:trial|finalist)-\d+\.[\w.-]*"),
 }
 _EXPORT_NAME = re.compile(r"[^/]+\.(?:json|safetensors)")
 _PASSWORD = re.compile(r"[^/@]*:[^/]*@")  # as in user:secret@host

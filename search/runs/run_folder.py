@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 
@@ -17,7 +18,27 @@ from spinesearch.search.config.run_config import ConfigError, RunConfig, run_con
 from spinesearch.search.runs.mirror import Mirror, MirrorError
 
 
-def run_dir_of(config: RunConfig) -> Path:
+class Placed(Protocol):
+    """A configuration that says where its run goes: of a search or of a training."""
+
+    @property
+    def name(self) -> str | None:
+        """Of the run's folder; None for one that is made up."""
+
+    @property
+    def label(self) -> str:
+        """Part of a name that is made up."""
+
+    @property
+    def runs_dir(self) -> str:
+        """Where runs go."""
+
+    @property
+    def mirror(self) -> str | None:
+        """Where the run is copied to."""
+
+
+def run_dir_of(config: Placed) -> Path:
     """Where a run goes: ``<runs_dir>/<name>``, or without a name a new folder of today's date, made here.
 
     Made, so that no other search that begins now takes it; `remove_unused` removes it if nothing began.
@@ -60,7 +81,7 @@ def _new_folder(parent: Path, name: str) -> Path:
         folder = parent / f"{name}_{number}"
 
 
-def remove_unused(config: RunConfig, run_dir: Path) -> None:
+def remove_unused(config: Placed, run_dir: Path) -> None:
     """Remove a folder that `run_dir_of` made and in which nothing began, as after an error in the data."""
     if config.name is None:
         with contextlib.suppress(OSError):  # it holds something

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any
 
+from spinesearch.results.ledger.trial import RungResult, Trial
+from spinesearch.search.config.rungs import Rung
 from spinesearch.search.scoring.scorer import BegunAttempt, LostAttempt, ScorerEvent
 
 
@@ -60,13 +62,37 @@ def reward_of(
     return value if soft_cost is None else value * soft_cost.factor(metrics)
 
 
+def rung_reward(part: RungResult, *, metric: str, soft_cost: SoftCost | None) -> float:
+    """The reward of a candidate at a rung, by which it is compared, and which it has if it stops there.
+
+    It is what it has come to so far. That is the value of a shorter training, and with it nearly always lower
+    than that of those that go on: the controller learns the order in which the rungs have put them. Nothing
+    is added for what it might have become, as the rungs say nothing of that.
+
+    Args:
+        part: its result there.
+        metric: the name of the metric that is the reward.
+        soft_cost: as in `reward_of`.
+    """
+    assert metric_value(part.metrics, metric) is not None, "without a value it has failed, and passes no rung"
+    return reward_of(part.metrics, metric=metric, failed_reward=0.0, soft_cost=soft_cost)
+
+
 def ended_event(
-    ended: ScorerEvent, *, metric: str, failed_reward: float, soft_cost: SoftCost | None = None
+    ended: ScorerEvent,
+    trial: Trial,
+    rungs: Sequence[Rung] = (),
+    *,
+    metric: str,
+    failed_reward: float,
+    soft_cost: SoftCost | None = None,
 ) -> dict[str, Any]:
     """The ledger's event of what a scorer reports, but for its time.
 
     Args:
         ended: a candidate's outcome, or an attempt at it that begins or was lost.
+        trial: the candidate.
+        rungs: of the run.
         metric: the name of the metric that is the reward; without a finite value of it, the candidate failed.
         failed_reward: the reward then. A candidate that was lost with its workers has none.
         soft_cost: as in `reward_of`.
@@ -76,18 +102,49 @@ def ended_event(
     if isinstance(ended, LostAttempt):
         return {"event": "attempt", **asdict(ended)}
     event: dict[str, Any] = {
-        "event": "result",
         "trial": ended.trial,
         "attempts": ended.attempts,
         "node": ended.node,
         "worker": ended.worker,
         "seconds": ended.seconds,
+    }
+    is_completed = ended.metrics is not None and metric_value(ended.metrics, metric) is not None
+    metrics = _finite(ended.metrics or {})
+    rung = len(trial.rungs)
+    if is_completed and rung < len(rungs):
+        place = {"rung": rung, "num_steps": rungs[rung].num_steps}
+        return {"event": "rung", **event, **place, "metrics": metrics}
+    event |= {
+        "event": "result",
+        "seconds": round(ended.seconds + sum(part.seconds for part in trial.rungs), 3),
         "reward": reward_of(ended.metrics, metric=metric, failed_reward=failed_reward, soft_cost=soft_cost),
     }
-    if ended.metrics is not None and metric_value(ended.metrics, metric) is not None:
-        return event | {"status": "completed", "metrics": _finite(ended.metrics)}
+    if is_completed:
+        return event | {"status": "completed", "metrics": metrics}
     event |= {"status": "failed", "reason": ended.reason or f"it has no finite {metric}"}
     return event | {"reward": None, "failed_by": "infrastructure"} if ended.is_lost else event
+
+
+def stopped_event(trial: Trial, reward: float) -> dict[str, Any]:
+    """The result, but for its time, of a candidate that does not go on from the last rung that it passed.
+
+    Args:
+        trial: the candidate.
+        reward: of `rung_reward`.
+    """
+    last = trial.rungs[-1]
+    event: dict[str, Any] = {
+        "event": "result",
+        "trial": trial.trial,
+        "status": "completed",
+        "is_stopped": True,
+        "reward": reward,
+        "metrics": dict(last.metrics),
+    }
+    if last.duplicate_of is not None:
+        return event | {"status": "duplicate", "duplicate_of": last.duplicate_of}
+    seconds = round(sum(part.seconds for part in trial.rungs), 3)
+    return event | {"attempts": last.attempts, "node": last.node, "worker": last.worker, "seconds": seconds}
 
 
 def _finite(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,7 @@
-"""Who scores candidates: the `Scorer` protocol, and `SerialScorer`, which does it in this process."""
+"""Who scores candidates, what of, and what comes of it: `Scorer`, `Job`, `Outcome`."""
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +61,7 @@ class Job:
         seed: of its training.
         request: how far it is trained, and which files are wanted of it.
         state: where the driver finds the state that it goes on from, if there is one; see `handed_out`.
+        rung: how many parts of its training are behind it; those with more go first, see `enqueue`.
         attempt: how often it has been started, this time included.
         last_reason: why the attempt before this one was lost.
         lost_on: nodes on which attempts were lost.
@@ -73,6 +72,7 @@ class Job:
     seed: int
     request: TrainingRequest = WHOLE
     state: KeptFile | None = None
+    rung: int = 0
     attempt: int = 1
     last_reason: str = ""
     lost_on: frozenset[str] = frozenset()
@@ -102,17 +102,30 @@ def job_of(
     request: TrainingRequest = WHOLE,
     state: KeptFile | None = None,
 ) -> Job:
-    """The job of a trial without a result; the attempts on record count."""
+    """The next job of a trial without a result; the attempts at it that are on record count."""
+    lost = trial.lost[trial.rungs[-1].num_lost :] if trial.rungs else trial.lost
     return Job(
         trial=trial.trial,
         spec=spec,
         seed=seed,
         request=request,
         state=state,
-        attempt=len(trial.lost) + 1,
-        last_reason=trial.lost[-1].reason if trial.lost else "",
-        lost_on=frozenset(attempt.node for attempt in trial.lost),
+        rung=len(trial.rungs),
+        attempt=len(lost) + 1,
+        last_reason=lost[-1].reason if lost else "",
+        lost_on=frozenset(attempt.node for attempt in lost),
     )
+
+
+def enqueue(queue: deque[Job], job: Job) -> None:
+    """Put a job behind those that are as far as it, and before those that are not.
+
+    Candidates that have got far end a generation, on which what is proposed next depends.
+    """
+    place = len(queue)
+    while place and queue[place - 1].rung < job.rung:
+        place -= 1
+    queue.insert(place, job)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,51 +260,3 @@ def lost_outcome(job: Job) -> Outcome:
     times = "once" if attempts == 1 else f"{attempts} times"
     reason = f"its worker was lost {times}, the last: {job.last_reason}"
     return Outcome(trial=job.trial, metrics=None, reason=reason, attempts=attempts, is_lost=True)
-
-
-class SerialScorer:
-    """Scores candidates one after the other in this process: for tests and debugging.
-
-    Args:
-        open_score: opens the proxy task; called at the first candidate.
-        max_attempts: how often a candidate is started before it counts as failed: each start but the last
-            took the process down. None for any number.
-    """
-
-    def __init__(self, open_score: OpenScore, *, max_attempts: int | None = None) -> None:
-        self._open_score = open_score
-        self._max_attempts = max_attempts
-        self._score: Score | None = None
-        self._queue: deque[Job] = deque()
-        self._begun: Job | None = None
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
-
-    @property
-    def num_running(self) -> int:
-        """1 while candidates are queued: `wait` scores the first of them."""
-        return min(1, len(self._queue))
-
-    def submit(self, job: Job) -> None:
-        """Queue a candidate."""
-        self._queue.append(job)
-
-    def wait(self, timeout_s: float) -> list[ScorerEvent]:
-        """Report that the next candidate begins; at the call after that score it, however long it takes."""
-        if not self._queue:
-            return []
-        job = self._queue[0]
-        if self._max_attempts is not None and job.attempt > self._max_attempts:
-            self._queue.popleft()
-            return [lost_outcome(job)]
-        if self._begun is not job:
-            self._begun = job
-            return [BegunAttempt(trial=job.trial, attempt=job.attempt, node="", worker=self._worker)]
-        if self._score is None:
-            self._score = self._open_score()
-        outcome = run_job(self._score, job.handed_out(), self._worker)
-        self._queue.popleft()
-        return [outcome]
-
-    def close(self) -> None:
-        """Drop what is queued."""
-        self._queue.clear()

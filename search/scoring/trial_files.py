@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from spinesearch.results.ledger.files import file_path
+from spinesearch.results.ledger.files import FOLDER, file_path
+from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.whole_file import write_whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +68,8 @@ class TrialFiles:
         for name, data in files.items():
             path = file_path(self._run_dir, trial, name, side=side, part=part)
             try:
-                _write(path, data)
+                path.parent.mkdir(exist_ok=True)
+                write_whole(path, partial(_write, data))
             except OSError as error:
                 self._warn(f"trial {trial}: {path} could not be written: {error.strerror}")
             else:
@@ -82,19 +87,31 @@ class TrialFiles:
         except OSError as error:
             self._warn(f"trial {trial}: {name} could not be removed: {error.strerror}")
 
+    def sweep(self, name: str, trials: Container[int]) -> None:
+        """Remove all files of this name but those of these trials; what a killed process left behind, too."""
+        folder = self._run_dir / FOLDER
+        for path in folder.iterdir() if folder.is_dir() else ():
+            found = re.match(rf"\.?trial-(\d+)\.(.*\.)?{re.escape(name)}", path.name)
+            if found and int(found[1]) not in trials:
+                path.unlink(missing_ok=True)
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+
+def kept_reader(run_dir: Path, name: str) -> Callable[[Trial], bytes | None]:
+    """Reads the file of this name that a trial of the run left; None where there is none (any more)."""
+    files = TrialFiles(run_dir, lambda line: None)
+
+    def read(trial: Trial) -> bytes | None:
+        digest = trial.files.get(name)
+        return None if digest is None else files.kept(trial.trial, name, digest).read()
+
+    return read
+
+
+def _write(data: bytes, path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _digest(data: bytes) -> str:

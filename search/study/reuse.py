@@ -25,12 +25,12 @@ def known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence
         ConfigError: a run has none; the message says what differs.
     """
     current = Run(sessions=[event])
-    known: dict[tuple[str, str, int], tuple[Trial, str]] = {}
+    known: dict[tuple[str, str, int], tuple[Trial, Path]] = {}
     for run_dir in reuse:
         run, _ = load_run(run_dir)
         study = Study(run) if run.study is not None else None
         reasons: list[str] = []
-        found: dict[tuple[str, str, int], tuple[Trial, str]] = {}
+        found: dict[tuple[str, str, int], tuple[Trial, Path]] = {}
         for side in wanted.configs:
             for other_side in study.sides if study else ("",):
                 differs = difference(conditions(current, side), conditions(run, other_side))
@@ -40,7 +40,7 @@ def known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence
                 for trial in run.trials:
                     if trial.side == other_side and trial.status == "completed":
                         seed = run.config["seed"] if trial.seed is None else trial.seed
-                        found[side, trial.arch_id, seed] = (trial, run_dir.resolve().name)
+                        found[side, trial.arch_id, seed] = (trial, run_dir.resolve())
         if not found:
             reason = reasons[0] if reasons else "nothing has completed there"
             raise ConfigError(f"--reuse: {run_dir} has no results that fit here: {reason}")

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from spinesearch.controller.protocol import candidate_rng
-from spinesearch.proxy_task.request import WHOLE, TrainingRequest
+from spinesearch.proxy_task.request import TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.reasons import common_reasons
 from spinesearch.results.studies.study import SIDES, Kind
+from spinesearch.search.loop.rungs import NO_RUNGS, Halving
 from spinesearch.search.loop.source import Step
 from spinesearch.search.scoring.reward import metric_value
 from spinesearch.search.scoring.scorer import EngineError
+from spinesearch.search.scoring.trial_files import TrialFiles, kept_reader
 from spinesearch.space import SearchSpace
 
 _HOPELESS = 5  # trainings that fail, none that completes
@@ -27,8 +30,8 @@ _MAX_DRAWS_PER_ARCH = 200  # until a space is taken to have no further architect
 Arch = tuple[tuple[int, ...], str]
 """Tokens and arch_id of an architecture."""
 
-Known = Mapping[tuple[str, str, int], tuple[Trial, str]]
-"""Completed trials of other runs, by side, arch_id and seed, and the name of the run they come from."""
+Known = Mapping[tuple[str, str, int], tuple[Trial, Path]]
+"""Completed trials of other runs, by side, arch_id and seed, and the folder of the run they come from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +45,7 @@ class StudyPlan:
         seed: of the architectures, and the first of the trainings.
         reward_metric: without a finite value of it, a training has failed.
         failed_reward: what a search would give it then.
+        wants: the files that are kept of every training, see `spinesearch.proxy_task.request`.
         soft_cost: none, as a study asks how well metrics repeat.
     """
 
@@ -51,7 +55,13 @@ class StudyPlan:
     seed: int
     reward_metric: str
     failed_reward: float
+    wants: frozenset[str] = frozenset()
     soft_cost: None = None
+
+    @property
+    def halving(self) -> Halving:
+        """None: every training is whole."""
+        return NO_RUNGS
 
     @property
     def num_trials(self) -> int:
@@ -94,12 +104,16 @@ class StudyCandidates:
         plan: see `StudyPlan`; at least what the ledger holds.
         archs: the plan's, see `sample_architectures`.
         known: results of other runs to take over.
+        run_dir: where the files of these are copied to.
     """
 
-    def __init__(self, plan: StudyPlan, archs: Sequence[Arch], known: Known | None = None) -> None:
+    def __init__(
+        self, plan: StudyPlan, archs: Sequence[Arch], known: Known | None = None, *, run_dir: Path
+    ) -> None:
         self.plan = plan
         self._archs = archs
         self._known = known or {}
+        self._run_dir = run_dir
         self._ended: list[Trial] = []  # of the side that is being trained, in this process
 
     def first_side(self, run: Run) -> str:
@@ -114,15 +128,15 @@ class StudyCandidates:
     def steps(self, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
         """Propose everything, take over what is known, train the rest, side by side."""
         yield Step(events=self._missing_proposals(run))
-        yield Step(events=self._known_results(run))
+        yield Step(events=self._known_results(run, warn))
         for side in SIDES[self.plan.kind]:
             left = [trial for trial in run.trials if trial.side == side and not trial.is_done]
             self._ended = []
             yield Step(trials=left, awaited=left)
 
     def request(self, trial: Trial) -> TrainingRequest:
-        """All are trained whole, and nothing is kept."""
-        return WHOLE
+        """All are trained whole."""
+        return TrainingRequest(wants=self.plan.wants)
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Stop early where a setting lets no candidate live: there is nothing to learn from the rest."""
@@ -152,21 +166,24 @@ class StudyCandidates:
             for number, fields in enumerate(wanted, start=len(run.trials))
         ]
 
-    def _known_results(self, run: Run) -> list[Event]:
+    def _known_results(self, run: Run, warn: Callable[[str], None]) -> list[Event]:
         """Results of trials that another run has completed under the same conditions.
 
         Its reward may have been another metric; without a value of this study's a training is not taken over.
         """
         events: list[Event] = []
+        written = TrialFiles(self._run_dir, warn)
         for trial in run.trials:
             assert trial.seed is not None
             found = self._known.get((trial.side, trial.arch_id, trial.seed))
             if trial.is_done or found is None:
                 continue
-            other, name = found
+            other, other_dir = found
             value = metric_value(other.metrics, self.plan.reward_metric)
             if value is None:
                 continue
+            found_files = {name: kept_reader(other_dir, name)(other) for name in self.plan.wants}
+            files = {name: content for name, content in found_files.items() if content is not None}
             events.append(
                 {
                     "event": "result",
@@ -176,7 +193,8 @@ class StudyCandidates:
                     "metrics": dict(other.metrics),
                     "seconds": other.seconds,
                     "worker": other.worker,
-                    "reused_from": name,
+                    "reused_from": other_dir.name,
+                    **({"files": written.write(trial.trial, files)} if files else {}),
                 }
             )
         return events

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.studies.study import SIDES, Kind, Study
 from spinesearch.search.config.run_config import (
@@ -26,12 +27,8 @@ _LEAST_SEEDS: Mapping[Kind, int] = {"variance": 2, "correlate": 1}
 _NOT_IN_STUDIES = tuple(
     f"search.{name}"
     for name in (
-        "num_trials",
-        "generation_size",
-        "lag",
-        "failed_reward",
-        "max_failed_share",
-        "export_top",
+        *("num_trials", "generation_size", "lag", "rungs"),
+        *("failed_reward", "max_failed_share", "export_top"),
         *FINALIST_SETTINGS,
     )
 )
@@ -87,6 +84,7 @@ class StudyConfig:
             seed=self.config.seed,
             reward_metric=self.config.search.reward_metric,
             failed_reward=self.config.search.failed_reward,
+            wants=frozenset() if self.config.search.keep_detections is False else frozenset({DETECTIONS}),
         )
 
     def to_dict(self) -> dict[str, Any]:

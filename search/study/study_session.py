@@ -101,7 +101,8 @@ class StudyRequest:
         """The fixed list of its trainings."""
         plan = self.wanted.plan
         archs = sample_architectures(space, num_archs=plan.num_archs, seed=plan.seed)
-        return StudyCandidates(plan, archs, known_results(self.wanted, event, self.reuse))
+        known = known_results(self.wanted, event, self.reuse)
+        return StudyCandidates(plan, archs, known, run_dir=run_dir)
 
     def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
         """Architectures, seeds, settings."""

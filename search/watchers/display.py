@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
@@ -67,9 +69,11 @@ class Display(SearchObserver):
             self._progress.start()
 
     def recorded(self, event: Event, run: Run) -> None:
-        """A line for a result, for an update and for candidates that are reopened."""
+        """A line for a result, a rung, an update and for candidates that are reopened."""
         if event["event"] == "rerank" or event.get("side") == FINALISTS:
             self._show_finalists(event, run)
+        elif event["event"] == "rung":
+            self._show_rung(run.trials[event["trial"]])
         elif event["event"] == "result":
             self._show_result(run.trials[event["trial"]])
         elif event["event"] == "update":
@@ -79,21 +83,31 @@ class Display(SearchObserver):
             self._done_before = self._num_done
             self._print(f"tried once more: {len(event['trials'])} candidates, as {event['reason']}")
 
+    def _head(self, trial: Trial) -> str:
+        return f"{self._counter()} trial {trial.trial:<{len(str(self._num_trials))}}"
+
+    def _show_rung(self, trial: Trial) -> None:
+        part = trial.rungs[-1]
+        how = f"{part.seconds:.1f} s"
+        if part.duplicate_of is not None:
+            how = f"same network as trial {part.duplicate_of}"
+        scores = self._scores(part.metrics)
+        self._print(f"{self._head(trial)}  at {part.num_steps} steps: {scores}  {how}", style="dim")
+
     def _show_result(self, trial: Trial) -> None:
-        is_candidate = trial.status == "completed" and not self._is_study
+        is_candidate = trial.status == "completed" and not trial.is_stopped and not self._is_study
         is_best = is_candidate and trial.reward is not None and trial.reward > self._best
         self._count(trial)
-        width = len(str(self._num_trials))
-        head = f"{self._counter()} trial {trial.trial:<{width}}"
+        head = self._head(trial)
         if trial.seed is not None:
             head = " ".join(filter(None, (head, trial.side, trial.arch_id, f"seed {trial.seed}")))
+        stopped = f"  stopped after {trial.rungs[-1].num_steps} steps" if trial.is_stopped else ""
         if trial.status == "completed":
-            line = f"{head}  {self._scores(trial)}{_costs(trial)}  {trial.seconds:.1f} s"
+            line = f"{head}  {self._scores(trial.metrics)}{_costs(trial)}  {trial.seconds:.1f} s{stopped}"
             self._print(line + ("  best so far" if is_best else ""), style="bold green" if is_best else None)
         elif trial.status == "duplicate":
-            self._print(
-                f"{head}  {self._metric} {trial.reward:.4f}  same network as trial {trial.duplicate_of}"
-            )
+            reward = f"{self._metric} {trial.reward:.4f}"
+            self._print(f"{head}  {reward}  same network as trial {trial.duplicate_of}{stopped}")
         else:
             self._print(f"{head}  {trial.status}: {trial.reason}", style="yellow")
         self._refresh()
@@ -118,7 +132,7 @@ class Display(SearchObserver):
             if trial.status == "failed":
                 self._print(f"{head}  failed: {trial.reason}", style="yellow")
             else:
-                self._print(f"{head}  {self._scores(trial)}{_costs(trial)}  {trial.seconds:.1f} s")
+                self._print(f"{head}  {self._scores(trial.metrics)}{_costs(trial)}  {trial.seconds:.1f} s")
         self._refresh()
 
     def _counter(self) -> str:
@@ -159,12 +173,12 @@ class Display(SearchObserver):
             return
         self._num_rewards += 1
         self._reward_sum += trial.reward
-        if trial.status == "completed":
+        if trial.status == "completed" and not trial.is_stopped:
             self._best = max(self._best, trial.reward)
 
-    def _scores(self, trial: Trial) -> str:
+    def _scores(self, metrics: Mapping[str, Any]) -> str:
         names = dict.fromkeys((self._metric, "ap", "ap50"))
-        return "  ".join(f"{name} {trial.metrics[name]:.4f}" for name in names if name in trial.metrics)
+        return "  ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
 
     def _print(self, line: str, style: str | None = None) -> None:
         self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -45,6 +45,7 @@ def tensorboard_observers(
 class TensorBoardObserver(SearchObserver):
     """Writes ``search/*`` and ``proxy/seconds`` per finished candidate and ``controller/*`` per update.
 
+    With rungs ``search/reward_at_100_steps`` is that of one, and ``search/best`` that of whole trainings.
     The step of ``search/reward`` and ``proxy/seconds`` is the trial's number, that of ``search/best`` and of
     its picture, ``search/best_architecture``, the number of candidates done. When a run is continued
     everything is rewritten from the ledger, so that nothing stands twice, with one picture; a thread does so,
@@ -72,6 +73,9 @@ class TensorBoardObserver(SearchObserver):
     def _rewrite(self, run: Run) -> None:
         self._entries.put(_ANEW)
         self._best, self._num_done = -float("inf"), 0
+        for trial in run.trials:
+            for number in range(len(trial.rungs)):
+                self._write_rung(trial, run, number)
         best = None
         for trial in sorted(run.trials, key=lambda trial: trial.time):
             if trial.is_done and self._write_result(trial):
@@ -83,7 +87,9 @@ class TensorBoardObserver(SearchObserver):
 
     def recorded(self, event: Event, run: Run) -> None:
         """Scalars of a candidate or of an update: loss, entropy and whatever else the controller logs."""
-        if event["event"] == "result" and event.get("side") != FINALISTS:
+        if event["event"] == "rung":
+            self._write_rung(run.trials[event["trial"]], run)
+        elif event["event"] == "result" and event.get("side") != FINALISTS:
             trial = run.trials[event["trial"]]
             if self._write_result(trial):
                 self._draw(trial, self._num_done)
@@ -105,8 +111,8 @@ class TensorBoardObserver(SearchObserver):
         if trial.reward is not None:
             self._write("search/reward", trial.reward, trial.trial, trial.time)
         if trial.status == "completed" and trial.reward is not None:
-            is_best = trial.reward > self._best
-            self._best = max(self._best, trial.reward)
+            is_best = not trial.is_stopped and trial.reward > self._best
+            self._best = trial.reward if is_best else self._best
             self._write("proxy/seconds", trial.seconds, trial.trial, trial.time)
         if self._best > -float("inf"):
             self._write("search/best", self._best, self._num_done, trial.time)
@@ -117,6 +123,11 @@ class TensorBoardObserver(SearchObserver):
             return
         spec = self._space.decode(trial.tokens).renamed(f"trial {trial.trial}, reward {trial.reward:.4f}")
         self._entries.put(("search/best_architecture", spec, step, trial.time))
+
+    def _write_rung(self, trial: Trial, run: Run, number: int = -1) -> None:
+        part = trial.rungs[number]
+        value = part.metrics[run.config["search"]["reward_metric"]]
+        self._write(f"search/reward_at_{part.num_steps}_steps", value, trial.trial, part.time)
 
     def _write_update(self, update: Update) -> None:
         for name, value in update.stats.items():

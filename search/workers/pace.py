@@ -37,12 +37,16 @@ class PaceMeter:
         self._publish = publish
         self._clock = clock
         self._since = 0.0
+        self._last = -1
+        self._num_before = 0
 
     def __call__(self, step: int) -> None:
-        """A step is done; the first is 0, also where a training starts over."""
-        if step == _FIRST_STEP:
+        """A step is done; they rise from any number on, and from that again where a training starts over."""
+        self._num_before = self._num_before + 1 if 0 <= self._last < step else 0
+        self._last = step
+        if self._num_before == _FIRST_STEP:
             self._since = self._clock()
-        elif step == _LAST_STEP:
+        elif self._num_before == _LAST_STEP:
             self._publish((self._clock() - self._since) / (_LAST_STEP - _FIRST_STEP))
 
 

@@ -18,6 +18,7 @@ from spinesearch.search.scoring.scorer import (
     OpenScore,
     Outcome,
     ScorerEvent,
+    enqueue,
     lost_outcome,
 )
 from spinesearch.search.workers.pace import forget_paces, read_pace
@@ -97,7 +98,7 @@ class RayScorer:
         if job.attempt > self._max_attempts:  # the last was lost with the process that carried out the run
             self._failed.append(lost_outcome(job))
             return
-        self._queue.append(job)
+        enqueue(self._queue, job)
         self._wake()
 
     def wait(self, timeout_s: float) -> list[ScorerEvent]:
@@ -178,7 +179,7 @@ class RayScorer:
             return self._lost(running, WorkerEvent.DIED, why_lost(error))
         if answer.outcome is None:
             return self._lost(running, WorkerEvent.DIED, answer.reason)
-        if answer.outcome.metrics is not None:
+        if answer.outcome.metrics is not None and running.job.state is None:
             self._timeout.completed(answer.outcome.seconds, answer.outcome.metrics)
         worker.num_scored += 1
         self._pool.scored(worker)
@@ -196,14 +197,18 @@ class RayScorer:
 
     def _end_hung(self) -> list[ScorerEvent]:
         """End the workers of candidates that take too long: they, or their machine, may be frozen."""
-        now, usual_s = self._clock(), self._timeout.limit_s()
+        now = self._clock()
+        usual_s: dict[int | None, float] = {}  # by the length of the training
         ended: list[ScorerEvent] = []
         for reference, running in list(self._running.items()):
-            if now - running.began <= usual_s:
-                break
+            num_steps = running.job.request.num_steps
+            if num_steps not in usual_s:
+                usual_s[num_steps] = self._timeout.limit_s(num_steps=num_steps)
+            if now - running.began <= usual_s[num_steps]:
+                continue
             if not self._timeout.is_fixed and running.step_s is None:  # it may be on a slow machine
                 running.step_s = read_pace(running.worker.actor, running.job.trial)
-            limit_s = self._timeout.limit_s(running.step_s)
+            limit_s = self._timeout.limit_s(running.step_s, num_steps=num_steps)
             if now - running.began > limit_s:
                 del self._running[reference]
                 ended += self._lost(running, WorkerEvent.SILENT, f"timed out after {limit_s:.0f} s")

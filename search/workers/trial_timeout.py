@@ -52,7 +52,9 @@ class TrialTimeout:
         self._other_s: deque[float] = deque(maxlen=_REMEMBERED)
         trained = [trial for trial in known if trial.status == "completed" and not trial.reused_from]
         for trial in sorted(trained, key=lambda trial: trial.time)[-_REMEMBERED:]:
-            self.completed(trial.seconds, trial.metrics)
+            # Of several parts the first, as the others may have gone on from it.
+            part = trial.rungs[0] if trial.rungs else trial
+            self.completed(part.seconds, part.metrics)
 
     @property
     def is_fixed(self) -> bool:
@@ -72,19 +74,21 @@ class TrialTimeout:
         self._step_s.append(train_s / num_steps)
         self._other_s.append(max(0.0, seconds - train_s))
 
-    def limit_s(self, step_s: float | None = None) -> float:
+    def limit_s(self, step_s: float | None = None, *, num_steps: int | None = None) -> float:
         """Seconds that a candidate may take.
 
         Args:
             step_s: seconds per step of its own training, if known: its machine may be slower than most.
+            num_steps: of its training, if that is not a whole one.
         """
+        num_steps = num_steps or self._num_steps
         if self._fixed_s is not None:
             return self._fixed_s
         limit_s = self._first_s
         if len(self._step_s) >= LEAST_COMPLETED:
-            usual_s = statistics.median(self._other_s) + self._num_steps * statistics.median(self._step_s)
+            usual_s = statistics.median(self._other_s) + num_steps * statistics.median(self._step_s)
             limit_s = max(self._floor_s, TIMEOUT_FACTOR * usual_s)
-        return max(limit_s, TIMEOUT_FACTOR * self._num_steps * (step_s or 0.0))
+        return max(limit_s, TIMEOUT_FACTOR * num_steps * (step_s or 0.0))
 
 
 class PatientClock:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from spinesearch.space.arch.resnet import LATERAL_LEVELS, RESNET_LEVELS, ResNetSpec
 from spinesearch.space.arch.spec import OUTPUT_LEVELS, ArchSpec
@@ -141,24 +143,52 @@ def _count_permuted(
     for i, block in enumerate(spec.blocks, start=len(spec.stem)):
         if i not in counted:
             continue
-        channels = widths.channels[i]
-        pixels = tally.pixels if i in plan.live else [0] * len(tally.pixels)  # by level
+        channels, is_live = widths.channels[i], i in plan.live
         for parent in block.parents:
-            level, in_channels = blocks[parent].level, widths.channels[parent]
-            if spec.is_mbconv:
-                for step in range(level + 1, block.level + 1):
-                    tally.conv_norm(1, in_channels, 3, pixels[step])
-                middle = in_channels
-            else:
-                middle = widths.resample[parent]
-                _count_squeeze(tally, in_channels, middle, level, block.level, pixels)
-            tally.conv_norm(middle, channels, 1, pixels[block.level], activate=False)
-        own_pixels = pixels[block.level]
+            connection = _Connection(
+                level=blocks[parent].level,
+                in_channels=widths.channels[parent],
+                middle=None if spec.is_mbconv else widths.resample[parent],
+                target=block.level,
+                channels=channels,
+                is_live=is_live,
+            )
+            tally.add(_connection_totals(connection, tally.image_size, tally.activation_flops))
+        own_pixels = tally.pixels[block.level] * is_live
         num_sums = len(block.parents) - 1 + len(plan.unresampled[i])
         tally.elementwise(channels, own_pixels, num_operations=num_sums)
         tally.activation(channels, own_pixels)
         # The features are summed at the block's own width, so its first repeat has no projection either.
         _count_chain(tally, block.block_type, widths.filters[i], own_pixels, repeats)
+
+
+class _Connection(NamedTuple):
+    """A resampling: from a level and width to another, ``middle`` wide in between unless of MBConv blocks."""
+
+    level: int
+    in_channels: int
+    middle: int | None
+    target: int
+    channels: int
+    is_live: bool
+
+
+@lru_cache(maxsize=4096)  # the networks of a search share nearly all of them
+def _connection_totals(
+    connection: _Connection, image_size: tuple[int, int], activation_flops: int
+) -> tuple[int, int, int]:
+    """What a tally of this connection alone counts."""
+    tally = Tally(image_size, activation_flops)
+    level, in_channels, middle, target, channels, is_live = connection
+    pixels = tally.pixels if is_live else [0] * len(tally.pixels)  # by level
+    if middle is None:
+        for step in range(level + 1, target + 1):
+            tally.conv_norm(1, in_channels, 3, pixels[step])
+        middle = in_channels
+    else:
+        _count_squeeze(tally, in_channels, middle, level, target, pixels)
+    tally.conv_norm(middle, channels, 1, pixels[target], activate=False)
+    return tally.totals
 
 
 def _count_squeeze(

@@ -18,6 +18,7 @@ class Tally:
 
     Attributes:
         image_size: height and width.
+        activation_flops: of an activation, per element.
         pixels: of a feature, by level.
         parameters: trained numbers so far.
         multiply_adds: of the convolutions so far.
@@ -29,7 +30,7 @@ class Tally:
     """
 
     __slots__ = (
-        "_activation_flops",
+        "activation_flops",
         "image_size",
         "multiply_adds",
         "other_flops",
@@ -43,7 +44,18 @@ class Tally:
         self.parameters = 0
         self.multiply_adds = 0
         self.other_flops = 0
-        self._activation_flops = activation_flops
+        self.activation_flops = activation_flops
+
+    @property
+    def totals(self) -> tuple[int, int, int]:
+        """Parameters, multiply-adds and other operations so far."""
+        return self.parameters, self.multiply_adds, self.other_flops
+
+    def add(self, totals: tuple[int, int, int]) -> None:
+        """Count what another tally has counted."""
+        self.parameters += totals[0]
+        self.multiply_adds += totals[1]
+        self.other_flops += totals[2]
 
     def conv(
         self, in_channels: int, out_channels: int, kernel_size: int, pixels: int, *, bias: bool = False
@@ -79,7 +91,7 @@ class Tally:
 
     def activation(self, channels: int, pixels: int) -> None:
         """Count an activation."""
-        self.other_flops += self._activation_flops * channels * pixels
+        self.other_flops += self.activation_flops * channels * pixels
 
     def elementwise(self, channels: int, pixels: int, *, num_operations: int = 1) -> None:
         """Count sums or products of two features, or means over a feature."""

@@ -9,7 +9,7 @@ from tiny_task import TINY_TASK
 
 from spinesearch.data.open import GeneratedDataSettings, ProxyData, open_data
 from spinesearch.models.weights import load_detector
-from spinesearch.proxy_task.request import STATE, WEIGHTS, TrainingRequest
+from spinesearch.proxy_task.request import DETECTIONS, STATE, WEIGHTS, TrainingRequest
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import SPINENET_49
@@ -44,12 +44,12 @@ def test_goes_on_from_a_shorter_training_and_keeps_the_weights(data: ProxyData, 
     assert short.result.curve == whole.curve[:2]
     assert list(short.files) == [STATE]
     steps: list[int] = []
-    going_on = TrainingRequest(state=short.files[STATE], wants=frozenset({WEIGHTS}))
+    going_on = TrainingRequest(state=short.files[STATE], wants=frozenset({WEIGHTS, DETECTIONS}))
     trained = task.train(SPINENET_49, 3, going_on, on_step=lambda step, loss: steps.append(step))
     assert steps == [2, 3, 4, 5, 6]  # the first two were taken before
     assert trained.result == whole
     assert short.result != whole
-    assert sorted(trained.files) == ["weights.json", WEIGHTS]
+    assert sorted(trained.files) == [DETECTIONS, "weights.json", WEIGHTS]
     for name, content in trained.files.items():
         (tmp_path / name).write_bytes(content)
     model = load_detector(tmp_path / WEIGHTS)

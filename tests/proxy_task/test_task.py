@@ -21,9 +21,11 @@ from spinesearch.proxy_task import task as task_module
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
+from spinesearch.results.studies.image_draws import Matched
 from spinesearch.space import R0_SP53, SPINENET_49
 from spinesearch.training.input import batches
-from spinesearch.training.measure.evaluate import CocoMetrics
+from spinesearch.training.measure.evaluate import CocoMetrics, evaluation_case
+from spinesearch.training.measure.matched import matched_bytes
 from spinesearch.training.step.divergence import TrainingDiverged
 from spinesearch.training.targets.matching import make_targets
 
@@ -104,7 +106,13 @@ def test_detections_are_scored_in_the_pixels_of_the_images(data: ProxyData) -> N
             logits.scatter_(2, best, torch.where(classes >= 0, 5.0, -20.0).unsqueeze(-1))
             return logits, codes
 
-    assert task.evaluate(Oracle()).ap == pytest.approx(1.0, abs=0.02)
+    found = task.find(Oracle())
+    metrics = task.metrics(found)
+    assert metrics.ap == pytest.approx(1.0, abs=0.02)
+    matched = Matched.from_bytes(matched_bytes(evaluation_case(data.dataset, data.held_out_index, *found)))
+    once = np.ones((1, len(data.held_out_index)))
+    for name in ("ap", "ap50", "ap75", "ar100"):
+        assert matched.metric(name, once) == pytest.approx(getattr(metrics, name), abs=1e-12)
 
 
 def test_same_seed_same_bits_in_another_process(data: ProxyData, cache_dir: Path) -> None:
@@ -127,14 +135,15 @@ def test_measuring_on_the_way_changes_nothing(data: ProxyData, monkeypatch: pyte
     """Every bit of the training's end, and each point is what the training would have been measured as."""
     images = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
 
-    def answer(self: ProxyTask, model: nn.Module) -> CocoMetrics:
-        """In the place of AP, which is 0 so early: a number that depends on every weight and statistic."""
+    def answer(self: ProxyTask, model: nn.Module) -> float:
+        """In the place of detections, of which there are none so early: it depends on every weight."""
         model.eval()
         with torch.inference_mode():
-            value = float(model(images)[0].mean())
-        return CocoMetrics(**dict.fromkeys([field.name for field in fields(CocoMetrics)], value))
+            return float(model(images)[0].mean())
 
-    monkeypatch.setattr(ProxyTask, "evaluate", answer)
+    names = [field.name for field in fields(CocoMetrics)]
+    monkeypatch.setattr(ProxyTask, "find", answer)
+    monkeypatch.setattr(ProxyTask, "metrics", lambda self, value: CocoMetrics(**dict.fromkeys(names, value)))
     # Stochastic depth draws from the global generator; a schedule in steps begins as a shorter one does.
     settings = replace(TINY, num_steps=6, schedule="step", decay_at=(0.99,))
     plain, plain_losses = score_with_losses(ProxyTask(settings, data), seed=7)

@@ -7,13 +7,13 @@ import pytest
 from one_change import is_one_change
 
 from spinesearch.space import SPINENET_49, SpecError, SpineNetSpace
-from spinesearch.space.neighbours import all_changes, mutate
+from spinesearch.space.neighbours import KINDS, mutate
 
 
 def test_changes_of_spinenet_49_by_hand():
     space = SpineNetSpace()
     tokens = space.encode(SPINENET_49)
-    changes = all_changes(space._layout, tokens)
+    changes = {kind: list(changes(space._layout, tokens)) for kind, changes in KINDS.items()}
     # Base levels 2, 3, 3, 3, 4 x 5 and 5: all pairs less those of one level; and pairs of the five outputs.
     assert len(changes["order"]) == 10 * 9 // 2 - 3 - 10 + 10
     # Two parents, each replaced by any of the others in reach: 0 of 2, 1 of 3, 2 of 4, 3 of 5; outputs.
@@ -56,7 +56,7 @@ def test_a_space_without_neighbours_says_so_after_as_many_tries_as_there_are_cha
     tokens = space.encode(SPINENET_49)
     with pytest.raises(SpecError, match=r"no single change of .* another network than 5eedc0ffee00; draw"):
         mutate(space._layout, tokens, np.random.default_rng(0), arch_id)
-    num_changes = sum(map(len, all_changes(space._layout, tokens).values()))
+    num_changes = sum(len(list(changes(space._layout, tokens))) for changes in KINDS.values())
     assert len(tries) == len(set(tries)) == 1 + num_changes
 
 

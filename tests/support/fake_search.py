@@ -1,8 +1,8 @@
 """Searches with a fake scorer of real behaviour, and a process that runs them on demand to be killed.
 
-``python fake_search.py`` imports everything once; for each line ``RUN_DIR SEED NUM_TRIALS CONTROLLER``
-on its standard input, forks a child that carries that run to its end; it answers with the child's process id
-and, when the child has ended, its exit code.
+``python fake_search.py`` imports everything once; for each line ``RUN_DIR SEED NUM_TRIALS CONTROLLER`` on its
+standard input, with ``rungs`` behind it for a search with rungs, forks a child that carries that run to its
+end; it answers with the child's process id and, when the child has ended, its exit code.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import random
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,16 +28,20 @@ from spinesearch.controller.bayesian import BayesianSettings
 from spinesearch.controller.evolution import EvolutionSettings
 from spinesearch.controller.local_search import LocalSearchSettings
 from spinesearch.controller.strategies import STRATEGIES
+from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Trial
+from spinesearch.search.config.rungs import Rung
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.finalists import FinalistPlan, Finalists, SearchWithFinalists
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.loop.observer import Observers, SearchObserver
+from spinesearch.search.loop.rungs import NO_RUNGS, Halving
 from spinesearch.search.loop.source import CandidateSource
 from spinesearch.search.runs.mirror import Mirror
-from spinesearch.search.scoring.scorer import Job, Outcome, Score, Scorer, run_job
+from spinesearch.search.scoring.scorer import Job, Outcome, Score, Scorer, enqueue, run_job
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.search.watchers.mirror_observer import MirrorObserver
 from spinesearch.space import BLOCK_TYPES, SPINENET_49, ArchSpec, Decision
@@ -92,6 +97,7 @@ ALL_TOKENS = [
     if (1, 1, 1) not in zip(tokens, tokens[1:], tokens[2:], strict=False)
 ]
 SPACE = TypesOnly()
+WHOLE_STEPS = 90  # of a whole training of `RungScore`
 
 
 def fake_score(spec: ArchSpec, seed: int) -> dict[str, float]:
@@ -111,6 +117,40 @@ def _hash(spec: ArchSpec, seed: int) -> int:
     return int(hashlib.sha256(f"{spec.arch_id}{seed}".encode()).hexdigest()[:8], 16)
 
 
+class RungScore:
+    """A `FlexibleScore` whose metrics depend on the length of the training too; see `fake_score`.
+
+    One network in nine fails at some length. What goes on from a state checks that it is its own.
+    """
+
+    def __init__(self) -> None:
+        self.num_steps: list[int] = []  # that each call took
+
+    def __call__(self, spec: ArchSpec, seed: int) -> dict[str, float]:
+        return self.train(spec, seed, WHOLE)[0]
+
+    def train(
+        self, spec: ArchSpec, seed: int, request: TrainingRequest
+    ) -> tuple[dict[str, float], dict[str, bytes]]:
+        num_steps, begin = request.num_steps or WHOLE_STEPS, 0
+        if request.state is not None:
+            arch_id, _, steps = request.state.decode().partition(" ")
+            assert arch_id == spec.arch_id
+            begin = int(steps)
+            assert 0 < begin < num_steps
+        self.num_steps.append(num_steps - begin)
+        if _hash(spec, seed) % 9 == 0 and num_steps > _hash(spec, seed) % WHOLE_STEPS:
+            raise ArithmeticError(f"the loss of {spec.arch_id} is not finite")
+        value = (_hash(spec, seed) + _hash(spec, num_steps)) / 2**33
+        files = {name: f"{spec.arch_id} {num_steps}".encode() for name in request.wants}
+        return {"ap": 0.2 * value + 0.8 * num_steps / WHOLE_STEPS, "num_steps": num_steps}, files
+
+
+RUNGS = Halving(
+    rungs=(Rung(num_steps=10, share=0.4), Rung(num_steps=30, share=0.5)), generation_size=8, goes_on=True
+)
+
+
 class FakeScorer:
     """``num_workers`` at a time, finishing in random order, each submission recorded.
 
@@ -128,7 +168,7 @@ class FakeScorer:
         self._num_workers = num_workers
         self._rng = random.Random(order)
         self._delay_s = delay_s
-        self._queue: list[Job] = []
+        self._queue: deque[Job] = deque()
         self.submitted: list[int] = []
 
     @property
@@ -137,7 +177,7 @@ class FakeScorer:
 
     def submit(self, job: Job) -> None:
         self.submitted.append(job.trial)
-        self._queue.append(job)
+        enqueue(self._queue, job)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         if self._delay_s:
@@ -145,8 +185,11 @@ class FakeScorer:
         if not self.num_running:
             return []
         count = self._rng.randint(1, self.num_running)
-        finished = [self._queue.pop(self._rng.randrange(self.num_running)) for _ in range(count)]
-        return [run_job(self._score, job, "fake") for job in finished]
+        finished = []
+        for _ in range(count):
+            finished.append(self._queue[place := self._rng.randrange(self.num_running)])
+            del self._queue[place]
+        return [run_job(self._score, job.handed_out(), "fake") for job in finished]
 
     def close(self) -> None:
         pass
@@ -191,6 +234,7 @@ def carry_out(
     max_failed_share: float = 1.0,
     observer: SearchObserver | None = None,
     mirror: Mirror | None = None,
+    halving: Halving = NO_RUNGS,
     finalists: FinalistPlan | None = None,
     searches: bool = True,
 ) -> tuple[Run, str]:
@@ -214,6 +258,7 @@ def carry_out(
             reward_metric="ap",
             failed_reward=0.0,
             max_failed_share=max_failed_share,
+            halving=halving,
         )
         source: CandidateSource
         source = search = ControlledCandidates(plan, SPACE, chosen, Checkpoints(run_dir, keep=lag + 2))
@@ -236,8 +281,15 @@ def proposals(run: Run) -> str:
 
 def results(run: Run) -> str:
     return json.dumps(
-        [(t.trial, t.status, t.reward, dict(t.metrics), t.duplicate_of, t.reason) for t in run.trials]
+        [
+            (t.trial, t.status, t.reward, dict(t.metrics), t.duplicate_of, t.reason, t.is_stopped, rungs(t))
+            for t in run.trials
+        ]
     )
+
+
+def rungs(trial: Trial) -> list[tuple[object, ...]]:
+    return [(part.num_steps, dict(part.metrics), part.duplicate_of) for part in trial.rungs]
 
 
 def updates(run: Run) -> str:
@@ -254,17 +306,19 @@ def serve() -> None:
     build_controller("reinforce", 0).suggest(1)  # what is slow the first time
     print("ready", flush=True)
     for line in sys.stdin:
-        run_dir, seed, num_trials, controller = line.split()
+        run_dir, seed, num_trials, controller, *rungs = line.split()
         child = os.fork()
         if child == 0:
             # The order in which workers finish differs every time.
-            scorer = FakeScorer(num_workers=3, order=os.getpid(), delay_s=0.004)
+            score = RungScore() if rungs else fake_score
+            scorer = FakeScorer(num_workers=3, order=os.getpid(), delay_s=0.004, score=score)
             carry_out(
                 Path(run_dir),
                 seed=int(seed),
                 num_trials=int(num_trials),
                 controller=controller,
                 scorer=scorer,
+                **({"halving": RUNGS, "generation_size": RUNGS.generation_size} if rungs else {}),
             )
             os._exit(0)
         print(child, flush=True)

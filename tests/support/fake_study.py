@@ -66,7 +66,7 @@ def carry_out(
         run.apply(event)
         archs = sample_architectures(SPACE, num_archs=wanted.num_archs, seed=wanted.seed)
         run_loop(
-            source=StudyCandidates(wanted, archs, known),
+            source=StudyCandidates(wanted, archs, known, run_dir=run_dir),
             space=SPACE,
             scorers=only(scorer or FakeScorer()),
             ledger=ledger,

@@ -110,3 +110,11 @@ def coco(tmp_path: Path, serial, cache_dir: Path):
         f"data.cache_dir={tmp_path / 'coco_cache'}",
     ]
     return folder / "train", annotations, command
+
+
+@pytest.fixture(scope="session")
+def trained(cache_dir: Path, tmp_path_factory) -> Path:
+    """The folder of a finished training of a few steps, to read and to copy."""
+    from trained_run import train_run
+
+    return train_run(tmp_path_factory.mktemp("trained"), cache_dir)

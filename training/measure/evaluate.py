@@ -65,6 +65,70 @@ def coco_metrics(
     return CocoMetrics(**{name: None if stats[i] < 0 else stats[i] for name, i in _STATS.items()})
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectionScores:
+    """COCO's twelve numbers, and AP of each class; None where the images have no object a number is about.
+
+    Attributes:
+        summary: by COCO's names, as `SUMMARY_NAMES`.
+        class_aps: AP at IoU 0.50:0.95 by the class's name.
+    """
+
+    summary: dict[str, float | None]
+    class_aps: dict[str, float | None]
+
+    @property
+    def ap(self) -> float:
+        """AP at IoU 0.50:0.95; 0 without any object."""
+        return self.summary["AP"] or 0.0
+
+
+SUMMARY_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+def detection_scores(
+    dataset: CocoDataset,
+    image_index: Sequence[int] | npt.NDArray[np.integer[Any]],
+    boxes: npt.NDArray[np.floating[Any]],
+    scores: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+    *,
+    evaluator: str = "auto",
+    num_threads: int = 1,
+) -> DetectionScores:
+    """All of COCO's numbers for the detections on these images; arguments and errors as `coco_metrics`."""
+    case = evaluation_case(dataset, image_index, boxes, scores, labels)
+
+    def numbers(part: EvaluationCase) -> list[float | None]:
+        stats = summary_numbers(evaluator, part, num_threads=num_threads).tolist()
+        return [None if value < 0 else value for value in stats]
+
+    names = [name for _, name in dataset.categories]
+    return DetectionScores(
+        summary=dict(zip(SUMMARY_NAMES, numbers(case), strict=True)),
+        class_aps={name: numbers(_of_class(case, label))[0] for label, name in enumerate(names)},
+    )
+
+
+def _of_class(case: EvaluationCase, label: int) -> EvaluationCase:
+    """What is true and what was found of one class, as if there were no other."""
+    is_true, is_found = case.truth.labels == label, case.found.labels == label
+
+    def rows(boxes: BoxColumns, wanted: npt.NDArray[np.bool_]) -> BoxColumns:
+        zeros = np.zeros(int(wanted.sum()), np.int64)
+        return BoxColumns(images=boxes.images[wanted], labels=zeros, xywh=boxes.xywh[wanted])
+
+    return EvaluationCase(
+        num_images=case.num_images,
+        num_classes=1,
+        truth=rows(case.truth, is_true),
+        areas=case.areas[is_true],
+        is_crowd=case.is_crowd[is_true],
+        found=rows(case.found, is_found),
+        scores=case.scores[is_found],
+    )
+
+
 def evaluation_case(
     dataset: CocoDataset,
     image_index: Sequence[int] | npt.NDArray[np.integer[Any]],

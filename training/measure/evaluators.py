@@ -69,8 +69,8 @@ class EvaluationCase:
     scores: Floats
 
 
-def find_evaluator(name: str) -> str:
-    """The library behind a `ProxySettings.evaluator`: "auto" is the fastest that this machine has.
+def find_evaluator(name: str, setting: str = "proxy_task.evaluator") -> str:
+    """The library that a setting names: "auto" is the fastest that this machine has.
 
     Raises:
         ValueError: the one requested cannot be imported here.
@@ -79,8 +79,8 @@ def find_evaluator(name: str) -> str:
         return next(library for library in _REQUIREMENTS if _is_here(library))
     if not _is_here(name):
         raise ValueError(
-            f"proxy_task.evaluator: {name} cannot be imported; pip install '{_REQUIREMENTS[name]}', or set "
-            "proxy_task.evaluator=auto, which takes the fastest there is and gives the same numbers"
+            f"{setting}: {name} cannot be imported; pip install '{_REQUIREMENTS[name]}', or set "
+            f"{setting}=auto, which takes the fastest there is and gives the same numbers"
         )
     return name
 
@@ -211,24 +211,38 @@ def pycocotools_evaluation(case: EvaluationCase, iou_thresholds: Floats | None =
         case: what to compare.
         iou_thresholds: `[T]`, rising; None for COCO's 0.50, 0.55 ... 0.95. ``stats[0]`` is the mean over all.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    images, categories = _images_and_categories(case)
+    evaluation = _coco_eval(case)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        indices = []
-        for records in (_true_records(case), _found_records(case)):
-            index = COCO()
-            index.dataset = {"images": images, "categories": categories, "annotations": records}
-            index.createIndex()
-            indices.append(index)
-        evaluation = COCOeval(*indices, iouType="bbox")
         if iou_thresholds is not None:
             evaluation.params.iouThrs = iou_thresholds
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     return evaluation
+
+
+def pycocotools_matching(case: EvaluationCase) -> Any:
+    """``COCOeval`` of pycocotools, of a case, evaluated for objects of all sizes; not accumulated."""
+    evaluation = _coco_eval(case)
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [evaluation.params.areaRng[0]], ["all"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+    return evaluation
+
+
+def _coco_eval(case: EvaluationCase) -> Any:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    images, categories = _images_and_categories(case)
+    with contextlib.redirect_stdout(io.StringIO()):
+        indices = []
+        for records in (_true_records(case), _found_records(case)):
+            index = COCO()
+            index.dataset = {"images": images, "categories": categories, "annotations": records}
+            index.createIndex()
+            indices.append(index)
+        return COCOeval(*indices, iouType="bbox")
 
 
 def _images_and_categories(case: EvaluationCase) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ class FlatOptimizer:
     nothing back, and can be captured in a graph and replayed under another rate.
 
     Args:
-        model: on its final device; its parameters become views.
+        model: on its final device; its parameters that are trained (``requires_grad``) become views.
         recipe: its optimiser, rates, decay and clipping.
         is_capturable: whether to work as on CUDA; None for where the model is on CUDA.
     """
@@ -43,6 +43,8 @@ class FlatOptimizer:
         stacked: dict[tuple[int, int], list[nn.Parameter]] = {}
         kernels, others = [], []
         for name, p in model.named_parameters():
+            if not p.requires_grad:
+                continue
             if p.ndim == 1:
                 others.append(p)
             elif is_muon and not name.endswith(PREDICTION_KERNEL):
@@ -112,10 +114,14 @@ class FlatOptimizer:
         for options, rate in zip(self._elementwise.param_groups, rates, strict=True):
             options["lr"] = rate
 
-    def step(self) -> Tensor:
+    def step(self, combine: Callable[[list[Tensor]], None] | None = None) -> Tensor:
         """Take one step down the gradients, which are gone then; returns their global norm unclipped.
 
         The norm is that of the gradient of all that is minimised, with SGD's weight decay in it.
+
+        Args:
+            combine: called with the loss's gradients in a few large tensors, which it may change in place, as
+                where they are summed over several processes.
         """
         for joined, group in self._joined:
             # What no output depends on has no gradient; zeros leave it where it is, or let it decay.
@@ -123,6 +129,8 @@ class FlatOptimizer:
             joined.grad = torch.cat([_flat(grad) for grad in grads]).view_as(joined)
             for p in group:
                 p.grad = None
+        if combine is not None:
+            combine([joined.grad for joined, _ in self._joined if joined.grad is not None])
         if self._loss_decay:
             for vector in self._decayed:
                 assert vector.grad is not None

@@ -13,15 +13,15 @@ import torch
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
-def find_device(name: str) -> torch.device:
-    """The device of a `ProxySettings.device`: "auto" is the current CUDA device where there is one.
+def find_device(name: str, setting: str = "proxy_task.device") -> torch.device:
+    """The device that a setting names: "auto" is the current CUDA device where there is one.
 
     Raises:
         ValueError: CUDA is requested and torch sees none.
     """
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
-        raise ValueError("proxy_task.device: is cuda but torch sees no CUDA device; set it to auto or cpu")
+        raise ValueError(f"{setting}: is cuda but torch sees no CUDA device; set it to auto or cpu")
     if name == "cpu" or not has_cuda:
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())

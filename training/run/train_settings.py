@@ -70,8 +70,9 @@ class TrainSettings:
         momentum: of SGD and Muon.
         weight_decay: on convolution kernels only; coupled for SGD, decoupled for AdamW and Muon.
         clip_norm: the gradient's global norm is clipped to it.
-        schedule: a half cosine to zero, or x 0.1 at each of `decay_epochs`.
-        decay_epochs: rising epochs of the step schedule; the cosine ignores them.
+        schedule: a half cosine to zero, x 0.1 at each of `decay_epochs`, or constant and from the one epoch
+            there in a straight line to zero.
+        decay_epochs: rising epochs of the schedule; the cosine ignores them.
         warmup_epochs: epochs over which the learning rate rises linearly from zero.
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
@@ -136,7 +137,12 @@ class TrainSettings:
         check_rules("train", self, _RULES)
         if self.schedule == "step" and not self.decay_epochs:
             raise ValueError("train.decay_epochs: the step schedule needs at least one epoch, got ()")
-        if self.schedule == "step" and not is_rising(self.decay_epochs, below=self.num_epochs):
+        if self.schedule == "constant_decay" and len(self.decay_epochs) != 1:
+            raise ValueError(
+                "train.decay_epochs: the schedule constant_decay needs one epoch, where its rate begins to "
+                f"fall, got {list(self.decay_epochs)}"
+            )
+        if self.schedule != "cosine" and not is_rising(self.decay_epochs, below=self.num_epochs):
             raise ValueError(
                 f"train.decay_epochs: must lie before the end, num_epochs {self.num_epochs:g}, got "
                 f"{self.decay_epochs!r}; give epochs of your own or another num_epochs"
@@ -163,14 +169,13 @@ class TrainSettings:
         shared = {
             field.name: getattr(self, field.name) for field in fields(Recipe) if hasattr(self, field.name)
         }
-        is_step = self.schedule == "step"
         return Recipe(
             **shared
             | {
                 "num_steps": self.training_steps(num_images),
                 "lr": self.lr * scale,
                 "adam_lr": self.adam_lr * scale,
-                "decay_at": tuple(epoch / self.num_epochs for epoch in self.decay_epochs) if is_step else (),
+                "decay_at": tuple(epoch / self.num_epochs for epoch in self.decay_epochs),
                 "warmup_steps": round(self.warmup_epochs * num_images / self.batch_size),
             }
         )

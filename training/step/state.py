@@ -25,6 +25,7 @@ class TrainingState:
             of a training on CUDA, the device's.
         losses: of the steps taken.
         aps: what was measured before the last of them, by the number of steps: `training.measure.curve`.
+        average: moving average of the weights, of a training that has one; else empty.
     """
 
     step: int
@@ -34,6 +35,7 @@ class TrainingState:
     random: list[Tensor]
     losses: list[float]
     aps: dict[int, float] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(

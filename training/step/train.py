@@ -18,7 +18,7 @@ from spinesearch.training.recipe import Recipe
 from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
 from spinesearch.training.step.divergence import LossWatch
 from spinesearch.training.step.state import TrainingState
-from spinesearch.training.targets.losses import detection_loss
+from spinesearch.training.targets.losses import detection_loss, loss_weight
 from spinesearch.training.targets.matching import make_targets
 
 # Of a training step, in order: waiting for the batch, and what is done with it. The last one ends when its
@@ -116,6 +116,16 @@ def _step(
     lap: Lap,
 ) -> Outputs:
     """Loss and gradient norm of one step, which is taken. Nothing here may make the processor wait."""
+    loss, _ = batch_loss(inputs, model=model, anchors=anchors, recipe=recipe, lap=lap)
+    torch.autograd.backward(loss)
+    lap("backward")
+    return loss.detach(), optimizer.step()
+
+
+def batch_loss(
+    inputs: StepInputs, *, model: nn.Module, anchors: Tensor, recipe: Recipe, lap: Lap = no_lap
+) -> tuple[Tensor, Tensor]:
+    """Loss of a batch under augmentation, and by what it was divided: `loss_weight`; scalars."""
     batch = _augment(inputs, recipe)
     lap("augmentation")
     classes, codes = make_targets(anchors, batch.boxes, batch.labels)
@@ -124,9 +134,7 @@ def _step(
     lap("forward")
     loss = detection_loss(cls_logits, box_deltas, classes, codes)
     lap("loss")
-    torch.autograd.backward(loss)
-    lap("backward")
-    return loss.detach(), optimizer.step()
+    return loss, loss_weight(classes)
 
 
 def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], precision: str) -> None:

@@ -68,6 +68,11 @@ class _AbsentCost(torch.autograd.Function):
         return gradient * grad_output, None
 
 
+def loss_weight(classes: Tensor) -> Tensor:
+    """By what `detection_loss` divides, a scalar: the number of matched anchors plus one."""
+    return (classes != BACKGROUND).sum() + 1.0
+
+
 def detection_loss(cls_logits: Tensor, box_deltas: Tensor, classes: Tensor, codes: Tensor) -> Tensor:
     """Classification plus weighted box loss of a batch, a float32 scalar.
 
@@ -81,7 +86,7 @@ def detection_loss(cls_logits: Tensor, box_deltas: Tensor, classes: Tensor, code
         codes: `[B, A, 4]`, true codes; those of background anchors do not count.
     """
     is_object = classes != BACKGROUND
-    num_positives = is_object.sum() + 1.0
+    num_positives = loss_weight(classes)
     cls_loss = focal_loss(cls_logits.float(), classes) / num_positives
     errors = F.huber_loss(box_deltas.float(), codes, reduction="none", delta=HUBER_DELTA)
     box_loss = (errors * is_object.unsqueeze(-1)).sum() / (CODES_PER_BOX * num_positives)

@@ -12,8 +12,10 @@ from cli_checks import fails
 from cli_process import start, wait_for_results
 
 from spinesearch.cli.main import main
+from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.ledger import LEDGER_NAME
 from spinesearch.results.ledger.run import load_run
+from spinesearch.search.scoring.trial_files import kept_reader
 
 _OF_SEARCHES = ("search.num_trials", "search.generation_size", "search.finalists")
 
@@ -92,6 +94,8 @@ def test_correlate_and_what_it_takes_over(serial_study, tmp_path: Path, capsys):
         "correlate.json",
         "correlate.png",
     ]
+    assert "intervals of ap are over architectures and held-out images" in " ".join(out.split())
+    assert json.loads((runs / "first" / "correlate.json").read_text())["draws_images"]
     first, _ = load_run(runs / "first")
     assert {t.metrics["num_steps"] for t in first.trials if t.side == "b"} == {4}
 
@@ -104,12 +108,20 @@ def test_correlate_and_what_it_takes_over(serial_study, tmp_path: Path, capsys):
         dict(t.metrics) for t in first.trials if t.side == "b"
     ]
     assert {t.reused_from for t in second.trials if t.side == "a"} == {""}
+    kept = [
+        [kept_reader(runs / name, DETECTIONS)(t) for t in run.trials if t.side == "b"]
+        for name, run in (("first", first), ("second", second))
+    ]
+    assert kept[0] == kept[1]
+    assert None not in kept[0]
 
     # A search under the first setting has trained the same candidates with the same seed.
     words = [*serial_study, "controller=random", "search.num_trials=3", "search.generation_size=1"]
     words.append("search.finalists=0")
     assert main(["search", *words, "name=search"]) == 0
+    capsys.readouterr()
     assert main([*command, "name=third", "--reuse", str(runs / "search")]) == 0
+    assert "over architectures: the detections were not kept" in " ".join(capsys.readouterr().out.split())
     third, _ = load_run(runs / "third")
     assert [t.metrics["loss"] for t in third.trials] == [t.metrics["loss"] for t in first.trials]
     assert sum(t.reused_from == "search" for t in third.trials) == 3

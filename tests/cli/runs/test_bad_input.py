@@ -20,7 +20,7 @@ from spinesearch.space import SPINENET_49
             "search.num_trails: there is no such setting; did you mean search.num_trials",
         ),
         (["nonsense=1"], "nonsense: there is no such setting"),
-        (["controller=evolution"], "controller: must be one of random, reinforce, got 'evolution'"),
+        (["controller=annealing"], "controller: must be one of bayesian, evolution, local_search, ppo, "),
         (["experiment=nope"], "experiment: must be one of demo, paper, got 'nope'"),
         (["search.num_trials=many"], "search.num_trials: must be a whole number, got 'many'"),
         (["search.num_trials=0"], "search.num_trials: must be at least 1, got 0"),

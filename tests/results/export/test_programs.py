@@ -96,30 +96,33 @@ def test_detections_in_onnxruntime(name: str, tmp_path: Path) -> None:
 
 
 def same_detections(got: Tensor, want: Tensor) -> int:
-    """How many detections of one image have a twin in the other; asserts that all others are on the edge."""
+    """How many detections of one image both have; asserts that rounding explains the few others.
+
+    It does where a score is at the threshold (or, of 100, at the last one's), where an overlap is at the
+    threshold, and where a detection took the place of another of its class that is missing for such a reason.
+    """
     edge = 0.0501
     if len(got) == 100 or len(want) == 100:
         edge = max(edge, *(float(rows[:, 4].min()) + 1e-4 for rows in (got, want) if len(rows)))
-    matched = 0
-    for mine, theirs in ((got, want), (want, got)):
+    alike = (got[:, None, :4] - want[None, :, :4]).abs().amax(dim=2) < 1e-2
+    alike &= (got[:, None, 4] - want[None, :, 4]).abs() < 1e-4
+    alike &= got[:, None, 5] == want[None, :, 5]
+    alone = got[~alike.any(dim=1)], want[~alike.any(dim=0)]
+    for mine, theirs, everything in ((alone[0], alone[1], want), (alone[1], alone[0], got)):
         for row in mine:
-            alike = (theirs[:, :4] - row[:4]).abs().amax(dim=1) < 1e-2
-            alike &= (theirs[:, 4] - row[4]).abs() < 1e-4
-            alike &= theirs[:, 5] == row[5]
-            is_found = bool(alike.any())
-            matched += is_found
-            assert is_found or row[4] < edge or near_nms(row, theirs), row
-    return matched // 2
+            is_at_overlap = bool(((overlaps(row, everything) - 0.5).abs() < 1e-4).any())
+            is_in_place = bool((overlaps(row, theirs) > 0.5 - 1e-4).any())
+            assert row[4] < edge or is_at_overlap or is_in_place, row
+    assert max(len(rows) for rows in alone) <= 0.05 * len(want) + 1
+    return int(alike.any(dim=1).sum())
 
 
-def near_nms(row: Tensor, rows: Tensor) -> bool:
-    """Whether a detection overlaps another of its class by nearly the threshold, so that either may stay."""
-    others = rows[rows[:, 5] == row[5]]
-    low = torch.maximum(row[:2], others[:, :2])
-    high = torch.minimum(row[2:4], others[:, 2:4])
+def overlaps(row: Tensor, rows: Tensor) -> Tensor:
+    """Intersection over union of a detection with others, 0 for those of other classes."""
+    low, high = torch.maximum(row[:2], rows[:, :2]), torch.minimum(row[2:4], rows[:, 2:4])
     inside = (high - low).clamp(min=0).prod(dim=1)
-    areas = (others[:, 2:4] - others[:, :2]).prod(dim=1) + (row[2:4] - row[:2]).prod()
-    return bool(((inside / (areas - inside) - 0.5).abs() < 1e-4).any())
+    areas = (rows[:, 2:4] - rows[:, :2]).prod(dim=1) + (row[2:4] - row[:2]).prod()
+    return torch.where(rows[:, 5] == row[5], inside / (areas - inside), 0.0)
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch) -> None:

@@ -6,13 +6,12 @@ import math
 import numpy as np
 import pytest
 
+from spinesearch.results.studies.rank_correlation import kendall_tau, spearman_rho
 from spinesearch.results.studies.statistics import (
     f_quantiles,
-    kendall_tau,
     mean_icc,
     same_seed_icc,
     seeds_needed,
-    spearman_rho,
     variance_components,
 )
 
@@ -217,3 +216,21 @@ def test_too_few_to_correlate():
 def test_a_report_is_the_same_every_time():
     groups = simulated(np.random.default_rng(6), archs=6, seeds=2, icc=0.5)
     assert variance_components(groups) == variance_components(groups)
+
+
+def test_draws_of_the_images_only_widen_the_interval_of_the_icc():
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(12, 1)) + 0.5 * rng.normal(size=(12, 3))
+    table[3, 1:] = np.nan
+    table[5] = np.nan
+    groups = [row[np.isfinite(row)].tolist() for row in table]
+    plain = variance_components(groups)
+    same = variance_components(groups, np.tile(table, (1000, 1, 1)))
+    noisy = variance_components(groups, table + 0.8 * rng.normal(size=(1000, *table.shape)))
+    assert plain is not None
+    assert same is not None
+    assert noisy is not None
+    assert (same.icc, noisy.icc) == (plain.icc, plain.icc)
+    assert same.interval == pytest.approx(plain.interval, abs=0.03)
+    assert noisy.interval[0] < plain.interval[0]
+    assert noisy.interval[1] >= plain.interval[1]

@@ -19,7 +19,8 @@ from spinesearch.results.studies.correlation import (
     correlation_table,
     side_labels,
 )
-from spinesearch.results.studies.statistics import kendall_tau, spearman_rho, variance_components
+from spinesearch.results.studies.rank_correlation import kendall_tau, spearman_rho
+from spinesearch.results.studies.statistics import variance_components
 from spinesearch.results.studies.study import LESS_IS_BETTER, Study
 from spinesearch.results.studies.study_report import arch_table, write_report
 from spinesearch.results.studies.variance import variance_notes, variance_report, variance_table, verdict

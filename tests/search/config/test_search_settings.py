@@ -13,6 +13,7 @@ YOUNGER = (
     "worker_memory_gb",
     "trial_timeout_s",
     "max_failed_share",
+    "keep_detections",
 )
 
 
@@ -30,11 +31,12 @@ def test_they_may_change_on_resume():
         <= set(FREE_SEARCH_SETTINGS)
         <= {field.name for field in fields(run_config(compose([])).search)}
     )
-    words = ["{x: 2}", "7", "1.5", "60", "1"]
+    words = ["{x: 2}", "7", "1.5", "60", "1", "true"]
     changed = compose([f"search.{name}={word}" for name, word in zip(YOUNGER, words, strict=True)])
     check_resumable(run_config(compose([])), run_config(changed))
     search = run_config(changed).search
     assert search.resources_per_trial == {"x": 2}
+    assert search.keep_detections is True
     assert (search.trials_per_worker, search.trial_timeout_s, search.max_failed_share) == (7, 60, 1)
 
 

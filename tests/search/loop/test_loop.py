@@ -24,7 +24,7 @@ from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.run_lock import RunInUseError
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.config.run_config import run_config
-from spinesearch.search.scoring.scorer import SerialScorer
+from spinesearch.search.scoring.serial_scorer import SerialScorer
 
 CONTROLLERS = ("random", "reinforce")
 
@@ -137,12 +137,13 @@ def server():
 
 @pytest.mark.slow
 @pytest.mark.faults
-def test_sigkill_at_random_moments(server, tmp_path: Path):
+@pytest.mark.parametrize("rungs", ["", " rungs"], ids=["whole trainings", "rungs"])
+def test_sigkill_at_random_moments(server, tmp_path: Path, rungs: str):
     """20 runs, each killed at up to 3 random moments and resumed: nothing lost or twice, the same end."""
     rng = random.Random(7)
 
     def run_child(run_dir: Path, kill_after_s: float | None) -> int:
-        server.stdin.write(f"{run_dir} 3 60 reinforce\n")
+        server.stdin.write(f"{run_dir} 3 64 reinforce{rungs}\n")
         server.stdin.flush()
         pid = int(server.stdout.readline())
         if kill_after_s is not None:

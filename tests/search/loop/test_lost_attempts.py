@@ -24,8 +24,8 @@ from spinesearch.search.scoring.scorer import (
     Outcome,
     Scorer,
     ScorerEvent,
-    SerialScorer,
 )
+from spinesearch.search.scoring.serial_scorer import SerialScorer
 
 
 class LossyScorer(FakeScorer):
@@ -47,7 +47,7 @@ class LossyScorer(FakeScorer):
         if self._num_waits == self._stop_after:
             raise KeyboardInterrupt
         if self._queue and self._random.random() < 0.5 and self._queue[0].attempt < 3:
-            job = self._queue.pop(0)
+            job = self._queue.popleft()
             lost = LostAttempt(
                 trial=job.trial, attempt=job.attempt, reason="it froze", node="n", worker="w", seconds=2.0
             )

@@ -47,8 +47,8 @@ def write(run_dir: Path, *sessions: dict[str, Any]) -> Path:
 def test_other_code_than_what_scores_may_differ(wanted, side: str, tmp_path: Path):
     run_dir = write(tmp_path / "run", event(wanted, side, version="0.1.0", sources="bbb"))
     known = known_results(wanted, study_event(wanted), [run_dir])
-    assert {key: (trial.trial, name) for key, (trial, name) in known.items()} == {
-        (side, "0" * 12, 0): (0, "run")
+    assert {key: (trial.trial, path) for key, (trial, path) in known.items()} == {
+        (side, "0" * 12, 0): (0, run_dir)
     }
 
 

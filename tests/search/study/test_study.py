@@ -19,10 +19,13 @@ from fake_study import carry_out, plan
 from long_suite import few
 
 from spinesearch.controller.random import RandomController
+from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.studies.study import SIDES
-from spinesearch.search.scoring.scorer import EngineError, Job, SerialScorer, run_job
+from spinesearch.search.scoring.scorer import EngineError, Job, run_job
+from spinesearch.search.scoring.serial_scorer import SerialScorer
+from spinesearch.search.scoring.trial_files import TrialFiles, kept_reader
 from spinesearch.search.study.study import sample_architectures
 from spinesearch.space import ArchSpec
 
@@ -197,7 +200,7 @@ def test_the_reward_of_what_is_taken_over_is_this_study_s_metric(tmp_path: Path)
     without = completed[0]
     without.metrics = {"ap50": without.metrics["ap50"], "ap": None}
     scorer = FakeScorer()
-    known = {("", t.arch_id, t.seed): (t, "other-run") for t in completed}
+    known = {("", t.arch_id, t.seed): (t, tmp_path / "other") for t in completed}
     run = carry_out(tmp_path / "run", plan(archs=4, seeds=2), scorer=scorer, known=known)
     assert by_training(run) == by_training(carry_out(tmp_path / "whole", plan(archs=4, seeds=2)))
     trained = [t for t in run.trials if t.trial in scorer.submitted]
@@ -207,12 +210,35 @@ def test_the_reward_of_what_is_taken_over_is_this_study_s_metric(tmp_path: Path)
 
 def test_results_of_another_study_are_taken_over(tmp_path: Path):
     other = carry_out(tmp_path / "other", plan(archs=4, seeds=2))
-    known = {("", t.arch_id, t.seed): (t, "other-run") for t in other.trials if t.status == "completed"}
+    known = {
+        ("", t.arch_id, t.seed): (t, tmp_path / "other") for t in other.trials if t.status == "completed"
+    }
     scorer = FakeScorer()
     run = carry_out(tmp_path / "run", plan(archs=6, seeds=3), scorer=scorer, known=known)
     assert by_training(run) == by_training(carry_out(tmp_path / "whole", plan(archs=6, seeds=3)))
     reused = [t for t in run.trials if t.reused_from]
     assert {("", t.arch_id, t.seed) for t in reused} == set(known)
-    assert {t.reused_from for t in reused} == {"other-run"}
+    assert {t.reused_from for t in reused} == {"other"}
     assert not {t.trial for t in reused} & set(scorer.submitted)
     assert len(scorer.submitted) == 18 - len(known)
+
+
+def test_files_of_what_is_taken_over_come_with_it(tmp_path: Path):
+    """Those that are kept here; one that is gone there is only missing."""
+    other = carry_out(tmp_path / "other", plan(archs=3, seeds=2))
+    completed = [t for t in other.trials if t.status == "completed"]
+    theirs = TrialFiles(tmp_path / "other", pytest.fail)
+    for trial in completed:
+        trial.files = theirs.write(trial.trial, {DETECTIONS: f"{trial.trial}".encode(), "more": b""})
+    gone = completed[0]
+    theirs.remove(gone.trial, DETECTIONS)
+    known = {("", t.arch_id, t.seed): (t, tmp_path / "other") for t in completed}
+    wanted = replace(plan(archs=3, seeds=2), wants=frozenset({DETECTIONS}))
+    run = carry_out(tmp_path / "run", wanted, known=known, scorer=SerialScorer(lambda: fake_score))
+    read = kept_reader(tmp_path / "run", DETECTIONS)
+    reused = [t for t in run.trials if t.reused_from]
+    assert len(reused) == len(completed)
+    for trial in reused:
+        source = known["", trial.arch_id, trial.seed][0]
+        assert read(trial) == (None if source is gone else f"{source.trial}".encode())
+        assert list(trial.files) == ([] if source is gone else [DETECTIONS])

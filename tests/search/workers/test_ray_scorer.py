@@ -22,8 +22,8 @@ from spinesearch.search.scoring.scorer import (
     Job,
     LostAttempt,
     Outcome,
-    SerialScorer,
 )
+from spinesearch.search.scoring.serial_scorer import SerialScorer
 from spinesearch.search.workers import worker_pool
 from spinesearch.search.workers.ray_scorer import RayScorer
 from spinesearch.search.workers.trial_resources import TrialResources

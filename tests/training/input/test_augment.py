@@ -9,6 +9,7 @@ from spinesearch.training.input.augment import (
     draw_placement,
     normalize,
     place,
+    placement_of,
 )
 
 SIDE = 128
@@ -150,3 +151,24 @@ def test_the_same_draws_whatever_is_turned_on() -> None:
     assert (still.scale == 1).all()
     assert (still.offset == 0).all()
     assert torch.equal(torch.rand(3, generator=a), torch.rand(3, generator=b))
+
+
+def test_images_that_are_packed_larger_are_shrunk_into_the_square():
+    """The same placement from twice the pixels puts boxes and pixels at the same places."""
+    content = torch.tensor([[128.0, 96.0], [100.0, 128.0]])
+    batch = rectangles(2, seed=5, content=content)
+    large = Batch(
+        batch.images.repeat_interleave(2, 2).repeat_interleave(2, 3),
+        2 * content,
+        2 * batch.boxes,
+        batch.labels,
+    )
+    draws = torch.tensor([[0.1, 0.9], [0.7, 0.2], [0.3, 0.5], [0.6, 0.4]])
+    plain = placement_of(draws, content, SIDE, flip=True, scale_jitter=(0.8, 1.5))
+    shrunk = placement_of(draws, 2 * content, SIDE, flip=True, scale_jitter=(0.8, 1.5), shrink=0.5)
+    expected, found = place(batch, plain), place(large, shrunk, SIDE)
+    assert found.images.shape == expected.images.shape
+    assert_close(found.boxes, expected.boxes)
+    assert_close(found.content, expected.content)
+    assert torch.equal(found.labels, expected.labels)
+    assert (found.images - expected.images).abs().mean() < 0.01

@@ -1,0 +1,116 @@
+"""``spinesearch evaluate``: COCO's numbers of trained weights on a data set."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from spinesearch.cli.networks.weights import add_weights, open_weights
+from spinesearch.cli.os_errors import named_files
+from spinesearch.cli.parser import build_console, command_parser, path_argument
+
+if TYPE_CHECKING:
+    from spinesearch.data.open import DataSettings
+    from spinesearch.training.measure.evaluate import DetectionScores
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Run ``spinesearch evaluate``; returns its exit code."""
+    parser = command_parser(
+        "evaluate",
+        "COCO's twelve numbers and the AP of each class, on the validation images of a data set.\n"
+        "Classes are matched by name.",
+        "examples:\n"
+        "  spinesearch evaluate runs/NAME/weights/best.safetensors data=coco data.val_images=DIR \\\n"
+        "      data.val_annotations=FILE\n"
+        "  spinesearch evaluate runs/NAME --json --output detections.json",
+        has_config=False,
+    )
+    add_weights(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=path_argument,
+        metavar="FILE",
+        help="write the detections there, in COCO's results format",
+    )
+    parser.add_overrides("settings of the data")
+    options = parser.parse_with_overrides(arguments)
+    from spinesearch.data.open import open_val_data
+    from spinesearch.search.engine import reporting
+    from spinesearch.training.measure.evaluation import coco_results, evaluate_detector, match_classes
+
+    settings = _data_settings(options.overrides)
+    detector, inference = open_weights(options.weights, options.image_size, options.device)
+    console = build_console()
+    console.stderr = options.json  # its lines are no part of the object
+    with reporting(console) as reports:
+        data = open_val_data(settings, image_size=inference.image_size, **reports)
+        match = match_classes(data.dataset.categories, inference.class_names, detector.head.num_classes)
+        for line in match.lines:
+            reports["warn"](line)
+        total = len(data.held_out_index)
+        found, scores = evaluate_detector(
+            detector,
+            data,
+            inference,
+            match,
+            on_batch=lambda done: reports["progress"]("evaluating images", done, total),
+        )
+    if options.output is not None:
+        with named_files({"--output": options.output}):
+            options.output.write_text(json.dumps(coco_results(data.dataset, found)), encoding="utf-8")
+    if options.json:
+        print(json.dumps(_plain(scores, data.key, total, match.missing, match.extra)))
+        return 0
+    _print(scores)
+    return 0
+
+
+def _data_settings(overrides: list[str]) -> DataSettings:
+    """The settings of the data, of which only the validation images are read.
+
+    Raises:
+        ConfigError: they cannot be used, or the words set something else.
+    """
+    from spinesearch.search.config.checked import checked_section
+    from spinesearch.search.config.config_errors import ConfigError
+    from spinesearch.search.config.run_config import compose
+    from spinesearch.search.config.sections import TRAINING
+
+    for word in overrides:
+        if word.partition("=")[0].partition(".")[0] != "data":
+            raise ConfigError(f"{word}: settings of the data alone can be given, as data=coco")
+    node = compose(overrides, TRAINING)["data"]
+    for kind in ("images", "annotations"):
+        if node.get(f"train_{kind}") == "???":  # not read, and of no interest here
+            node[f"train_{kind}"] = node[f"val_{kind}"] or "."
+    settings: DataSettings = checked_section(node, TRAINING, "data")
+    return settings
+
+
+def _plain(
+    scores: DetectionScores, key: str, num_images: int, missing: tuple[str, ...], extra: tuple[str, ...]
+) -> dict[str, Any]:
+    return {
+        **scores.summary,
+        "class_aps": scores.class_aps,
+        "num_images": num_images,
+        "data_key": key,
+        "missing_classes": list(missing),
+        "extra_classes": list(extra),
+    }
+
+
+def _print(scores: DetectionScores) -> None:
+    from spinesearch.results.tables import narrow_table
+
+    console = build_console()
+    for title, numbers in (("COCO's numbers", scores.summary), ("AP by class", scores.class_aps)):
+        table = narrow_table(title)
+        table.add_column("")
+        table.add_column("", justify="right")
+        for name, value in numbers.items():
+            table.add_row(name, "-" if value is None else f"{value:.4f}")
+        console.print(table)

@@ -1,0 +1,125 @@
+"""``spinesearch predict``: find objects in images with trained weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spinesearch.cli.networks.weights import add_weights, open_weights
+from spinesearch.cli.os_errors import named_files
+from spinesearch.cli.parser import command_parser, path_argument
+
+if TYPE_CHECKING:
+    from spinesearch.models.heads.predict import Prediction
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_JSON = "predictions.json"
+
+
+def predict(arguments: list[str]) -> int:
+    """Run ``spinesearch predict``; returns its exit code."""
+    parser = command_parser(
+        "predict",
+        "Find objects in images: a picture with boxes for each, and one JSON with all of them, whose boxes\n"
+        "are (x1, y1, x2, y2) in the pixels of the image file as stored.",
+        "examples:\n"
+        "  spinesearch predict runs/NAME/weights/best.safetensors photo.jpg --output found\n"
+        "  spinesearch predict runs/NAME FOLDER --output found --threshold 0.5 --top-k 20",
+        has_config=False,
+    )
+    add_weights(parser)
+    parser.add_argument("images", nargs="+", type=path_argument, metavar="IMAGE|FOLDER")
+    parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="DIR")
+    parser.add_argument("--threshold", type=float, default=0.3, help="least score (default: 0.3)")
+    parser.add_argument("--top-k", type=int, default=100, help="most boxes of an image (default: 100)")
+    options = parser.parse_args(arguments)
+    paths = _images(options.images)
+    names = _picture_names(paths)
+    detector, inference = open_weights(options.weights, options.image_size, options.device)
+    from spinesearch.models.heads.predict import predict_images
+
+    found = predict_images(detector, paths, inference, threshold=options.threshold, top_k=options.top_k)
+    records = []
+    with named_files({"--output": options.output}):
+        options.output.mkdir(parents=True, exist_ok=True)
+        for path, name in zip(paths, names, strict=True):
+            try:
+                prediction = next(found)
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{path}: cannot be looked at: {' '.join(str(error).split())}") from error
+            _draw(path, prediction, options.output / name)
+            records.append({"file": str(path), "picture": name, **_record(prediction)})
+        (options.output / _JSON).write_text(json.dumps(records, indent=1), encoding="utf-8")
+    num_found = sum(len(record["detections"]) for record in records)
+    print(
+        f"found {num_found} objects in {len(records)} images: {options.output / _JSON} and a picture of each"
+    )
+    return 0
+
+
+def _images(given: Sequence[Path]) -> list[Path]:
+    """The image files that are meant: those named, and those in folders named, by name.
+
+    Raises:
+        ValueError: a file is not there, or a folder holds none.
+    """
+    paths: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+            if not found:
+                raise ValueError(f"{path}: holds no image ({', '.join(_SUFFIXES)}); give another folder")
+            paths += found
+        elif path.is_file():
+            paths.append(path)
+        else:
+            raise ValueError(f"{path}: there is no such image or folder")
+    return paths
+
+
+def _picture_names(paths: Sequence[Path]) -> list[str]:
+    """A name for the picture of each image, none twice."""
+
+    def names() -> Iterator[str]:
+        taken: set[str] = set()
+        for path in paths:
+            name, number = f"{path.stem}.jpg", 1
+            while name in taken:
+                number += 1
+                name = f"{path.stem}_{number}.jpg"
+            taken.add(name)
+            yield name
+
+    return list(names())
+
+
+def _record(prediction: Prediction) -> dict[str, Any]:
+    rows = zip(
+        prediction.boxes.tolist(),
+        prediction.scores.tolist(),
+        prediction.labels.tolist(),
+        prediction.names,
+        strict=True,
+    )
+    return {
+        "width": prediction.width,
+        "height": prediction.height,
+        "detections": [
+            {"box": box, "score": score, "label": label, "name": name} for box, score, label, name in rows
+        ],
+    }
+
+
+def _draw(path: Path, prediction: Prediction, target: Path) -> None:
+    """Write the image with its boxes, in the pixels as stored; its EXIF orientation stays with it."""
+    from spinesearch.data.image_files import opened_image
+    from spinesearch.data.pack.images import as_rgb
+    from spinesearch.results.drawing.detections import draw_detections
+
+    texts = [f"{name} {score:.2f}" for name, score in zip(prediction.names, prediction.scores, strict=True)]
+    with opened_image(path) as image:
+        exif = image.getexif()
+        picture = draw_detections(as_rgb(image), prediction.boxes.tolist(), prediction.labels.tolist(), texts)
+    picture.save(target, quality=92, exif=exif)

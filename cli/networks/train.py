@@ -1,0 +1,143 @@
+"""``spinesearch train``: train a model on a data set, or continue the training of the same name."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from spinesearch.cli.parser import build_console, command_parser
+
+if TYPE_CHECKING:
+    from spinesearch.results.ledger.run import Run
+    from spinesearch.search.training.model_source import ModelSource
+    from spinesearch.search.training.train_config import TrainConfig
+
+
+def train(arguments: list[str]) -> int:
+    """Run ``spinesearch train``; returns its exit code."""
+    parser = command_parser(
+        "train",
+        "Train a detector: a published model, a spec file, or what a search has found. With name=NAME it\n"
+        "is written to runs/NAME, and the same command continues it.",
+        "examples:\n"
+        "  spinesearch train spinenet49 train=quick\n"
+        "  spinesearch train runs/2026-11-23_demo --rank 1 data=coco data.train_images=DIR \\\n"
+        "      data.train_annotations=FILE data.val_images=DIR data.val_annotations=FILE\n"
+        "  spinesearch train spec.json train=finetune init_from=FILE.safetensors train.frozen=[backbone]\n\n"
+        "groups: train=quick|protocol_a|protocol_b|protocol_c|finetune  data=generated|coco\n"
+        "        --cfg prints every setting with its value. docs/train.md has more.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="a name (spinesearch models), a spec file, or a run"
+    )
+    parser.add_argument("--rank", type=int, metavar="K", help="of a run: the K-th best network (default: 1)")
+    parser.add_overrides("settings to change")
+    options = parser.parse_with_overrides(arguments)
+    from spinesearch.search.config.run_config import compose, composed_yaml
+    from spinesearch.search.config.sections import TRAINING
+    from spinesearch.search.training.train_config import train_config
+
+    if options.model is not None and "=" in options.model:  # a setting where MODEL should stand
+        options.overrides.insert(0, options.model)
+        options.model = None
+    if options.cfg:
+        print(composed_yaml(options.overrides, TRAINING), end="")
+        return 0
+    if options.model is None:
+        raise ValueError("MODEL: must be given: a published name, a spec file, or a run")
+    config = train_config(compose(options.overrides, TRAINING))
+    source = _find_model(options.model, options.rank)
+    return _carry_out(config, source, None)
+
+
+def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print: bool) -> int:
+    """Continue a training; returns the exit code.
+
+    Args:
+        run: as recorded.
+        run_dir: its folder.
+        overrides: settings to change.
+        only_print: print the configuration and stop.
+    """
+    from spinesearch.search.config.as_yaml import to_yaml
+    from spinesearch.search.config.run_config import overridden
+    from spinesearch.search.training.train_config import train_config
+
+    config = train_config(overridden(run.config, overrides))
+    if only_print:
+        print(to_yaml(config.to_dict()), end="")
+        return 0
+    return _carry_out(config, None, run_dir)
+
+
+def _find_model(text: str, rank: int | None) -> ModelSource:
+    """What ``MODEL`` names.
+
+    Raises:
+        ValueError: nothing, or a rank is given for what has none.
+    """
+    from spinesearch.cli.os_errors import named_files
+    from spinesearch.cli.runs.recorded import find_run, named_run
+    from spinesearch.results.ledger.run import load_run
+    from spinesearch.search.training.model_source import file_source, published_source, run_source
+
+    path = Path(text).expanduser()
+    is_run = path.is_dir() or named_run(text).is_dir() or (os.sep in text and path.suffix != ".json")
+    with named_files({"MODEL": path}):
+        if is_run:
+            run_dir = find_run(text)
+            run, _ = load_run(run_dir)
+            return run_source(run, run_dir, 1 if rank is None else rank)
+        if rank is not None:
+            raise ValueError(f"--rank: is for a search's run, and {text} is none; leave it out")
+        return file_source(path) if path.suffix == ".json" else published_source(text)
+
+
+def _carry_out(config: TrainConfig, source: ModelSource | None, run_dir: Path | None) -> int:
+    """Train to the end; returns the exit code."""
+    from spinesearch.cli.networks.processes import joined_group
+    from spinesearch.cli.runs.carry_out import ending, new_run_dir
+    from spinesearch.search.training.recorder import BEST, WEIGHTS_FOLDER
+    from spinesearch.search.training.train_session import carry_out_training
+
+    with joined_group(config.train.device) as group:
+        folder = group.from_first((run_dir or new_run_dir(config)) if group.is_first else Path())
+        console = build_console()
+        console.quiet = not group.is_first
+        with ending(config, folder, console):
+            run = carry_out_training(
+                config, source, folder, console, group=group, should_stop=_stop_on_signals()
+            )
+        best = max(run.measurements, key=lambda event: event["scores"]["AP"] or 0.0)
+        weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
+        console.print(f"best AP {best['scores']['AP'] or 0.0:.4f} after epoch {best['epoch']}")
+        console.print(f"next:\n  spinesearch predict {weights} IMAGE... --output DIR")
+    return 0
+
+
+def _stop_on_signals() -> Callable[[], bool]:
+    """Whether SIGTERM or Ctrl-C has come since this was first asked; a second one waits for no step's end.
+
+    Before that, while data are opened, they end the command at once.
+    """
+    received: list[int] = []
+    is_asked: list[bool] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(signum)
+
+    def should_stop() -> bool:
+        if not is_asked:
+            is_asked.append(True)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, note)
+        return bool(received)
+
+    return should_stop

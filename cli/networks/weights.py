@@ -1,0 +1,52 @@
+"""What the commands on trained weights share: which file is meant, and how its images are made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spinesearch.cli.parser import CommandParser
+
+if TYPE_CHECKING:
+    from spinesearch.models.heads.inference import Inference
+    from spinesearch.models.heads.retinanet import RetinaNet
+
+
+def add_weights(parser: CommandParser) -> None:
+    """Take the weights and what imported ones do not say themselves."""
+    parser.add_argument(
+        "weights", metavar="WEIGHTS", help="a .safetensors file, or the folder of a training: its best"
+    )
+    parser.add_argument(
+        "--image-size", type=int, metavar="N", help="side of the network's image (default: as trained)"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def open_weights(text: str, image_size: int | None, device: str) -> tuple[RetinaNet, Inference]:
+    """The detector on its device, and how images are made for it.
+
+    Raises:
+        ValueError: there is no such file, it cannot be used, or it does not say how large its images are.
+    """
+    from spinesearch.models.heads.inference import Inference
+    from spinesearch.models.weights.files import load_detector
+    from spinesearch.training.process.machine import find_device
+
+    path = Path(text).expanduser()
+    if path.is_dir():
+        path = path / "weights" / "best.safetensors"
+        if not path.is_file():
+            raise ValueError(f"WEIGHTS: {text} is a folder without {path.relative_to(text)}; give a file")
+    if image_size is not None and (image_size < 128 or image_size % 128):
+        raise ValueError(f"--image-size: must be a positive multiple of 128, got {image_size}")
+    detector = load_detector(path)
+    inference = detector.inference
+    if inference is None and image_size is None:
+        raise ValueError(f"--image-size: must be given, as {path} does not say how large its images are")
+    if image_size is not None:
+        inference = replace(inference or Inference(image_size=image_size), image_size=image_size)
+    assert inference is not None
+    detector.to(find_device(device, "--device"))
+    return detector, inference

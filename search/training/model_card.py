@@ -1,0 +1,70 @@
+"""The model card beside a training's weights: what they are, how good, their cost, where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spinesearch.results.ledger.lines import Event
+from spinesearch.results.ledger.run import Run
+
+
+def model_card(run: Run, measurements: Sequence[Event]) -> str:
+    """The card of a training's best and last weights, in Markdown.
+
+    Args:
+        run: the training, with the session that is under way.
+        measurements: of the training so far, at least one.
+    """
+    training, first = run.training, run.sessions[0]
+    assert training is not None
+    best = max(measurements, key=lambda event: event["scores"]["AP"] or 0.0)
+    last = measurements[-1]
+    cost, data = training["cost"], first["data"]
+    lines = [
+        f"# {training['name']}",
+        "",
+        f"RetinaNet trained by spinesearch {first['version']}. `best.safetensors` is after step "
+        f"{best['step']}, `last.safetensors` after step {last['step']}; `spinesearch evaluate` and `predict` "
+        "read them, and `spinesearch.load_detector` in Python.",
+        "",
+        "| on the validation images | best | last |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {_number(best['scores'][name])} | {_number(last['scores'][name])} |"
+            for name in best["scores"]
+        ),
+        *(
+            f"| AP of {_cell(name)} | {_number(ap)} | {_number(last['class_aps'].get(name))} |"
+            for name, ap in best["class_aps"].items()
+        ),
+        "",
+        "| | |",
+        "|---|---|",
+        f"| parameters | {cost['parameters'] / 1e6:.3f} M |",
+        f"| multiply-adds at {run.config['train']['image_size']} px | {cost['multiply_adds'] / 1e9:.3f} B |",
+        f"| data | {_cell(run.config['data']['name'])}, key {data['key']} |",
+        f"| images | {data['num_train_images']} to train on, {data['num_held_out_images']} to validate on |",
+        f"| seed | {run.config['seed']} |",
+        f"| machine | {_cell(first['machine'])}, torch {first['torch']} |",
+        *(f"| {name} of the architecture | {_cell(value)} |" for name, value in _flat(training["source"])),
+        "",
+        "Recipe:",
+        "",
+        *(f"- `train.{name}`: {value}" for name, value in run.config["train"].items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _flat(source: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in source.items() if not isinstance(value, Mapping)]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _cell(value: object) -> str:
+    """A text that stays in its cell of a table."""
+    return " ".join(str(value).split()).replace("|", "\\|")

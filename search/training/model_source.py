@@ -1,0 +1,149 @@
+"""What is to be trained: a published model, a spec file, or what a search has found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spinesearch.models.heads.anchors import anchors_per_cell
+from spinesearch.models.heads.detector import build_detector
+from spinesearch.models.heads.inference import Inference
+from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.results.finalists import final_ranking
+from spinesearch.results.ledger.run import Run
+from spinesearch.space import ArchSpec, ResNetSpec, load_spec
+from spinesearch.space.published import BackboneScaling, HeadScaling, published
+from spinesearch.training.run.train_settings import OF_THE_MODEL, TrainSettings
+
+_NOT_OF_RESNETS = ("resample_alpha", "block_repeats")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSource:
+    """An architecture, how it is scaled unless settings say otherwise, and where it comes from.
+
+    Attributes:
+        name: for people.
+        arch: the backbone's architecture.
+        arguments: of `build_detector`.
+        origin: plain data: a published name, a file, or a search's run, trial and reward.
+        scored_on: the data settings of the search that it comes from; empty if from none.
+    """
+
+    name: str
+    arch: ArchSpec | ResNetSpec
+    arguments: Mapping[str, Any]
+    origin: Mapping[str, Any]
+    scored_on: Mapping[str, Any] = field(default_factory=dict)
+
+
+def published_source(name: str) -> ModelSource:
+    """A published model.
+
+    Raises:
+        SpecError: nothing is published under this name.
+    """
+    model = published(name)
+    arguments = _scaling(model.arch, model.backbone, model.head)
+    return ModelSource(
+        name=model.name, arch=model.arch, arguments=arguments, origin={"published": model.name}
+    )
+
+
+def file_source(path: Path) -> ModelSource:
+    """The architecture of a spec file; of a description beside weights also how their network is scaled.
+
+    Raises:
+        SpecError: it is no spec.
+        OSError: it cannot be read.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError:
+        data = None  # which `load_spec` explains
+    data = data if isinstance(data, dict) else {}
+    described = data.get("model")
+    arch: ArchSpec | ResNetSpec
+    if isinstance(described, dict) and "resnet_depth" in data:
+        arch = ResNetSpec(depth=data["resnet_depth"])
+    else:
+        arch = load_spec(path)
+    arguments = _scaling(arch, BackboneScaling(), HeadScaling(is_separable=_is_mbconv(arch)))
+    if isinstance(described, dict):
+        arguments |= {name: described[name] for name in (*OF_THE_MODEL, "compat") if name in described}
+    origin = {"file": str(path), **{key: data[key] for key in ("search", "provenance") if key in data}}
+    return ModelSource(name=arch.name or path.stem, arch=arch, arguments=arguments, origin=origin)
+
+
+def run_source(run: Run, run_dir: Path, rank: int) -> ModelSource:
+    """The architecture of this rank on the leaderboard of a search.
+
+    Raises:
+        ValueError: the run is no search, or has fewer.
+    """
+    if run.training is not None or run.study is not None:
+        kind = "training" if run.training is not None else "study"
+        raise ValueError(f"MODEL: {run_dir} is a {kind}, not a search; give a search's run, a name or a file")
+    best = final_ranking(run)
+    if not 1 <= rank <= len(best):
+        raise ValueError(f"--rank: {run_dir} has {len(best)} completed networks, got {rank}")
+    trial = best[rank - 1]
+    name = f"{run_dir.resolve().name}-{rank:02d}"
+    arch = run.spec(trial).renamed(name)
+    return ModelSource(
+        name=name,
+        arch=arch,
+        arguments=_scaling(arch, BackboneScaling(), HeadScaling(is_separable=arch.is_mbconv)),
+        origin={
+            "run": run_dir.resolve().name,
+            "rank": rank,
+            "trial": trial.trial,
+            "arch_id": trial.arch_id,
+            "reward": trial.reward,
+            "space": run.config["space"]["name"],
+            "data_key": run.sessions[0]["data"]["key"],
+        },
+        scored_on=run.config["data"],
+    )
+
+
+def build_source(source: ModelSource, settings: TrainSettings, class_names: tuple[str, ...]) -> RetinaNet:
+    """The detector that is trained, initialised from torch's global generator.
+
+    Raises:
+        ValueError: the settings do not fit the architecture.
+    """
+    given = {name: value for name in OF_THE_MODEL if (value := getattr(settings, name)) is not None}
+    if isinstance(source.arch, ResNetSpec):  # whose depth is its spec's, and nothing is resampled
+        given = {name: given[name] for name in given if name not in _NOT_OF_RESNETS}
+    detector = build_detector(
+        source.arch,
+        num_classes=len(class_names),
+        num_anchors=anchors_per_cell(settings.num_scales),
+        stochastic_depth_rate=settings.stochastic_depth_rate,
+        bn_momentum=settings.bn_momentum,
+        bn_eps=settings.bn_eps,
+        **{**source.arguments, **given},
+    )
+    detector.inference = Inference(
+        image_size=settings.image_size,
+        num_scales=settings.num_scales,
+        base_anchor=float(settings.base_anchor),
+        class_names=class_names,
+    )
+    return detector
+
+
+def _is_mbconv(arch: ArchSpec | ResNetSpec) -> bool:
+    return isinstance(arch, ArchSpec) and arch.is_mbconv
+
+
+def _scaling(arch: ArchSpec | ResNetSpec, backbone: BackboneScaling, head: HeadScaling) -> dict[str, Any]:
+    """The arguments of `build_detector` that a published scaling gives."""
+    scaling = asdict(backbone)
+    if isinstance(arch, ResNetSpec):
+        scaling = {"endpoints_num_filters": backbone.endpoints_num_filters}
+    return {**scaling, **{f"head_{name}": value for name, value in asdict(head).items()}}

@@ -1,0 +1,86 @@
+"""What a training is a function of: `TrainConfig`, from words of the command line or from a ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from spinesearch.data.data_settings import DataSettings
+from spinesearch.search.config.checked import checked_values
+from spinesearch.search.config.config_errors import ConfigError
+from spinesearch.search.config.run_config import check_unchanged, flat
+from spinesearch.search.config.sections import PATH_SETTINGS, TRAINING
+from spinesearch.training.run.train_settings import TrainSettings
+
+# How a training is carried out, and where the same data lie; the rest decides its result.
+FREE_TRAIN_SETTINGS = ("micro_batch_size", "eval_every_epochs", "evaluator", "device", "num_threads")
+_FREE = frozenset(
+    {"name", "label", "data.max_megapixels", "data.allow_overlap", *PATH_SETTINGS}
+    | {f"train.{name}" for name in FREE_TRAIN_SETTINGS}
+)
+LR = "train.lr"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Everything a training is a function of besides its model, and where it goes."""
+
+    seed: int
+    name: str | None
+    label: str
+    runs_dir: str
+    init_from: str | None
+    train: TrainSettings
+    data: DataSettings
+
+    @property
+    def mirror(self) -> None:
+        """A training has none: its checkpoints lie in its folder, which may be shared storage."""
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the ledger; the inverse of `train_config`."""
+        return asdict(self)
+
+
+def train_config(config: Mapping[str, Any]) -> TrainConfig:
+    """The checked configuration from composed yaml or from a ledger's ``run`` event.
+
+    Raises:
+        ConfigError: a setting is missing, unknown, of the wrong type or out of its range.
+    """
+    return TrainConfig(**checked_values(config, TRAINING))
+
+
+def check_train_resumable(recorded: TrainConfig, wanted: TrainConfig, *, has_diverged: bool) -> None:
+    """Check that a training may be continued under another configuration.
+
+    Args:
+        recorded: of its last session.
+        wanted: of the one to come.
+        has_diverged: whether it stopped because its loss was not finite; then it may have another rate.
+
+    Raises:
+        ConfigError: a setting that decides the result differs, or it diverged and would do so again.
+    """
+    old, new = flat(recorded.to_dict()), flat(wanted.to_dict())
+    if has_diverged and old[LR] == new[LR]:
+        raise ConfigError(
+            f"{LR}: the training diverged with {old[LR]:g}, and would again; give another, as in "
+            f"{LR}={old[LR] / 2:g}"
+        )
+    check_unchanged(old, new, _FREE | {LR} if has_diverged else _FREE)
+
+
+def identity_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that decide the steps, by their full names: whose checkpoints may be gone on from."""
+    train = {f"train.{name}": value for name, value in asdict(config.train).items()}
+    return {
+        "seed": config.seed,
+        **{
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in train.items()
+            if name.removeprefix("train.") not in FREE_TRAIN_SETTINGS
+        },
+    }

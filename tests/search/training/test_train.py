@@ -1,0 +1,165 @@
+"""``spinesearch train`` and ``resume`` on a training: what is recorded, kept, refused and gone on with."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from cli_checks import fails
+from cli_process import start
+from safetensors.torch import load_file
+from tiny_training import assert_equal_states
+from trained_run import NUM_STEPS, command, train_run
+
+from spinesearch import load_detector
+from spinesearch.cli.main import main
+from spinesearch.results.ledger.run import load_run
+from spinesearch.training.step import divergence
+from spinesearch.training.step.divergence import TrainingDiverged
+
+
+def test_a_training_leaves_weights_that_say_what_they_are(trained):
+    run, _ = load_run(trained)
+    assert [event["step"] for event in run.measurements] == [2, NUM_STEPS]
+    assert sorted(path.name for path in (trained / "weights").iterdir()) == [
+        "README.md",
+        "best.json",
+        "best.safetensors",
+        "last.json",
+        "last.safetensors",
+    ]
+    described = json.loads((trained / "weights" / "last.json").read_text())
+    assert described["training"]["step"] == NUM_STEPS
+    assert described["training"]["data"]["key"] == run.sessions[0]["data"]["key"]
+    assert described["inference"]["class_names"] == ["disk", "ring", "triangle", "square", "star"]
+    detector = load_detector(trained / "weights" / "last.safetensors")
+    assert detector.inference.image_size == 128
+    card = (trained / "weights" / "README.md").read_text()
+    for text in ("| AP |", "| AP of disk |", run.sessions[0]["data"]["key"], "`train.lr`: 0.05", "tiny.json"):
+        assert text in card
+    assert len(list((trained / "checkpoints").iterdir())) == 2
+    assert list((trained / "tensorboard").iterdir())
+
+
+def test_a_finished_training_says_so_and_show_prints_it(trained, capsys):
+    assert main(["resume", str(trained)]) == 0
+    assert "complete, all 4 steps are taken" in capsys.readouterr().out
+    assert main(["show", str(trained)]) == 0
+    shown = capsys.readouterr().out
+    assert "tiny: measured up to step 4 of 4" in shown
+    assert "triangle" in shown
+
+
+def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, cache_dir, trained, recorded_run, capsys):
+    base = command(tmp_path, cache_dir)
+    fails([*base, "train.lr=0"], r"train.lr: must be a finite number above 0, got 0", capsys)
+    fails([*base, "train=step"], r"train: must be one of finetune, protocol_a", capsys)
+    fails([*base, "proxy_task.lr=1"], r"proxy_task.lr: `spinesearch train` has no such setting", capsys)
+    fails(["search", "train.lr=1"], r"train.lr: `spinesearch search` has no such setting", capsys)
+    fails([*base, "train.frozen=[neck]"], r"train.frozen: .* no part called 'neck'", capsys)
+    fails([*base, "train.schedule=step"], r"train.decay_epochs: the step schedule needs", capsys)
+    fails([*base, "data.num_val_images=0"], r"data.num_val_images: must be at least 1", capsys)
+    fails([*base, "train.batch_size=1"], r"train.batch_size: at image_size 128 at least 2 images", capsys)
+    fails([*base, "init_from=none.safetensors"], r"init_from: .* is not a weight file", capsys)
+    fails(["train", "spinenet50"], r"nothing published .*spinenet49", capsys)
+    fails(["train"], r"MODEL: must be given", capsys)
+    fails(["train", str(recorded_run), "--rank", "2"], r"--rank: .* has 1 completed networks, got 2", capsys)
+    fails(["train", str(trained)], r"MODEL: .* is a training, not a search", capsys)
+    assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_a_training_is_not_gone_on_with_as_another(trained, tmp_path, cache_dir, capsys):
+    shutil.copytree(trained, tmp_path / "runs" / "run")
+    (tmp_path / "runs" / "run" / "lease").unlink()
+    base = command(tmp_path, cache_dir)
+    fails([*base, "train.batch_size=2"], r"train.batch_size: this run was begun with 4 and cannot", capsys)
+    run_dir = str(tmp_path / "runs" / "run")
+    fails(["resume", run_dir, "train.lr=0.1"], r"train.lr: this run was begun with 0.05", capsys)
+    fails(["export", run_dir], r"is a training, whose network lies in", capsys)
+
+
+def test_the_network_of_a_search_is_trained_and_named(recorded_run, tmp_path, cache_dir):
+    words = command(tmp_path, cache_dir)[2:]
+    assert main(["train", str(recorded_run), "--rank", "1", *words, "train.num_epochs=0.5"]) == 0
+    run, _ = load_run(tmp_path / "runs" / "run")
+    assert run.training["source"]["run"] == "run"
+    assert run.training["source"]["trial"] == 0
+    notes = json.loads((tmp_path / "runs" / "run" / "weights" / "best.json").read_text())
+    assert notes["training"]["source"] == run.training["source"]
+
+
+def test_weights_are_begun_from_and_what_does_not_fit_is_listed(trained, tmp_path, cache_dir, capsys):
+    weights = trained / "weights" / "last.safetensors"
+    begun = f"init_from={weights}"
+    train_run(tmp_path, cache_dir, begun, "train.frozen=[backbone]", "train.head_num_convs=0")
+    said = capsys.readouterr().out
+    assert "init_from: " in said
+    assert "tensors are taken" in said
+    assert "are left over: head.box_net.convs.0.bias" in said
+    before, after = load_file(weights), load_file(tmp_path / "runs" / "run" / "weights" / "last.safetensors")
+    backbone = [name for name in after if name.startswith("backbone.")]
+    assert_equal_states({name: after[name] for name in backbone}, {name: before[name] for name in backbone})
+
+
+def test_a_loss_that_is_not_finite_stops_and_another_rate_goes_on(tmp_path, cache_dir, capsys, monkeypatch):
+    real = divergence.LossWatch.watch
+
+    def watch(self, step, loss, norm):
+        if step == 3:
+            raise TrainingDiverged(step)
+        real(self, step, loss, norm)
+
+    base = command(tmp_path, cache_dir)
+    with monkeypatch.context() as patch:
+        patch.setattr(divergence.LossWatch, "watch", watch)
+        assert main(base) == 1
+    said = capsys.readouterr().err
+    run_dir = tmp_path / "runs" / "run"
+    assert f"the last good checkpoint is {run_dir / 'checkpoints' / 'step-000000002.ckpt'}" in said
+    fails(["resume", str(run_dir)], r"train.lr: the training diverged with 0.05, and would again", capsys)
+    assert main(["resume", str(run_dir), "train.lr=0.01"]) == 0
+    run, _ = load_run(run_dir)
+    assert [session["config"]["train"]["lr"] for session in run.sessions] == [0.05, 0.01]
+    assert [event["step"] for event in run.measurements] == [2, NUM_STEPS]
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_kill_9_three_times_ends_bit_equal(trained, tmp_path, cache_dir):
+    moments = random.Random(0)
+    words = command(tmp_path, cache_dir, "train.num_epochs=20")
+    whole = train_run(tmp_path / "whole", cache_dir, "train.num_epochs=20")
+    for _ in range(3):
+        process = start(words)
+        _wait_for(tmp_path / "runs" / "run" / "checkpoints", process)
+        time.sleep(moments.uniform(0, 2))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert main(words) == 0
+    name = "weights/last.safetensors"
+    assert_equal_states(load_file(tmp_path / "runs" / "run" / name), load_file(whole / name))
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, cache_dir):
+    process = start(command(tmp_path, cache_dir, "train.num_epochs=2000"))
+    folder = tmp_path / "runs" / "run" / "checkpoints"
+    _wait_for(folder, process)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "spinesearch resume" in said
+    assert "Traceback" not in said
+
+
+def _wait_for(folder: Path, process) -> None:
+    end = time.monotonic() + 200
+    while not (folder.is_dir() and any(path.suffix == ".ckpt" for path in folder.iterdir())):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.05)
