@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from spinesearch.space.arch.spec import NUM_PARENTS, SpecError
+from spinesearch.space.arch.identity import is_same_network
+from spinesearch.space.arch.spec import NUM_PARENTS, ArchSpec, SpecError
 from spinesearch.space.layout import ChoiceLayout
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def mutate(
     layout: ChoiceLayout,
     tokens: Sequence[int],
     rng: np.random.Generator,
-    arch_id: Callable[[Sequence[int]], str],
+    decode: Callable[[Sequence[int]], ArchSpec],
 ) -> tuple[int, ...]:
     """The choices after a random change that gives another network.
 
@@ -40,13 +41,13 @@ def mutate(
         layout: of the space.
         tokens: an allowed choice sequence.
         rng: where chance comes from.
-        arch_id: the identity of the network of an allowed choice sequence.
+        decode: the spec of an allowed choice sequence.
 
     Raises:
         SpecError: no single change gives another network.
     """
     tokens = tuple(int(token) for token in tokens)
-    own = arch_id(tokens)
+    own = decode(tokens)
     kinds = list(KINDS)
     left: dict[str, list[Change]] = {}
     while kinds:
@@ -58,11 +59,11 @@ def mutate(
             continue
         change = left[kind].pop(int(rng.integers(len(left[kind]))))
         changed = tuple(change.get(position, token) for position, token in enumerate(tokens))
-        if arch_id(changed) != own:
+        if not is_same_network(decode(changed), own):
             return changed
     raise SpecError(
-        f"tokens: no single change of order, connection, offset or type gives another network than {own}; "
-        "draw a fresh candidate instead"
+        "tokens: no single change of order, connection, offset or type gives another network than "
+        f"{own.arch_id}; draw a fresh candidate instead"
     )
 
 

@@ -263,7 +263,7 @@ class SpineNetSpace:
         Raises:
             SpecError: the choices are not allowed, or no single change gives another network.
         """
-        return mutate(self._layout, tokens, rng, lambda changed: self.decode(changed).arch_id)
+        return mutate(self._layout, tokens, rng, self.decode)
 
     def features(self, tokens: Sequence[int]) -> tuple[float, ...]:
         """What a model of the reward sees of these choices: `spinesearch.space.features`."""

@@ -73,8 +73,9 @@ def main() -> int:
         rows = _played(path, games, given.workers)
         text = report(rows, default=default_strategy())
         if not given.quick:
-            replace_marked(given.page, "bench-controllers", text)
             plot(rows, given.page.parent / PLOT)
+            picture = f"![Best found by the number of candidates, medians and quartiles]({PLOT})"
+            replace_marked(given.page, "bench-controllers", f"{picture}\n\n{text}")
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -167,8 +168,8 @@ def _played(path: Path, games: Sequence[Game], workers: int) -> list[dict[str, A
             rows.append(future.result())
             file.write(json.dumps(rows[-1]) + "\n")
             file.flush()
-    wanted = {tuple(game) for game in games}
-    return [row for row in rows if tuple(row[key] for key in Game._fields) in wanted]
+    found = {tuple(row[key] for key in Game._fields): row for row in rows}
+    return [found[game] for game in games]
 
 
 def _origin() -> dict[str, str]:

@@ -113,6 +113,9 @@ def _carry_out(config: TrainConfig, source: ModelSource | None, run_dir: Path | 
             run = carry_out_training(
                 config, source, folder, console, group=group, should_stop=_stop_on_signals()
             )
+        group.from_first(None)  # the others wait until all is measured and written
+        if not group.is_first:
+            return 0
         best = max(run.measurements, key=lambda event: event["scores"]["AP"] or 0.0)
         weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
         console.print(f"best AP {best['scores']['AP'] or 0.0:.4f} after epoch {best['epoch']}")

@@ -222,14 +222,20 @@ def with_old_split(wanted: RunConfig, begun: Mapping[str, Any], report: Callable
 
 def with_old_policy(wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str], None]) -> RunConfig:
     """What is wanted, with the policy of a run that was begun before 2026-12, as `with_old_split`."""
-    controller = wanted.controller
-    if not isinstance(controller, ReinforceSettings) or IN_OLD_LEDGERS.keys() & begun["controller"].keys():
+    controller, recorded = wanted.controller, begun["controller"]
+    if not isinstance(controller, ReinforceSettings) or recorded["name"] != controller.name:
         return wanted
+    if IN_OLD_LEDGERS.keys() & recorded.keys():
+        return wanted
+    begun_with = {"learning_rate": recorded["learning_rate"], **IN_OLD_LEDGERS}
     defaults = ReinforceSettings()
-    if any(getattr(controller, name) != getattr(defaults, name) for name in IN_OLD_LEDGERS):
-        return wanted  # asked for: the difference is refused by name
+    kept = {
+        name: value
+        for name, value in begun_with.items()
+        if getattr(controller, name) == getattr(defaults, name)  # any other was asked for, and is refused
+    }
     report("controller: the run was begun with reinforce as it was before 2026-12, and keeps it")
-    return replace(wanted, controller=replace(controller, **IN_OLD_LEDGERS))
+    return replace(wanted, controller=replace(controller, **kept))
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -38,6 +38,8 @@ class BlockGraph(Protocol):
 
     def __len__(self) -> int: ...
 
+    def __hash__(self) -> int: ...
+
 
 class _Node(NamedTuple):
     """One live block: what it is, the features it resamples, those it adds as they are, and its readers.
@@ -70,6 +72,26 @@ def arch_id(spec: BlockGraph) -> str:
     """12 hexadecimal digits of the SHA-256 of the canonical form."""
     text = json.dumps(canonical_form(spec), separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS]
+
+
+def is_same_network(a: BlockGraph, b: BlockGraph) -> bool:
+    """Whether two specs have one `arch_id`; most that differ do so at a first look, which is cheap."""
+    return _first_look(a) == _first_look(b) and arch_id(a) == arch_id(b)
+
+
+@lru_cache(maxsize=1024)
+def _first_look(spec: BlockGraph) -> list[tuple[object, ...]]:
+    """What each live block is, with what feeds it: equal for equal networks."""
+    extra = spec.unresampled_inputs()
+    live = live_blocks(spec)
+    labels = {}
+    for i in live:
+        block = spec.block(i)
+        labels[i] = (block.level, block.block_type, i if i < len(spec.stem) else -1, block.is_output)
+    return sorted(
+        (labels[i], sorted([labels[j] for j in spec.block(i).parents]), sorted([labels[j] for j in extra[i]]))
+        for i in live
+    )
 
 
 def live_blocks(spec: BlockGraph) -> frozenset[int]:

@@ -141,53 +141,54 @@ def _count_permuted(
 ) -> None:
     blocks = spec.all_blocks
     for i, block in enumerate(spec.blocks, start=len(spec.stem)):
-        if i not in counted:
-            continue
-        channels, is_live = widths.channels[i], i in plan.live
-        for parent in block.parents:
-            connection = _Connection(
-                level=blocks[parent].level,
-                in_channels=widths.channels[parent],
-                middle=None if spec.is_mbconv else widths.resample[parent],
-                target=block.level,
-                channels=channels,
-                is_live=is_live,
+        if i in counted:
+            joined = _Joined(
+                level=block.level,
+                block_type=block.block_type,
+                filters=widths.filters[i],
+                parents=tuple(
+                    (blocks[j].level, widths.channels[j], None if spec.is_mbconv else widths.resample[j])
+                    for j in block.parents
+                ),
+                num_unresampled=len(plan.unresampled[i]),
+                is_live=i in plan.live,
+                repeats=repeats,
             )
-            tally.add(_connection_totals(connection, tally.image_size, tally.activation_flops))
-        own_pixels = tally.pixels[block.level] * is_live
-        num_sums = len(block.parents) - 1 + len(plan.unresampled[i])
-        tally.elementwise(channels, own_pixels, num_operations=num_sums)
-        tally.activation(channels, own_pixels)
-        # The features are summed at the block's own width, so its first repeat has no projection either.
-        _count_chain(tally, block.block_type, widths.filters[i], own_pixels, repeats)
+            tally.add(_joined_totals(joined, tally.image_size, tally.activation_flops))
 
 
-class _Connection(NamedTuple):
-    """A resampling: from a level and width to another, ``middle`` wide in between unless of MBConv blocks."""
+class _Joined(NamedTuple):
+    """A block and what feeds it: level, channels and middle of the resampling (none of MBConv) per parent."""
 
     level: int
-    in_channels: int
-    middle: int | None
-    target: int
-    channels: int
+    block_type: str
+    filters: int
+    parents: tuple[tuple[int, int, int | None], ...]
+    num_unresampled: int
     is_live: bool
+    repeats: int
 
 
-@lru_cache(maxsize=4096)  # the networks of a search share nearly all of them
-def _connection_totals(
-    connection: _Connection, image_size: tuple[int, int], activation_flops: int
+@lru_cache(maxsize=8192)  # the networks of a search share nearly all of them
+def _joined_totals(
+    joined: _Joined, image_size: tuple[int, int], activation_flops: int
 ) -> tuple[int, int, int]:
-    """What a tally of this connection alone counts."""
+    """What a tally of this block alone counts."""
     tally = Tally(image_size, activation_flops)
-    level, in_channels, middle, target, channels, is_live = connection
+    level, block_type, filters, parents, num_unresampled, is_live, repeats = joined
+    channels = block_out_channels(block_type, filters)
     pixels = tally.pixels if is_live else [0] * len(tally.pixels)  # by level
-    if middle is None:
-        for step in range(level + 1, target + 1):
-            tally.conv_norm(1, in_channels, 3, pixels[step])
-        middle = in_channels
-    else:
-        _count_squeeze(tally, in_channels, middle, level, target, pixels)
-    tally.conv_norm(middle, channels, 1, pixels[target], activate=False)
+    for from_level, in_channels, middle in parents:
+        if middle is None:
+            for step in range(from_level + 1, level + 1):
+                tally.conv_norm(1, in_channels, 3, pixels[step])
+        else:
+            _count_squeeze(tally, in_channels, middle, from_level, level, pixels)
+        tally.conv_norm(middle or in_channels, channels, 1, pixels[level], activate=False)
+    tally.elementwise(channels, pixels[level], num_operations=len(parents) - 1 + num_unresampled)
+    tally.activation(channels, pixels[level])
+    # The features are summed at the block's own width, so its first repeat has no projection either.
+    _count_chain(tally, block_type, filters, pixels[level], repeats)
     return tally.totals
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from one_change import is_one_change
 
-from spinesearch.space import SPINENET_49, SpecError, SpineNetSpace
+from spinesearch.space import SPINENET_49, ArchSpec, SpecError, SpineNetSpace
 from spinesearch.space.neighbours import KINDS, mutate
 
 
@@ -49,13 +49,13 @@ def test_equal_generators_give_equal_mutations():
 def test_a_space_without_neighbours_says_so_after_as_many_tries_as_there_are_changes():
     space, tries = SpineNetSpace(), []
 
-    def arch_id(tokens: object) -> str:
+    def decode(tokens: object) -> ArchSpec:
         tries.append(tokens)
-        return "5eedc0ffee00"
+        return SPINENET_49
 
     tokens = space.encode(SPINENET_49)
-    with pytest.raises(SpecError, match=r"no single change of .* another network than 5eedc0ffee00; draw"):
-        mutate(space._layout, tokens, np.random.default_rng(0), arch_id)
+    with pytest.raises(SpecError, match=r"no single change of .* another network than af6e18860979; draw"):
+        mutate(space._layout, tokens, np.random.default_rng(0), decode)
     num_changes = sum(len(list(changes(space._layout, tokens))) for changes in KINDS.values())
     assert len(tries) == len(set(tries)) == 1 + num_changes
 

@@ -75,7 +75,7 @@ def test_an_address_where_nobody_listens_is_reported_before_the_data_are_made(
 
 def test_words_that_are_no_command(capsys):
     fails(["serach"], "serach: there is no such command; did you mean search", capsys)
-    fails(["dance"], "commands are search, resume, show, export", capsys)
+    fails(["dance"], "commands are search, resume, show, rerank, export", capsys)
     for arguments in (["show"], ["show", "a", "b"], ["export", "x", "--top", "many"]):
         with pytest.raises(SystemExit) as stopped:
             main(arguments)

@@ -14,7 +14,7 @@ class _TooManyError(EngineError):
 
 @pytest.mark.parametrize(("kind", "code"), [(EngineError, 1), (_TooManyError, 3)])
 def test_an_engine_error_decides_the_exit_code(kind, code, serial, tmp_path: Path, monkeypatch, capsys):
-    def search(*arguments: object) -> None:
+    def search(*arguments: object, **options: object) -> None:
         raise kind("no worker is left")
 
     monkeypatch.setattr("spinesearch.search.session.search", search)

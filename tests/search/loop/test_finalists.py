@@ -3,15 +3,14 @@
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import fake_search
 import pytest
-from fake_search import SPACE, FakeScorer, Warnings, carry_out, everything, healthy_score
+from fake_search import SPACE, FakeScorer, Scoring, Warnings, carry_out, everything, healthy_score, scored
 from long_suite import few
 
-from spinesearch.proxy_task.request import WEIGHTS, TrainingRequest
+from spinesearch.proxy_task.request import WEIGHTS
 from spinesearch.results.finalists import final_ranking, finished_rerank, num_trainings, standings
 from spinesearch.results.ledger.files import file_path
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
@@ -23,26 +22,6 @@ from spinesearch.search.scoring.scorer import Job, LostAttempt, ScorerEvent, los
 from spinesearch.space import ArchSpec, ResNetSpec
 
 PLAN = FinalistPlan(num_finalists=3, seeds=(1, 2), proxy_task={"num_steps": 300})
-
-
-def scored(spec: ArchSpec | ResNetSpec, seed: int) -> dict[str, float]:
-    """As `healthy_score`, of a ResNet too."""
-    return {"ap": 0.4, "ap50": 0.8} if isinstance(spec, ResNetSpec) else healthy_score(spec, seed)
-
-
-@dataclass
-class Scoring:
-    """A `FlexibleScore` of a function, whose trainings leave their seed for weights."""
-
-    score: Callable[[ArchSpec | ResNetSpec, int], dict[str, float]] = scored
-
-    def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> dict[str, float]:
-        return self.score(spec, seed)
-
-    def train(
-        self, spec: ArchSpec | ResNetSpec, seed: int, request: TrainingRequest
-    ) -> tuple[dict[str, float], dict[str, bytes]]:
-        return self(spec, seed), {name: str(seed).encode() for name in request.wants}
 
 
 def fake(

@@ -16,7 +16,7 @@ import pytest
 from fake_search import FakeScorer, Warnings, carry_out, everything, proposals, results, updates
 from long_suite import few
 
-from spinesearch.controller import Rollout
+from spinesearch.controller import Rollout, Suggestion
 from spinesearch.controller.random import RandomController
 from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
@@ -247,3 +247,31 @@ def test_a_ledger_that_holds_sums_of_log_probabilities_replays_to_the_controller
         assert controller.update([rollout(t) for t in learnt]) == pytest.approx(
             update.stats, rel=1e-4, abs=1e-6
         )
+
+
+class Stubborn(RandomController):
+    """Proposes one network for ever."""
+
+    def suggest(self, count, *, given=()):
+        return [Suggestion(tokens=(0, 1, 0, 1, 0, 1)) for _ in range(count)]
+
+
+def test_a_strategy_that_has_settled_is_reported_once(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(
+        fake_search, "build_controller", lambda name, seed: Stubborn(fake_search.SPACE, seed=seed)
+    )
+    warnings = Warnings()
+    carry_out(tmp_path, num_trials=20, observer=warnings)
+    (said,) = warnings.messages
+    assert said.startswith(
+        "update 0: 3 of 4 candidates repeat networks that were scored before: the strategy"
+    )
+
+
+@pytest.mark.parametrize(("controller", "is_short"), [("reinforce", True), ("random", False)])
+def test_a_search_that_is_too_short_to_learn_says_what_to_give(
+    controller: str, is_short: bool, tmp_path: Path
+):
+    warnings = Warnings()
+    carry_out(tmp_path, controller=controller, num_trials=8, observer=warnings)
+    assert any("give search.num_trials=32, or a smaller" in line for line in warnings.messages) == is_short

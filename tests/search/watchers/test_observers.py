@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_search import SPACE, FakeScorer, carry_out, healthy_score
+from fake_search import SPACE, FakeScorer, Scoring, carry_out, healthy_score, scored
 from PIL import Image
 from rich.console import Console
 
@@ -13,10 +13,12 @@ from spinesearch.results.drawing.architecture import draw_architecture
 from spinesearch.results.drawing.pixels import draw_pixels
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.failed_share import TooManyFailedError
+from spinesearch.search.loop.finalists import FinalistPlan
 from spinesearch.search.loop.observer import Observers
 from spinesearch.search.scoring.scorer import Outcome
 from spinesearch.search.watchers.display import Display, duration
 from spinesearch.search.watchers.tensorboard import TensorBoardObserver, tensorboard_observers
+from spinesearch.space import ArchSpec, ResNetSpec
 
 
 def shown(tmp_path: Path, *, terminal: bool, num_trials: int = 24) -> tuple[Run, str]:
@@ -51,6 +53,26 @@ def test_a_live_line_on_a_terminal(tmp_path: Path):
         assert part in text
     _, text = shown(tmp_path, terminal=True, num_trials=28)
     assert "24 of 28 candidates are done already, best 0." in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_finalists_are_counted_by_themselves(tmp_path: Path, terminal: bool):
+    def unlucky(spec: ArchSpec | ResNetSpec, seed: int) -> dict[str, float]:
+        if seed == 2 and isinstance(spec, ResNetSpec):
+            raise ArithmeticError("it diverged")
+        return scored(spec, seed)
+
+    file = io.StringIO()
+    display = Display(Console(file=file, force_terminal=terminal, width=140), reward_metric="ap")
+    plan = FinalistPlan(num_finalists=2, seeds=(1, 2), proxy_task={})
+    scorer = FakeScorer(2, delay_s=0.05, score=Scoring(unlucky))
+    run, _ = carry_out(tmp_path, observer=display, scorer=scorer, num_trials=8, finalists=plan)
+    text = file.getvalue()
+    assert "ranking the best 2 again, beside 2 baselines" in text
+    assert "[8/8]" in text
+    assert "resnet50_fpn seed 2  failed: ArithmeticError: it diverged" in text
+    for number in run.reranks[0].trials:
+        assert f"trial {number} seed 1  ap 0." in text
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of tensorboard's own reader

@@ -12,7 +12,7 @@ from reordered import reordered
 
 from spinesearch.space import SPINENET_49, ArchSpec, BlockSpec, SpineNetSpace
 from spinesearch.space.arch import identity
-from spinesearch.space.arch.identity import canonical_form, live_blocks
+from spinesearch.space.arch.identity import canonical_form, is_same_network, live_blocks
 
 
 def test_order_of_blocks_and_parents_does_not_matter():
@@ -20,7 +20,9 @@ def test_order_of_blocks_and_parents_does_not_matter():
     for _ in range(300):
         spec = space.decode(space.sample(rng))
         # Outputs pick features up in order, so only intermediate blocks may be moved freely.
-        assert reordered(spec, rng).arch_id == spec.arch_id
+        other = reordered(spec, rng)
+        assert other.arch_id == spec.arch_id
+        assert is_same_network(other, spec)
 
 
 def test_ids_are_pinned():
@@ -81,6 +83,7 @@ def test_sharing_a_block_is_not_the_same_as_having_two_alike():
 
     shared_by_xy, shared_by_xz = arch((2, 4), (2, 4), (3, 4)), arch((2, 4), (3, 4), (2, 4))
     assert shared_by_xy.arch_id != shared_by_xz.arch_id
+    assert not is_same_network(shared_by_xy, shared_by_xz)  # which look alike
     assert arch((2, 4), (2, 4), (3, 4)).arch_id == arch((3, 4), (3, 4), (2, 4)).arch_id
 
 

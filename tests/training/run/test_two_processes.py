@@ -1,5 +1,8 @@
 """Two processes train as one does with the whole batch, and end bit-equal however they were interrupted."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import torch
 from tiny_training import assert_equal_states, open_tiny, settings, train_in
 from torch import nn
 from torch.testing import assert_close
+from trained_run import command
 from two_processes import TOGETHER, normalize_together, train_together
 
 
@@ -34,6 +38,22 @@ def test_statistics_and_gradients_are_those_of_the_whole_batch(tmp_path):
         assert_close(part[5], norm.running_var, rtol=1e-5, atol=1e-6)
     assert_close(parts[0][2] + parts[1][2], norm.weight.grad, rtol=1e-4, atol=1e-4)
     assert_close(parts[0][3] + parts[1][3], norm.bias.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_torchrun_trains_one_network_with_two_processes(tmp_path):
+    words = command(tmp_path, tmp_path / "cache")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    result = subprocess.run(
+        [*torchrun, "-m", "spinesearch", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("4 steps on 8 images") == 1  # one of them speaks
+    assert (tmp_path / "runs" / "run" / "weights" / "best.safetensors").exists()
 
 
 @pytest.mark.slow
