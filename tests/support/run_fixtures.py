@@ -54,6 +54,7 @@ def tiny(cache_dir: Path, tmp_path: Path) -> list[str]:
         "proxy_task.batch_size=4",
         "proxy_task.filter_size_scale=0.125",
         "proxy_task.bn_recalibration_batches=1",
+        "search.reward_metric=ap",
         "search.generation_size=2",
         "search.num_trials=6",
         "search.finalists=0",
