@@ -66,7 +66,6 @@ class TrainRecorder:
     def measured(self, measurement: Measurement, model: nn.Module) -> None:
         """Weights first, then the ledger: a measurement that is recorded has its weights on disk."""
         is_best = measurement.scores.ap > self._best
-        self._best = max(self._best, measurement.scores.ap)
         event: Event = {
             "event": "measure",
             "step": measurement.step,
@@ -77,7 +76,8 @@ class TrainRecorder:
             "time": time.time(),
         }
         is_last = measurement.step == self._num_steps
-        self._try(lambda: self._write_weights(model, event, is_best=is_best), must_succeed=is_last)
+        if self._try(lambda: self._write_weights(model, event, is_best=is_best), must_succeed=is_last):
+            self._best = max(self._best, measurement.scores.ap)  # of the best that is on disk
         self._pending.append(event)
         self._try(self._append, must_succeed=is_last)
         self._display.measured(measurement, is_best=is_best)
@@ -139,10 +139,13 @@ class TrainRecorder:
             }
         }
 
-    def _try(self, write: Callable[[], None], *, must_succeed: bool) -> None:
+    def _try(self, write: Callable[[], None], *, must_succeed: bool) -> bool:
+        """Whether it could be written."""
         try:
             write()
+            return True
         except (OSError, LedgerError) as error:
             if must_succeed:
                 raise
             self.warned(f"{' '.join(str(error).split())}; the training goes on, and tries again: make room")
+            return False

@@ -1,5 +1,6 @@
 """``spinesearch train`` and ``resume`` on a training: what is recorded, kept, refused and gone on with."""
 
+import errno
 import json
 import os
 import random
@@ -15,9 +16,10 @@ from safetensors.torch import load_file
 from tiny_training import assert_equal_states
 from trained_run import NUM_STEPS, command, train_run
 
-from spinesearch import load_detector
+from spinesearch import load_detector, save_weights
 from spinesearch.cli.main import main
 from spinesearch.results.ledger.run import load_run
+from spinesearch.search.training import recorder
 from spinesearch.training.step import divergence
 from spinesearch.training.step.divergence import TrainingDiverged
 
@@ -124,6 +126,25 @@ def test_a_loss_that_is_not_finite_stops_and_another_rate_goes_on(tmp_path, cach
     assert main(["resume", str(run_dir), "train.lr=0.01"]) == 0
     run, _ = load_run(run_dir)
     assert [session["config"]["train"]["lr"] for session in run.sessions] == [0.05, 0.01]
+    assert [event["step"] for event in run.measurements] == [2, NUM_STEPS]
+
+
+def test_a_full_disk_while_weights_are_written_ends_nothing(tmp_path, cache_dir, capsys, monkeypatch):
+    calls: list[Path] = []
+
+    def save(model, path, **options):
+        calls.append(path)
+        if len(calls) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save_weights(model, path, **options)
+
+    monkeypatch.setattr(recorder, "save_weights", save)
+    run_dir = train_run(tmp_path, cache_dir)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "No space left on device" in said
+    assert "the training goes on, and tries again: make room" in said
+    assert json.loads((run_dir / "weights" / "best.json").read_text())["training"]["step"] == NUM_STEPS
+    run, _ = load_run(run_dir)
     assert [event["step"] for event in run.measurements] == [2, NUM_STEPS]
 
 

@@ -40,7 +40,11 @@ def stopped(folder: Path, data, wanted, at: int) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"optimizer": "muon", "average_decay": 0.9, "micro_batch_size": 3}, {"frozen": ("backbone",)}],
+    [
+        {"optimizer": "muon", "average_decay": 0.9, "micro_batch_size": 3},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"frozen": ("backbone",)}, marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_training_ends_bit_equal(changes, data, tmp_path):
     wanted = settings(**changes)
