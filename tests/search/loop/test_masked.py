@@ -122,7 +122,8 @@ def test_a_ledger_of_an_earlier_release_replays_as_it_was_learnt(tmp_path: Path)
     shutil.rmtree(tmp_path / "old" / "controller")
     scorer, warnings = LosesSome(set()), Warnings()
     run, _ = carry_out(tmp_path / "old", num_trials=32, scorer=scorer, observer=warnings)
-    assert not warnings.messages
+    # Small as the space is, the strategy has settled by then, and says so.
+    assert not any("another controller" in message for message in warnings.messages)
     assert min(scorer.submitted) >= 24
     assert run.trials[1].reward == 0.0
     assert run.num_done == 32
