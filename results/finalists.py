@@ -24,7 +24,8 @@ class Standing:
         baseline: the name of the published model it is; empty if it is none.
         trainings: its trainings that completed, by seed in their order.
         failed: those that did not.
-        score: mean reward over all seeds; None where a training failed.
+        best: the one with the best value of the re-ranking's metric.
+        score: mean of the re-ranking's metric over all seeds; None where a training failed.
         standard_error: of the score, by the spread over its own seeds; None with one seed.
         is_tied: whether it cannot be told apart from the best; the best itself is tied.
     """
@@ -33,6 +34,7 @@ class Standing:
     baseline: str
     trainings: tuple[Trial, ...]
     failed: tuple[Trial, ...]
+    best: Trial | None
     score: float | None
     standard_error: float | None
     is_tied: bool = False
@@ -88,19 +90,20 @@ def standings(run: Run, rerank: Rerank) -> list[Standing]:
         completed = tuple(t for t in ended if t.status != "failed" and t.reward is not None)
         score, error = None, None
         if len(completed) == len(rerank.seeds):
-            score, error = _mean([_reward(t) for t in completed])
+            score, error = _mean([_metric(t, rerank) for t in completed])
         rows.append(
             Standing(
                 candidate=candidate,
                 baseline=baseline,
                 trainings=completed,
                 failed=tuple(t for t in ended if t.status == "failed"),
+                best=max(completed, key=lambda t: _metric(t, rerank), default=None),
                 score=score,
                 standard_error=error,
             )
         )
     scored = sorted((row for row in rows if row.score is not None), key=_by_score)
-    distance = least_distance(np.array([[_reward(t) for t in row.trainings] for row in scored]))
+    distance = least_distance(np.array([[_metric(t, rerank) for t in row.trainings] for row in scored]))
     tied = [row for row in scored if _score(scored[0]) - _score(row) <= distance]
     return [
         *(replace(row, is_tied=True) for row in tied),
@@ -157,6 +160,6 @@ def _score(row: Standing) -> float:
     return row.score
 
 
-def _reward(trial: Trial) -> float:
-    assert trial.reward is not None
-    return trial.reward
+def _metric(trial: Trial, rerank: Rerank) -> float:
+    """What a completed training adds to its architecture's score."""
+    return float(trial.metrics[rerank.metric])

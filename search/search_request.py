@@ -172,6 +172,7 @@ class SearchRequest:
             num_finalists=settings.search.finalists,
             seeds=tuple((settings.seed + i) % 2**63 for i in range(1, settings.search.finalist_seeds + 1)),
             proxy_task=json.loads(json.dumps(deciding)),  # lists for tuples, as a ledger gives them back
+            metric=settings.search.finalist_metric,
         )
         return Finalists(plan, space)
 

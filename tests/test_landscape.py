@@ -115,6 +115,14 @@ def test_other_code_is_refused_unless_vouched_for(landscape, tmp_path: Path):
     assert len(landscape("recorded").load(tmp_path / "records").trainings) == 3  # one network, seed: once
 
 
+def test_results_of_another_run_are_that_runs_to_give(landscape, tmp_path: Path):
+    run = record(tmp_path / "one", done=3, wanted=3)
+    rewritten(run / "ledger.jsonl", '"trial":1,"seconds":9.5', '"trial":1,"seconds":9.5,"reused_from":"two"')
+    landscape("collect").collect([run], tmp_path / "records")
+    found = landscape("recorded").load(tmp_path / "records")
+    assert [training.trial for training in found.trainings] == [0, 2]
+
+
 def test_another_run_of_the_same_name_is_refused(landscape, tmp_path: Path):
     collect, error = landscape("collect").collect, landscape("recorded").LandscapeError
     collect([record(tmp_path / "one", done=3, wanted=3)], tmp_path / "records")

@@ -48,8 +48,8 @@ def run(quick: bool, emit: Emit) -> None:
         for trial in completed
     ]
     lines = [
-        f"`proxy_task=small`, {config.proxy_task.num_steps} steps; {len(finished.updates)} updates of the "
-        f"controller; {seconds:.1f} s in all, with opening the data.",
+        f"{config.proxy_task.image_size} px, {config.proxy_task.num_steps} steps; {len(finished.updates)} "
+        f"updates of the controller; {seconds:.1f} s in all, with opening the data.",
         "",
         *table(("trial", "architecture", "AP", "training images/s", "s"), rows),
     ]

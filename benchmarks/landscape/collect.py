@@ -147,8 +147,10 @@ def _ranges(run: Run, first: int, shard_size: int) -> Iterator[range]:
 
 
 def _trainings(run: Run, sides: Sequence[str], name: str, trials: range) -> Iterator[dict[str, Any]]:
-    """What the lines of a shard say: of trials that were trained, and not in vain."""
+    """What the lines of a shard say: of trials that were trained in this run, and not in vain."""
     for trial in (run.trials[number] for number in trials):
+        if trial.reused_from:
+            continue  # another run's, whose conditions are not this one's to vouch for
         if trial.side in sides and trial.status in ("completed", "failed") and not trial.is_masked:
             yield {key: value for key, value in _line(run, name, trial).items() if value not in ("", {}, [])}
 

@@ -145,6 +145,7 @@ def coverage_table(here: Coverage, target: Coverage) -> Table:
 def verdict(here: Coverage, target: Coverage, unseen: Sequence[int]) -> list[str]:
     """What the table means for a search, and what to change."""
     from spinesearch.search.coverage import LEAST_SHARE
+    from spinesearch.training.targets.coverage import NEGLIGIBLE
 
     lines = []
     if unseen:
@@ -161,7 +162,7 @@ def verdict(here: Coverage, target: Coverage, unseen: Sequence[int]) -> list[str
         least = min(
             (a.positives / b.positives, a.level)
             for a, b in zip(here.levels, target.levels, strict=True)
-            if b.positives
+            if b.positives >= NEGLIGIBLE
         )
         lines.append(
             f"every output is trained: the least, P{least[1]}, has {100 * least[0]:.0f} % of its share of "

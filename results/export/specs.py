@@ -132,6 +132,7 @@ def _reranked(run: Run, standing: Standing, rank: int) -> dict[str, Any]:
     rerank, error = finished_rerank(run), standing.standard_error
     assert rerank is not None
     return {
+        "metric": rerank.metric,
         "score": standing.score,
         **({} if error is None else {"sd": error * math.sqrt(len(rerank.seeds))}),
         "num_seeds": len(rerank.seeds),
@@ -150,14 +151,15 @@ def kept_weights(run: Run, trial: Trial, run_dir: Path) -> Path | None:
     """
     rerank = finished_rerank(run)
     for standing in [] if rerank is None else standings(run, rerank):
-        if standing.candidate is trial and standing.trainings:
+        if standing.candidate is trial and standing.best:
             return _kept_files(standing, run_dir).get("weights.safetensors")
     return None
 
 
 def _kept_files(standing: Standing, run_dir: Path) -> dict[str, Path]:
     """The files of an architecture's best training by name; none if one is gone or torn."""
-    best = max(standing.trainings, key=lambda trial: trial.reward or 0.0)
+    best = standing.best
+    assert best is not None
     paths = {name: file_path(run_dir, best.trial, name, side=FINALISTS) for name in best.files}
     for name, path in paths.items():
         try:

@@ -178,6 +178,7 @@ class Rerank:
         seeds: of the trainings.
         proxy_task: the settings that decide the scores.
         time: Unix time.
+        metric: what the score is the mean of.
     """
 
     rerank: int
@@ -187,6 +188,7 @@ class Rerank:
     seeds: tuple[int, ...]
     proxy_task: Mapping[str, Any]
     time: float
+    metric: str = "ap"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

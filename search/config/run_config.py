@@ -164,8 +164,13 @@ _FREE_SETTINGS = frozenset(
 )
 
 
-def check_resumable(recorded: RunConfig, wanted: RunConfig) -> None:
+def check_resumable(recorded: RunConfig, wanted: RunConfig, *, unused: Collection[str] = ()) -> None:
     """Check that a run may be continued under another configuration.
+
+    Args:
+        recorded: what it was begun with, or last resumed.
+        wanted: what it is to be continued with.
+        unused: settings that a run of its kind has no use for, with all that stands below them.
 
     Raises:
         ConfigError: a setting that decides results differs, or fewer trials are requested than before.
@@ -176,7 +181,7 @@ def check_resumable(recorded: RunConfig, wanted: RunConfig) -> None:
             "search.num_trials: a run can grow but not shrink: "
             f"it was begun with {old['search.num_trials']}, got {new['search.num_trials']}"
         )
-    check_unchanged(old, new, _FREE_SETTINGS | {"search.num_trials"})
+    check_unchanged(old, new, _FREE_SETTINGS | {"search.num_trials", *unused})
 
 
 def check_unchanged(old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str]) -> None:

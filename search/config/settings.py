@@ -21,7 +21,7 @@ _RESERVED_RESOURCES = {
 }
 
 # How the best candidates are ranked again, which changes nothing of how they were found.
-FINALIST_SETTINGS = ("finalists", "finalist_seeds", "finalist_length", "finalist_task")
+FINALIST_SETTINGS = ("finalists", "finalist_seeds", "finalist_length", "finalist_task", "finalist_metric")
 
 # How a run is carried out, not its results, so that a resumed run may change them.
 FREE_SEARCH_SETTINGS = (
@@ -69,6 +69,7 @@ class SearchSettings:
     finalist_seeds: int = 3
     finalist_length: float = 3.0
     finalist_task: dict[str, Any] | None = None
+    finalist_metric: str = "ap"
     initial: list[str] = field(default_factory=list)
     warm_start: str | None = None
     keep_detections: bool | None = None
@@ -130,7 +131,11 @@ class SearchSettings:
             raise ValueError(f"search.lag: must be at most {_MAX_LAG}, got {self.lag}")
         if not -1e6 < self.failed_reward < 1e6:
             raise ValueError(f"search.failed_reward: must be a finite number, got {self.failed_reward}")
-        for name, known in (("reward_metric", REWARD_METRICS), ("engine", ENGINES)):
+        for name, known in (
+            ("reward_metric", REWARD_METRICS),
+            ("finalist_metric", REWARD_METRICS),
+            ("engine", ENGINES),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"search.{name}: must be one of {', '.join(known)}, got {getattr(self, name)!r}"

@@ -32,11 +32,13 @@ class FinalistPlan:
         num_finalists: candidates, the best by reward.
         seeds: of the trainings of each; none is the search's.
         proxy_task: the settings that decide their scores, as a ledger gives them back.
+        metric: what the scores are the means of.
     """
 
     num_finalists: int
     seeds: tuple[int, ...]
     proxy_task: Mapping[str, Any]
+    metric: str = "ap"
 
 
 class Finalists:
@@ -85,6 +87,7 @@ class Finalists:
             "baselines": {name: _identity(published(name).arch) for name in BASELINES},
             "seeds": list(self.plan.seeds),
             "proxy_task": dict(self.plan.proxy_task),
+            "metric": self.plan.metric,
         }
 
     def _recorded(self, run: Run) -> Rerank | None:
@@ -97,6 +100,7 @@ class Finalists:
             and list(newest.trials) == event["trials"]
             and list(newest.seeds) == event["seeds"]
             and newest.baselines == event["baselines"]
+            and newest.metric == event["metric"]
         )
         return newest if is_same else None
 

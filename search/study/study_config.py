@@ -146,6 +146,6 @@ def check_continues(run: Run, wanted: StudyConfig) -> None:
             raise ConfigError(f"{option}: a study can grow but not shrink: it has {old}, got {new}")
     for side, config in wanted.configs.items():
         try:
-            check_resumable(run_config(study.config(side)), config)
+            check_resumable(run_config(study.config(side)), config, unused=("controller", *_NOT_IN_STUDIES))
         except ConfigError as error:
             raise ConfigError(f"{side}.{error}" if side else str(error)) from error

@@ -130,7 +130,16 @@ def test_a_ranking_counts_once_all_its_trainings_have_ended():
     for trial, seed in ((4, 1), (5, 2)):
         where = {"side": "finalists", "trial": trial}
         run.apply({"event": "propose", **where, "seed": seed, "tokens": [2], "arch_id": "c"})
-        run.apply({"event": "result", **where, "status": "completed", "reward": 0.9, "time": 5.0})
+        run.apply(
+            {
+                "event": "result",
+                **where,
+                "status": "completed",
+                "reward": 0.9,
+                "metrics": {"ap": 0.9},
+                "time": 5.0,
+            }
+        )
     assert finished_rerank(run) is run.reranks[1]
     assert rerank_line(run) == ""
     assert [t.arch_id for t in final_ranking(run)] == ["c", "b", "a", "d"]

@@ -37,7 +37,7 @@ def build(seed=0, lag=1, num_trials=40, controller="reinforce", generation_size=
 @pytest.mark.parametrize("controller", ["random", "reinforce"])
 @pytest.mark.parametrize("lag", [0, 1, 3])
 def test_it_proposes_and_learns_as_the_loop_does(tmp_path: Path, lag: int, controller: str):
-    for seed, num_trials in ((0, 40), (1, 38)):  # the second ends in the middle of a generation
+    for seed, num_trials in ((0, 60), (1, 58)):  # of 44 networks; the second ends within a generation
         run, digest = carry_out(
             tmp_path / f"{seed}", seed=seed, num_trials=num_trials, controller=controller, lag=lag
         )
@@ -231,9 +231,7 @@ def test_another_seed_setting_or_space_of_the_same_name_is_refused(tmp_path: Pat
     with pytest.raises(ValueError, match=r"^controller's seed: .* was written with 0, got 77; build"):
         searcher(ReinforceController(PAPERS, seed=77)).restore(path)
     faster = ReinforceController(PAPERS, seed=0, settings=ReinforceSettings(learning_rate=0.9))
-    with pytest.raises(
-        ValueError, match=r"^controller's learning_rate: .* was written with 0\.005, got 0\.9"
-    ):
+    with pytest.raises(ValueError, match=r"^controller's learning_rate: .* was written with 0\.03, got 0\.9"):
         searcher(faster).restore(path)
     # As many decisions and choices, but other networks.
     moved = replace(PAPERS, level_offsets=tuple(reversed(PAPERS.level_offsets)))

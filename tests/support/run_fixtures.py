@@ -45,13 +45,16 @@ def tiny(cache_dir: Path, tmp_path: Path) -> list[str]:
     return [
         f"runs_dir={tmp_path / 'runs'}",
         f"data.cache_dir={cache_dir}",
+        "data.object_sizes=narrow",
         "data.num_images=16",
         "data.num_val_images=0",
         "data.held_out_share=0.4",
+        "proxy_task=small",
         "proxy_task.num_steps=2",
         "proxy_task.batch_size=4",
         "proxy_task.filter_size_scale=0.125",
         "proxy_task.bn_recalibration_batches=1",
+        "search.reward_metric=ap",
         "search.generation_size=2",
         "search.num_trials=6",
         "search.finalists=0",
@@ -71,8 +74,18 @@ def recorded_run(cache_dir: Path, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("recorded")
     settings = ["search.engine=serial", "search.num_trials=1", "search.generation_size=1", "name=run"]
     settings += ["search.finalists=0"]
-    data = ["data.num_images=16", "data.num_val_images=0", "data.held_out_share=0.4"]
-    task = ["proxy_task.num_steps=1", "proxy_task.batch_size=4", "proxy_task.bn_recalibration_batches=1"]
+    data = [
+        "data.object_sizes=narrow",
+        "data.num_images=16",
+        "data.num_val_images=0",
+        "data.held_out_share=0.4",
+    ]
+    task = [
+        "proxy_task=small",
+        "proxy_task.num_steps=1",
+        "proxy_task.batch_size=4",
+        "proxy_task.bn_recalibration_batches=1",
+    ]
     paths = [f"runs_dir={folder}", f"data.cache_dir={cache_dir}"]
     assert main(["search", *settings, *data, *task, *paths]) == 0
     return folder / "run"
@@ -87,7 +100,7 @@ def coco(tmp_path: Path, serial, cache_dir: Path):
     folder = tmp_path / "coco"
     shutil.copytree(source, folder)
     annotations = folder / "annotations" / "instances_train.json"
-    settings = [text for text in serial if not text.startswith(("data.num", "data.cache"))]
+    settings = [text for text in serial if not text.startswith(("data.num", "data.cache", "data.object"))]
     command = [
         "search",
         *settings,

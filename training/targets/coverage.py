@@ -20,6 +20,9 @@ from spinesearch.models.heads.boxes import pairwise_iou
 from spinesearch.space import OUTPUT_LEVELS
 from spinesearch.training.targets.matching import BACKGROUND, MATCH_IOU, match_anchors
 
+# An output with less of the positives than this decides nothing: on BCCD P7 has one in 25,000 at 640 px.
+NEGLIGIBLE = 0.005
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnchorSetting:
@@ -130,8 +133,10 @@ def measure_coverage(images: Iterable[tuple[Tensor, tuple[int, int]]], setting: 
 def unseen_outputs(here: Coverage, target: Coverage, *, least: float) -> Sequence[int]:
     """Levels whose share of the positives is less than ``least`` of what it is at the target.
 
-    An output that has nothing to learn at the target either is not among them.
+    An output that has next to nothing to learn at the target either (`NEGLIGIBLE`) is not among them.
     """
     return [
-        a.level for a, b in zip(here.levels, target.levels, strict=True) if a.positives < least * b.positives
+        a.level
+        for a, b in zip(here.levels, target.levels, strict=True)
+        if b.positives >= NEGLIGIBLE and a.positives < least * b.positives
     ]

@@ -29,7 +29,7 @@ def test_every_setting_keeps_its_comment():
     assert found["stem"].startswith("  stem: [L2, L2]  # levels of the blocks")
     assert found["mirror"].endswith("it needs a name (docs/cluster.md)")  # of its comment's second line
     text = composed_yaml([])
-    assert "  # One size per octave instead of three: a third of the anchors.\n  num_scales: 1\n" in text
+    assert "\n  # Statistics of a batch of 3 differ by chance; those that evaluation uses are of 128 " in text
 
 
 def test_comments_are_those_of_the_files_chosen():

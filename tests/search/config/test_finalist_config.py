@@ -20,7 +20,7 @@ def test_a_finalist_takes_so_many_lengths_of_a_candidate_unless_its_own_is_given
     assert trained.proxy_task.num_steps == 250
     assert trained.search == config.search
     epochs = configured("proxy_task.num_steps=null", "proxy_task.num_epochs=4")
-    assert finalist_config(epochs).proxy_task.num_epochs == 12.0
+    assert finalist_config(epochs).proxy_task.num_epochs == 8.0
     own = configured("search.finalist_task={num_steps: 70, image_size: 256}")
     assert finalist_config(own).proxy_task.num_steps == 70
     assert finalist_config(own).proxy_task.image_size == 256

@@ -178,7 +178,7 @@ WRONG_ANYWHERE = [
     ("num_trials=3", "num_trials: there is no such setting; did you mean search.num_trials"),
     ("search.num-trials=3", "did you mean search.num_trials"),
     ("controler=random", "controler: there is no such setting; did you mean controller=random?"),
-    ("controler=nonsense", "did you mean controller=random|reinforce?"),
+    ("controler=nonsense", "did you mean controller=bayesian|evolution|local_search|ppo|random|reinforce?"),
     ("dat=coco", "did you mean data=coco?"),
     ("data.name=coco", "data.name: chooses no data; give data=coco"),
     ("search.num_trials", "settings are given as key=value without spaces .* search.num_trials=VALUE"),

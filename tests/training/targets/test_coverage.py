@@ -60,3 +60,14 @@ def test_outputs_that_see_less_than_a_share_of_the_target() -> None:
     assert 6 in unseen
     assert 3 not in unseen
     assert unseen_outputs(here, here, least=0.05) == []
+
+
+def test_an_output_without_objects_at_the_target_is_not_missed() -> None:
+    small = [(square(56, 24), (128, 128))] * 400
+    with_a_large_one = [*small, (square(64, 100), (128, 128))]
+    target_setting = AnchorSetting(image_size=128, num_scales=3, base_anchor=0.75)
+    here = measure_coverage(small, SETTING)
+    target = measure_coverage(with_a_large_one, target_setting)
+    assert 0 < target.levels[4].positives < 0.005
+    assert here.levels[4].positives == 0
+    assert 7 not in unseen_outputs(here, target, least=0.05)
