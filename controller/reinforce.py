@@ -43,7 +43,7 @@ class ReinforceSettings:
     name: str = "reinforce"
     hidden_size: int = 64
     embedding_size: int = 32
-    learning_rate: float = 0.03
+    learning_rate: float = 0.01
     ent_coef: float = 0.01
     baseline_decay: float = 0.9
     max_importance_ratio: float = 2.0

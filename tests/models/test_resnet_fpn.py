@@ -48,9 +48,7 @@ def test_groups_of_bottlenecks() -> None:
 
 def test_widths_are_scaled_as_those_of_a_scale_permuted_network() -> None:
     with torch.device("meta"):
-        backbone = build_backbone(
-            "resnet50_fpn", filter_size_scale=0.13, stem_filters=16, resample_alpha=0.25
-        )
+        backbone = build_backbone("resnet50_fpn", filter_size_scale=0.13, stem_filters=16)
     assert backbone.stem_conv.conv.out_channels == 16
     convs = [group[0].branch[1].conv.out_channels for group in backbone.groups.values()]
     assert convs == [8, 16, 33, 66]  # 0.13 of 64, 128, 256, 512, rounded down

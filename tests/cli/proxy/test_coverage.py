@@ -6,7 +6,7 @@ from spinesearch.cli.main import main
 
 
 def test_coverage_of_the_generated_data_is_printed(tiny, capsys):
-    command = ["proxy", "coverage", *(text for text in tiny if text.startswith("data."))]
+    command = ["proxy", "coverage", *(text for text in tiny if text.startswith(("data.", "proxy_task=")))]
     assert main([*command, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["proxy"]["setting"] == {"image_size": 128, "num_scales": 1, "base_anchor": 3.0}

@@ -20,7 +20,7 @@ from spinesearch.search.scoring.scorer import Score
 
 
 def command_on(folder: Path, serial: list[str], *overrides: str) -> list[str]:
-    settings = [text for text in serial if not text.startswith("data.num")]
+    settings = [text for text in serial if not text.startswith(("data.num", "data.object"))]
     return [
         "search",
         *settings,
