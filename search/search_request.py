@@ -15,6 +15,7 @@ from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import FINALISTS, Trial
 from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
+from spinesearch.search.config.earlier_defaults import as_begun
 from spinesearch.search.config.finalist_config import finalist_config
 from spinesearch.search.config.run_config import (
     FREE_PROXY_SETTINGS,
@@ -22,8 +23,6 @@ from spinesearch.search.config.run_config import (
     RunConfig,
     check_resumable,
     run_config,
-    with_old_policy,
-    with_old_split,
 )
 from spinesearch.search.config.rungs import check_rungs
 from spinesearch.search.config.settings import FINALIST_SETTINGS
@@ -86,8 +85,7 @@ class SearchRequest:
             config = replace(config, search=replace(config.search, num_trials=recorded))
         if not self.reranks:
             config = _with_newer_rerank(config, run, console)
-        for as_begun in (with_old_split, with_old_policy):
-            config = as_begun(config, run.sessions[0]["config"], console.print)
+        config = as_begun(config, run.sessions[0]["config"], console.print)
         check_resumable(run_config(run.config), config)
         return replace(self, config=config, begun=run)
 

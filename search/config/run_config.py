@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from spinesearch.controller.reinforce import IN_OLD_LEDGERS, ReinforceSettings
 from spinesearch.controller.strategies import ControllerSettings
 from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
@@ -206,41 +205,6 @@ def check_unchanged(old: Mapping[str, Any], new: Mapping[str, Any], free: Collec
                 f"{key}: this run was begun with {old.get(key)!r} and cannot be continued with "
                 f"{new.get(key)!r}; start a new run for that (another name=...)"
             )
-
-
-def with_old_split(wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str], None]) -> RunConfig:
-    """What is wanted, with the split of a run that was begun before images were grouped by picture.
-
-    So that a job which is restarted with the command it had continues its run.
-
-    Args:
-        wanted: by a command.
-        begun: the configuration that the run was begun with, as recorded.
-        report: called with a line if that makes a difference.
-    """
-    data = wanted.data
-    if not isinstance(data, CocoDataSettings) or data.group_by != "picture" or "group_by" in begun["data"]:
-        return wanted
-    report("data.group_by: the run was begun before images were grouped, and keeps its split by image id")
-    return replace(wanted, data=replace(data, group_by="id"))
-
-
-def with_old_policy(wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str], None]) -> RunConfig:
-    """What is wanted, with the policy of a run that was begun before 2026-12, as `with_old_split`."""
-    controller, recorded = wanted.controller, begun["controller"]
-    if not isinstance(controller, ReinforceSettings) or recorded["name"] != controller.name:
-        return wanted
-    if IN_OLD_LEDGERS.keys() & recorded.keys():
-        return wanted
-    begun_with = {"learning_rate": recorded["learning_rate"], **IN_OLD_LEDGERS}
-    defaults = ReinforceSettings()
-    kept = {
-        name: value
-        for name, value in begun_with.items()
-        if getattr(controller, name) == getattr(defaults, name)  # any other was asked for, and is refused
-    }
-    report("controller: the run was begun with reinforce as it was before 2026-12, and keeps it")
-    return replace(wanted, controller=replace(controller, **kept))
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,7 +13,8 @@ from spinesearch.data.open import ProxyData
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.studies.study import Study
-from spinesearch.search.config.run_config import RunConfig, with_old_split
+from spinesearch.search.config.earlier_defaults import as_begun
+from spinesearch.search.config.run_config import RunConfig
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.session import carry_out, data_record
 from spinesearch.search.study.reuse import known_results
@@ -73,7 +74,7 @@ class StudyRequest:
         wanted = replace(
             self.wanted, num_archs=grown("num_archs", "--archs"), num_seeds=grown("num_seeds", "--seeds")
         )
-        wanted = _with_old_splits(wanted, run, console)
+        wanted = _as_begun(wanted, run, console)
         check_continues(run, wanted)
         return replace(self, wanted=wanted)
 
@@ -117,13 +118,12 @@ class StudyRequest:
         return []
 
 
-def _with_old_splits(wanted: StudyConfig, run: Run, console: Console) -> StudyConfig:
-    """What is wanted, with the splits of a study that was begun before images were grouped."""
+def _as_begun(wanted: StudyConfig, run: Run, console: Console) -> StudyConfig:
+    """What is wanted, with what an older study has where today's default is another."""
     if run.study is None or run.study["kind"] != wanted.kind:
         return wanted  # which is refused
     begun = Study(Run(sessions=run.sessions[:1]))
     configs = {
-        side: with_old_split(config, begun.config(side), console.print)
-        for side, config in wanted.configs.items()
+        side: as_begun(config, begun.config(side), console.print) for side, config in wanted.configs.items()
     }
     return replace(wanted, configs=configs)

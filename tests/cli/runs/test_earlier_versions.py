@@ -86,8 +86,6 @@ def test_studies_are_shown_resumed_and_extended(earlier: Path, moved: list[str],
         "data.storage=jpeg",
         "data.held_out_share=0.4",
         "search.engine=serial",
-        "search.reward_metric=ap",  # the defaults of that time
-        "proxy_task=small",
         "proxy_task.num_steps=2",
         "proxy_task.batch_size=4",
         "proxy_task.filter_size_scale=0.125",

@@ -141,7 +141,7 @@ def test_a_study_begun_before_keeps_its_split(tmp_path: Path) -> None:
 
     from spinesearch.results.ledger.run import Run
     from spinesearch.search.study.study_config import compose_study
-    from spinesearch.search.study.study_session import _with_old_splits
+    from spinesearch.search.study.study_session import _as_begun
 
     words = [
         "data=coco",
@@ -153,10 +153,10 @@ def test_a_study_begun_before_keeps_its_split(tmp_path: Path) -> None:
     sides = {side: config.to_dict() for side, config in wanted.configs.items()}
     study = wanted.to_dict() | {"b": {"config": sides["b"], "data": {"key": "k"}}}
     new = Run(sessions=[{"config": sides["a"], "study": study}])
-    assert _with_old_splits(wanted, new, Console(quiet=True)) == wanted
+    assert _as_begun(wanted, new, Console(quiet=True)) == wanted
     for config in sides.values():
         del config["data"]["group_by"]
-    old = _with_old_splits(wanted, new, Console(quiet=True))
+    old = _as_begun(wanted, new, Console(quiet=True))
     assert [config.data.group_by for config in old.configs.values()] == ["id", "id"]
     assert old.configs["b"].proxy_task.num_steps == 9
     assert replace(old, configs=wanted.configs) == wanted

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from spinesearch.controller.reinforce import IN_OLD_LEDGERS, ReinforceSettings
+from spinesearch.search.config.earlier_defaults import with_old_policy
 from spinesearch.search.config.run_config import (
     ConfigError,
     check_resumable,
     compose,
     run_config,
-    with_old_policy,
 )
 
 LEDGER = Path(__file__).parents[2] / "fixtures/november_2026/runs/search/ledger.jsonl"

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from spinesearch.search.config.earlier_defaults import with_old_split
 from spinesearch.search.config.run_config import (
     ConfigError,
     check_resumable,
     compose,
     run_config,
-    with_old_split,
     with_overrides,
 )
 
