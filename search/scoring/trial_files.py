@@ -88,11 +88,12 @@ class TrialFiles:
             self._warn(f"trial {trial}: {name} could not be removed: {error.strerror}")
 
     def sweep(self, name: str, trials: Container[int]) -> None:
-        """Remove all files of this name but those of these trials; what a killed process left behind, too."""
+        """Remove all files of this name but those of these trials, and what a kill left half-written."""
         folder = self._run_dir / FOLDER
         for path in folder.iterdir() if folder.is_dir() else ():
-            found = re.match(rf"\.?trial-(\d+)\.(.*\.)?{re.escape(name)}", path.name)
-            if found and int(found[1]) not in trials:
+            found = re.fullmatch(rf"trial-(\d+)\.(.*\.)?{re.escape(name)}", path.name)
+            is_torn = path.name.startswith(".") and path.name.endswith(".tmp")
+            if is_torn or (found and int(found[1]) not in trials):
                 path.unlink(missing_ok=True)
 
 

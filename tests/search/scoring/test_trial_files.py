@@ -82,6 +82,12 @@ def test_a_state_that_is_gone_or_damaged_is_none(tmp_path: Path):
     files.remove(3, STATE, part="100")
     files.remove(3, STATE, part="100")
     assert job.handed_out().state is None
+    for number in (3, 4):
+        files.write(number, {STATE: b"state"}, part="100")
+    (tmp_path / "files" / f".trial-000003.100.{STATE}.7.tmp").write_bytes(b"st")
+    files.sweep(STATE, {3})
+    assert [path.name for path in (tmp_path / "files").iterdir()] == [f"trial-000003.100.{STATE}"]
+    files.sweep(STATE, ())
     assert not messages
     assert not list((tmp_path / "files").iterdir())
 
