@@ -231,7 +231,7 @@ def test_another_seed_setting_or_space_of_the_same_name_is_refused(tmp_path: Pat
     with pytest.raises(ValueError, match=r"^controller's seed: .* was written with 0, got 77; build"):
         searcher(ReinforceController(PAPERS, seed=77)).restore(path)
     faster = ReinforceController(PAPERS, seed=0, settings=ReinforceSettings(learning_rate=0.9))
-    with pytest.raises(ValueError, match=r"^controller's learning_rate: .* was written with 0\.03, got 0\.9"):
+    with pytest.raises(ValueError, match=r"^controller's learning_rate: .* was written with 0\.01, got 0\.9"):
         searcher(faster).restore(path)
     # As many decisions and choices, but other networks.
     moved = replace(PAPERS, level_offsets=tuple(reversed(PAPERS.level_offsets)))
