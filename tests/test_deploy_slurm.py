@@ -14,10 +14,12 @@ from deploy_checks import parsed
 
 SLURM = Path(__file__).parents[1] / "deploy" / "slurm.sbatch"
 
-# Each notes its name and arguments in a line; srun's steps last until they are ended.
+# Each notes its name and arguments in a line, in one write: others write too. srun's steps last until ended.
 FAKE = """#!/bin/bash
-printf '%s\\0' "$(basename "$0")" "$@" >> "$CALLS"
-printf '\\n' >> "$CALLS"
+call=$(mktemp "$CALLS.XXXXXX")
+{ printf '%s\\0' "$(basename "$0")" "$@"; printf '\\n'; } > "$call"
+cat "$call" >> "$CALLS"
+rm "$call"
 """
 FAKES = {
     "srun": "trap 'exit 143' TERM\nwhile :; do sleep 0.05; done\n",
