@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from long_suite import few
 
 from spinesearch.controller import Rollout, Suggestion
 from spinesearch.controller.policies.lstm import LstmPolicy
@@ -152,23 +153,24 @@ def test_the_loss_is_the_formula():
     assert controller.update(rollouts)["baseline"] == pytest.approx(0.75 * 0.4 + 0.25 * 0.3)
 
 
-def test_it_learns():
-    """The reward is the share of choices equal to SpineNet-49's: far above random, for three seeds.
+@pytest.mark.parametrize("seed", few(range(3), 1))
+def test_it_learns(seed: int):
+    """The reward is the share of choices equal to SpineNet-49's: far above random.
 
     Random candidates share about a third of the choices, with a deviation of 0.05; the mean of 80 of them
-    would pass the threshold by chance with a probability below 1e-20.
+    would pass the threshold by chance with a probability below 1e-20. A step size of 0.03 does not pass it:
+    the policy settles within twenty updates.
     """
     target = np.array(SPACE.encode(SPINENET_49))
-    for seed in range(3):
-        controller = ReinforceController(SPACE, seed=seed)
-        shares = []
-        for _ in range(30):
-            suggestions = controller.suggest(16)
-            hits = [float((np.array(s.tokens) == target).mean()) for s in suggestions]
-            controller.update(as_rollouts(suggestions, hits))
-            shares += hits
-        assert np.mean(shares[:80]) < 0.42
-        assert np.mean(shares[-80:]) > np.mean(shares[:80]) + 0.1
+    controller = ReinforceController(SPACE, seed=seed)
+    shares = []
+    for _ in range(30):
+        suggestions = controller.suggest(16)
+        hits = [float((np.array(s.tokens) == target).mean()) for s in suggestions]
+        controller.update(as_rollouts(suggestions, hits))
+        shares += hits
+    assert np.mean(shares[:80]) < 0.42
+    assert np.mean(shares[-80:]) > 0.65
 
 
 @pytest.mark.parametrize("value", [0.1, 0.3])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fake_search import SPACE, build_controller, carry_out
 from fake_tune import FakeTune, outcome
+from long_suite import few
 from ray.tune.search import ConcurrencyLimiter
 
 from spinesearch.controller import Controller
@@ -35,7 +36,7 @@ def build(seed=0, lag=1, num_trials=40, controller="reinforce", generation_size=
 
 
 @pytest.mark.parametrize("controller", ["random", "reinforce"])
-@pytest.mark.parametrize("lag", [0, 1, 3])
+@pytest.mark.parametrize("lag", few([0, 1, 3], [1]))
 def test_it_proposes_and_learns_as_the_loop_does(tmp_path: Path, lag: int, controller: str):
     for seed, num_trials in ((0, 60), (1, 58)):  # of 44 networks; the second ends within a generation
         run, digest = carry_out(
@@ -63,6 +64,7 @@ def test_it_waits_for_the_results_that_the_next_generation_depends_on():
     assert isinstance(searcher.suggest("more"), dict)
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_it_ends_as_undisturbed(tmp_path: Path):
     undisturbed, chosen = build()
     whole = FakeTune(undisturbed)

@@ -30,7 +30,7 @@ CONTROLLERS = ("random", "reinforce")
 
 
 @pytest.mark.parametrize("controller", few(STRATEGIES, CONTROLLERS))
-@pytest.mark.parametrize("lag", [0, 1, 3])
+@pytest.mark.parametrize("lag", few([0, 1, 3], [1]))
 def test_the_same_search_with_any_number_of_workers(controller: str, lag: int, tmp_path: Path):
     serial = carry_out(
         tmp_path / "serial",

@@ -98,6 +98,7 @@ def test_a_mirror_that_fell_behind_is_made_up_for_by_a_complete_run(serial, untr
     assert part.read_bytes() == (run_dir / LEDGER_NAME).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_mirror_can_be_read_again_whatever_the_run_is_called(serial, untrained, tmp_path: Path):
     """Storage libraries take some characters for patterns."""
     mirror = f"mirror=file://{tmp_path}/m*"

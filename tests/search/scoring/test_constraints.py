@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_search import FakeScorer, Warnings, only
+from long_suite import few
 
 from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
@@ -61,7 +62,7 @@ def carry_out(run_dir: Path, name: str, first: tuple[int, ...]) -> tuple[Run, Fa
     return run, scorer
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", few(STRATEGIES, ["random", "evolution", "bayesian"]))
 def test_every_strategy_proposes_what_is_cheap_enough(name: str, tmp_path: Path):
     """And a network that people name, and that is too dear, is not trained."""
     dear = max(SAMPLES, key=multiply_adds)

@@ -61,6 +61,7 @@ def test_the_rate_is_that_of_a_warm_worker(cluster):
     assert report.facts.code == code_version()
 
 
+@pytest.mark.slow
 def test_data_that_a_node_does_not_see_are_named(cluster, cache_dir, tmp_path: Path):
     """The driver has opened them; the node has neither its pack nor the file."""
     from spinesearch.data.drawn.generate import generate_dataset
