@@ -18,7 +18,6 @@ from spinesearch.data.open import ProxyData
 from spinesearch.models.heads import detector
 from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
 from spinesearch.models.heads.retinanet import RetinaNet
-from spinesearch.models.weights.files import save_weights
 from spinesearch.proxy_task.request import DETECTIONS, STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
@@ -256,6 +255,10 @@ def build_detector(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_
 
 def _weight_files(model: RetinaNet) -> dict[str, bytes]:
     """What `save_weights` writes of a trained detector, by file name."""
+    from spinesearch.models.weights.files import (
+        save_weights,
+    )  # a machine that only measures has no safetensors
+
     with tempfile.TemporaryDirectory() as folder:
         save_weights(model, Path(folder) / WEIGHTS)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
