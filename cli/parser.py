@@ -77,7 +77,7 @@ def command_parser(command: str, description: str, epilog: str, *, has_config: b
 def run_subcommand(
     command: str, usage: str, commands: Mapping[str, Callable[[list[str]], int]], arguments: list[str]
 ) -> int:
-    """The exit code of the command that the first argument names, or of what is said where none does.
+    """The exit code of the command that the first argument names; where none does, of the answer to that.
 
     Args:
         command: the word after ``spinesearch``.

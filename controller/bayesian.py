@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spinesearch.controller.draws import Proposed
-from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng, scored
+from spinesearch.controller.draws import Draws
+from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, scored
 
-# Distances between the quartiles that a reward lies below the median at most, as the model is told: some
-# three standard deviations. A failure's distance says nothing of how rewards vary.
+# How far below the median the model takes a reward to be at most, in distances between the quartiles: some
+# three standard deviations. How much worse a failure is says nothing of how rewards vary.
 _MAX_QUARTILES = 2.2
 _LEAST_LOOKED_AT = 12  # networks per candidate: a generation of 64 is to take less than 2 s
 
@@ -75,8 +75,7 @@ class BayesianController:
         self._space = space
         self._seed = seed
         self._settings = settings or BayesianSettings()
-        self._proposed = Proposed(space)
-        self._num_suggested = 0
+        self._draws = Draws(space, seed)
         self._trials: list[int] = []
         self._tokens: list[tuple[int, ...]] = []
         self._features: list[np.ndarray[Any, Any]] = []
@@ -89,12 +88,10 @@ class BayesianController:
 
     def suggest(self, count: int, *, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
         """The next ``count`` candidates."""
-        numbers = range(self._num_suggested, self._num_suggested + count)[len(given) :]
-        self._num_suggested += count
-        rngs = [candidate_rng(self._seed, number) for number in numbers]
-        begun = self._proposed.given(given)
         if len(self._rewards) < self._settings.num_initial:
-            return [*begun, *(self._proposed.new(self._uniform, rng) for rng in rngs)]
+            return self._draws.suggest(count, given, self._uniform)
+        rngs = self._draws.next_rngs(count, len(given))
+        begun = self._draws.proposed.given(given)
         model = self._model()
         incumbents = self._incumbents(model)
         believed = [
@@ -129,8 +126,7 @@ class BayesianController:
             "tokens": torch.tensor(self._tokens, dtype=torch.int16),
             "features": torch.from_numpy(np.array(self._features, dtype=np.float32)),
             "rewards": list(self._rewards),
-            "proposed": self._proposed.state_dict(),
-            "num_suggested": self._num_suggested,
+            "draws": self._draws.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -139,8 +135,7 @@ class BayesianController:
         self._tokens = [tuple(row) for row in state["tokens"].tolist()]
         self._features = list(state["features"].numpy())
         self._rewards = list(state["rewards"])
-        self._proposed.load_state_dict(state["proposed"])
-        self._num_suggested = state["num_suggested"]
+        self._draws.load_state_dict(state["draws"])
 
     def _model(self) -> Ridge:
         """The posterior given all results, of which failures count as very bad ones and no worse."""
@@ -177,7 +172,7 @@ class BayesianController:
                 if tokens not in pool:
                     pool[tokens] = (pool[parent][0], self._features_of(tokens))
         ranked = self._ranked(pool, weights)
-        tokens = next((t for t in ranked if self._proposed.take(t)), ranked[0])
+        tokens = next((t for t in ranked if self._draws.proposed.take(t)), ranked[0])
         parent_trial, features = pool[tokens]
         parent_of = {} if parent_trial is None else {"parent": parent_trial}
         return Suggestion(tokens=tokens, info={**parent_of, **_belief(model, features)})

@@ -1,12 +1,13 @@
-"""Drawing candidates that were not proposed before."""
+"""Drawing candidates that were not proposed before: `Proposed`, and `Draws` with its random numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from spinesearch.controller.protocol import DecisionSpace, Suggestion
+from spinesearch.controller.protocol import DecisionSpace, Suggestion, candidate_rng
 
 Draw = Callable[[np.random.Generator], Suggestion]
 
@@ -19,7 +20,7 @@ class Proposed:
     """Which networks were proposed, so that none is proposed twice.
 
     Args:
-        space: tells networks apart.
+        space: distinguishes networks.
     """
 
     def __init__(self, space: DecisionSpace) -> None:
@@ -55,3 +56,40 @@ class Proposed:
     def load_state_dict(self, state: Iterable[str]) -> None:
         """Continue from a `state_dict`."""
         self._identities = dict.fromkeys(state)
+
+
+class Draws:
+    """The next candidates of a strategy: each has random numbers of its own, and none is an old network.
+
+    Args:
+        space: distinguishes networks.
+        seed: the run's seed; candidate i draws from (seed, i) alone.
+
+    Attributes:
+        proposed: the networks so far.
+    """
+
+    def __init__(self, space: DecisionSpace, seed: int) -> None:
+        self.proposed = Proposed(space)
+        self._seed = seed
+        self._num_suggested = 0
+
+    def next_rngs(self, count: int, num_given: int) -> list[np.random.Generator]:
+        """Generators of the next ``count`` candidates, without those of the first, which are given."""
+        numbers = range(self._num_suggested, self._num_suggested + count)[num_given:]
+        self._num_suggested += count
+        return [candidate_rng(self._seed, number) for number in numbers]
+
+    def suggest(self, count: int, given: Sequence[tuple[int, ...]], draw: Draw) -> list[Suggestion]:
+        """The next ``count`` candidates: those that are given, and drawn ones."""
+        rngs = self.next_rngs(count, len(given))
+        return [*self.proposed.given(given), *(self.proposed.new(draw, rng) for rng in rngs)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was proposed, and how many candidates."""
+        return {"proposed": self.proposed.state_dict(), "num_suggested": self._num_suggested}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        self.proposed.load_state_dict(state["proposed"])
+        self._num_suggested = state["num_suggested"]

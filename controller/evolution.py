@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from spinesearch.controller.draws import Proposed
-from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng, scored
+from spinesearch.controller.draws import Draws
+from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, scored
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +68,7 @@ class EvolutionController:
         self._seed = seed
         self._settings = settings or EvolutionSettings()
         self._population: deque[_Member] = deque(maxlen=self._settings.population_size)
-        self._proposed = Proposed(space)
-        self._num_suggested = 0
+        self._draws = Draws(space, seed)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -78,10 +77,7 @@ class EvolutionController:
 
     def suggest(self, count: int, *, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
         """The next ``count`` candidates."""
-        numbers = range(self._num_suggested, self._num_suggested + count)[len(given) :]
-        self._num_suggested += count
-        rngs = [candidate_rng(self._seed, number) for number in numbers]
-        return [*self._proposed.given(given), *(self._proposed.new(self._child, rng) for rng in rngs)]
+        return self._draws.suggest(count, given, self._child)
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """The population's youngest are this generation's; the oldest leave it.
@@ -100,8 +96,7 @@ class EvolutionController:
         """The population, what was proposed, and how much."""
         return {
             "population": [[m.trial, list(m.tokens), m.reward] for m in self._population],
-            "proposed": self._proposed.state_dict(),
-            "num_suggested": self._num_suggested,
+            "draws": self._draws.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -109,8 +104,7 @@ class EvolutionController:
         self._population.clear()
         for trial, tokens, reward in state["population"]:
             self._population.append(_Member(trial=trial, tokens=tuple(tokens), reward=reward))
-        self._proposed.load_state_dict(state["proposed"])
-        self._num_suggested = state["num_suggested"]
+        self._draws.load_state_dict(state["draws"])
 
     def _child(self, rng: np.random.Generator) -> Suggestion:
         if len(self._population) < self._settings.population_size:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from spinesearch.controller.draws import Proposed
-from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng, scored
+from spinesearch.controller.draws import Draws
+from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, scored
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +52,7 @@ class LocalSearchController:
         self._space = space
         self._seed = seed
         self._settings = settings or LocalSearchSettings()
-        self._proposed = Proposed(space)
-        self._num_suggested = 0
+        self._draws = Draws(space, seed)
         self._climb = 0
         self._best: tuple[int, tuple[int, ...], float] | None = None  # of this climb: trial, tokens, reward
         self._num_failures = 0  # neighbours since the last step
@@ -65,10 +64,7 @@ class LocalSearchController:
 
     def suggest(self, count: int, *, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
         """The next ``count`` candidates."""
-        numbers = range(self._num_suggested, self._num_suggested + count)[len(given) :]
-        self._num_suggested += count
-        rngs = [candidate_rng(self._seed, number) for number in numbers]
-        return [*self._proposed.given(given), *(self._proposed.new(self._neighbour, rng) for rng in rngs)]
+        return self._draws.suggest(count, given, self._neighbour)
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """Step to what is better, candidate by candidate.
@@ -98,8 +94,7 @@ class LocalSearchController:
             "climb": self._climb,
             "best": None if self._best is None else [self._best[0], list(self._best[1]), self._best[2]],
             "num_failures": self._num_failures,
-            "proposed": self._proposed.state_dict(),
-            "num_suggested": self._num_suggested,
+            "draws": self._draws.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -108,8 +103,7 @@ class LocalSearchController:
         best = state["best"]
         self._best = None if best is None else (best[0], tuple(best[1]), best[2])
         self._num_failures = state["num_failures"]
-        self._proposed.load_state_dict(state["proposed"])
-        self._num_suggested = state["num_suggested"]
+        self._draws.load_state_dict(state["draws"])
 
     def _neighbour(self, rng: np.random.Generator) -> Suggestion:
         if self._best is None:

@@ -12,7 +12,7 @@ from spinesearch.results.ledger.run import Run, ranked_trials
 from spinesearch.results.ledger.trial import Rerank, Trial
 from spinesearch.results.studies.statistics import f_quantiles
 
-_ERROR = 0.05  # chance that the truly best one is told apart from the best, all comparisons together
+_ERROR = 0.05  # chance that the truly best one is distinguished from the best, all comparisons together
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class Standing:
         best: the one with the best value of the re-ranking's metric.
         score: mean of the re-ranking's metric over all seeds; None where a training failed.
         standard_error: of the score, by the spread over its own seeds; None with one seed.
-        is_tied: whether it cannot be told apart from the best; the best itself is tied.
+        is_tied: whether it cannot be distinguished from the best; the best itself is tied.
     """
 
     candidate: Trial | None
@@ -77,11 +77,11 @@ def finished_rerank(run: Run) -> Rerank | None:
 def standings(run: Run, rerank: Rerank) -> list[Standing]:
     """A re-ranking's architectures, best score first, those of which a training failed last.
 
-    Those that cannot be told apart from the best are a set that holds the truly best one with a confidence of
-    95 %: all architectures have the same seeds, so what a seed does to all of them alike is taken out (the
+    Those that cannot be distinguished from the best are a set that holds the truly best one with a confidence
+    of 95 %: all architectures have the same seeds, so what a seed does to all of them alike is taken out (the
     residuals of the two-way table of architectures and seeds), and every difference from the best is held
     against Student's t, one-sided, at a level divided by the number of comparisons (Bonferroni's bound of
-    Hsu's comparisons with the best). With one seed nothing can be told apart.
+    Hsu's comparisons with the best). With one seed nothing can be distinguished.
     """
     trainings = trainings_of(run, rerank)
     rows: list[Standing] = []
@@ -127,7 +127,7 @@ def final_ranking(run: Run) -> list[Trial]:
 
 
 def least_distance(table: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
-    """How far below the best a mean has to be to be told apart from it.
+    """How far below the best a mean has to be to be distinguished from it.
 
     Args:
         table: `[architectures, seeds]`, the rewards.

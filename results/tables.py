@@ -35,7 +35,7 @@ def leaderboard(run: Run, *, top: int) -> Table:
 def finalists(run: Run, rerank: Rerank) -> Table:
     """The architectures of a re-ranking, best first: score, its standard error, reward, means of the rest.
 
-    Those that cannot be told apart from the best have a ~ behind their score.
+    Those that cannot be distinguished from the best have a ~ behind their score.
     """
     title = f"the best {len(rerank.trials)} ranked again, beside baselines: {_setting(run, rerank)}"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
@@ -61,8 +61,8 @@ def finalist_lines(run: Run, rerank: Rerank) -> list[str]:
     """What has to be known to read `finalists`, and why trainings failed."""
     seed = run.config["seed"]
     lines = [
-        "~ cannot be told apart from the best at 95 %, all comparisons together, by trainings with the same "
-        "seeds" + (": one seed tells nothing apart" if len(rerank.seeds) == 1 else ""),
+        "~ cannot be distinguished from the best at 95 %, all comparisons together, by trainings with the "
+        "same seeds" + (": one seed distinguishes nothing" if len(rerank.seeds) == 1 else ""),
         f"score: mean over seeds that the search has not used. The reward is of seed {seed} alone, by which "
         "the best were chosen, so theirs are too high by what luck did",
     ]

@@ -1,7 +1,7 @@
 """What the benchmark of the strategies rewards with: `Judge`, of every landscape, and what a strategy sees.
 
 A reward is the judge's noise-free mean of the network and noise that depends on network and seed alone, as
-one training's is. Analytic landscapes are told in standard deviations and handed to strategies as APs.
+one training's is. Analytic landscapes are reported in standard deviations and given to strategies as APs.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Judge:
     ap_at_zero: float = 0.0
 
     def rewards(self, means: Array, arch_ids: Sequence[str], seed: int) -> list[float]:
-        """What a search is told of networks of these noise-free values."""
+        """Rewards that a search receives for networks of these noise-free values."""
         rngs = (np.random.default_rng([seed, zlib.crc32(arch_id.encode())]) for arch_id in arch_ids)
         noise = np.array([rng.standard_normal() for rng in rngs]) * self.noise_sd
         rewards: list[float] = (self.ap_at_zero + self.ap_per_unit * (means + noise)).tolist()

@@ -107,7 +107,7 @@ class BlockPolicy(nn.Module):
         return self._scores(index, hidden[:, 0], states), (lstm_state, states)
 
     def _fed(self, index: int, tokens: Tensor) -> Tensor:
-        """What the LSTM is told before a decision: the last choice, what it is to decide, and where."""
+        """The LSTM's input before a decision: the last choice, what it is to decide, and where."""
         if index:
             row = 1 + self._kind_rows[index - 1] * self._max_choices
             last = self.choices.weight[row + tokens[:, self.order[index - 1]]]

@@ -1,4 +1,4 @@
-"""How finalists rank, and which cannot be told apart from the best."""
+"""How finalists rank, and which cannot be distinguished from the best."""
 
 import math
 
@@ -78,7 +78,7 @@ def test_one_seed_tells_nothing_apart():
     rows = standings(run, run.reranks[0])
     assert [row.is_tied for row in rows] == [True, True]
     assert [row.standard_error for row in rows] == [None, None]
-    assert any("one seed tells nothing apart" in line for line in finalist_lines(run, run.reranks[0]))
+    assert any("one seed distinguishes nothing" in line for line in finalist_lines(run, run.reranks[0]))
 
 
 @pytest.mark.parametrize(("num_archs", "num_seeds"), [(4, 2), (10, 3), (18, 5)])

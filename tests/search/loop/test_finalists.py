@@ -112,7 +112,7 @@ def test_more_seeds_add_to_what_there_is_and_other_settings_begin_anew(tmp_path:
 
 
 def test_only_the_best_so_far_of_a_search_that_is_not_complete(tmp_path: Path):
-    """The search is not gone on with; later it is, as if nothing had been."""
+    """The search is not continued; later it is, as if nothing had been."""
     carry_out(tmp_path / "run", num_trials=12, scorer=fake())
     run = ranked(tmp_path / "run", num_trials=40, searches=False)
     assert len(run.trials) == 12

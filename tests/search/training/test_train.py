@@ -1,4 +1,4 @@
-"""``spinesearch train`` and ``resume`` on a training: what is recorded, kept, refused and gone on with."""
+"""``spinesearch train`` and ``resume`` on a training: what is recorded, kept, refused and resumed."""
 
 import errno
 import json
