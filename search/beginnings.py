@@ -54,7 +54,11 @@ def recorded_beginnings(event: Mapping[str, Any]) -> list[Beginning]:
 def _initial_tokens(name: str, space: SearchSpace) -> tuple[int, ...]:
     path = Path(name).expanduser()
     try:
-        return space.encode(load_spec(path) if path.suffix == ".json" else preset(name))
+        spec = load_spec(path) if path.suffix == ".json" else preset(name)
+    except SpecError as error:  # which names the file or the preset
+        raise ConfigError(f"search.initial: {error}") from error
+    try:
+        return space.encode(spec)
     except SpecError as error:
         raise ConfigError(f"search.initial: {name}: {error}") from error
 

@@ -95,8 +95,8 @@ def test_named_networks_become_choices(tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["search.initial=[resnet49]"], "search.initial: resnet49: preset: no architecture is called"),
-        (["search.initial=[gone.json]"], "search.initial: gone.json: gone.json: cannot be read"),
+        (["search.initial=[resnet49]"], "search.initial: preset: no architecture is called 'resnet49'"),
+        (["search.initial=[gone.json]"], "search.initial: gone.json: cannot be read"),
         (
             ["search.initial=[spinenet49]", "space.window=2"],
             "search.initial: spinenet49: spec spinenet49 is not in the space spinenet: block 3 reach",
