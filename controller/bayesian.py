@@ -90,7 +90,7 @@ class BayesianController:
         """The next ``count`` candidates."""
         if len(self._rewards) < self._settings.num_initial:
             return self._draws.suggest(count, given, self._uniform)
-        rngs = self._draws.next_rngs(count, len(given))
+        rngs = self._draws.rngs.next(count, len(given))
         begun = self._draws.proposed.given(given)
         model = self._model()
         incumbents = self._incumbents(model)

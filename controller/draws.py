@@ -1,4 +1,4 @@
-"""Drawing candidates that were not proposed before: `Proposed`, and `Draws` with its random numbers."""
+"""Drawing candidates that were not proposed before: `Proposed`, `CandidateRngs`, and both as `Draws`."""
 
 from __future__ import annotations
 
@@ -58,38 +58,53 @@ class Proposed:
         self._identities = dict.fromkeys(state)
 
 
+class CandidateRngs:
+    """Random numbers of a strategy's candidates: those of candidate i depend on (seed, i) alone.
+
+    Args:
+        seed: the run's seed.
+
+    Attributes:
+        num_suggested: how many candidates have had theirs.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.num_suggested = 0
+
+    def next(self, count: int, num_given: int = 0) -> list[np.random.Generator]:
+        """Generators of the next ``count`` candidates, without those of the first, which are given."""
+        numbers = range(self.num_suggested, self.num_suggested + count)[num_given:]
+        self.num_suggested += count
+        return [candidate_rng(self._seed, number) for number in numbers]
+
+
 class Draws:
     """The next candidates of a strategy: each has random numbers of its own, and none is an old network.
 
     Args:
         space: distinguishes networks.
-        seed: the run's seed; candidate i draws from (seed, i) alone.
+        seed: the run's seed.
 
     Attributes:
         proposed: the networks so far.
+        rngs: of the candidates.
     """
 
     def __init__(self, space: DecisionSpace, seed: int) -> None:
         self.proposed = Proposed(space)
-        self._seed = seed
-        self._num_suggested = 0
-
-    def next_rngs(self, count: int, num_given: int) -> list[np.random.Generator]:
-        """Generators of the next ``count`` candidates, without those of the first, which are given."""
-        numbers = range(self._num_suggested, self._num_suggested + count)[num_given:]
-        self._num_suggested += count
-        return [candidate_rng(self._seed, number) for number in numbers]
+        self.rngs = CandidateRngs(seed)
 
     def suggest(self, count: int, given: Sequence[tuple[int, ...]], draw: Draw) -> list[Suggestion]:
         """The next ``count`` candidates: those that are given, and drawn ones."""
-        rngs = self.next_rngs(count, len(given))
+        rngs = self.rngs.next(count, len(given))
         return [*self.proposed.given(given), *(self.proposed.new(draw, rng) for rng in rngs)]
 
     def state_dict(self) -> dict[str, Any]:
         """What was proposed, and how many candidates."""
-        return {"proposed": self.proposed.state_dict(), "num_suggested": self._num_suggested}
+        return {"proposed": self.proposed.state_dict(), "num_suggested": self.rngs.num_suggested}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict`."""
         self.proposed.load_state_dict(state["proposed"])
-        self._num_suggested = state["num_suggested"]
+        self.rngs.num_suggested = state["num_suggested"]

@@ -114,6 +114,7 @@ class PpoController:
         import torch
 
         from spinesearch.controller.one_thread import single_threaded
+        from spinesearch.controller.policies.learner import sampled_log_probs
         from spinesearch.controller.policies.sampling import entropy_of
 
         settings, learner = self._settings, self._learner
@@ -121,7 +122,7 @@ class PpoController:
         if not rollouts:
             return {}
         tokens = torch.tensor([rollout.tokens for rollout in rollouts])
-        old_log_probs = torch.tensor([rollout.log_probs for rollout in rollouts])  # [N, T]
+        old_log_probs = torch.tensor(sampled_log_probs(rollouts))  # [N, T]
         advantages, baseline = learner.baseline.advantages(rewards)
         clip = settings.clip_coef
 

@@ -93,6 +93,8 @@ class Rollout:
             its workers, or ``infeasible`` and never trained. Nothing is learnt from those.
         metrics: by name, as far as it has any.
         rung: the last rung of the training that it reached, from 0.
+
+    The strategies here learn from rewards; ``status``, ``metrics`` and ``rung`` are there for others.
     """
 
     trial: int

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, candidate_rng
+from spinesearch.controller.draws import CandidateRngs
+from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +32,7 @@ class RandomController:
     def __init__(self, space: DecisionSpace, *, seed: int) -> None:
         self._space = space
         self._seed = seed
-        self._num_suggested = 0
+        self._rngs = CandidateRngs(seed)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -40,9 +41,7 @@ class RandomController:
 
     def suggest(self, count: int, *, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
         """The next ``count`` candidates."""
-        numbers = range(self._num_suggested, self._num_suggested + count)[len(given) :]
-        self._num_suggested += count
-        drawn = [self._space.sample(candidate_rng(self._seed, number)) for number in numbers]
+        drawn = [self._space.sample(rng) for rng in self._rngs.next(count, len(given))]
         return [Suggestion(tokens=tokens) for tokens in (*given, *drawn)]
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
@@ -51,8 +50,8 @@ class RandomController:
 
     def state_dict(self) -> dict[str, Any]:
         """How many candidates were suggested."""
-        return {"num_suggested": self._num_suggested}
+        return {"num_suggested": self._rngs.num_suggested}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict`."""
-        self._num_suggested = int(state["num_suggested"])
+        self._rngs.num_suggested = int(state["num_suggested"])

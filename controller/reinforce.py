@@ -129,6 +129,7 @@ class ReinforceController:
         import torch
 
         from spinesearch.controller.one_thread import single_threaded
+        from spinesearch.controller.policies.learner import sampled_log_probs
         from spinesearch.controller.policies.sampling import entropy_of
 
         settings, learner = self._settings, self._learner
@@ -136,7 +137,7 @@ class ReinforceController:
         if not rollouts:
             return {}
         tokens = torch.tensor([rollout.tokens for rollout in rollouts])
-        sampled_log_prob = torch.tensor([math.fsum(rollout.log_probs or ()) for rollout in rollouts])
+        sampled_log_prob = torch.tensor([math.fsum(log_probs) for log_probs in sampled_log_probs(rollouts)])
         advantages, baseline = learner.baseline.advantages(rewards)
 
         with single_threaded():

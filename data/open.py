@@ -251,5 +251,9 @@ class _Opening:
                 score.dataset,
                 "data.val_annotations" if self.is_training else "data.score_annotations",
             )
-            if self.is_training and not getattr(self.settings, "allow_overlap", False):
+            if (
+                self.is_training
+                and isinstance(self.settings, CocoDataSettings)  # what is drawn has no image twice
+                and not self.settings.allow_overlap
+            ):
                 check_no_overlap(dataset, score.dataset)

@@ -16,14 +16,15 @@ _EXCHANGE_RATE = -0.07
 
 
 def pareto_front(trials: Sequence[Trial], *, metric: str, cost: str) -> list[Trial]:
-    """The completed trials that no other is at once as cheap and better than, the cheapest first.
+    """The wholly trained trials that no other is at once as cheap and better than, the cheapest first.
 
     Args:
         trials: of a search.
         metric: by name, whatever the reward was.
         cost: a metric, one of `COSTS`.
     """
-    scored = [t for t in trials if t.status == "completed" and None not in _point(t, metric, cost)]
+    whole = [trial for trial in trials if trial.status == "completed" and not trial.is_stopped]
+    scored = [trial for trial in whole if None not in _point(trial, metric, cost)]
     front: list[Trial] = []
     for trial in sorted(scored, key=lambda t: (t.metrics[cost], -t.metrics[metric], t.trial)):
         if not front or trial.metrics[metric] > front[-1].metrics[metric]:

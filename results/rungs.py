@@ -37,7 +37,7 @@ def rung_table(run: Run) -> Table | None:
             f"{sum(part.seconds for part in parts) / 3600:.2f}",
         )
     whole = [trial for trial in run.trials if trial.is_done and trial.rung == len(lengths)]
-    rewards = [trial.reward for trial in whole if trial.metrics and trial.reward is not None]
+    values = [trial.metrics[metric] for trial in whole if trial.metrics]
     seconds = sum(t.seconds - sum(part.seconds for part in t.rungs) for t in whole if t.seconds)
     table.add_row(
         "whole",
@@ -45,8 +45,8 @@ def rung_table(run: Run) -> Table | None:
         str(sum(trial.status == "duplicate" for trial in whole)),
         str(sum(trial.status == "failed" for trial in whole)),
         "",
-        f"{sum(rewards) / len(rewards):.4f}" if rewards else "-",
-        f"{max(rewards):.4f}" if rewards else "-",
+        f"{sum(values) / len(values):.4f}" if values else "-",
+        f"{max(values):.4f}" if values else "-",
         f"{seconds / 3600:.2f}",
     )
     return table

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
+from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.tables import narrow_table
 
 _COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
+
+
+def best_measurement(measurements: Sequence[Event]) -> Event:
+    """The ``measure`` event of the best AP, the first among equals; there is at least one."""
+    return max(measurements, key=lambda event: event["scores"]["AP"] or 0.0)
 
 
 def training_status(run: Run) -> str:
@@ -17,7 +25,7 @@ def training_status(run: Run) -> str:
     done = run.measurements[-1]["step"] if run.measurements else 0
     line = f"{training['name']}: measured up to step {done} of {training['num_steps']}"
     if run.measurements:
-        best = max(run.measurements, key=lambda event: event["scores"]["AP"] or 0.0)
+        best = best_measurement(run.measurements)
         line += f", best AP {best['scores']['AP'] or 0.0:.4f} after epoch {best['epoch']}"
     if run.divergence is not None:
         line += f"; stopped at step {run.divergence['step']}: the loss was not finite"

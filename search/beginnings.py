@@ -69,15 +69,21 @@ def _scored_elsewhere(search: SearchSettings, run_dir: str, ours: dict[str, Any]
         run, _ = load_run(Path(run_dir).expanduser())
     except LedgerError as error:
         raise ConfigError(f"search.warm_start: {error}") from error
-    if run.study is not None:
-        raise ConfigError(f"search.warm_start: {run_dir} holds a study; give the folder of a search")
+    if run.kind != "search":
+        raise ConfigError(f"search.warm_start: {run_dir} holds a {run.kind}; give the folder of a search")
+    if search.rungs is not None:
+        raise ConfigError(
+            "search.warm_start: a search with search.rungs compares trainings of one length after the other, "
+            "and whole ones of another run have no place there; leave one of the two out"
+        )
     differs = difference(ours, _conditions(run.sessions[-1]))
     if differs:
         raise ConfigError(f"search.warm_start: {run_dir} scored otherwise: {differs}")
     name = Path(run_dir).expanduser().resolve().name
     found: dict[str, Beginning] = {}
     for trial in run.trials:
-        if trial.status == "completed" and metric_value(trial.metrics, search.reward_metric) is not None:
+        is_whole = trial.status == "completed" and not trial.is_stopped
+        if is_whole and metric_value(trial.metrics, search.reward_metric) is not None:
             result = {
                 "status": "completed",
                 "reward": reward_of(

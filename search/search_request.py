@@ -70,10 +70,10 @@ class SearchRequest:
         So that a job which is restarted with the command it had continues, although somebody extended the
         run.
         """
-        if run.study is not None:
+        if run.kind != "search":
             raise ConfigError(
-                f"name: {run_dir} holds a study, not a search; resume it by `spinesearch resume`, or choose "
-                "another name"
+                f"name: {run_dir} holds a {run.kind}, not a search; resume it by `spinesearch resume`, or "
+                "choose another name"
             )
         config = self.config
         wanted, recorded = config.search.num_trials, run.config["search"]["num_trials"]

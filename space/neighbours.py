@@ -69,9 +69,9 @@ def mutate(
 
 def _swaps(layout: ChoiceLayout, tokens: Sequence[int]) -> Iterator[Change]:
     n = layout.num_intermediate
-    for places in (range(n), range(n, layout.parents_start)):  # the second is empty where the order is fixed
-        if places.stop > layout.parents_start:
-            return
+    if not layout.parents_start:  # the order is fixed
+        return
+    for places in (range(n), range(n, layout.parents_start)):
         for i, j in combinations(places, 2):
             if tokens[i] == tokens[j]:
                 continue

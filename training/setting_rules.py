@@ -72,10 +72,10 @@ def is_range(values: Any) -> bool:
 
 COUNT: Rule = (lambda v: is_int(v) and v >= 1), "an integer of at least 1"
 COUNT_OR_NULL: Rule = or_null(COUNT)
-POSITIVE_OR_NULL: Rule = (lambda v: v is None or (is_number(v) and v > 0)), "null or a number above 0"
 BOOLEAN: Rule = (lambda v: isinstance(v, bool)), "true or false"
 NATURAL: Rule = (lambda v: is_int(v) and v >= 0), "an integer of at least 0"
 POSITIVE: Rule = (lambda v: is_number(v) and v > 0), "a finite number above 0"
+POSITIVE_OR_NULL: Rule = or_null(POSITIVE)
 NOT_NEGATIVE: Rule = (lambda v: is_number(v) and v >= 0), "a finite number of at least 0"
 BELOW_ONE: Rule = (lambda v: is_number(v) and 0 <= v < 1), "a number in [0, 1)"
 IMAGE_SIZE: Rule = (

@@ -1,9 +1,9 @@
-"""Rewards that are known functions of a network's figures: `analytic_landscapes`.
+"""Rewards that are known functions of a network's figures: `AnalyticLandscapes`.
 
-They tell whether a strategy finds what is there to be found; whether real rewards look like them is another
+They show whether a strategy finds what is there to be found; whether real rewards look like them is another
 question, which only recorded ones answer (`surrogate.py`). Each is in standard deviations of the uniform
-sampler, about its mean; `NOISE_SD` of noise makes one training's intraclass correlation .93, which is the
-generated data set's in docs/reward-noise.md.
+sampler, about its mean; `NOISE_SD` of noise makes one training's intraclass correlation .86, which is the
+default reward's in docs/reward-noise.md.
 
 ``cross-scale links``  connections that span two levels or more: the more the better.
 ``short ways``         blocks on the shortest way from the image, mean over the outputs: the fewer the better.
@@ -25,7 +25,7 @@ from spinesearch.space.features import FEATURE_NAMES
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-ICC = 0.93
+ICC = 0.86
 NOISE_SD = math.sqrt(1 / ICC - 1)
 NUM_SAMPLES = 2000  # of the uniform sampler, that set the scale
 

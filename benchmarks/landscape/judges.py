@@ -20,8 +20,8 @@ from surrogate import JUDGE_COLUMNS, STRATEGY_COLUMNS, Array, figures_and_scores
 from spinesearch.space import SearchSpace
 
 SURROGATE = "surrogate"
-# An AP of .2 and a spread of .05 are near what random architectures have in docs/reward-noise.md: strategies
-# hold settings that are meant for such rewards.
+# A mean of .2 and a spread of .05 are near what rewards of random architectures have in docs/reward-noise.md:
+# strategies hold settings that are meant for such rewards.
 _AP_MEAN, _AP_SD = 0.2, 0.05
 
 

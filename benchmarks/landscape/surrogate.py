@@ -1,4 +1,4 @@
-"""A model of the recorded rewards: `Surrogate`, how well it predicts, and how much of a reward is noise.
+"""A model of the recorded rewards: `trees`, how well it predicts, and how much of a reward is noise.
 
 Randomised trees on the figures of `spinesearch.space.features`. It knows only what was recorded: between
 recorded networks it interpolates, better than the best of them it can predict nothing (a tree's answer is a

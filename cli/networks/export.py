@@ -70,6 +70,8 @@ def export(arguments: list[str]) -> int:
     if not is_run(options.source):
         if options.cfg:
             raise ValueError(f"--cfg: prints a run's configuration, and {options.source} is not a run")
+        if options.rank is not None:
+            raise ValueError(f"--rank: is for a run, and {options.source} is none; leave it out")
         _check_options(options, options.format)
         return _export_network(find_source(options.source), options)
     run_dir = find_run(options.source)

@@ -102,6 +102,7 @@ def _carry_out(config: TrainConfig, source: ModelSource | None, run_dir: Path | 
     """Train to the end; returns the exit code."""
     from spinesearch.cli.networks.processes import joined_group
     from spinesearch.cli.runs.carry_out import ending, new_run_dir
+    from spinesearch.results.training_table import best_measurement
     from spinesearch.search.training.recorder import BEST, WEIGHTS_FOLDER
     from spinesearch.search.training.train_session import carry_out_training
 
@@ -116,7 +117,7 @@ def _carry_out(config: TrainConfig, source: ModelSource | None, run_dir: Path | 
         group.from_first(None)  # the others wait until all is measured and written
         if not group.is_first:
             return 0
-        best = max(run.measurements, key=lambda event: event["scores"]["AP"] or 0.0)
+        best = best_measurement(run.measurements)
         weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
         console.print(f"best AP {best['scores']['AP'] or 0.0:.4f} after epoch {best['epoch']}")
         console.print(f"next:\n  spinesearch predict {weights} IMAGE... --output DIR")

@@ -32,15 +32,18 @@ def open_weights(text: str, image_size: int | None, device: str) -> tuple[Retina
     """
     from spinesearch.models.heads.inference import Inference
     from spinesearch.models.weights.files import load_detector
+    from spinesearch.search.training.recorder import BEST, WEIGHTS_FOLDER
     from spinesearch.training.process.machine import find_device
+    from spinesearch.training.setting_rules import IMAGE_SIZE
 
     path = Path(text).expanduser()
     if path.is_dir():
-        path = path / "weights" / "best.safetensors"
+        path = path / WEIGHTS_FOLDER / BEST
         if not path.is_file():
-            raise ValueError(f"WEIGHTS: {text} is a folder without {path.relative_to(text)}; give a file")
-    if image_size is not None and (image_size < 128 or image_size % 128):
-        raise ValueError(f"--image-size: must be a positive multiple of 128, got {image_size}")
+            raise ValueError(f"WEIGHTS: {text} is a folder without {WEIGHTS_FOLDER}/{BEST}; give a file")
+    fits, rule = IMAGE_SIZE
+    if image_size is not None and not fits(image_size):
+        raise ValueError(f"--image-size: must be {rule}, got {image_size}")
     detector = load_detector(path)
     inference = detector.inference
     if inference is None and image_size is None:

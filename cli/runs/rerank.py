@@ -38,8 +38,8 @@ def rerank(arguments: list[str]) -> int:
     run, run_dir, overrides = open_recorded(
         options.run, options.overrides, build_console(), only_read=options.cfg
     )
-    if run.study is not None:
-        raise ValueError(f"{run_dir}: is a study, which has no best; give a search")
+    if run.kind != "search":
+        raise ValueError(f"{run_dir}: is a {run.kind}, which has no best; give a search")
     config = rerank_config(run.config, overrides, top=options.top, num_seeds=options.seeds)
     if options.cfg:
         print(to_yaml(config.to_dict()), end="")

@@ -9,11 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spinesearch.controller.draws import Proposed
+from spinesearch.controller.draws import CandidateRngs, Proposed
 from spinesearch.controller.policies.advantages import MovingBaseline, next_ent_coef
 from spinesearch.controller.policies.sampling import Policy, PolicySampler
 from spinesearch.controller.policies.settings import PolicySettings
-from spinesearch.controller.protocol import DecisionSpace, Suggestion, candidate_rng
+from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion
+
+
+def sampled_log_probs(rollouts: Sequence[Rollout]) -> list[tuple[float, ...]]:
+    """The log-probabilities on record of each candidate.
+
+    Raises:
+        ValueError: a candidate has none.
+    """
+    found = [rollout.log_probs for rollout in rollouts if rollout.log_probs is not None]
+    if len(found) < len(rollouts):
+        raise ValueError("rollouts: log_probs must be those of the suggestion, got None; pass them on")
+    return found
 
 
 class PolicyLearner:
@@ -44,21 +56,18 @@ class PolicyLearner:
     ) -> None:
         assert isinstance(policy, nn.Module)
         self._policy = policy
-        self._seed = seed
         self._settings = settings
         self._optimizer = torch.optim.Adam(policy.parameters(), lr=settings.learning_rate)
         self._proposed = Proposed(space) if distinct else None
         self._sampler = PolicySampler(policy, space, completions=completions, proposed=self._proposed)
         self._uniform_entropy = math.log(space.size) / len(space.num_choices)  # nats per decision
-        self._num_suggested = 0
+        self._rngs = CandidateRngs(seed)
         self.baseline = MovingBaseline(settings.baseline_decay, settings.max_advantage)
         self.ent_coef = settings.ent_coef
 
     def suggest(self, count: int, given: Sequence[tuple[int, ...]]) -> list[Suggestion]:
         """The next ``count`` candidates, sampled from the current policy."""
-        numbers = range(self._num_suggested, self._num_suggested + count)
-        self._num_suggested += count
-        return self._sampler.suggest([candidate_rng(self._seed, number) for number in numbers], given)
+        return self._sampler.suggest(self._rngs.next(count), given)
 
     def log_probs(self, tokens: Tensor) -> Tensor:
         """Log-probabilities of every choice of every decision [N, T, C]; -inf where not allowed."""
@@ -87,7 +96,7 @@ class PolicyLearner:
             "policy": self._policy.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             **self.baseline.state_dict(),
-            "num_suggested": self._num_suggested,
+            "num_suggested": self._rngs.num_suggested,
         }
         # Digests in ledgers of before 2026-12 are of states without these.
         if self._settings.entropy_target is not None:
@@ -101,7 +110,7 @@ class PolicyLearner:
         self._policy.load_state_dict(state["policy"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.baseline.load_state_dict(state)
-        self._num_suggested = state["num_suggested"]
+        self._rngs.num_suggested = state["num_suggested"]
         self.ent_coef = state.get("ent_coef", self.ent_coef)
         if self._proposed is not None:
             self._proposed.load_state_dict(state["proposed"])

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from spinesearch.models.adapters.features import Backbone, PickedFeatures
+from spinesearch.models.adapters.features import PickedFeatures
+from spinesearch.models.weights.description import Backbone
 
 # Sides that this divides give every level whole pixels, as in the published models.
 SIZE_DIVISIBILITY = 128

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from spinesearch.models.backbone import ScalePermutedBackbone
-from spinesearch.models.resnet_fpn import ResNetFPN
+from spinesearch.models.weights.description import Backbone
 from spinesearch.space import OUTPUT_LEVELS
-
-Backbone = ScalePermutedBackbone | ResNetFPN
 
 
 class PickedFeatures(nn.Module):

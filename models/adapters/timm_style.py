@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from spinesearch.models.adapters.features import Backbone, PickedFeatures
+from spinesearch.models.adapters.features import PickedFeatures
 from spinesearch.models.feature_info import FeatureInfo, endpoint_info
+from spinesearch.models.weights.description import Backbone
 
 
 class TimmFeatures(PickedFeatures):

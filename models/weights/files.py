@@ -171,9 +171,7 @@ def _read(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> dict[
         with safe_open(path, framework="pt") as file:
             stored = file.metadata() or {}
             names = list(file.keys())
-            if stored.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
-                version = stored["format_version"]
-                raise ValueError(f"{path}: this release reads version {FORMAT_VERSION}, got {version!r}")
+            check_format(stored, path)
             check_fit(
                 {name: tensor.shape for name, tensor in state.items()},
                 {name: file.get_slice(name).get_shape() for name in names},
@@ -185,21 +183,32 @@ def _read(path: Path, state: dict[str, Tensor], header: dict[str, str]) -> dict[
             tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ValueError(f"{path}: is damaged or not a safetensors file: {error}") from error
-    return {name: _converted(path, name, tensors[name], tensor) for name, tensor in state.items()}
+    return {name: converted(path, name, tensors[name], tensor) for name, tensor in state.items()}
 
 
-def _converted(path: Path, name: str, stored: Tensor, needed: Tensor) -> Tensor:
-    """A stored tensor's values in the dtype and on the device of the model's."""
+def check_format(header: Mapping[str, str], source: Path | str) -> None:
+    """Raises `ValueError`, which begins with the source, if a file is of another version of the format."""
+    version = header.get("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{source}: this release reads version {FORMAT_VERSION}, got {version!r}")
+
+
+def converted(source: Path | str, name: str, stored: Tensor, needed: Tensor) -> Tensor:
+    """A stored tensor's values in the dtype and on the device of the model's.
+
+    Raises:
+        ValueError: it cannot be such a tensor; the message begins with the source.
+    """
     if needed.is_meta:
         raise ValueError(f"module: {name} is on the meta device and has no memory to load into")
     is_counter = not needed.is_floating_point()
     if stored.dtype not in ((torch.int64,) if is_counter else FLOATING):
-        raise ValueError(f"{path}: {name} holds {stored.dtype} where the model has {needed.dtype}")
+        raise ValueError(f"{source}: {name} holds {stored.dtype} where the model has {needed.dtype}")
     value = stored.to(needed.device, needed.dtype)
     if (is_counter or name.endswith("running_var")) and bool((value < 0).any()):
-        raise ValueError(f"{path}: {name} holds negative numbers")
+        raise ValueError(f"{source}: {name} holds negative numbers")
     if not bool(torch.isfinite(value).all()):
-        raise ValueError(f"{path}: {name} holds numbers that are not finite in {needed.dtype}")
+        raise ValueError(f"{source}: {name} holds numbers that are not finite in {needed.dtype}")
     return value
 
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from spinesearch.models.fit import NUM_SHOWN
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.weights.description import describe
-from spinesearch.models.weights.files import FLOATING, SUFFIX, weight_header
+from spinesearch.models.weights.files import SUFFIX, check_format, converted, weight_header
 from spinesearch.models.weights.whole_file import check_whole
 
 _BACKBONE = "backbone."
@@ -58,7 +58,9 @@ def fill_from(detector: RetinaNet, path: Path) -> Filled:
     num_taken = 0
     try:
         with safe_open(path, framework="pt") as file:
-            _check_header(file.metadata() or {}, detector, path)
+            header = file.metadata() or {}
+            check_format(header, f"init_from: {path}")
+            _check_header(header, detector, path)
             stored = set(file.keys())
             is_backbone = not any(name.startswith(_BACKBONE) for name in stored)
             for name, tensor in state.items():
@@ -70,11 +72,9 @@ def fill_from(detector: RetinaNet, path: Path) -> Filled:
                 value = file.get_tensor(theirs)
                 if value.shape != tensor.shape:
                     kept.append(f"{name} ({list(value.shape)} in the file, {list(tensor.shape)} here)")
-                elif value.dtype not in (*FLOATING, torch.int64) or not bool(torch.isfinite(value).all()):
-                    raise ValueError(f"init_from: {path}: {theirs} holds numbers that are not finite")
                 else:
                     with torch.no_grad():
-                        tensor.copy_(value)
+                        tensor.copy_(converted(f"init_from: {path}", theirs, value, tensor))
                     num_taken += 1
     except SafetensorError as error:
         raise ValueError(f"init_from: {path}: is damaged or not a safetensors file: {error}") from error

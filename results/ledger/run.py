@@ -5,7 +5,7 @@ Events, in the order a search writes them:
 ``run``      a process began or continued the run: version (of spinesearch), sources, scoring_sources (digests
              of all its code, and of what scores; older ledgers lack it), torch, python, host, machine,
              config, data (key, numbers of images, class names), time; of a search also coverage
-             (`Run.coverage`), of a study command and study.
+             (`Run.coverage`) and beginnings (what it is to begin with), of a study command and study.
 ``propose``  a candidate was sampled: trial, generation, tokens, arch_id; where the strategy has them,
              log_probs of the choices and info (parent, prediction, spread). Ledgers before 2026-12 have
              log_prob, the sum. In a study trial, side, seed, tokens, arch_id.
@@ -95,6 +95,13 @@ class Run:
         """The configuration of the newest session; they differ only in how the run is carried out."""
         config: Mapping[str, Any] = self.sessions[-1]["config"]
         return config
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people: ``search``, ``study`` or ``training``."""
+        if self.training is not None:
+            return "training"
+        return "search" if self.study is None else "study"
 
     @property
     def study(self) -> Mapping[str, Any] | None:

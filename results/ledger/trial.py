@@ -103,7 +103,7 @@ class Trial:
         seconds: wall time of scoring it, at all rungs together.
         time: Unix time of its result.
         files: what its training left in the run's folder: SHA-256 by name.
-        reused_from: the run whose result it is, in a study that was asked to look there.
+        reused_from: the run whose result it is, in a study or search that was asked to look there.
     """
 
     trial: int

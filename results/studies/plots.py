@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from spinesearch.results.studies.rank_correlation import Correlation
 from spinesearch.results.studies.resamples import Floats
+from spinesearch.results.whole_file import write_whole
 
 _SIZE = (6.4, 6.2)  # inches
 _DPI = 150
@@ -85,10 +85,4 @@ def scatter_plot(
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.08)
     figure.legend(loc="outside lower center", fontsize=9, frameon=False, markerscale=0.6)
-    temporary = path.with_suffix(".tmp")
-    try:
-        figure.savefig(temporary, format="png")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, lambda temporary: figure.savefig(temporary, format="png"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from spinesearch.results.studies.resamples import Floats
 from spinesearch.results.studies.study import Study
 from spinesearch.results.studies.variance import variance_notes, variance_report, variance_table, verdict
 from spinesearch.results.tables import failures, narrow_table
+from spinesearch.results.whole_file import write_whole
 from spinesearch.space import pretty_json
 
 _WIDTH = 80  # of what the report says in sentences
@@ -76,9 +76,7 @@ def write_report(study: Study, run_dir: Path) -> list[Path]:
     session = study.run.sessions[-1]
     origin = {key: session[key] for key in ("machine", "version", "torch", "python", "command", "time")}
     path = run_dir / f"{study.kind}.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(pretty_json({**report.to_dict(), "origin": origin}), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, pretty_json({**report.to_dict(), "origin": origin}))
     if not isinstance(report, CorrelationReport) or not report.rows:
         return [path]
     _plot(study, report, plot_path := run_dir / f"{study.kind}.png")

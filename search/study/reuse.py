@@ -28,6 +28,8 @@ def known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence
     known: dict[tuple[str, str, int], tuple[Trial, Path]] = {}
     for run_dir in reuse:
         run, _ = load_run(run_dir)
+        if run.kind == "training":
+            raise ConfigError(f"--reuse: {run_dir} holds a training; give the folder of a search or a study")
         study = Study(run) if run.study is not None else None
         reasons: list[str] = []
         found: dict[tuple[str, str, int], tuple[Trial, Path]] = {}
@@ -38,7 +40,8 @@ def known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence
                     reasons.append(differs)
                     continue
                 for trial in run.trials:
-                    if trial.side == other_side and trial.status == "completed":
+                    is_whole = trial.status == "completed" and not trial.is_stopped
+                    if trial.side == other_side and is_whole:
                         seed = run.config["seed"] if trial.seed is None else trial.seed
                         found[side, trial.arch_id, seed] = (trial, run_dir.resolve())
         if not found:

@@ -28,7 +28,8 @@ _NOT_IN_STUDIES = tuple(
     f"search.{name}"
     for name in (
         *("num_trials", "generation_size", "lag", "rungs"),
-        *("failed_reward", "max_failed_share", "export_top"),
+        *("failed_reward", "max_failed_share", "export_top", "initial", "warm_start"),
+        *("max_multiply_adds", "max_parameters", "cost_target", "cost_weight"),
         *FINALIST_SETTINGS,
     )
 )
@@ -135,7 +136,7 @@ def check_continues(run: Run, wanted: StudyConfig) -> None:
             fewer architectures or seeds are requested than before.
     """
     if run.study is None or run.study["kind"] != wanted.kind:
-        what = "a search" if run.study is None else f"a study of another kind ({run.study['kind']})"
+        what = f"a {run.kind}" if run.study is None else f"a study of another kind ({run.study['kind']})"
         raise ConfigError(f"name: this folder holds {what}; choose another name")
     study = Study(run)
     for option, old, new in (

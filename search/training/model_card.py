@@ -7,6 +7,7 @@ from typing import Any
 
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
+from spinesearch.results.training_table import best_measurement
 
 
 def model_card(run: Run, measurements: Sequence[Event]) -> str:
@@ -18,7 +19,7 @@ def model_card(run: Run, measurements: Sequence[Event]) -> str:
     """
     training, first = run.training, run.sessions[0]
     assert training is not None
-    best = max(measurements, key=lambda event: event["scores"]["AP"] or 0.0)
+    best = best_measurement(measurements)
     last = measurements[-1]
     cost, data = training["cost"], first["data"]
     lines = [

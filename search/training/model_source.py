@@ -84,9 +84,10 @@ def run_source(run: Run, run_dir: Path, rank: int) -> ModelSource:
     Raises:
         ValueError: the run is no search, or has fewer.
     """
-    if run.training is not None or run.study is not None:
-        kind = "training" if run.training is not None else "study"
-        raise ValueError(f"MODEL: {run_dir} is a {kind}, not a search; give a search's run, a name or a file")
+    if run.kind != "search":
+        raise ValueError(
+            f"MODEL: {run_dir} is a {run.kind}, not a search; give a search's run, a name or a file"
+        )
     best = final_ranking(run)
     if not 1 <= rank <= len(best):
         raise ValueError(f"--rank: {run_dir} has {len(best)} completed networks, got {rank}")

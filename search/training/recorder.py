@@ -13,6 +13,7 @@ from spinesearch.models.weights.files import save_weights
 from spinesearch.results.ledger.ledger import Ledger, LedgerError
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
+from spinesearch.results.whole_file import write_whole
 from spinesearch.search.training.model_card import model_card
 from spinesearch.search.training.train_display import TrainDisplay, TrainScalars
 from spinesearch.training.run.long_training import Measurement
@@ -113,10 +114,7 @@ class TrainRecorder:
         notes = self._notes(event)
         for name in (BEST, LAST) if is_best else (LAST,):
             save_weights(model, folder / name, overwrite=True, notes=notes)
-        text = model_card(self._run, [*self._run.measurements, *self._pending, event])
-        temporary = folder / f".{CARD}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(folder / CARD)
+        write_whole(folder / CARD, model_card(self._run, [*self._run.measurements, *self._pending, event]))
 
     def _notes(self, event: Event) -> Mapping[str, Any]:
         """What the file beside the weights says of where they come from."""

@@ -74,13 +74,6 @@ def check_train_resumable(recorded: TrainConfig, wanted: TrainConfig, *, has_div
 
 
 def identity_settings(config: TrainConfig) -> dict[str, Any]:
-    """The settings that decide the steps, by their full names: whose checkpoints may be gone on from."""
-    train = {f"train.{name}": value for name, value in asdict(config.train).items()}
-    return {
-        "seed": config.seed,
-        **{
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in train.items()
-            if name.removeprefix("train.") not in FREE_TRAIN_SETTINGS
-        },
-    }
+    """The settings that decide the steps, by their full names: whose checkpoints may be continued."""
+    settings = flat({"seed": config.seed, "train": asdict(config.train)})
+    return {name: value for name, value in settings.items() if name not in _FREE}

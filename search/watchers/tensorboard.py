@@ -14,6 +14,7 @@ from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import FINALISTS, Trial, Update
 from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.scoring.reward import rung_reward, soft_cost_of
 from spinesearch.space import ArchSpec, SearchSpace
 
 FOLDER = "tensorboard"
@@ -125,8 +126,12 @@ class TensorBoardObserver(SearchObserver):
         self._entries.put(("search/best_architecture", spec, step, trial.time))
 
     def _write_rung(self, trial: Trial, run: Run, number: int = -1) -> None:
-        part = trial.rungs[number]
-        value = part.metrics[run.config["search"]["reward_metric"]]
+        part, settings = trial.rungs[number], run.config["search"]
+        value = rung_reward(
+            part,
+            metric=settings["reward_metric"],
+            soft_cost=soft_cost_of(settings.get("cost_target"), settings.get("cost_weight", 0.0)),
+        )
         self._write(f"search/reward_at_{part.num_steps}_steps", value, trial.trial, part.time)
 
     def _write_update(self, update: Update) -> None:

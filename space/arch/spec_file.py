@@ -31,7 +31,14 @@ _FIELDS: Mapping[str, Any] = {
     "data": dict,
     "metrics": dict,
     "reward": {"value": float, "noise_sd": float, "noise_run": str},
-    "reranked": {"score": float, "sd": float, "num_seeds": int, "rank": int, "proxy_task": dict},
+    "reranked": {
+        "metric": str,
+        "score": float,
+        "sd": float,
+        "num_seeds": int,
+        "rank": int,
+        "proxy_task": dict,
+    },
     "cost": {"parameters": int, "multiply_adds": int, "input_size": int},
 }
 _NAMES = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
@@ -84,8 +91,7 @@ def read_provenance(data: Mapping[str, Any]) -> Mapping[str, Any]:
         return found
     provenance = data.get("provenance", {})
     _check("provenance", provenance, _FIELDS)
-    found = dict(provenance)
-    return found
+    return dict(provenance)
 
 
 def schema() -> dict[str, Any]:

@@ -234,3 +234,11 @@ def test_a_gradient_that_is_no_number_makes_no_step():
 def test_bad_settings_name_the_field(field, value):
     with pytest.raises(ValueError, match=f"controller.{field}: must .*, got {value}"):
         ReinforceSettings(**{field: value})
+
+
+@pytest.mark.parametrize("settings", [ReinforceSettings(), PpoSettings()])
+def test_candidates_without_their_log_probabilities_are_no_lesson(settings):
+    controller = settings.build(SPACE, seed=0)
+    rollouts = [Rollout(trial=i, tokens=s.tokens, reward=0.1) for i, s in enumerate(controller.suggest(2))]
+    with pytest.raises(ValueError, match="log_probs must be those of the suggestion, got None"):
+        controller.update(rollouts)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fake_search import SPACE, FakeScorer, Warnings, build_controller, fake_score, only
 
-from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
 from spinesearch.search.config.run_config import ConfigError, compose, run_config
@@ -132,6 +132,18 @@ def test_another_runs_results_are_taken_over(tmp_path: Path):
     assert len(record) == 5
     assert {entry["result"]["reused_from"] for entry in record} == {"search"}
     assert record[0]["result"]["metrics"]["num_parameters"] == 239587
+
+
+def test_a_candidate_that_stopped_at_a_rung_is_not_taken_for_a_whole_training(tmp_path: Path):
+    events = [dict(event) for event in read_ledger(FIXTURE / "search" / LEDGER_NAME).events]
+    first = next(event for event in events if event.get("status") == "completed")
+    first["is_stopped"] = True
+    with Ledger(tmp_path / "search") as ledger:
+        ledger.append(events)
+    folder = json.dumps(str(tmp_path / "search"))
+    assert len(beginnings_record(*of_fixture(f"search.warm_start={folder}"))) == 4
+    with pytest.raises(ConfigError, match=r"search\.warm_start: a search with search\.rungs compares"):
+        beginnings_record(*of_fixture("search.rungs=[[1,0.5]]"))
 
 
 @pytest.mark.parametrize(

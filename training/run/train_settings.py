@@ -14,12 +14,13 @@ from spinesearch.training.setting_rules import (
     COUNT,
     COUNT_OR_NULL,
     HUGE,
-    IMAGE_SIZE,
+    MAX_IMAGE_SIZE,
     NOT_NEGATIVE,
     POSITIVE,
     SHARED_RULES,
     Rule,
     check_rules,
+    is_int,
     is_rising,
     or_null,
 )
@@ -147,6 +148,11 @@ class TrainSettings:
                 f"train.decay_epochs: must lie before the end, num_epochs {self.num_epochs:g}, got "
                 f"{self.decay_epochs!r}; give epochs of your own or another num_epochs"
             )
+        if self.pack_size is not None and self.pack_size < self.image_size:
+            raise ValueError(
+                f"train.pack_size: must be at least image_size {self.image_size}, got {self.pack_size}; give "
+                "null for what the largest zoom needs"
+            )
         if self.warmup_epochs >= self.num_epochs:
             raise ValueError(
                 f"train.warmup_epochs: must be less than num_epochs {self.num_epochs:g}, got "
@@ -189,7 +195,10 @@ _RULES: Mapping[str, Rule] = {
     "lr_batch_size": COUNT_OR_NULL,
     "decay_epochs": ((lambda v: is_rising(v, below=HUGE)), "rising numbers of epochs above 0"),
     "warmup_epochs": NOT_NEGATIVE,
-    "pack_size": or_null(IMAGE_SIZE),
+    "pack_size": (
+        (lambda v: v is None or (is_int(v) and 0 < v <= MAX_IMAGE_SIZE)),
+        f"null or an integer from 1 to {MAX_IMAGE_SIZE}",
+    ),
     "average_decay": or_null(BELOW_ONE),
     "frozen": (
         (lambda v: isinstance(v, tuple) and all(isinstance(name, str) and name for name in v)),

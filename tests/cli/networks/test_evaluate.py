@@ -87,3 +87,4 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line(trained, tmp_path, cache_
     fails(["evaluate", weights, "train.lr=1"], r"train.lr=1: settings of the data alone", capsys)
     fails(["evaluate", weights, "data=coco"], r"data.val_annotations: must be given", capsys)
     fails(["evaluate", weights, "--image-size", "100"], r"--image-size: must be a positive multiple", capsys)
+    fails(["evaluate", weights, "--image-size", "1280000"], r"--image-size: .* of 128 up to 8192", capsys)

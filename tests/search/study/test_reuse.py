@@ -31,12 +31,17 @@ def study_event(wanted: StudyConfig) -> dict[str, Any]:
 
 
 def write(run_dir: Path, *sessions: dict[str, Any]) -> Path:
-    """A search of two candidates, of which one has failed."""
+    """A search of three candidates, of which one has failed and one has stopped at a rung."""
     results: list[dict[str, Any]] = [
         {"event": "propose", "trial": 0, "tokens": [0], "arch_id": "0" * 12},
         {"event": "propose", "trial": 1, "tokens": [1], "arch_id": "1" * 12},
+        {"event": "propose", "trial": 2, "tokens": [2], "arch_id": "2" * 12},
         {"event": "result", "trial": 0, "status": "completed", "metrics": {"ap": 0.1}, "reward": 0.1},
         {"event": "result", "trial": 1, "status": "failed", "reason": "it broke", "reward": 0.0},
+        {
+            **{"event": "result", "trial": 2, "status": "completed", "is_stopped": True},
+            **{"metrics": {"ap": 0.05}, "reward": 0.05},
+        },
     ]
     with Ledger(run_dir) as ledger:
         ledger.append([*sessions, *({**result, "time": 2.0} for result in results)])
@@ -91,3 +96,22 @@ def test_a_curve_is_taken_with_its_score_and_asked_for_where_it_is_wanted(wanted
     assert known_results(curved, study_event(curved), [curved_dir])
     with pytest.raises(ConfigError, match=r"proxy_task.measure_at is \[\] there and \[50\] here"):
         known_results(curved, study_event(curved), [plain_dir])
+
+
+def test_a_training_is_named_as_one(wanted, tmp_path: Path):
+    with Ledger(tmp_path) as ledger:
+        ledger.append([{"event": "run", **CODE, "training": {"model": {}}, "config": {}, "time": 1.0}])
+    with pytest.raises(ConfigError, match=f"^--reuse: {tmp_path} holds a training; give the folder of a"):
+        known_results(wanted, study_event(wanted), [tmp_path])
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("search.initial=[spinenet49]", "search.warm_start=runs/x", "search.max_multiply_adds=1e9"),
+        *("search.max_parameters=1e6", "search.cost_target=1e9", "search.cost_weight=-0.1"),
+    ],
+)
+def test_what_a_study_has_no_use_for_is_refused(word: str):
+    with pytest.raises(ConfigError, match=rf"^{word.partition('=')[0]}: a study has none"):
+        compose_study("variance", [word], num_archs=3, num_seeds=2)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cli_checks import fails
 from cli_process import start
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_training import assert_equal_states
 from trained_run import NUM_STEPS, command, train_run
 
@@ -67,10 +67,25 @@ def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, cache_dir, traine
     fails([*base, "data.num_val_images=0"], r"data.num_val_images: must be at least 1", capsys)
     fails([*base, "train.batch_size=1"], r"train.batch_size: at image_size 128 at least 2 images", capsys)
     fails([*base, "init_from=none.safetensors"], r"init_from: .* is not a weight file", capsys)
+    tensors = load_file(trained / "weights" / "last.safetensors")
+    name = next(name for name in tensors if name.endswith("running_var"))
+    for value, message in (
+        (tensors[name].long(), "holds torch.int64 where the model has torch.float32"),
+        (-tensors[name], "holds negative numbers"),
+        (tensors[name].double() * 1e300, "holds numbers that are not finite in torch.float32"),
+    ):
+        odd = tmp_path / "odd.safetensors"
+        save_file({**tensors, name: value}, odd)
+        fails([*base, f"init_from={odd}"], rf"init_from: .*odd.safetensors: {name} {message}", capsys)
     fails(["train", "spinenet50"], r"nothing published .*spinenet49", capsys)
     fails(["train"], r"MODEL: must be given", capsys)
     fails(["train", str(recorded_run), "--rank", "2"], r"--rank: .* has 1 completed networks, got 2", capsys)
     fails(["train", str(trained)], r"MODEL: .* is a training, not a search", capsys)
+    fails(["rerank", str(trained)], r"is a training, which has no best; give a search", capsys)
+    fails(["search", f"search.warm_start={trained}"], r"search.warm_start: .* holds a training", capsys)
+    folder = [f"runs_dir={trained.parent}", f"name={trained.name}"]
+    fails(["search", *folder], r"holds a training, not a search", capsys)
+    fails(["proxy", "variance", *folder], r"name: this folder holds a training", capsys)
     assert not (tmp_path / "runs" / "run").exists()
 
 

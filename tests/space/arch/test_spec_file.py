@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spinesearch.space import PRESETS, SPINENET_49, SpecError, SpineNetSpace, load_spec
-from spinesearch.space.arch.spec_file import load_spec_file, read_provenance, schema
+from spinesearch.space.arch.spec_file import _FIELDS, load_spec_file, read_provenance, schema
 
 PROVENANCE = {
     "run": "demo",
@@ -23,7 +23,7 @@ PROVENANCE = {
     "data": {"key": "x"},
     "metrics": {"ap": 0.25},
     "reward": {"value": 0.25, "noise_sd": 0.01, "noise_run": "noise"},
-    "reranked": {"score": 0.3, "sd": 0.02, "num_seeds": 3, "rank": 2},
+    "reranked": {"metric": "ap", "score": 0.3, "sd": 0.02, "num_seeds": 3, "rank": 2},
     "cost": {"parameters": 21831104, "multiply_adds": 28261744640, "input_size": 640},
     "remark": "fields of others are left alone",
 }
@@ -139,6 +139,14 @@ def test_every_field_is_optional_and_known_to_both(name: str):
     assert name not in read_provenance(data)
     if name != "remark":
         assert name in schema()["$defs"]["provenance"]["properties"]
+
+
+def test_the_schema_and_the_check_know_the_same_fields():
+    properties = schema()["$defs"]["provenance"]["properties"]
+    assert _FIELDS.keys() == properties.keys()
+    for name, kind in _FIELDS.items():
+        if isinstance(kind, dict):
+            assert kind.keys() == properties[name]["properties"].keys()
 
 
 def test_deep_provenance_is_one_line(tmp_path: Path):

@@ -57,6 +57,7 @@ def test_epochs_end_where_all_images_were_seen():
         (["train=finetune", "train.num_epochs=9"], r"train.decay_epochs: must lie before the end"),
         (["train.schedule=constant_decay"], r"train.decay_epochs: .* needs one epoch"),
         (["train.average_decay=1"], r"train.average_decay: must be null or a number in \[0, 1\), got 1"),
+        (["train.pack_size=64"], r"train.pack_size: must be at least image_size 256, got 64"),
         (["train.image_size=100"], r"train.image_size: must be a positive multiple of 128"),
     ],
 )
