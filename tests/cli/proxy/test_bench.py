@@ -17,6 +17,7 @@ def settings(tiny: list[str]) -> list[str]:
     return [text for text in tiny if text.startswith(("data.", "proxy_task."))]
 
 
+@pytest.mark.slow
 def test_the_table_of_a_real_candidate(settings, capsys):
     assert main(["bench", "proxy", *settings, "--steps", "3"]) == 0
     out = capsys.readouterr().out

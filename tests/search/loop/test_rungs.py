@@ -16,6 +16,7 @@ from fake_search import (
     healthy_score,
 )
 from faulty_storage import empty_storage
+from long_suite import few, few_rows
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.ledger.run import Run, ranked_trials
@@ -112,7 +113,8 @@ def test_a_network_that_comes_back_may_go_further(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("controller", "lag"), [("random", 0), ("random", 1), ("random", 3), ("reinforce", 1)]
+    ("controller", "lag"),
+    few_rows([("random", 0), ("random", 1), ("random", 3), ("reinforce", 1)], ["random"]),
 )
 def test_the_same_search_with_any_number_of_workers(controller: str, lag: int, tmp_path: Path):
     options = {"controller": controller, "lag": lag}
@@ -178,7 +180,7 @@ def test_another_machine_goes_on_from_the_mirror(tmp_path: Path):
     assert not list((tmp_path / "b" / "files").iterdir())
 
 
-@pytest.mark.parametrize("controller", ["random", "reinforce"])
+@pytest.mark.parametrize("controller", few(["random", "reinforce"], 1))
 def test_a_ledger_cut_anywhere_is_continued_to_the_same_end(controller: str, tmp_path: Path):
     """Cut at random bytes, as a kill in the middle of any write would leave it, with states and without."""
     options = {"controller": controller, "num_trials": 24}
