@@ -29,13 +29,15 @@ from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.rungs import NO_RUNGS, Halving
 from spinesearch.search.scoring.scorer import Job, Outcome, Scorer, enqueue
 from spinesearch.search.scoring.scorers import Scorers
-from spinesearch.space import ArchSpec, SearchSpace
+from spinesearch.space import ArchSpec, ResNetSpec, SearchSpace
 
 # A disk's flushes take ten times what the loop does, and change no share of a virtual clock.
 _IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
-def length_s(spec: ArchSpec, median_s: float, sigma: float) -> float:
+
+def length_s(spec: ArchSpec | ResNetSpec, median_s: float, sigma: float) -> float:
     """How long a candidate takes: lognormal, decided by the network alone."""
+    assert isinstance(spec, ArchSpec), "no search trains baselines here"
     return median_s * random.Random(spec.arch_id).lognormvariate(0.0, sigma)
 
 
@@ -86,6 +88,7 @@ class VirtualScorer:
         self._now, trial, worker, seconds, job = heapq.heappop(self._finishing)
         self._free.append(worker)
         self.spans.append((self._now - seconds, self._now, job.rung))
+        assert isinstance(job.spec, ArchSpec)
         metrics = {"ap": random.Random(job.spec.arch_id).random()}
         return [Outcome(trial=trial, metrics=metrics, worker=worker, seconds=seconds)]
 
