@@ -108,6 +108,7 @@ lint: setup
 
 type: setup
 	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases benchmarks
 
 format: setup
 	$(BIN)/ruff check --fix .
