@@ -52,7 +52,7 @@ def train(arguments: list[str]) -> int:
         from spinesearch.cli.proxy.estimate import show_planned_training
 
         return show_planned_training(config, source)
-    return _carry_out(config, source, None)
+    return carry_out_train(config, source, None)
 
 
 def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print: bool) -> int:
@@ -72,10 +72,10 @@ def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print
     if only_print:
         print(to_yaml(config.to_dict()), end="")
         return 0
-    return _carry_out(config, None, run_dir)
+    return carry_out_train(config, None, run_dir)
 
 
-def _carry_out(config: TrainConfig, source: ModelSource | None, run_dir: Path | None) -> int:
+def carry_out_train(config: TrainConfig, source: ModelSource | None, run_dir: Path | None) -> int:
     """Train to the end; returns the exit code."""
     from spinesearch.cli.networks.processes import joined_group
     from spinesearch.cli.runs.carry_out import ending, new_run_dir
