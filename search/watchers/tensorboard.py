@@ -129,6 +129,7 @@ def _write(entries: Iterable[Entry], folder: Path) -> None:
         elif isinstance(value, float | int):
             writer.add_scalar(tag, value, step, walltime=walltime)
         else:
-            for summary in hparams(dict(value), {tag: 0.0}):  # which says the metric's name alone
+            named = {tag: 0.0}  # of which only the name is written
+            for summary in hparams(dict(value), named):  # type: ignore[no-untyped-call]
                 writer.file_writer.add_summary(summary)
     writer.close()
