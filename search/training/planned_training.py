@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import nn
 
 from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.models.weights.partial import fill_from
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.estimate.estimate import Estimate, Part, Stated
@@ -24,6 +25,7 @@ from spinesearch.search.training.train_session import check_resumed
 from spinesearch.training.measure.found import find_objects
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.process.machine import threads
+from spinesearch.training.run.frozen import freeze
 from spinesearch.training.run.long_training import LongTraining, Stopped, Unwatched
 from spinesearch.training.run.train_checkpoint import TrainCheckpoints
 from spinesearch.training.run.train_settings import TrainSettings
@@ -48,10 +50,14 @@ def planned_training(config: TrainConfig, source: ModelSource, console: Console,
     if run.sessions:
         check_resumed(run, run_dir, config)
     ready = prepare_training(config, source, run, run_dir, console, ProcessGroup())
+    done = max(TrainCheckpoints(run_dir, {}).steps(), default=0)
+    if config.init_from is not None and not done:
+        for line in fill_from(ready.model, Path(config.init_from)).lines():
+            console.print(f"init_from: {line}", soft_wrap=True)
+    freeze(ready.model, config.train.frozen)
     settings, num_images = config.train, len(ready.data.train_index)
     num_val_images = len(ready.data.scored.held_out_index)
     num_steps = settings.training_steps(num_images)
-    done = max(TrainCheckpoints(run_dir, {}).steps(), default=0)
     is_cuda = ready.device.type == "cuda"
     if stated.seconds is not None:
         step_s, image_s, pace = stated.seconds, None, f"{stated.seconds:g} s a step, as stated"

@@ -39,7 +39,7 @@ def test_stated_rates_as_json(serial, tmp_path: Path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_bad_words(serial, tmp_path: Path, capsys):
+def test_bad_words(serial, tmp_path: Path, cache_dir: Path, capsys):
     command = ["estimate", "search", *serial]
     fails(["estimate", "serch"], "estimate serch: there is no such command; give one of", capsys)
     for option, value, rule in (
@@ -59,6 +59,10 @@ def test_bad_words(serial, tmp_path: Path, capsys):
         missing = "search.ray_address=127.0.0.1:1"
         fails([*run, *[w for w in serial if "engine" not in w], missing], "search.ray_address: ", capsys)
     fails(["train", "spinenet49", "--dry-run", *TRAINING, "train.lr=0"], "train.lr: must be", capsys)
+    stated = ["estimate", "train", "spinenet49", *TRAINING, "--seconds-per-step", "1"]
+    stated.append(f"data.cache_dir={cache_dir}")
+    fails([*stated, "train.frozen=[neck]"], "train.frozen: the network has no part called 'neck'", capsys)
+    fails([*stated, f"init_from={tmp_path / 'no.safetensors'}"], "no.safetensors", capsys)
     assert not (tmp_path / "runs").exists()
 
 
