@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from spinesearch.cli.networks.weights import add_weights, open_weights
+from spinesearch.cli.networks.weights import add_weights, open_weights, weights_origin
 from spinesearch.cli.os_errors import named_files
 from spinesearch.cli.parser import build_console, command_parser, path_argument
 
@@ -38,7 +38,9 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_overrides("settings of the data")
     options = parser.parse_with_overrides(arguments)
     from spinesearch.data.open import open_val_data
+    from spinesearch.data.whole_file import write_whole
     from spinesearch.search.engine import reporting
+    from spinesearch.search.training.train_data import scored_data_warning
     from spinesearch.training.measure.evaluation import coco_results, evaluate_detector, match_classes
 
     settings = _data_settings(options.overrides)
@@ -58,9 +60,11 @@ def evaluate(arguments: list[str]) -> int:
             match,
             on_batch=lambda done: reports["progress"]("evaluating images", done, total),
         )
+        if warning := scored_data_warning(weights_origin(options.weights), settings):
+            reports["warn"](warning)
     if options.output is not None:
         with named_files({"--output": options.output}):
-            options.output.write_text(json.dumps(coco_results(data.dataset, found)), encoding="utf-8")
+            write_whole(options.output, json.dumps(coco_results(data.dataset, found)))
     if options.json:
         print(json.dumps(_plain(scores, data.key, total, match.missing, match.extra)))
         return 0
