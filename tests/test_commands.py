@@ -31,9 +31,11 @@ COMPOSED_ONLY = {
     "proxy_task=paper": "GPUs",
     "instances_train2017.json": "COCO, or another data set in its folders",
     "data.train_images=...": "the data set of the page's figures",
+    "reproduce": "COCO; tests/cli/proxy/test_reproduce.py has every stage in small",
     "search.num_workers": "workers on Ray, which tests/search/workers has",
 }
 TRAINS = ("search", "resume", "rerank", "train", "proxy", "bench", "cluster")
+PLANS = ("estimate", "reproduce")
 READS = ("show", "models", "spec")
 NEEDS_TENSORFLOW = ("import-checkpoint",)
 HEAVY = ("tensorboard", "evaluate", "predict")  # read, but take seconds or weights
@@ -136,7 +138,7 @@ def with_run(folder: Path) -> Path:
 
 
 def test_no_command_is_of_a_kind_that_nothing_tries():
-    tried = {*TRAINS, *READS, *HEAVY, *NEEDS_TENSORFLOW, "export"}
+    tried = {*TRAINS, *PLANS, *READS, *HEAVY, *NEEDS_TENSORFLOW, "export"}
     assert {command.words[1] for command in COMMANDS} <= tried
     assert len(COMMANDS) > 60
     texts = [command.text for command in COMMANDS]
@@ -151,8 +153,8 @@ def test_what_cannot_be_carried_out_is_composed(with_run: Path, capsys):
 
 def test_every_setting_that_a_page_names_is_there():
     """Hydra would say so too, in ten times the time: the long suite has it do so."""
-    for command in of(*TRAINS):
-        schema = TRAINING if command.words[1] == "train" else SEARCH
+    for command in of(*TRAINS, *PLANS):
+        schema = TRAINING if "train" in command.words[1:3] else SEARCH
         words = [word.removeprefix("a.").removeprefix("b.") for word in given(command) if "=" in word]
         for override in parse_overrides(words):
             assert schema.has(override.key), command
@@ -183,10 +185,10 @@ def test_every_make_target_that_a_page_names_is_there():
 
 def tiny(words: list[str], page: str) -> list[str]:
     """A command in small: the settings in `TINY` in place of the page's, and behind them."""
-    settings = {} if reads_training(words) else dict(TINY.get(words[0], {}))
-    has_data = words[0] in ("search", "train", "proxy", "bench")
-    if has_data and "data=coco" not in words:
-        settings |= {**_GENERATED, **({"data.num_val_images": "8"} if words[0] == "train" else {})}
+    kind = words[1] if words[0] == "estimate" else words[0]
+    settings = {} if reads_training(words) else dict(TINY.get(kind, {}))
+    if kind in ("search", "train", "proxy", "bench") and "data=coco" not in words:
+        settings |= {**_GENERATED, **({"data.num_val_images": "8"} if kind == "train" else {})}
     if page == "rungs.md":
         settings.pop("proxy_task", None)
     kept = [
