@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cli_checks import fails
 from cli_process import start
+from marked_processes import wait_for_checkpoint
 from safetensors.torch import load_file, save_file
 from tiny_training import assert_equal_states
 from trained_run import NUM_STEPS, command, train_run
@@ -171,7 +172,7 @@ def test_kill_9_three_times_ends_bit_equal(trained, tmp_path, cache_dir):
     whole = train_run(tmp_path / "whole", cache_dir, "train.num_epochs=20")
     for _ in range(3):
         process = start(words)
-        _wait_for(tmp_path / "runs" / "run" / "checkpoints", process)
+        wait_for_checkpoint(tmp_path / "runs" / "run", process)
         time.sleep(moments.uniform(0, 2))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -184,18 +185,9 @@ def test_kill_9_three_times_ends_bit_equal(trained, tmp_path, cache_dir):
 @pytest.mark.faults
 def test_sigterm_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, cache_dir):
     process = start(command(tmp_path, cache_dir, "train.num_epochs=2000"))
-    folder = tmp_path / "runs" / "run" / "checkpoints"
-    _wait_for(folder, process)
+    wait_for_checkpoint(tmp_path / "runs" / "run", process)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "spinesearch resume" in said
     assert "Traceback" not in said
-
-
-def _wait_for(folder: Path, process) -> None:
-    end = time.monotonic() + 200
-    while not (folder.is_dir() and any(path.suffix == ".ckpt" for path in folder.iterdir())):
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < end
-        time.sleep(0.05)
