@@ -103,3 +103,20 @@ def test_a_training_is_measured_and_not_started(tmp_path: Path, cache_dir: Path,
     assert main(["train", "spinenet49", *words, "--dry-run"]) == 0
     assert "spinenet49: 8 steps of 4 images, 4 epochs of 8" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_training_on_ray_is_measured_by_a_worker(cluster, tmp_path: Path, cache_dir: Path, capsys):
+    words = [*TRAINING, f"data.cache_dir={cache_dir}", f"runs_dir={tmp_path / 'runs'}", "--steps", "2"]
+    assert main(["estimate", "train", "spinenet49", *words, "search.num_workers=2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pace"] == "measured on a worker of local: 2 steps of its share"
+    assert set(found["wall_hours"]) == {"1", "2", "8"}
+    assert found["worker_hours"] > 0
+    fails(
+        ["train", "spinenet49", *words[:-2], "search.num_workers=9", "--dry-run"],
+        "search.num_workers: 9 workers need 1 CPU and 0 GPU each, and this Ray has room for 2; give fewer",
+        capsys,
+    )
+    assert not (tmp_path / "runs").exists()
