@@ -46,7 +46,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError, read_ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError, read_ledger, without_collection
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.trial import (
     FINALISTS,
@@ -284,7 +284,8 @@ def load_run(run_dir: Path) -> tuple[Run, str]:
     if not run_dir.is_dir():
         raise LedgerError(f"{run_dir}: is not a run: there is no such folder")
     path = run_dir / LEDGER_NAME
-    contents = read_ledger(path)
-    if not contents.events:
-        raise LedgerError(f"{run_dir}: its ledger is empty: no search has started there")
-    return Run.from_events(path, contents.events), contents.torn
+    with without_collection():
+        contents = read_ledger(path)
+        if not contents.events:
+            raise LedgerError(f"{run_dir}: its ledger is empty: no search has started there")
+        return Run.from_events(path, contents.events), contents.torn
