@@ -25,6 +25,7 @@ commands:
   resume             continue a run that stopped
   show               leaderboard, progress and the best architecture of a run
   rerank             train the best of a run longer with new seeds, and rank them again
+  report             one HTML file of one or several runs: plots, finalists, drawings
   export             the best of a run as JSON specs; a network as ONNX, Python, torch
   proxy              how far the proxy task's scores can be trusted
   bench              how fast the proxy task is on this machine
@@ -67,6 +68,7 @@ def _run(arguments: list[str]) -> int:
         "resume": _resume,
         "show": _show,
         "rerank": _rerank,
+        "report": _report,
         "export": _export,
         "proxy": _proxy,
         "bench": _bench,
@@ -132,6 +134,12 @@ def _rerank(arguments: list[str]) -> int:
     from spinesearch.cli.runs.rerank import rerank
 
     return rerank(arguments)
+
+
+def _report(arguments: list[str]) -> int:
+    from spinesearch.cli.runs.report import report
+
+    return report(arguments)
 
 
 def _export(arguments: list[str]) -> int:
