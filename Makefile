@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 
 .PHONY: setup search test test-all test-rest lint type format clean bench-proxy bench-cost bench-models bench-eval \
-	bench-data bench-copies bench-intervals bench-readouts reward-table bench-engine gpu-check chaos landscape bench-controllers
+	bench-data bench-copies bench-intervals bench-readouts reward-table bench-engine gpu-check chaos landscape bench-controllers docs
 
 setup: $(VENV)/.installed
 
@@ -102,12 +102,18 @@ reward-table: setup
 bench-readouts: setup
 	$(BIN)/python benchmarks/training/reward_readouts.py $(ARGS)
 
+# The documentation site, into build/docs; a dead link is an error.
+docs: setup
+	$(BIN)/python -m sphinx -W -n --keep-going -q docs build/docs
+	@echo "build/docs/index.html"
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 type: setup
 	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases benchmarks examples
 
 format: setup
 	$(BIN)/ruff check --fix .

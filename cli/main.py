@@ -26,9 +26,12 @@ commands:
   show               leaderboard, progress and the best architecture of a run
   rerank             train the best of a run longer with new seeds, and rank them again
   report             one HTML file of one or several runs: plots, finalists, drawings
+  tensorboard        the TensorBoard files of a run, made again from its ledger
   export             the best of a run as JSON specs; a network as ONNX, Python, torch
   proxy              how far the proxy task's scores can be trusted
   bench              how fast the proxy task is on this machine
+  estimate           hours, wall time, money and energy of a search or training
+  reproduce          the paper's results, stage by stage; verify needs no data
   cluster            whether the nodes of a Ray cluster can run a search: trains on each
   spec               block specs: show, validate, diff, draw
   train              train a model on your data, or continue the training of the same name
@@ -69,9 +72,12 @@ def _run(arguments: list[str]) -> int:
         "show": _show,
         "rerank": _rerank,
         "report": _report,
+        "tensorboard": _tensorboard,
         "export": _export,
         "proxy": _proxy,
         "bench": _bench,
+        "estimate": _estimate,
+        "reproduce": _reproduce,
         "cluster": _cluster,
         "spec": _spec,
         "train": _train,
@@ -142,6 +148,12 @@ def _report(arguments: list[str]) -> int:
     return report(arguments)
 
 
+def _tensorboard(arguments: list[str]) -> int:
+    from spinesearch.cli.runs.tensorboard import tensorboard
+
+    return tensorboard(arguments)
+
+
 def _export(arguments: list[str]) -> int:
     from spinesearch.cli.networks.export import export
 
@@ -158,6 +170,18 @@ def _bench(arguments: list[str]) -> int:
     from spinesearch.cli.proxy.bench import bench
 
     return bench(arguments)
+
+
+def _estimate(arguments: list[str]) -> int:
+    from spinesearch.cli.proxy.estimate import estimate
+
+    return estimate(arguments)
+
+
+def _reproduce(arguments: list[str]) -> int:
+    from spinesearch.cli.proxy.reproduce import reproduce
+
+    return reproduce(arguments)
 
 
 def _cluster(arguments: list[str]) -> int:

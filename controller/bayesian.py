@@ -6,7 +6,8 @@ optimum of the draw among mutations of the best. Its model is linear in features
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, 
 # three standard deviations. How much worse a failure is says nothing of how rewards vary.
 _MAX_QUARTILES = 2.2
 _LEAST_LOOKED_AT = 12  # networks per candidate: a generation of 64 is to take less than 2 s
+
+Tokens = tuple[int, ...]
+Features = np.ndarray[Any, np.dtype[np.float32]]
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +40,9 @@ class BayesianSettings:
         num_incumbents: the candidates with the best expected rewards, whose mutations are looked at.
         num_rounds: how often the best of a draw are mutated again.
         num_looked_at: networks whose features are computed for a generation, at least 12 per candidate.
+        exploration: factor on how far a draw from the model strays from what it expects: 1 is the posterior.
+        shares_pool: whether each candidate chooses among all networks that are looked at for the generation,
+            and not only among its own share of them.
 
     Raises:
         ValueError: a value breaks its rule; the message begins with ``controller.<field>``.
@@ -46,6 +53,9 @@ class BayesianSettings:
     num_incumbents: int = 10
     num_rounds: int = 4
     num_looked_at: int = 512
+    # These are younger than the first ledgers, see `IN_OLD_LEDGERS`.
+    exploration: float = 0.3
+    shares_pool: bool = True
 
     def __post_init__(self) -> None:
         for field, least in (
@@ -56,10 +66,18 @@ class BayesianSettings:
         ):
             if getattr(self, field) < least:
                 raise ValueError(f"controller.{field}: must be at least {least}, got {getattr(self, field)}")
+        if not 0 <= self.exploration < math.inf:
+            raise ValueError(
+                f"controller.exploration: must be finite and not negative, got {self.exploration}"
+            )
 
     def build(self, space: DecisionSpace, *, seed: int) -> BayesianController:
         """The strategy in its initial state."""
         return BayesianController(space, seed=seed, settings=self)
+
+
+# What ledgers older than a setting did.
+IN_OLD_LEDGERS: Mapping[str, Any] = {"exploration": 1.0, "shares_pool": False}
 
 
 class BayesianController:
@@ -78,7 +96,7 @@ class BayesianController:
         self._draws = Draws(space, seed)
         self._trials: list[int] = []
         self._tokens: list[tuple[int, ...]] = []
-        self._features: list[np.ndarray[Any, Any]] = []
+        self._features: list[Features] = []
         self._rewards: list[float] = []
 
     @property
@@ -97,7 +115,9 @@ class BayesianController:
         believed = [
             Suggestion(tokens=s.tokens, info=_belief(model, self._features_of(s.tokens))) for s in begun
         ]
-        return [*believed, *(self._best_of_a_draw(model, incumbents, count, rng) for rng in rngs)]
+        groups = [rngs] if self._settings.shares_pool else [[rng] for rng in rngs]
+        found = [s for group in groups for s in self._best_of_draws(model, incumbents, count, group)]
+        return [*believed, *found]
 
     def update(self, rollouts: Sequence[Rollout]) -> dict[str, float]:
         """Take in a generation's results.
@@ -150,56 +170,88 @@ class BayesianController:
         expected, _ = model.predict(_as_tensor(self._features))
         return expected.argsort(descending=True, stable=True)[: self._settings.num_incumbents].tolist()
 
-    def _best_of_a_draw(
-        self, model: Ridge, incumbents: Sequence[int], count: int, rng: np.random.Generator
-    ) -> Suggestion:
-        """The best new network by a draw from the model: mutated from incumbents and from random ones."""
+    def _best_of_draws(
+        self, model: Ridge, incumbents: Sequence[int], count: int, rngs: Sequence[np.random.Generator]
+    ) -> list[Suggestion]:
+        """The best new network by a draw from the model, for each candidate.
+
+        They are mutated from incumbents and from random ones, and from the best of those by the draw.
+
+        Args:
+            model: of the reward.
+            incumbents: see `_incumbents`.
+            count: candidates of the whole generation.
+            rngs: of these candidates.
+        """
         settings = self._settings
-        weights = model.draw(rng)
+        weights = [model.draw(rng, settings.exploration) for rng in rngs]
         looked_at = max(_LEAST_LOOKED_AT, settings.num_looked_at // count)
         per_round = max(1, looked_at // settings.num_rounds)
-        pool: dict[tuple[int, ...], tuple[int | None, np.ndarray[Any, Any]]] = {
-            self._tokens[i]: (self._trials[i], self._features[i]) for i in incumbents
-        }
-        for _ in range(max(1, per_round // 4)):
-            tokens = self._space.sample(rng)
-            pool.setdefault(tokens, (None, self._features_of(tokens)))
+        pool = _Pool({self._tokens[i]: (self._trials[i], self._features[i]) for i in incumbents})
+        for rng in rngs:
+            for _ in range(max(1, per_round // 4)):
+                tokens = self._space.sample(rng)
+                pool.add(tokens, None, self._features_of)
         for _ in range(settings.num_rounds):
-            parents = self._ranked(pool, weights)[: settings.num_incumbents]
-            for _ in range(per_round):
-                parent = parents[int(rng.integers(len(parents)))]
-                tokens = self._space.mutate(parent, rng)
-                if tokens not in pool:
-                    pool[tokens] = (pool[parent][0], self._features_of(tokens))
-        ranked = self._ranked(pool, weights)
-        tokens = next((t for t in ranked if self._draws.proposed.take(t)), ranked[0])
-        parent_trial, features = pool[tokens]
-        parent_of = {} if parent_trial is None else {"parent": parent_trial}
-        return Suggestion(tokens=tokens, info={**parent_of, **_belief(model, features)})
+            for rng, parents in zip(rngs, pool.ranked(weights, settings.num_incumbents), strict=True):
+                for _ in range(per_round):
+                    parent = parents[int(rng.integers(len(parents)))]
+                    pool.add(self._space.mutate(parent, rng), pool.trial(parent), self._features_of)
+        suggestions = []
+        for ranked in pool.ranked(weights):
+            tokens = next((t for t in ranked if self._draws.proposed.take(t)), ranked[0])
+            parent_trial, features = pool.trial(tokens), pool.features(tokens)
+            parent_of = {} if parent_trial is None else {"parent": parent_trial}
+            suggestions.append(Suggestion(tokens=tokens, info={**parent_of, **_belief(model, features)}))
+        return suggestions
 
-    def _ranked(self, pool: Mapping[tuple[int, ...], Any], weights: Tensor) -> list[tuple[int, ...]]:
-        """The networks of a pool, the best first by these weights."""
-        from spinesearch.controller.one_thread import single_threaded
-
-        with single_threaded():
-            values = _as_tensor([features for _, features in pool.values()]) @ weights
-        sequences = list(pool)
-        return [sequences[i] for i in values.argsort(descending=True, stable=True).tolist()]
-
-    def _features_of(self, tokens: Sequence[int]) -> np.ndarray[Any, Any]:
+    def _features_of(self, tokens: Sequence[int]) -> Features:
         return np.array(self._space.features(tokens), dtype=np.float32)
 
     def _uniform(self, rng: np.random.Generator) -> Suggestion:
         return Suggestion(tokens=self._space.sample(rng))
 
 
-def _belief(model: Ridge, features: np.ndarray[Any, Any]) -> dict[str, float]:
+class _Pool:
+    """Networks that were looked at, in this order.
+
+    Args:
+        incumbents: trial and features by choices.
+    """
+
+    def __init__(self, incumbents: Mapping[Tokens, tuple[int | None, Features]]) -> None:
+        self._members = dict(incumbents)
+
+    def add(self, tokens: Tokens, trial: int | None, features_of: Callable[[Tokens], Features]) -> None:
+        """Add a network, unless it is there, with the trial that it descends from."""
+        if tokens not in self._members:
+            self._members[tokens] = (trial, features_of(tokens))
+
+    def trial(self, tokens: Tokens) -> int | None:
+        """The trial that a member descends from."""
+        return self._members[tokens][0]
+
+    def features(self, tokens: Tokens) -> Features:
+        """Those of a member."""
+        return self._members[tokens][1]
+
+    def ranked(self, weights: Sequence[Tensor], count: int | None = None) -> list[list[Tokens]]:
+        """For each draw of weights the members, the best first; the first ``count`` of them."""
+        from spinesearch.controller.one_thread import single_threaded
+
+        members, sequences = _as_tensor([f for _, f in self._members.values()]), list(self._members)
+        with single_threaded():
+            orders = [(members @ w).argsort(descending=True, stable=True)[:count] for w in weights]
+        return [[sequences[i] for i in order.tolist()] for order in orders]
+
+
+def _belief(model: Ridge, features: Features) -> dict[str, float]:
     """What goes on record of a candidate."""
     mean, spread = model.predict(_as_tensor([features]))
     return {"prediction": round(float(mean), 6), "spread": round(float(spread), 6)}
 
 
-def _as_tensor(features: Sequence[np.ndarray[Any, Any]]) -> Tensor:
+def _as_tensor(features: Sequence[Features]) -> Tensor:
     """float64 [n, d]."""
     import torch
 

@@ -81,10 +81,16 @@ class Ridge:
             spread = (x @ self.root).square().sum(dim=1).sqrt()
             return x @ self.mean * self.reward_scale + self.reward_centre, spread * self.reward_scale
 
-    def draw(self, rng: np.random.Generator) -> Tensor:
-        """Weights [d] from the posterior, for features as they come: a reward up to a constant."""
+    def draw(self, rng: np.random.Generator, exploration: float = 1.0) -> Tensor:
+        """Weights [d] from the posterior, for features as they come: a reward up to a constant.
+
+        Args:
+            rng: where chance comes from.
+            exploration: factor on their deviation from the mean.
+        """
         with single_threaded():
-            return (self.mean + self.root @ torch.from_numpy(_normal(rng, len(self.mean)))) / self.scale
+            deviation = self.root @ torch.from_numpy(_normal(rng, len(self.mean)))
+            return (self.mean + exploration * deviation) / self.scale
 
 
 def _bounded(precision: float) -> float:

@@ -71,9 +71,9 @@ FEATURE_NAMES: tuple[str, ...] = (
 
 def features(spec: ArchSpec) -> tuple[float, ...]:
     """The figures of `FEATURE_NAMES`, in their order."""
-    graph = _Graph(
-        len(spec.stem), spec.all_blocks, tuple(sorted(live_blocks(spec))), spec.unresampled_inputs()
-    )
+    unresampled = spec.unresampled_inputs()
+    live = tuple(sorted(live_blocks(spec, unresampled)))
+    graph = _Graph(len(spec.stem), spec.all_blocks, live, unresampled)
     cost = backbone_cost(spec, COST_IMAGE_SIZE, live_only=True)
     figures = [*_block_counts(graph), *_shape_counts(graph), *_output_figures(graph, spec.output_ids)]
     return tuple(map(float, (*figures, math.log(cost.parameters), math.log(cost.multiply_adds))))

@@ -30,6 +30,7 @@ from spinesearch.search import session
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.scoring.scorer import BegunAttempt, Job, LostAttempt, Outcome, ScorerEvent
 from spinesearch.search.workers.trial_timeout import PatientClock, TrialTimeout
+from spinesearch.space import ArchSpec
 
 _NUM_WORKERS = 3
 _TIMEOUT_S = 2.0  # after which a candidate is taken to hang
@@ -117,6 +118,7 @@ class ProcessScorer:
 
     def _give(self, worker: subprocess.Popen[str], job: Job) -> None:
         assert worker.stdin is not None
+        assert isinstance(job.spec, ArchSpec)
         seconds = self._rng.uniform(0, self._circumstances.longest_s)
         with contextlib.suppress(BrokenPipeError):  # it died idle; `_take` finds the end of its output
             worker.stdin.write(f"{job.spec.arch_id} {job.seed} {seconds}\n")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import ray
 from engine_simulation import length_s
@@ -16,7 +18,7 @@ from engine_simulation import length_s
 from spinesearch.search.scoring.scorer import Job, OpenScore, Outcome, Score
 from spinesearch.search.workers.ray_scorer import RayScorer
 from spinesearch.search.workers.trial_resources import TrialResources
-from spinesearch.space import ArchSpec
+from spinesearch.space import ArchSpec, ResNetSpec
 
 NUM_CPUS = 2  # whatever the machine has: the figures are those of two cores
 
@@ -29,7 +31,7 @@ def open_instant() -> Score:
 def open_sleeping(median_s: float, sigma: float) -> Score:
     """A task that sleeps as long as the candidate takes."""
 
-    def score(spec: ArchSpec, seed: int) -> dict[str, float]:
+    def score(spec: ArchSpec | ResNetSpec, seed: int) -> dict[str, float]:
         time.sleep(length_s(spec, median_s, sigma))
         return {"ap": 0.0}
 
@@ -45,7 +47,7 @@ def local_ray() -> Iterator[None]:
             num_cpus=NUM_CPUS,
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             object_store_memory=80 * 1024**2,
             _temp_dir=folder,
             runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}},
@@ -76,7 +78,7 @@ class _Echo:
 
 def bare_rate(num_calls: int, spec: ArchSpec) -> float:
     """Calls per second of Ray's actors with nothing around them, each actor with one call at a time."""
-    actors = [ray.remote(num_cpus=1)(_Echo).remote() for _ in range(NUM_CPUS)]
+    actors: list[Any] = [ray.remote(num_cpus=1)(_Echo).remote() for _ in range(NUM_CPUS)]
     job = Job(trial=0, spec=spec, seed=0)
     ray.get([actor.answer.remote(job) for actor in actors])  # they have started
     running = {actor.answer.remote(job): actor for actor in actors}

@@ -122,12 +122,12 @@ def write_run(run_dir: Path, *, num_trials: int = 14_000, seed: int = 0) -> None
             results = [_result(trial, chance) for trial in trials]
             ledger.append([*proposals, *map(_begin, filter(_is_trained, results)), *results, update])
     num_updates = num_trials // _GENERATION_SIZE
-    for update in range(num_updates - _LAG - 2, num_updates):
-        Checkpoints(run_dir, keep=_LAG + 2).save(update, state)
+    for number in range(num_updates - _LAG - 2, num_updates):
+        Checkpoints(run_dir, keep=_LAG + 2).save(number, state)
 
 
 def _is_trained(result: Event) -> bool:
-    return result["status"] != "duplicate"
+    return bool(result["status"] != "duplicate")
 
 
 def _begin(result: Event) -> Event:

@@ -62,7 +62,7 @@ def _facts() -> dict[str, Any]:
             "multiprocessors": device.multi_processor_count,
             "GPUs visible": torch.cuda.device_count(),
             "CUDA of torch": torch.version.cuda,
-            "cuDNN": torch.backends.cudnn.version(),
+            "cuDNN": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         } | _nvidia_smi()
     return facts
 

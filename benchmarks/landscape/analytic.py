@@ -61,11 +61,14 @@ class AnalyticLandscapes:
 
     def _standardised(self, x: Array) -> Array:
         """The first four, ``[4, N]``."""
-        return (self._parts(x) - self._means[:, None]) / np.maximum(self._deviations[:, None], 1e-9)
+        deviations = np.maximum(self._deviations[:, None], 1e-9)
+        standardised: Array = (self._parts(x) - self._means[:, None]) / deviations
+        return standardised
 
     def _parts(self, x: Array) -> Array:
         def total(names: list[str]) -> Array:
-            return x[:, [_COLUMN[name] for name in names]].sum(axis=1)
+            sums: Array = x[:, [_COLUMN[name] for name in names]].sum(axis=1)
+            return sums
 
         cost = x[:, _COLUMN["log multiply-adds"]]
         return np.array(

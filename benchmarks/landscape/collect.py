@@ -110,7 +110,7 @@ def _common_head(run_dir: Path, run: Run, side: str) -> dict[str, Any]:
     config = run.config if run.study is None else Study(run).config(side)
     data = run.sessions[-1]["data"] if run.study is None else Study(run).data(side)
     decides = {key: value for key, value in conditions(run, side).items() if key not in _NOT_CONDITIONS}
-    return json.loads(  # as it will be read again: lists, no tuples
+    head: dict[str, Any] = json.loads(  # as it will be read again: lists, no tuples
         json.dumps(
             {
                 "run": run_dir.resolve().name,
@@ -125,6 +125,7 @@ def _common_head(run_dir: Path, run: Run, side: str) -> dict[str, Any]:
             }
         )
     )
+    return head
 
 
 def _first_new(run_dir: Path, common: Mapping[str, Any], heads: Sequence[Mapping[str, Any]]) -> int:

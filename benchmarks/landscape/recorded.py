@@ -118,7 +118,8 @@ def load(folder: Path | str = RECORDS) -> Landscape:
         LandscapeError: there is none, one cannot be read or is of another version, or two do not belong
             together.
     """
-    heads, trainings = [], {}
+    heads: list[dict[str, Any]] = []
+    trainings: dict[tuple[str, int, int | None], Training] = {}
     for path in sorted(Path(folder).glob("*.jsonl.gz")):
         head, lines = read_shard(path)
         check_fits(path, head, heads)

@@ -43,7 +43,10 @@ class Model(Protocol):
 
 def trees(seed: int = 0) -> Model:
     """Extremely randomised trees (Geurts et al. 2006), a third of the figures tried at each split."""
-    return ExtraTreesRegressor(NUM_TREES, min_samples_leaf=2, max_features=1 / 3, random_state=seed, n_jobs=1)
+    model: Model = ExtraTreesRegressor(
+        NUM_TREES, min_samples_leaf=2, max_features=1 / 3, random_state=seed, n_jobs=1
+    )
+    return model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def main() -> None:
     _report(
         "backbone_cost, published models",
         [
-            lambda m=model: backbone_cost(m.arch, m.input_size, **asdict(m.backbone))
+            partial(backbone_cost, model.arch, model.input_size, **asdict(model.backbone))
             for model in PUBLISHED.values()
         ],
         num_passes,
@@ -35,15 +36,15 @@ def main() -> None:
     _report(
         "detector_cost, published models",
         [
-            lambda m=model: detector_cost(m.arch, m.input_size, num_classes=91, **asdict(m.backbone))
+            partial(detector_cost, model.arch, model.input_size, num_classes=91, **asdict(model.backbone))
             for model in PUBLISHED.values()
         ],
         num_passes,
     )
-    _report("backbone_cost, random specs", [lambda s=s: backbone_cost(s, 640) for s in specs], num_passes)
+    _report("backbone_cost, random specs", [partial(backbone_cost, spec, 640) for spec in specs], num_passes)
     _report(
         "detector_cost, random specs",
-        [lambda s=s: detector_cost(s, 640, num_classes=91) for s in specs],
+        [partial(detector_cost, spec, 640, num_classes=91) for spec in specs],
         num_passes,
     )
 

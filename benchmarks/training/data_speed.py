@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -97,14 +98,16 @@ def _jpegs(pictures: list[Image.Image], side: int) -> None:
     print("quality chroma   kB/image  raw/JPEG  PSNR dB  encode ms  decode ms: Pillow  simplejpeg")
     for quality in (80, 90, 95):
         for chroma, subsampling in (("full", 0), ("half", 2)):
-            encoded = [_encoded(picture, quality, subsampling) for picture in pictures]
+            encoded = [
+                np.frombuffer(_encoded(picture, quality, subsampling), np.uint8) for picture in pictures
+            ]
             size = statistics.mean(len(data) for data in encoded)
             errors = [
                 np.square(np.asarray(picture, np.float64) - decode_by_pillow(data)).mean()
                 for picture, data in zip(pictures, encoded, strict=True)
             ]
             psnr = 10 * np.log10(255**2 / statistics.mean(errors))
-            encode = _ms_each(lambda p, q=quality, s=subsampling: _encoded(p, q, s), pictures)
+            encode = _ms_each(partial(_encoded, quality=quality, subsampling=subsampling), pictures)
             pillow = _ms_each(decode_by_pillow, encoded)
             simple = _ms_each(lambda d: simplejpeg.decode_jpeg(d, "RGB"), encoded) if simplejpeg else 0.0
             print(

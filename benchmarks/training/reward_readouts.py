@@ -54,7 +54,9 @@ class Averages:
     def update(self, step: int, loss: float) -> None:
         """Add the weights after a step to the averages."""
         del loss
-        weights = list(self._model.parameters())  # read anew: the optimiser moves them in memory
+        weights: list[Tensor] = list(
+            self._model.parameters()
+        )  # read anew: the optimiser moves them in memory
         for decay, averaged in self.by_decay.items():
             with torch.no_grad():
                 torch._foreach_lerp_(averaged, weights, 1 - min(decay, (1 + step) / (10 + step)))

@@ -95,8 +95,8 @@ def _row(study: Study, report: CorrelationReport, variances: list[Study]) -> lis
         _cell(report.rows[0].tau),
         _cell(report.rows[0].upper),
         "-" if report.best_rank is None else str(report.best_rank),
-        _cell(of_loss and of_loss.tau),
-        _cell(of_loss and of_loss.upper),
+        _cell(of_loss.tau if of_loss else None),
+        _cell(of_loss.upper if of_loss else None),
     ]
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from spinesearch.results.ledger.run import Run
 
 _ENDINGS = {"json": ".json", "tf": "_blocks.py", "python": ".py", "torch": ".pt2", "onnx": ".onnx"}
+# What shows all candidates of a run, and its file in RUN/export.
+_TABLES = {"optuna": "optuna.log", "csv": "candidates.csv", "parquet": "candidates.parquet"}
 _WHOLE_RUN = "json, of a run"
 # Which formats an option is for; with any other it would do nothing and is refused.
 _FOR = {
@@ -37,14 +42,16 @@ def export(arguments: list[str]) -> int:
     parser = command_parser(
         "export",
         "Write the best architectures of a run as JSON block specs, finalists first and with\n"
-        "their weights; or one network, of a run, a published name, a spec file or a weight file, in a\n"
-        "form that needs nothing of ours.",
+        "their weights; or all its candidates for other tools; or one network, of a run, a published name,\n"
+        "a spec file or a weight file, in a form that needs nothing of ours.",
         "formats:\n"
         "  json    block specs (docs/specs.md)\n"
         "  tf      the block list of the authors' TensorFlow code\n"
         "  python  one file that needs torch only, and its weights beside it\n"
         "  torch   a torch.export program: features, or a detector's raw outputs\n"
-        "  onnx    features, or a detector's detections (docs/deploy.md)\n\n"
+        "  onnx    features, or a detector's detections (docs/deploy.md)\n"
+        "  csv, parquet  all candidates of a run, a row each, with metrics, costs and specs\n"
+        "  optuna  all candidates of a run as an Optuna journal, for optuna-dashboard (docs/tables.md)\n\n"
         "examples:\n"
         "  spinesearch export 2026-11-23_demo --top 5\n"
         "  spinesearch export detector.safetensors --format onnx --input-size 512\n"
@@ -52,8 +59,14 @@ def export(arguments: list[str]) -> int:
     )
     add = parser.add_argument
     add("source", metavar="RUN|NAME|SPEC|WEIGHTS", help="a run, a published model, .json or .safetensors")
-    add("--format", choices=_ENDINGS, default="json", help="default: json")
-    add("-o", "--output", type=path_argument, metavar="PATH", help="json of a run: a folder (RUN/export)")
+    add("--format", choices=(*_ENDINGS, *_TABLES), default="json", help="default: json")
+    add(
+        "-o",
+        "--output",
+        type=path_argument,
+        metavar="PATH",
+        help="of a whole run: default in RUN/export",
+    )
     add("--top", type=int, metavar="N", help=f"json of a run: how many specs (default: {_TOP})")
     add("--noise", metavar="STUDY", help="json of a run: a variance study whose noise the specs then say")
     add("--rank", type=int, metavar="N", help=f"of a run's candidates the N-th best (default: {_RANK})")
@@ -72,6 +85,8 @@ def export(arguments: list[str]) -> int:
             raise ValueError(f"--cfg: prints a run's configuration, and {options.source} is not a run")
         if options.rank is not None:
             raise ValueError(f"--rank: is for a run, and {options.source} is none; leave it out")
+        if options.format in _TABLES:
+            raise ValueError(f"--format {options.format}: is for a run, and {options.source} is none")
         _check_options(options, options.format)
         return _export_network(find_source(options.source), options)
     run_dir = find_run(options.source)
@@ -84,6 +99,9 @@ def export(arguments: list[str]) -> int:
         raise ValueError(
             f"{run_dir}: is a study, which exports no architectures; `spinesearch show` prints it"
         )
+    if options.format in _TABLES:
+        _check_options(options, options.format)
+        return _export_table(run, run_dir, options)
     if options.format != "json":
         _check_options(options, options.format)
         rank = _RANK if options.rank is None else options.rank
@@ -119,6 +137,35 @@ def write_exports(
     ):
         weights = path.with_suffix(".weights.safetensors")
         print(f"exported {path}{f' with {weights.name}' if weights.exists() else ''}")
+
+
+def _export_table(run: Run, run_dir: Path, options: argparse.Namespace) -> int:
+    """Write all candidates of a run."""
+    from spinesearch.results.export.candidates import parquet_writer, write_csv
+    from spinesearch.results.export.optuna_journal import write_optuna
+    from spinesearch.results.whole_file import write_whole
+    from spinesearch.search.scoring.reward import recorded_rung_reward
+
+    if not run.trials:
+        raise ValueError(f"{run_dir}: no candidate has been proposed, so there is nothing to export yet")
+    path = options.output or run_dir / "export" / _TABLES[options.format]
+    write: Callable[[Path], None]
+    if options.format == "optuna":
+        name = run_dir.resolve().name
+        write = partial(
+            write_optuna, run, name=name, rung_value=partial(recorded_rung_reward, config=run.config)
+        )
+    else:
+        write = partial(write_csv if options.format == "csv" else parquet_writer(), run)
+    with named_files({"--output": path}):
+        if path.is_dir():
+            raise ValueError(f"--output: must be a file, and {path} is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, write)
+    print(f"exported {path}: {len(run.trials)} candidates")
+    if options.format == "optuna":
+        print(f"next:\n  pip install optuna-dashboard && optuna-dashboard {shlex.quote(str(path))}")
+    return 0
 
 
 def _check_options(options: argparse.Namespace, form: str) -> None:

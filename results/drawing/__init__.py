@@ -1,1 +1,1 @@
-"""Pictures that people look at: architectures as SVG, in pure Python."""
+"""Pictures that people look at: architectures as SVG and as pixels, detections on their images."""

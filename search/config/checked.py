@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from spinesearch.controller import reinforce
+from spinesearch.controller import bayesian, reinforce
 from spinesearch.data.data_settings import CocoDataSettings
 from spinesearch.search.config.config_errors import ConfigError, unknown_setting, wrong_type
 from spinesearch.search.config.sections import DATA_PATHS, Schema
 
 CSV = "csv:"  # begins a data.group_by that is a file
 # What ledgers older than a setting did, by section and `name`, where that is not the setting's default.
-_IN_OLD_LEDGERS: Mapping[tuple[str, str | None], Mapping[str, Any]] = {
+IN_OLD_LEDGERS: Mapping[tuple[str, str | None], Mapping[str, Any]] = {
     ("data", "coco"): {"group_by": "id"},
     ("controller", "reinforce"): reinforce.IN_OLD_LEDGERS,
+    ("controller", "bayesian"): bayesian.IN_OLD_LEDGERS,
 }
 _MAX_SEED = 2**63 - 1  # torch's generators take no more
 
@@ -54,7 +55,7 @@ def checked_section(node: Any, schema: Schema, section: str) -> Any:
     if kind not in classes:
         known = ", ".join(str(name) for name in classes)
         raise ConfigError(f"{section}.name: must be one of {known}, got {kind!r}")
-    node = {**_IN_OLD_LEDGERS.get((section, kind), {}), **node}
+    node = {**IN_OLD_LEDGERS.get((section, kind), {}), **node}
     settings = _checked(classes[kind], node, f"{section}.")
     return with_absolute_paths(settings) if section == "data" else settings
 

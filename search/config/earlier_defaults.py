@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, cast
 
-from spinesearch.controller.reinforce import IN_OLD_LEDGERS, ReinforceSettings
+from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.search.config.checked import IN_OLD_LEDGERS
 from spinesearch.search.config.run_config import RunConfig, compose, run_config
 
 
@@ -25,7 +26,7 @@ def as_begun(wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str]
         begun: the configuration that the run was begun with, as recorded.
         report: called with a line for each kind of difference that this makes.
     """
-    for keep in (with_old_split, with_old_policy, with_old_proxy):
+    for keep in (with_old_split, with_old_strategy, with_old_proxy):
         wanted = keep(wanted, begun, report)
     return wanted
 
@@ -39,22 +40,22 @@ def with_old_split(wanted: RunConfig, begun: Mapping[str, Any], report: Callable
     return replace(wanted, data=replace(data, group_by="id"))
 
 
-def with_old_policy(wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str], None]) -> RunConfig:
-    """What is wanted, with the policy of a run that was begun before 2026-12."""
+def with_old_strategy(
+    wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str], None]
+) -> RunConfig:
+    """What is wanted, with the strategy of a run that was begun before its younger settings."""
     controller, recorded = wanted.controller, begun["controller"]
-    if not isinstance(controller, ReinforceSettings) or recorded["name"] != controller.name:
+    old = IN_OLD_LEDGERS.get(("controller", controller.name), {})
+    if not old or recorded["name"] != controller.name or old.keys() & recorded.keys():
         return wanted
-    if IN_OLD_LEDGERS.keys() & recorded.keys():
-        return wanted
-    begun_with = {"learning_rate": recorded["learning_rate"], **IN_OLD_LEDGERS}
-    defaults = ReinforceSettings()
+    defaults = STRATEGIES[controller.name]()
     kept = {
         name: value
-        for name, value in begun_with.items()
+        for name, value in {**recorded, **old}.items()
         if getattr(controller, name) == getattr(defaults, name)  # any other was asked for, and is refused
     }
-    report("controller: the run was begun with reinforce as it was before 2026-12, and keeps it")
-    return replace(wanted, controller=replace(controller, **kept))
+    report(f"controller: the run was begun with {controller.name} as it was before 2026-12, and keeps it")
+    return replace(wanted, controller=replace(cast(Any, controller), **kept))
 
 
 def with_old_proxy(wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str], None]) -> RunConfig:

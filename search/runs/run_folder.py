@@ -44,6 +44,16 @@ def run_dir_of(config: Placed) -> Path:
     Made, so that no other search that begins now takes it; `remove_unused` removes it if nothing began.
 
     Raises:
+        ConfigError: as `planned_dir`.
+    """
+    run_dir = planned_dir(config)
+    return run_dir if config.name is not None else _new_folder(run_dir.parent, run_dir.name)
+
+
+def planned_dir(config: Placed) -> Path:
+    """Where a run would go, a made-up name without the number that it may get. Nothing is made.
+
+    Raises:
         ConfigError: the name is no plain folder name, or the folder holds something else than a run.
     """
     runs_dir = Path(config.runs_dir).expanduser()
@@ -57,7 +67,7 @@ def run_dir_of(config: Placed) -> Path:
     if config.name is None:
         if config.mirror is not None:
             raise ConfigError("mirror: needs a name=..., by which another machine finds the run there")
-        return _new_folder(runs_dir, f"{time.strftime('%Y-%m-%d')}_{config.label}")
+        return runs_dir / f"{time.strftime('%Y-%m-%d')}_{config.label}"
     run_dir = runs_dir / config.name
     if run_dir.exists() and not run_dir.is_dir():
         raise ConfigError(f"name: {run_dir} is not a folder; choose another name")

@@ -78,6 +78,13 @@ def rung_reward(part: RungResult, *, metric: str, soft_cost: SoftCost | None) ->
     return reward_of(part.metrics, metric=metric, failed_reward=0.0, soft_cost=soft_cost)
 
 
+def recorded_rung_reward(part: RungResult, config: Mapping[str, Any]) -> float:
+    """`rung_reward` in a run of this recorded configuration."""
+    search = config["search"]
+    soft_cost = soft_cost_of(search.get("cost_target"), search.get("cost_weight", 0.0))
+    return rung_reward(part, metric=search["reward_metric"], soft_cost=soft_cost)
+
+
 def ended_event(
     ended: ScorerEvent,
     trial: Trial,

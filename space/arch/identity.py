@@ -30,8 +30,9 @@ class BlockGraph(Protocol):
     def output_ids(self) -> Mapping[int, int]:
         """Block id of the output at each level."""
 
-    def block(self, block_id: int) -> BlockSpec:
-        """The block of an id."""
+    @property
+    def all_blocks(self) -> Sequence[BlockSpec]:
+        """All blocks, by id."""
 
     def unresampled_inputs(self) -> Sequence[Sequence[int]]:
         """Ids of the features added as they are to each block's input."""
@@ -82,42 +83,50 @@ def is_same_network(a: BlockGraph, b: BlockGraph) -> bool:
 @lru_cache(maxsize=1024)
 def _first_look(spec: BlockGraph) -> list[tuple[object, ...]]:
     """What each live block is, with what feeds it: equal for equal networks."""
-    extra = spec.unresampled_inputs()
-    live = live_blocks(spec)
+    blocks, num_stem, extra = spec.all_blocks, len(spec.stem), spec.unresampled_inputs()
+    live = live_blocks(spec, extra)
     labels = {}
     for i in live:
-        block = spec.block(i)
-        labels[i] = (block.level, block.block_type, i if i < len(spec.stem) else -1, block.is_output)
+        block = blocks[i]
+        labels[i] = (block.level, block.block_type, i if i < num_stem else -1, block.is_output)
     return sorted(
-        (labels[i], sorted([labels[j] for j in spec.block(i).parents]), sorted([labels[j] for j in extra[i]]))
-        for i in live
+        [
+            (labels[i], sorted([labels[j] for j in blocks[i].parents]), sorted([labels[j] for j in extra[i]]))
+            for i in live
+        ]
     )
 
 
-def live_blocks(spec: BlockGraph) -> frozenset[int]:
-    """Ids of the blocks that some output depends on, the stem's included."""
-    extra = spec.unresampled_inputs()
+def live_blocks(spec: BlockGraph, unresampled: Sequence[Sequence[int]] | None = None) -> frozenset[int]:
+    """Ids of the blocks that some output depends on, the stem's included.
+
+    Args:
+        spec: the graph.
+        unresampled: its `unresampled_inputs`, if they are at hand.
+    """
+    blocks, num_stem = spec.all_blocks, len(spec.stem)
+    unresampled = spec.unresampled_inputs() if unresampled is None else unresampled
     live = set(spec.output_ids.values())
-    for i in range(len(spec) - 1, len(spec.stem) - 1, -1):
+    for i in range(len(blocks) - 1, num_stem - 1, -1):
         if i in live:
-            live.update(spec.block(i).parents, extra[i])
+            live.update(blocks[i].parents, unresampled[i])
     # A stem block feeds the next, so all below the highest live one are live too.
-    live.update(range(max((i for i in live if i < len(spec.stem)), default=-1) + 1))
+    live.update(range(max([i for i in live if i < num_stem], default=-1) + 1))
     return frozenset(live)
 
 
 def _live_graph(spec: BlockGraph) -> dict[int, _Node]:
-    extra = spec.unresampled_inputs()
-    live = sorted(live_blocks(spec))
+    blocks, extra = spec.all_blocks, spec.unresampled_inputs()
+    live = sorted(live_blocks(spec, extra))
     children: dict[int, set[tuple[int, str]]] = {i: set() for i in live}
     for i in live:
-        for parent in spec.block(i).parents:
+        for parent in blocks[i].parents:
             children[parent].add((i, "resampled"))
         for parent in extra[i]:
             children[parent].add((i, "unresampled"))
     graph = {}
     for i in live:
-        block = spec.block(i)
+        block = blocks[i]
         role: Hashable = (
             ("stem", i) if i < len(spec.stem) else ("output" if block.is_output else "intermediate")
         )

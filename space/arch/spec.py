@@ -109,15 +109,22 @@ class ArchSpec:
             One tuple per block id, empty for stem and intermediate blocks.
         """
         blocks = self.all_blocks
-        key = feature_key or (lambda i: (blocks[i].level, blocks[i].block_type))
-        unread = [True] * len(blocks)
+        if feature_key is None:
+            keys: list[Hashable] = [(block.level, block.block_type) for block in blocks]
+        else:
+            keys = [feature_key(i) for i in range(len(blocks))]
+        unread: dict[int, None] = {}  # ids, rising
         inputs: list[tuple[int, ...]] = []
         for i, block in enumerate(blocks):
+            extra: tuple[int, ...] = ()
             for parent in block.parents:
-                unread[parent] = False
-            extra = tuple(j for j in range(i) if unread[j] and key(j) == key(i)) if block.is_output else ()
-            for j in extra:
-                unread[j] = False
+                unread.pop(parent, None)
+            if block.is_output:
+                key = keys[i]
+                extra = tuple([j for j in unread if keys[j] == key])
+                for j in extra:
+                    del unread[j]
+            unread[i] = None
             inputs.append(extra)
         return tuple(inputs)
 

@@ -95,3 +95,5 @@ def test_it_proposes_what_the_model_expects_most_of():
 def test_bad_settings_name_the_field(field):
     with pytest.raises(ValueError, match=f"controller.{field}: must be at least [12], got 0"):
         BayesianSettings(**{field: 0})
+    with pytest.raises(ValueError, match=r"controller\.exploration: must be finite and not negative, got -1"):
+        BayesianSettings(exploration=-1)

@@ -123,7 +123,7 @@ function logPlot(run) {
 function predictionPlot(run) {
   if (!run.prediction) return null;
   const { predictions } = run.candidates;
-  const trials = [...Array(run.size).keys()].filter((trial) => predictions[trial] !== null && isBetter(run, trial));
+  const trials = [...Array(run.size).keys()].filter((trial) => predictions[trial] !== null && isWhole(run, trial));
   const quarters = ["first", "second", "third", "last"];
   const parts = quarters.map((_, i) => trials.slice(Math.floor((i * trials.length) / 4), Math.floor(((i + 1) * trials.length) / 4)));
   const values = trials.flatMap((trial) => [predictions[trial], run.reward(trial)]);

@@ -128,8 +128,8 @@ def test_every_panel_draws_without_a_complaint(driver: Any, runs: Path):
     assert "controller bayesian" in header
     # Both searches, with the noise of the study: variance 0.02 ** 2 / 2 in each architecture.
     text = driver.execute_script("return document.getElementById('rewards').innerText")
-    assert "learns: by study the reward varies by 0.0141" in text
-    assert "random: by study" in text
+    assert "learns: by the study study the reward varies by 0.0141" in text
+    assert "random: by the study study" in text
     series = driver.execute_script(
         "return echarts.getInstanceByDom(document.querySelector('#rewards .plot')).getOption().series"
     )

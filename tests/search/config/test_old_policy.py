@@ -1,12 +1,15 @@
 """Runs begun before 2026-12 keep the policy that they had, also by the command that began them."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from spinesearch.controller import bayesian
+from spinesearch.controller.bayesian import BayesianSettings
 from spinesearch.controller.reinforce import IN_OLD_LEDGERS, ReinforceSettings
-from spinesearch.search.config.earlier_defaults import with_old_policy
+from spinesearch.search.config.earlier_defaults import with_old_strategy
 from spinesearch.search.config.run_config import (
     ConfigError,
     check_resumable,
@@ -29,21 +32,33 @@ def test_a_recorded_policy_is_what_it_was():
 
 def test_the_command_that_began_a_run_continues_it():
     said: list[str] = []
-    resumed = with_old_policy(wanted(), BEGUN, said.append)
+    resumed = with_old_strategy(wanted(), BEGUN, said.append)
     check_resumable(run_config(BEGUN), resumed)
     assert len(said) == 1
     new = run_config(wanted().to_dict())
-    assert with_old_policy(new, new.to_dict(), said.append) == new
+    assert with_old_strategy(new, new.to_dict(), said.append) == new
     assert len(said) == 1
+
+
+def test_a_model_of_before_2026_12_keeps_its_draws():
+    older = {
+        key: value for key, value in asdict(BayesianSettings()).items() if key not in bayesian.IN_OLD_LEDGERS
+    }
+    begun = {**BEGUN, "controller": older}
+    said: list[str] = []
+    resumed = with_old_strategy(wanted("controller=bayesian"), begun, said.append)
+    assert resumed.controller == BayesianSettings(exploration=1.0, shares_pool=False)
+    assert said == ["controller: the run was begun with bayesian as it was before 2026-12, and keeps it"]
+    assert with_old_strategy(resumed, resumed.to_dict(), said.append) == resumed
 
 
 @pytest.mark.parametrize("word", ["controller.learning_rate=0.1", "controller=random"])
 def test_what_was_asked_for_is_refused_by_name(word: str):
-    resumed = with_old_policy(wanted(word), BEGUN, lambda line: None)
+    resumed = with_old_strategy(wanted(word), BEGUN, lambda line: None)
     with pytest.raises(ConfigError, match=r"controller\..*: this run was begun with"):
         check_resumable(run_config(BEGUN), resumed)
 
 
 def test_a_run_of_random_search_is_not_one_of_reinforce():
     begun = {**BEGUN, "controller": {"name": "random"}}
-    assert with_old_policy(wanted(), begun, lambda line: None) == wanted()
+    assert with_old_strategy(wanted(), begun, lambda line: None) == wanted()

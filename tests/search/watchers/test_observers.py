@@ -11,13 +11,14 @@ from rich.console import Console
 
 from spinesearch.results.drawing.architecture import draw_architecture
 from spinesearch.results.drawing.pixels import draw_pixels
+from spinesearch.results.finalists import standings
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.failed_share import TooManyFailedError
 from spinesearch.search.loop.finalists import FinalistPlan
 from spinesearch.search.loop.observer import Observers
 from spinesearch.search.scoring.scorer import Outcome
 from spinesearch.search.watchers.display import Display, duration
-from spinesearch.search.watchers.tensorboard import TensorBoardObserver, tensorboard_observers
+from spinesearch.search.watchers.tensorboard import TensorBoardObserver, rebuild, tensorboard_observers
 from spinesearch.space import ArchSpec, ResNetSpec
 
 
@@ -111,6 +112,33 @@ def test_tensorboard_has_every_scalar_once_however_often_a_run_is_continued(tmp_
     assert dict(scalars["controller/loss"]) == pytest.approx(losses)
     completed = [trial.trial for trial in run.trials if trial.status == "completed"]
     assert sorted(step for step, _ in scalars["proxy/seconds"]) == completed
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of tensorboard's own reader
+def test_made_again_from_the_ledger_tensorboard_shows_what_the_search_wrote(tmp_path: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    plan = FinalistPlan(num_finalists=2, seeds=(1, 2), proxy_task={})
+    observer = TensorBoardObserver(tmp_path, space=SPACE)
+    scorer = FakeScorer(score=Scoring(scored))
+    run, _ = carry_out(tmp_path, observer=observer, scorer=scorer, num_trials=8, finalists=plan)
+    rebuild(run, tmp_path / "again", space=SPACE, top=3)
+    live, again = (EventAccumulator(str(tmp_path / name)) for name in ("tensorboard", "again"))
+    shown: list[dict[str, list[tuple[int, float]]]] = []
+    for reader in (live, again):
+        reader.Reload()
+        tags = reader.Tags()["scalars"]
+        shown.append({tag: sorted((e.step, e.value) for e in reader.Scalars(tag)) for tag in tags})
+    assert shown[0] == shown[1]
+    scores = {row.baseline: row.score for row in standings(run, run.reranks[0]) if row.baseline}
+    assert len(shown[1]["finalists_0/score"]) == 2
+    named = {tag.rpartition("_of_")[2]: values for tag, values in shown[1].items() if "_of_" in tag}
+    assert {name: value for name, ((_, value),) in named.items()} == pytest.approx(scores)
+    assert len(shown[1]["finalists_0/ap"]) == 8
+    pictures = {tag: [image.step for image in again.Images(tag)] for tag in again.Tags()["images"]}
+    assert pictures["ranking/architecture"] == [1, 2, 3]
+    assert len(pictures["finalists_0/architecture"]) == 2
+    assert set(live.Tags()["images"]) == set(pictures) - {"ranking/architecture"}
 
 
 class DiskFull(FakeScorer):
