@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "search": {"proxy_task", "training", "data", "models", "results", "controller", "space"},
     "proxy_task": {"training", "data", "models", "space"},
     "training": {"data", "models", "space"},
-    "results": {"models", "space"},
+    "results": {"models", "data", "space"},
     "models": {"data", "space"},
     "data": set(),
     "space": set(),

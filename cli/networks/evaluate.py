@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from spinesearch.cli.networks.weights import add_weights, open_weights
+from spinesearch.cli.networks.weights import add_weights, open_weights, weights_origin
 from spinesearch.cli.os_errors import named_files
 from spinesearch.cli.parser import build_console, command_parser, path_argument
 
@@ -42,6 +42,8 @@ def evaluate(arguments: list[str]) -> int:
     )
     parser.add_overrides("settings of the data")
     options = parser.parse_with_overrides(arguments)
+    from spinesearch.data.whole_file import write_whole
+    from spinesearch.search.training.train_data import scored_data_warning
     from spinesearch.training.measure.evaluation import coco_results
 
     settings = _data_settings(options.overrides)
@@ -49,10 +51,12 @@ def evaluate(arguments: list[str]) -> int:
     console = build_console()
     console.stderr = options.json  # its lines are no part of the object
     evaluated = evaluate_on(detector, inference, settings, console)
+    if warning := scored_data_warning(weights_origin(options.weights), settings):
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
     if options.output is not None:
         with named_files({"--output": options.output}):
             results = coco_results(evaluated.data.dataset, evaluated.found)
-            options.output.write_text(json.dumps(results), encoding="utf-8")
+            write_whole(options.output, json.dumps(results))
     if options.json:
         print(json.dumps(evaluated.plain))
         return 0

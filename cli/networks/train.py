@@ -13,6 +13,8 @@ from spinesearch.cli.networks.training_words import add_model, model_argument, w
 from spinesearch.cli.parser import build_console, command_parser
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from spinesearch.results.ledger.run import Run
     from spinesearch.search.training.model_source import ModelSource
     from spinesearch.search.training.train_config import TrainConfig
@@ -28,7 +30,8 @@ def train(arguments: list[str]) -> int:
         "  spinesearch train spinenet49 train=quick\n"
         "  spinesearch train runs/2026-11-23_demo --rank 1 data=coco data.train_images=DIR \\\n"
         "      data.train_annotations=FILE data.val_images=DIR data.val_annotations=FILE\n"
-        "  spinesearch train spec.json train=finetune init_from=FILE.safetensors train.frozen=[backbone]\n\n"
+        "  spinesearch train spec.json train=finetune init_from=FILE.safetensors train.frozen=[backbone]\n"
+        "  spinesearch train spinenet49 name=b search.num_workers=8 search.ray_address=auto\n\n"
         "groups: train=quick|protocol_a|protocol_b|protocol_c|finetune  data=generated|coco\n"
         "        --cfg prints every setting with its value. docs/train.md has more.",
     )
@@ -77,10 +80,46 @@ def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print
 
 def carry_out_train(config: TrainConfig, source: ModelSource | None, run_dir: Path | None) -> int:
     """Train to the end; returns the exit code."""
+    from spinesearch.results.ledger.files import WEIGHTS_FOLDER
+    from spinesearch.results.training_table import best_measurement
+    from spinesearch.search.training.recorder import BEST
+
+    if config.search.num_workers is None:
+        run, folder, console = _train_here(config, source, run_dir)
+    else:
+        run, folder, console = _train_on_ray(config, source, run_dir)
+    if run is None:
+        return 0
+    best = best_measurement(run.measurements)
+    weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
+    console.print(f"best AP {best['scores']['AP'] or 0.0:.4f} after epoch {best['epoch']}")
+    console.print(f"next:\n  spinesearch predict {weights} IMAGE... --output DIR")
+    return 0
+
+
+def _train_on_ray(
+    config: TrainConfig, source: ModelSource | None, run_dir: Path | None
+) -> tuple[Run, Path, Console]:
+    """The run, its folder and the console, after the training by Ray's workers."""
+    from spinesearch.cli.networks.processes import is_one_of_several
+    from spinesearch.cli.runs.carry_out import ending, new_run_dir
+    from spinesearch.search.training.ray_training import train_on_ray
+
+    if is_one_of_several():
+        raise ValueError(
+            "search.num_workers: torchrun has started the processes already; leave one of the two out"
+        )
+    folder, console = run_dir or new_run_dir(config), build_console()
+    with ending(config, folder, console):
+        return train_on_ray(config, source, folder, console, should_stop=_stop_on_signals()), folder, console
+
+
+def _train_here(
+    config: TrainConfig, source: ModelSource | None, run_dir: Path | None
+) -> tuple[Run | None, Path, Console]:
+    """The same by this process alone or those of torchrun; no run on any but the first of these."""
     from spinesearch.cli.networks.processes import joined_group
     from spinesearch.cli.runs.carry_out import ending, new_run_dir
-    from spinesearch.results.training_table import best_measurement
-    from spinesearch.search.training.recorder import BEST, WEIGHTS_FOLDER
     from spinesearch.search.training.train_session import carry_out_training
 
     with joined_group(config.train.device) as group:
@@ -92,13 +131,7 @@ def carry_out_train(config: TrainConfig, source: ModelSource | None, run_dir: Pa
                 config, source, folder, console, group=group, should_stop=_stop_on_signals()
             )
         group.from_first(None)  # the others wait until all is measured and written
-        if not group.is_first:
-            return 0
-        best = best_measurement(run.measurements)
-        weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
-        console.print(f"best AP {best['scores']['AP'] or 0.0:.4f} after epoch {best['epoch']}")
-        console.print(f"next:\n  spinesearch predict {weights} IMAGE... --output DIR")
-    return 0
+        return run if group.is_first else None, folder, console
 
 
 def _stop_on_signals() -> Callable[[], bool]:

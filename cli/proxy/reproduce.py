@@ -109,7 +109,7 @@ def _stage(
 
 
 def _verify(reproduction: Reproduction) -> int:
-    from spinesearch.results.whole_file import write_whole
+    from spinesearch.data.whole_file import write_whole
     from spinesearch.search.reproduce.verify import verify
 
     console = build_console()
@@ -194,8 +194,8 @@ def _train(reproduction: Reproduction, names: Sequence[str], words: Sequence[str
 def _evaluate(reproduction: Reproduction, names: Sequence[str], words: Sequence[str]) -> int:
     from spinesearch.cli.networks.evaluate import evaluate_on
     from spinesearch.cli.networks.weights import open_weights
+    from spinesearch.data.whole_file import write_whole
     from spinesearch.results.ledger.run import load_run
-    from spinesearch.results.whole_file import write_whole
     from spinesearch.search.config.run_config import overridden
     from spinesearch.search.reproduce.sources import trained_weights
     from spinesearch.search.training.train_config import train_config
@@ -217,7 +217,7 @@ def _evaluate(reproduction: Reproduction, names: Sequence[str], words: Sequence[
 
 
 def _table(reproduction: Reproduction) -> int:
-    from spinesearch.results.whole_file import write_whole
+    from spinesearch.data.whole_file import write_whole
     from spinesearch.search.reproduce.table import as_markdown, reproduction_rows
 
     text = as_markdown(reproduction_rows(reproduction))

@@ -41,8 +41,8 @@ def report(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     from spinesearch import __version__
+    from spinesearch.data.whole_file import write_whole
     from spinesearch.results.report.page import report_page
-    from spinesearch.results.whole_file import write_whole
 
     folders = list(dict.fromkeys(find_run(text) for text in options.runs))
     sources = [_source(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
@@ -79,8 +79,8 @@ def _with_noise(sources: list[Source], text: str) -> list[Source]:
     Raises:
         ValueError: it is no such study, or of none of these runs.
     """
-    from spinesearch.results.export.noise import measured_noise
     from spinesearch.results.ledger.run import load_run
+    from spinesearch.search.study.noise import measured_noise
 
     study_dir = find_run(text)
     study = load_run(study_dir)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from spinesearch.results.export.noise import Noise
+from spinesearch.results.export.specs import Noise
 from spinesearch.results.ledger.lease import read_lease
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.ledger.run import Run

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from spinesearch.results.ledger.files import WEIGHTS_FOLDER
 from spinesearch.results.ledger.run import load_run, ranked_trials
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.reproduce.stages import BEST, SEARCHES, TRAININGS, Reproduction
 from spinesearch.search.runs.run_folder import has_run
 from spinesearch.search.training.model_source import ModelSource, published_source, run_source
 from spinesearch.search.training.recorder import BEST as BEST_WEIGHTS
-from spinesearch.search.training.recorder import WEIGHTS_FOLDER
 from spinesearch.search.training.train_session import is_complete
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from spinesearch.results.whole_file import write_whole
+from spinesearch.data.whole_file import write_whole
 from spinesearch.search.config.config_errors import ConfigError
 
 STAGES = ("verify", "search", "train", "evaluate", "table")

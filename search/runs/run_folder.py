@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +13,8 @@ from rich.console import Console
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, STARTING_NAMES, Ledger, parse_ledger
 from spinesearch.results.ledger.run import Run
+from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.config.overrides import parse_overrides
-from spinesearch.search.config.run_config import ConfigError, RunConfig, run_config
 from spinesearch.search.runs.mirror import Mirror, MirrorError
 
 
@@ -36,6 +36,16 @@ class Placed(Protocol):
     @property
     def mirror(self) -> str | None:
         """Where the run is copied to."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a run goes, see `Placed`."""
+
+    name: str | None
+    label: str
+    runs_dir: str
+    mirror: str | None
 
 
 def run_dir_of(config: Placed) -> Path:
@@ -105,7 +115,7 @@ def has_run(run_dir: Path) -> bool:
     return ledger.is_file() and ledger.stat().st_size > 0
 
 
-def open_run(config: RunConfig, run_dir: Path, console: Console) -> tuple[Run, Ledger | None, Mirror | None]:
+def open_run(config: Placed, run_dir: Path, console: Console) -> tuple[Run, Ledger | None, Mirror | None]:
     """The run in a folder, from its mirror if that holds more; with its ledger, which the caller closes.
 
     Returns:
@@ -148,10 +158,11 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
     """
     run, remaining = mirrored_run(url, overrides)
     base, name = _mirror_and_name(url)
-    config = run_config(run.config)
     places = [override.text() for override in parse_overrides(overrides) if override.key == "runs_dir"]
-    run_dir = run_dir_of(replace(config, runs_dir=(places or [config.runs_dir])[-1] or "", name=name))
-    _, ledger, _ = open_run(replace(config, mirror=base), run_dir, console)
+    runs_dir = (places or [run.config["runs_dir"]])[-1] or ""
+    place = Place(name=name, label=run.config["label"], runs_dir=runs_dir, mirror=base)
+    run_dir = run_dir_of(place)
+    _, ledger, _ = open_run(place, run_dir, console)
     assert ledger is not None
     ledger.close()
     return run_dir, remaining

@@ -24,9 +24,10 @@ from spinesearch.search.training.train_session import check_resumed
 from spinesearch.training.measure.found import find_objects
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.process.machine import threads
-from spinesearch.training.run.long_training import LongTraining, Stopped, Unwatched
+from spinesearch.training.run.long_training import LongTraining, Stopped
 from spinesearch.training.run.train_checkpoint import TrainCheckpoints
 from spinesearch.training.run.train_settings import TrainSettings
+from spinesearch.training.run.watcher import Unwatched
 from spinesearch.training.step.divergence import TrainingDiverged
 
 USUAL_WORKERS = (1, 8)  # GPUs, the last being one machine

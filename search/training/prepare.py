@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
-from spinesearch.data.open import ProxyData, open_training_data
+from spinesearch.data.open import ProxyData
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.weights.description import build_described, describe
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
-from spinesearch.search.engine import reporting
 from spinesearch.search.session import check_same_data
 from spinesearch.search.training.model_source import ModelSource, build_source
 from spinesearch.search.training.train_config import TrainConfig
+from spinesearch.search.training.train_data import open_shared_data
 from spinesearch.training.measure.evaluators import find_evaluator
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.process.machine import find_device
@@ -55,7 +55,7 @@ def prepare_training(
     """Everything that can be wrong with a training, checked, and its data opened; as `carry_out_training`."""
     _check_settings(config, group)
     device = find_device(config.train.device, "train.device")
-    data = _open_data(config, console, group)
+    data = open_shared_data(config, console, group)
     if run.sessions:
         check_same_data(run.sessions[0]["data"], data)
     model, source_record = _build(config, source, run, data, run_dir)
@@ -64,37 +64,20 @@ def prepare_training(
 
 def _check_settings(config: TrainConfig, group: ProcessGroup) -> None:
     find_evaluator(config.train.evaluator, "train.evaluator")
-    if config.train.batch_size % group.size:
+    smallest, largest = config.train.batch_size // group.size, -(-config.train.batch_size // group.size)
+    num_parts = num_micro_batches(largest, config.train.micro_batch_size)
+    if smallest < num_parts:
         raise ConfigError(
-            f"train.batch_size: must be a multiple of the number of processes, {group.size}, got "
-            f"{config.train.batch_size}"
+            f"train.batch_size: {config.train.batch_size} images leave one of {group.size} processes with "
+            f"{smallest} for the {num_parts} parts of a step; give a larger batch_size or micro_batch_size, "
+            "or fewer processes"
         )
-    share = config.train.batch_size // group.size
-    if (
-        share // num_micro_batches(share, config.train.micro_batch_size) == 1
-        and config.train.image_size == MAX_LEVEL_STRIDE
-    ):
+    if group.size == 1 and smallest // num_parts == 1 and config.train.image_size == MAX_LEVEL_STRIDE:
         raise ConfigError(
             f"train.batch_size: at image_size {MAX_LEVEL_STRIDE} at least 2 images must pass through the net "
             "at once, for batch normalisation needs two values per channel; give a larger batch_size, "
             "micro_batch_size or image_size"
         )
-
-
-def _open_data(config: TrainConfig, console: Console, group: ProcessGroup) -> ProxyData:
-    """The data, packed by the first process while the others wait."""
-    pack_size = config.train.pack_size
-    if pack_size is None:
-        pack_size = round(config.train.image_size * max(1.0, config.train.scale_jitter[1]))
-    if not group.is_first:
-        group.from_first(None)
-    with reporting(console) as reports:
-        data = open_training_data(
-            config.data, pack_size=pack_size, image_size=config.train.image_size, **reports
-        )
-    if group.is_first:
-        group.from_first(None)
-    return data
 
 
 def _build(

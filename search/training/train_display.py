@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from spinesearch.search.watchers.display import duration
 from spinesearch.search.watchers.tensorboard import FOLDER
-from spinesearch.training.run.long_training import Measurement
+from spinesearch.training.run.watcher import Measurement
 
 _PLAIN_LINE_EVERY_S = 60.0
 _SCALARS_EVERY = 10  # steps

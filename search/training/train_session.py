@@ -14,11 +14,10 @@ from rich.console import Console
 from spinesearch.data.open import ProxyData
 from spinesearch.models.weights.description import described_cost
 from spinesearch.models.weights.partial import fill_from
-from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.estimate.line import recorded_steps
-from spinesearch.search.runs.run_folder import has_run, open_new_ledger
+from spinesearch.search.runs.run_folder import open_new_ledger, open_run
 from spinesearch.search.scoring.scorer import EngineError
 from spinesearch.search.session import run_event
 from spinesearch.search.training.model_source import ModelSource
@@ -31,7 +30,9 @@ from spinesearch.search.training.train_config import (
     identity_settings,
     train_config,
 )
+from spinesearch.search.training.train_data import scored_data_warning
 from spinesearch.search.training.train_display import TrainDisplay, TrainScalars
+from spinesearch.search.watchers.mirror_observer import send_rest
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.run.long_training import LongTraining, Stopped
 from spinesearch.training.run.sync_norm import synchronize_norms
@@ -66,20 +67,24 @@ def carry_out_training(
         KeyboardInterrupt: it was asked to stop, and its state is on disk.
     """
     with contextlib.ExitStack() as stack:
-        ledger, run = None, Run()
-        if group.is_first and has_run(run_dir):
-            ledger = stack.enter_context(Ledger(run_dir, report=console.print))
-            run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
+        run, ledger, mirror = Run(), None, None
+        if group.is_first:
+            run, ledger, mirror = open_run(config, run_dir, console)
+            if ledger is not None:
+                stack.enter_context(ledger)
         run = group.from_first(run)
         if run.sessions:
             check_resumed(run, run_dir, config)
             if is_complete(run):
                 console.print(f"{run_dir}: complete, all {last_step(run)} steps are taken", soft_wrap=True)
+                if mirror is not None and ledger is not None:
+                    send_rest(mirror, run_dir, ledger, lambda line: console.print(f"warning: {line}"))
                 return run
         ready = prepare_training(config, source, run, run_dir, console, group)
         data, model, description = ready.data, ready.model, ready.description
         checkpoints = TrainCheckpoints(run_dir, _identity(config, run, description, data))
-        if config.init_from is not None and not checkpoints.steps():
+        is_begun = group.from_first(bool(checkpoints.steps()))
+        if config.init_from is not None and not is_begun:
             for line in fill_from(model, Path(config.init_from)).lines():
                 console.print(f"init_from: {line}", soft_wrap=True)
         model.to(ready.device)
@@ -106,8 +111,8 @@ def carry_out_training(
                     "num_steps": num_steps,
                 }
             }
-            if source is not None:
-                _warn_of_scored_data(source, config, display.warned)
+            if warning := scored_data_warning(ready.source_record["source"], config.data):
+                display.warned(warning)
             if ledger is None:
                 ledger = stack.enter_context(open_new_ledger(run_dir, console))
             ledger.append([event])
@@ -116,7 +121,13 @@ def carry_out_training(
             if (known := recorded_steps(run_dir, run)) is not None:
                 display.estimated(*known)
             recorder = TrainRecorder(
-                run, ledger, run_dir, num_steps=num_steps, display=display, scalars=TrainScalars(run_dir)
+                run,
+                ledger,
+                run_dir,
+                num_steps=num_steps,
+                display=display,
+                scalars=TrainScalars(run_dir),
+                mirror=mirror,
             )
             stack.callback(recorder.ended)
         try:
@@ -190,14 +201,3 @@ def _headline(run: Run, data: ProxyData) -> str:
         f"{len(data.train_index)} images packed at {data.pack.images.shape[1]} px, "
         f"{len(data.scored.held_out_index)} to validate on, {data.num_classes} classes"
     )
-
-
-def _warn_of_scored_data(source: ModelSource, config: TrainConfig, warn: Callable[[str], None]) -> None:
-    """Say so if the search that found the architecture scored on the validation images."""
-    wanted = getattr(config.data, "val_annotations", None)
-    seen = {source.scored_on.get(name) for name in ("score_annotations", "train_annotations")}
-    if wanted is not None and wanted in seen:
-        warn(
-            f"data.val_annotations: {wanted} scored the search that found this architecture, so that its AP "
-            "here comes out too high; validate on images that no search has seen"
-        )
