@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spinesearch.results.export.specs import Noise
-from spinesearch.results.ledger.lease import read_lease
-from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError, read_ledger
 from spinesearch.results.ledger.run import Run
-from spinesearch.results.ledger.run_lock import LEASE_NAME
+from spinesearch.results.ledger.run_lock import running_owner
+from spinesearch.results.overview import is_complete
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,16 +41,15 @@ def read_source(run_dir: Path, *, name: str) -> Source:
     Raises:
         LedgerError: it is not a run.
     """
-    contents = read_ledger(run_dir / LEDGER_NAME, up_to_damage=True)
+    path = run_dir / LEDGER_NAME
+    contents = read_ledger(path, up_to_damage=True)
     run = Run()
     notes = [contents.torn] if contents.torn else []
     for line, event in enumerate(contents.events, start=1):
         try:
-            run.apply(event)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            notes.append(
-                f"{run_dir / LEDGER_NAME}: line {line} does not fit: {error}; shown is what stands before"
-            )
+            run.take_in(event, path, line)
+        except LedgerError as error:
+            notes.append(f"{error}; what stands before it is read")
             break
     if not run.sessions:
         notes.append("no search has begun: there is nothing of it to show")
@@ -60,10 +59,10 @@ def read_source(run_dir: Path, *, name: str) -> Source:
 
 
 def _state(run: Run, run_dir: Path) -> str:
-    """Whether the run is complete, in progress or stopped."""
-    owner, _ = read_lease(run_dir / LEASE_NAME)
-    if owner is not None and (owner.is_running or not owner.can_be_looked_up):
-        return f"in progress: {owner}"
+    """Whether the run is complete, running or stopped."""
+    owner = running_owner(run_dir)
+    if owner is not None:
+        return f"running: {owner}"
     if not run.sessions or run.kind != "search":
         return ""
-    return "complete" if run.num_done >= run.config["search"]["num_trials"] else "stopped"
+    return "complete" if is_complete(run) else "stopped"

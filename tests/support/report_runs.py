@@ -24,7 +24,7 @@ def beginning(num_trials: int, controller: str = "bayesian") -> dict[str, Any]:
     """A search's first event, of today's settings as far as a report looks at them."""
     event = json.loads(NOVEMBER.read_text().splitlines()[0])
     event = {key: value for key, value in event.items() if key not in ("seq", "crc32")}
-    event["config"]["search"]["num_trials"] = num_trials
+    event["config"]["search"] |= {"num_trials": num_trials, "generation_size": 8}
     event["config"]["controller"] = {"name": controller}
     shares = [0.4, 0.3, 0.2, 0.09, 0.01]
     coverage = {"num_images": 9, "target_image_size": 640, "positives": shares, "target_positives": shares}

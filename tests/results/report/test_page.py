@@ -141,7 +141,7 @@ def test_runs_that_have_nothing_yet(tmp_path: Path):
     assert half["candidates"]["fates"].count("p") == 62
     with Ledger(tmp_path / "half"):
         (running,) = data_of(page_of(tmp_path / "half"))["runs"]
-    assert running["state"].startswith("in progress: process ")
+    assert running["state"].startswith("running: process ")
 
 
 def test_runs_of_earlier_releases():
