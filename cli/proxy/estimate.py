@@ -175,7 +175,7 @@ def _show(found: Estimate, rates: Rates, workers: Sequence[int], console: Consol
 
 def estimate_lines(found: Estimate, rates: Rates, workers: Sequence[int]) -> list[str]:
     """An estimate for people."""
-    from spinesearch.search.watchers.display import duration
+    from spinesearch.results.tables import duration
 
     unit = "worker-hours" if found.gpu_hours is None else "GPU-hours"
     per_worker = found.gpus_per_worker or 1.0
@@ -233,7 +233,7 @@ def _add_options(parser: CommandParser) -> None:
 
 
 def _each(seconds: float) -> str:
-    from spinesearch.search.watchers.display import duration
+    from spinesearch.results.tables import duration
 
     return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"
 
