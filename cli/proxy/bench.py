@@ -1,4 +1,4 @@
-"""``spinesearch bench proxy``: how fast the proxy task is on this machine, and where its time goes."""
+"""``spinesearch bench``: how fast the proxy task is on this machine, and where its time goes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from spinesearch.proxy_task.bench import BenchResult, Spread
     from spinesearch.space import ArchSpec
 
-_USAGE = """usage: spinesearch bench proxy ...
+_USAGE = """usage: spinesearch bench proxy|latency ...
 
-  proxy   images per second of the proxy task's training, and where its time goes
+  proxy    images per second of the proxy task's training, and where its time goes
+  latency  a table of what networks take for an image on this device, for searches elsewhere
 
-spinesearch bench proxy --help says more.
+spinesearch bench proxy --help says more, and so does bench latency --help.
 """
 
 # What decides the time of one candidate.
@@ -34,8 +35,12 @@ def bench(arguments: list[str]) -> int:
     if word in ("--help", "-h"):
         print(_USAGE, end="")
         return 0 if arguments else 2
+    if word == "latency":
+        from spinesearch.cli.proxy.latency import bench_latency
+
+        return bench_latency(arguments[1:])
     if word != "proxy":
-        return fail(f"bench {word}: there is no such command; give bench proxy")
+        return fail(f"bench {word}: there is no such command; give bench proxy or bench latency")
     return _bench_proxy(arguments[1:])
 
 

@@ -21,6 +21,8 @@ Events, in the order a search writes them:
              num_steps, metrics, attempts, node, worker, seconds, time, files; of one whose network is an
              earlier trial's duplicate_of and no attempts. A candidate that does not go on then has its
              ``result``, with ``is_stopped`` and the rung's metrics.
+``latency``  how long a network takes for one image: arch_id, ms, device, time. Measured where it was to be
+             trained, or from a table; all of a run are of one device.
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
 ``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.
@@ -41,7 +43,7 @@ machine down, and is not to do so for ever. Ledgers of earlier releases hold nei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,14 +53,18 @@ from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.trial import (
     FINALISTS,
     Attempt,
+    Latency,
     Reopening,
     Rerank,
     RungResult,
     Trial,
     Update,
+    ranked_trials,
 )
 from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.build import build_space
+
+__all__ = ["DRIVER_LOST", "Run", "load_run", "ranked_trials"]
 
 DRIVER_LOST = "the process that carried out the run was lost with it: killed, or its machine went down"
 
@@ -78,6 +84,7 @@ class Run:
         finalists: the trainings of all reranks, by number.
         measurements: of a training, in order.
         divergence: what ended a training's last session, if that was a loss that is not finite.
+        latencies: of networks, by ``arch_id``; results have them among their metrics, as ``latency_ms``.
     """
 
     sessions: list[Event] = field(default_factory=list)
@@ -89,6 +96,7 @@ class Run:
     finalists: list[Trial] = field(default_factory=list)
     measurements: list[Event] = field(default_factory=list)
     divergence: Event | None = None
+    latencies: dict[str, Latency] = field(default_factory=dict)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -192,6 +200,14 @@ class Run:
             for key, value in fields.items():
                 setattr(trial, key, value)
             trial.time = event["time"]
+            if trial.metrics and (latency := self.latencies.get(trial.arch_id)) is not None:
+                trial.metrics = {**trial.metrics, "latency_ms": latency.ms}
+        elif kind == "latency":
+            latency = Latency(fields["ms"], fields["device"])
+            first = next(iter(self.latencies.values()), latency)
+            if latency.device != first.device:
+                raise ValueError(f"a latency on {latency.device}, where those before are on {first.device}")
+            self.latencies.setdefault(fields["arch_id"], latency)
         elif kind == "update":
             update = Update(**fields)
             if update.update != len(self.updates):
@@ -278,22 +294,3 @@ def load_run(run_dir: Path) -> tuple[Run, str]:
     if not contents.events:
         raise LedgerError(f"{run_dir}: its ledger is empty: no search has started there")
     return Run.from_events(path, contents.events), contents.torn
-
-
-def ranked_trials(trials: Sequence[Trial]) -> list[Trial]:
-    """Completed trials of different networks, best reward first, earlier first among equals.
-
-    In a run with rungs those that were trained longer come first, as rewards of different lengths say little
-    of each other.
-    """
-    completed = [trial for trial in trials if trial.status == "completed"]
-    ranked = sorted(completed, key=lambda trial: (-trial.rung, -_reward(trial), trial.trial))
-    best: dict[str, Trial] = {}
-    for trial in ranked:  # a network that stopped at a rung may have come back and gone on
-        best.setdefault(trial.arch_id, trial)
-    return list(best.values())
-
-
-def _reward(trial: Trial) -> float:
-    assert trial.reward is not None
-    return trial.reward

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Status = Literal["proposed", "completed", "failed", "duplicate", "infeasible"]
 FINALISTS = "finalists"  # the side of the trainings by which the best of a search are ranked again
@@ -30,6 +30,13 @@ class Attempt:
     worker: str
     seconds: float
     time: float
+
+
+class Latency(NamedTuple):
+    """How long a network takes for one image, and on which device."""
+
+    ms: float
+    device: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,3 +205,22 @@ class Update:
     update: int
     stats: Mapping[str, float | None]
     digest: str
+
+
+def ranked_trials(trials: Sequence[Trial]) -> list[Trial]:
+    """Completed trials of different networks, best reward first, earlier first among equals.
+
+    In a run with rungs those that were trained longer come first, as rewards of different lengths say little
+    of each other.
+    """
+    completed = [trial for trial in trials if trial.status == "completed"]
+    ranked = sorted(completed, key=lambda trial: (-trial.rung, -_reward(trial), trial.trial))
+    best: dict[str, Trial] = {}
+    for trial in ranked:  # a network that stopped at a rung may have come back and gone on
+        best.setdefault(trial.arch_id, trial)
+    return list(best.values())
+
+
+def _reward(trial: Trial) -> float:
+    assert trial.reward is not None
+    return trial.reward
