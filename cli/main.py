@@ -29,6 +29,8 @@ commands:
   export             the best of a run as JSON specs; a network as ONNX, Python, torch
   proxy              how far the proxy task's scores can be trusted
   bench              how fast the proxy task is on this machine
+  estimate           hours, wall time, money and energy of a search or training
+  reproduce          the paper's results, stage by stage; verify needs no data
   cluster            whether the nodes of a Ray cluster can run a search: trains on each
   spec               block specs: show, validate, diff, draw
   train              train a model on your data, or continue the training of the same name
@@ -72,6 +74,8 @@ def _run(arguments: list[str]) -> int:
         "export": _export,
         "proxy": _proxy,
         "bench": _bench,
+        "estimate": _estimate,
+        "reproduce": _reproduce,
         "cluster": _cluster,
         "spec": _spec,
         "train": _train,
@@ -158,6 +162,18 @@ def _bench(arguments: list[str]) -> int:
     from spinesearch.cli.proxy.bench import bench
 
     return bench(arguments)
+
+
+def _estimate(arguments: list[str]) -> int:
+    from spinesearch.cli.proxy.estimate import estimate
+
+    return estimate(arguments)
+
+
+def _reproduce(arguments: list[str]) -> int:
+    from spinesearch.cli.proxy.reproduce import reproduce
+
+    return reproduce(arguments)
 
 
 def _cluster(arguments: list[str]) -> int:

@@ -28,6 +28,7 @@ from spinesearch.search.config.run_config import (
 from spinesearch.search.config.rungs import check_rungs
 from spinesearch.search.config.settings import FINALIST_SETTINGS
 from spinesearch.search.coverage import coverage_record
+from spinesearch.search.estimate.line import EstimateLine
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.finalists import (
@@ -164,8 +165,11 @@ class SearchRequest:
         )
 
     def watchers(self, run_dir: Path, note: Callable[[str], None]) -> list[SearchObserver]:
-        """TensorBoard's, where it is installed."""
-        return tensorboard_observers(run_dir, note, space=self.config.space.build())
+        """One that says how long it will take; TensorBoard's, where it is installed."""
+        return [
+            EstimateLine(self.config, run_dir, note, reranks=self.reranks),
+            *tensorboard_observers(run_dir, note, space=self.config.space.build()),
+        ]
 
     def _finalists(self, space: SearchSpace) -> Finalists:
         settings = finalist_config(self.config)

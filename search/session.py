@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from rich.console import Console
 
@@ -100,26 +100,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
                         send_rest(mirror, run_dir, ledger, display.warned)
                     return run
         configs = request.configs
-        config = _first(configs)
-        space = config.space.build()
-        for side_config in configs.values():
-            # On a cluster it is the workers' devices that count.
-            check_settings(
-                side_config.proxy_task,
-                space.levels,
-                is_mbconv=space.is_mbconv,
-                check_device=config.search.trains_here,
-            )
-        check_engine(config, warn=display.warned)
-        data = _open_all_data(configs, console)
-        if run.sessions:
-            for side, opened in data.items():
-                if (recorded := request.recorded_data(run, side)) is not None:
-                    check_same_data(recorded, opened)
-        event = run_event(config, _first(data)) | request.event_fields(data)
-        if "coverage" in event and (line := coverage_warning(event["coverage"])):
-            display.warned(line)
-        source = request.source(space, run_dir, event)
+        space, data, event, source = prepare(request, run, run_dir, console, display.warned)
         scorers = stack.enter_context(
             Scorers(
                 lambda side: open_scorer(
@@ -153,6 +134,60 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
             observer=Observers(observers),
         )
     return run
+
+
+class Prepared(NamedTuple):
+    """A run that could begin or go on now; nothing of it has started or is written.
+
+    Attributes:
+        space: of its candidates.
+        data: by side.
+        event: the ledger's of this process.
+        source: of its candidates.
+    """
+
+    space: SearchSpace
+    data: Mapping[str, ProxyData]
+    event: dict[str, Any]
+    source: CandidateSource
+
+
+def prepare(
+    request: Request, run: Run, run_dir: Path, console: Console, warn: Callable[[str], None]
+) -> Prepared:
+    """Everything that can be wrong with a request, checked, and its data opened.
+
+    Args:
+        request: as `Request.resumed` gives it for a run that exists.
+        run: as far as it is; empty for a new one.
+        run_dir: its folder, which need not exist.
+        console: for progress.
+        warn: told in a line of what is odd but can be carried out.
+
+    Raises:
+        ConfigError, DataError: something the user gave cannot be used.
+    """
+    configs = request.configs
+    config = _first(configs)
+    space = config.space.build()
+    for side_config in configs.values():
+        # On a cluster it is the workers' devices that count.
+        check_settings(
+            side_config.proxy_task,
+            space.levels,
+            is_mbconv=space.is_mbconv,
+            check_device=config.search.trains_here,
+        )
+    check_engine(config, warn=warn)
+    data = _open_all_data(configs, console)
+    if run.sessions:
+        for side, opened in data.items():
+            if (recorded := request.recorded_data(run, side)) is not None:
+                check_same_data(recorded, opened)
+    event = run_event(config, _first(data)) | request.event_fields(data)
+    if "coverage" in event and (line := coverage_warning(event["coverage"])):
+        warn(line)
+    return Prepared(space, data, event, request.source(space, run_dir, event))
 
 
 def search(config: RunConfig, run_dir: Path, console: Console, *, reranks: bool = False) -> Run:

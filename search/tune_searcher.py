@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
-import os
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from ray.tune.search import Searcher
 
 from spinesearch.controller import Controller
+from spinesearch.data.whole_file import write_whole
 from spinesearch.search.loop.generations import Candidate, Generations
 from spinesearch.search.scoring.reward import reward_of
 from spinesearch.space import SearchSpace
@@ -183,17 +184,10 @@ class SpineSearcher(Searcher):
             "running": self._running,
             **state,
         }
-        path = Path(checkpoint_path)
-        temporary = path.with_name(f"{path.name}.writing")
-        try:
-            with temporary.open("wb") as file:
-                # JSON beside the tensors: reading 14,000 candidates is quick, and nothing in it can be run.
-                torch.save({"record": json.dumps(record), "controller": controller}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        # JSON beside the tensors: reading 14,000 candidates is quick, and nothing in it can be run.
+        torch.save({"record": json.dumps(record), "controller": controller}, buffer)
+        write_whole(Path(checkpoint_path), buffer.getvalue())
 
     def restore(self, checkpoint_path: str) -> None:
         """Resume from a file of `save` with a new Tuner: what was running is handed out again.

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "search": {"proxy_task", "training", "data", "models", "results", "controller", "space"},
     "proxy_task": {"training", "data", "models", "space"},
     "training": {"data", "models", "space"},
-    "results": {"models", "space"},
+    "results": {"models", "data", "space"},
     "models": {"data", "space"},
     "data": set(),
     "space": set(),
@@ -31,7 +31,18 @@ MAY_IMPORT = {
 # may be below them (search/environment.py) or above (search/session.py); no circle arises, see below.
 FLOORS = {
     "controller": ["policies"],
-    "search": ["config", "scoring", "loop", "runs", "watchers", "workers", "study", "training"],
+    "search": [
+        "config",
+        "scoring",
+        "loop",
+        "runs",
+        "watchers",
+        "workers",
+        "study",
+        "estimate",
+        "training",
+        "reproduce",
+    ],
     "training": ["process", "targets", "input", "optim", "measure", "step", "run"],
     "results": ["ledger", "drawing", "studies", "export"],
     "models": ["heads", "weights", "adapters"],

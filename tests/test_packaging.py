@@ -1,7 +1,12 @@
 """What is built from this repository holds every package, whichever way it is built."""
 
+import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
+import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
@@ -31,3 +36,33 @@ def test_the_source_distribution_holds_every_package():
     files = built_files(SdistBuilder(str(ROOT)))
     assert package_files() <= files
     assert {"src/spinesearch/__init__.py", "pyproject.toml", "LICENSE", "Makefile"} <= files
+
+
+@pytest.mark.slow
+def test_the_wheel_searches_from_an_empty_folder(tmp_path: Path):
+    """Built, unpacked, and used beside the installed dependencies: from no file of the repository."""
+    wheel = next(WheelBuilder(str(ROOT)).build(directory=str(tmp_path / "dist"), versions=["standard"]))
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+
+    def spinesearch(*words: str) -> str:
+        # The editable install stands behind, in `site-packages`: the path decides which one it is.
+        env = {**os.environ, "PYTHONPATH": str(site), "SPINESEARCH_CACHE": str(tmp_path / "cache")}
+        command = [sys.executable, "-m", "spinesearch", *words]
+        done = subprocess.run(command, cwd=empty, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where = "import spinesearch, spinesearch.space, spinesearch.conf as c; print(spinesearch.space.__file__)"
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    found = subprocess.run([sys.executable, "-c", where], cwd=empty, env=env, capture_output=True, text=True)
+    assert found.stdout.startswith(str(site)), found.stdout + found.stderr
+    tiny = ["data.num_images=16", "data.num_val_images=0", "data.held_out_share=0.4", "search.num_trials=2"]
+    tiny += ["proxy_task=small", "proxy_task.num_steps=1", "proxy_task.batch_size=4", "search.engine=serial"]
+    tiny += ["search.generation_size=2", "search.finalists=0", "name=run"]
+    assert "next:" in spinesearch("search", *tiny)
+    assert "2 of 2 candidates done" in spinesearch("show", "run")
+    assert "af6e18860979" in spinesearch("models", "spinenet49")
+    assert sorted(path.name for path in empty.iterdir()) == ["runs"]

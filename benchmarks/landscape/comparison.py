@@ -12,7 +12,7 @@ from marked import markdown_table
 from scipy import stats
 from surrogate import Array
 
-from spinesearch.results.whole_file import write_whole
+from spinesearch.data.whole_file import write_whole
 
 # Candidates at which searches are compared, by candidates per generation.
 BUDGETS: Mapping[int, tuple[int, ...]] = {8: (50, 100, 150, 300, 1000), 64: (300, 1000)}

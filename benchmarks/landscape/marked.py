@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spinesearch.results.whole_file import write_whole
+from spinesearch.data.whole_file import write_whole
 
 
 def replace_marked(page: Path, name: str, text: str) -> None:

@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from spinesearch.data.whole_file import write_whole
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.results.whole_file import write_whole
 from spinesearch.space import SearchSpace
 from spinesearch.space.build import build_space
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from spinesearch.cli.networks.weights import add_weights, open_weights
+from spinesearch.cli.networks.weights import add_weights, open_weights, weights_origin
 from spinesearch.cli.os_errors import named_files
 from spinesearch.cli.parser import build_console, command_parser, path_argument
 
 if TYPE_CHECKING:
-    from spinesearch.data.open import DataSettings
+    from rich.console import Console
+
+    from spinesearch.data.open import DataSettings, ProxyData
+    from spinesearch.models.heads.inference import Inference
+    from spinesearch.models.heads.retinanet import RetinaNet
     from spinesearch.training.measure.evaluate import DetectionScores
+    from spinesearch.training.measure.found import Found
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -37,14 +42,56 @@ def evaluate(arguments: list[str]) -> int:
     )
     parser.add_overrides("settings of the data")
     options = parser.parse_with_overrides(arguments)
-    from spinesearch.data.open import open_val_data
-    from spinesearch.search.engine import reporting
-    from spinesearch.training.measure.evaluation import coco_results, evaluate_detector, match_classes
+    from spinesearch.data.whole_file import write_whole
+    from spinesearch.search.training.train_data import scored_data_warning
+    from spinesearch.training.measure.evaluation import coco_results
 
     settings = _data_settings(options.overrides)
     detector, inference = open_weights(options.weights, options.image_size, options.device)
     console = build_console()
     console.stderr = options.json  # its lines are no part of the object
+    evaluated = evaluate_on(detector, inference, settings, console)
+    if warning := scored_data_warning(weights_origin(options.weights), settings):
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+    if options.output is not None:
+        with named_files({"--output": options.output}):
+            results = coco_results(evaluated.data.dataset, evaluated.found)
+            write_whole(options.output, json.dumps(results))
+    if options.json:
+        print(json.dumps(evaluated.plain))
+        return 0
+    _print(evaluated.scores)
+    return 0
+
+
+class Evaluated(NamedTuple):
+    """A detector's numbers on the validation images of a data set.
+
+    Attributes:
+        data: these images.
+        found: in them.
+        scores: of that.
+        plain: the same for JSON, with the classes that one side lacks.
+    """
+
+    data: ProxyData
+    found: Found
+    scores: DetectionScores
+    plain: dict[str, Any]
+
+
+def evaluate_on(
+    detector: RetinaNet, inference: Inference, settings: DataSettings, console: Console
+) -> Evaluated:
+    """What a detector is worth on the validation images of a data set.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+    from spinesearch.data.open import open_val_data
+    from spinesearch.search.engine import reporting
+    from spinesearch.training.measure.evaluation import evaluate_detector, match_classes
+
     with reporting(console) as reports:
         data = open_val_data(settings, image_size=inference.image_size, **reports)
         match = match_classes(data.dataset.categories, inference.class_names, detector.head.num_classes)
@@ -58,14 +105,7 @@ def evaluate(arguments: list[str]) -> int:
             match,
             on_batch=lambda done: reports["progress"]("evaluating images", done, total),
         )
-    if options.output is not None:
-        with named_files({"--output": options.output}):
-            options.output.write_text(json.dumps(coco_results(data.dataset, found)), encoding="utf-8")
-    if options.json:
-        print(json.dumps(_plain(scores, data.key, total, match.missing, match.extra)))
-        return 0
-    _print(scores)
-    return 0
+    return Evaluated(data, found, scores, _plain(scores, data.key, total, match.missing, match.extra))
 
 
 def _data_settings(overrides: list[str]) -> DataSettings:

@@ -120,8 +120,8 @@ def write_exports(
     """Export the best architectures of a run, by default into its folder, and print the files' names."""
     noise = None
     if noise_study is not None:
-        from spinesearch.results.export.noise import measured_noise
         from spinesearch.results.ledger.run import load_run
+        from spinesearch.search.study.noise import measured_noise
 
         study_dir = find_run(noise_study)
         noise = measured_noise(load_run(study_dir)[0], run, name=study_dir.resolve().name)
@@ -141,9 +141,9 @@ def write_exports(
 
 def _export_table(run: Run, run_dir: Path, options: argparse.Namespace) -> int:
     """Write all candidates of a run."""
+    from spinesearch.data.whole_file import write_whole
     from spinesearch.results.export.candidates import parquet_writer, write_csv
     from spinesearch.results.export.optuna_journal import write_optuna
-    from spinesearch.results.whole_file import write_whole
     from spinesearch.search.scoring.reward import recorded_rung_reward
 
     if not run.trials:
@@ -178,7 +178,7 @@ def _check_options(options: argparse.Namespace, form: str) -> None:
 
 def _export_network(source: Source, options: argparse.Namespace) -> int:
     """Write one network."""
-    from spinesearch.results.whole_file import file_name, write_whole
+    from spinesearch.data.whole_file import file_name, write_whole
 
     path = options.output or Path(file_name(source.name) + _ENDINGS[options.format])
     suffix = Path(_ENDINGS[options.format]).suffix or _ENDINGS[options.format]
@@ -208,9 +208,9 @@ def _spec_text(source: Source, form: str) -> str:
 
 
 def _write_module(source: Source, path: Path, options: argparse.Namespace) -> None:
+    from spinesearch.data.whole_file import write_whole
     from spinesearch.models.heads.retinanet import RetinaNet
     from spinesearch.results.export.plain_twin import class_names, plain_twin
-    from spinesearch.results.whole_file import write_whole
 
     if options.format == "onnx":
         from spinesearch.results.export.onnx_file import check_onnx
@@ -224,6 +224,8 @@ def _write_module(source: Source, path: Path, options: argparse.Namespace) -> No
         raise ValueError(f"--base-anchor: must be positive and finite, got {base_anchor}")
     module = build(source, num_classes=options.num_classes, backbone_only=bool(options.backbone_only))
     is_detector = isinstance(module, RetinaNet)
+    if base_anchor is not None and not is_detector:
+        raise ValueError("--base-anchor: a backbone has no anchors; leave the option out")
     if options.raw and not is_detector:
         raise ValueError("--raw: a backbone's features are as they are; leave the option out")
     path.parent.mkdir(parents=True, exist_ok=True)

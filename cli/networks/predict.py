@@ -38,6 +38,7 @@ def predict(arguments: list[str]) -> int:
     paths = _images(options.images)
     names = _picture_names(paths)
     detector, inference = open_weights(options.weights, options.image_size, options.device)
+    from spinesearch.data.whole_file import write_whole
     from spinesearch.models.heads.predict import predict_images
 
     found = predict_images(detector, paths, inference, threshold=options.threshold, top_k=options.top_k)
@@ -51,7 +52,7 @@ def predict(arguments: list[str]) -> int:
                 raise ValueError(f"{path}: cannot be looked at: {' '.join(str(error).split())}") from error
             _draw(path, prediction, options.output / name)
             records.append({"file": str(path), "picture": name, **_record(prediction)})
-        (options.output / _JSON).write_text(json.dumps(records, indent=1), encoding="utf-8")
+        write_whole(options.output / _JSON, json.dumps(records, indent=1))
     num_found = sum(len(record["detections"]) for record in records)
     print(
         f"found {num_found} objects in {len(records)} images: {options.output / _JSON} and a picture of each"

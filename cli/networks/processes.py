@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from spinesearch.training.process.group import ProcessGroup
 
 
+def is_one_of_several() -> bool:
+    """Whether torchrun started this process beside others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 @contextlib.contextmanager
 def joined_group(device: str) -> Iterator[ProcessGroup]:
     """The group of this process, joined by the variables that torchrun sets; left at the end.
@@ -23,7 +28,7 @@ def joined_group(device: str) -> Iterator[ProcessGroup]:
     """
     from spinesearch.training.process.group import ProcessGroup
 
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not is_one_of_several():
         yield ProcessGroup()
         return
     import torch

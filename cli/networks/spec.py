@@ -200,8 +200,8 @@ def _draw(arguments: list[str]) -> int:
         "--theme", choices=("auto", "light", "dark"), default="auto", help="default: the reader's"
     )
     options = parser.parse_args(arguments)
+    from spinesearch.data.whole_file import file_name
     from spinesearch.results.drawing.architecture import draw_architecture
-    from spinesearch.results.whole_file import file_name
 
     networks = [find_network(text) for text in options.specs]
     output = options.output or Path()
@@ -217,7 +217,7 @@ def _draw(arguments: list[str]) -> int:
 
 
 def _write_svg(path: Path, text: str) -> None:
-    from spinesearch.results.whole_file import write_whole
+    from spinesearch.data.whole_file import write_whole
 
     if path.suffix != ".svg":
         raise ValueError(f"{path}: the name of a picture must end in .svg")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 from collections.abc import Callable
@@ -10,9 +9,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from spinesearch.cli.networks.training_words import add_model, model_argument, wanted_training
 from spinesearch.cli.parser import build_console, command_parser
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from spinesearch.results.ledger.run import Run
     from spinesearch.search.training.model_source import ModelSource
     from spinesearch.search.training.train_config import TrainConfig
@@ -28,31 +30,32 @@ def train(arguments: list[str]) -> int:
         "  spinesearch train spinenet49 train=quick\n"
         "  spinesearch train runs/2026-11-23_demo --rank 1 data=coco data.train_images=DIR \\\n"
         "      data.train_annotations=FILE data.val_images=DIR data.val_annotations=FILE\n"
-        "  spinesearch train spec.json train=finetune init_from=FILE.safetensors train.frozen=[backbone]\n\n"
+        "  spinesearch train spec.json train=finetune init_from=FILE.safetensors train.frozen=[backbone]\n"
+        "  spinesearch train spinenet49 name=b search.num_workers=8 search.ray_address=auto\n\n"
         "groups: train=quick|protocol_a|protocol_b|protocol_c|finetune  data=generated|coco\n"
         "        --cfg prints every setting with its value. docs/train.md has more.",
     )
+    add_model(parser)
     parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="a name (spinesearch models), a spec file, or a run"
+        "--dry-run",
+        action="store_true",
+        help="check everything, and show what would run and what it would take, without starting it",
     )
-    parser.add_argument("--rank", type=int, metavar="K", help="of a run: the K-th best network (default: 1)")
     parser.add_overrides("settings to change")
     options = parser.parse_with_overrides(arguments)
-    from spinesearch.search.config.run_config import compose, composed_yaml
-    from spinesearch.search.config.sections import TRAINING
-    from spinesearch.search.training.train_config import train_config
-
-    if options.model is not None and "=" in options.model:  # a setting where MODEL should stand
-        options.overrides.insert(0, options.model)
-        options.model = None
     if options.cfg:
+        from spinesearch.search.config.run_config import composed_yaml
+        from spinesearch.search.config.sections import TRAINING
+
+        model_argument(options)
         print(composed_yaml(options.overrides, TRAINING), end="")
         return 0
-    if options.model is None:
-        raise ValueError("MODEL: must be given: a published name, a spec file, or a run")
-    config = train_config(compose(options.overrides, TRAINING))
-    source = _find_model(options.model, options.rank)
-    return _carry_out(config, source, None)
+    config, source = wanted_training(options)
+    if options.dry_run:
+        from spinesearch.cli.proxy.estimate import show_planned_training
+
+        return show_planned_training(config, source)
+    return carry_out_train(config, source, None)
 
 
 def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print: bool) -> int:
@@ -72,38 +75,51 @@ def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print
     if only_print:
         print(to_yaml(config.to_dict()), end="")
         return 0
-    return _carry_out(config, None, run_dir)
+    return carry_out_train(config, None, run_dir)
 
 
-def _find_model(text: str, rank: int | None) -> ModelSource:
-    """What ``MODEL`` names.
-
-    Raises:
-        ValueError: nothing, or a rank is given for what has none.
-    """
-    from spinesearch.cli.os_errors import named_files
-    from spinesearch.cli.runs.recorded import find_run, named_run
-    from spinesearch.results.ledger.run import load_run
-    from spinesearch.search.training.model_source import file_source, published_source, run_source
-
-    path = Path(text).expanduser()
-    is_run = path.is_dir() or named_run(text).is_dir() or (os.sep in text and path.suffix != ".json")
-    with named_files({"MODEL": path}):
-        if is_run:
-            run_dir = find_run(text)
-            run, _ = load_run(run_dir)
-            return run_source(run, run_dir, 1 if rank is None else rank)
-        if rank is not None:
-            raise ValueError(f"--rank: is for a search's run, and {text} is none; leave it out")
-        return file_source(path) if path.suffix == ".json" else published_source(text)
-
-
-def _carry_out(config: TrainConfig, source: ModelSource | None, run_dir: Path | None) -> int:
+def carry_out_train(config: TrainConfig, source: ModelSource | None, run_dir: Path | None) -> int:
     """Train to the end; returns the exit code."""
+    from spinesearch.results.ledger.files import WEIGHTS_FOLDER
+    from spinesearch.results.training_table import best_measurement
+    from spinesearch.search.training.recorder import BEST
+
+    if config.search.num_workers is None:
+        run, folder, console = _train_here(config, source, run_dir)
+    else:
+        run, folder, console = _train_on_ray(config, source, run_dir)
+    if run is None:
+        return 0
+    best = best_measurement(run.measurements)
+    weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
+    console.print(f"best AP {best['scores']['AP'] or 0.0:.4f} after epoch {best['epoch']}")
+    console.print(f"next:\n  spinesearch predict {weights} IMAGE... --output DIR")
+    return 0
+
+
+def _train_on_ray(
+    config: TrainConfig, source: ModelSource | None, run_dir: Path | None
+) -> tuple[Run, Path, Console]:
+    """The run, its folder and the console, after the training by Ray's workers."""
+    from spinesearch.cli.networks.processes import is_one_of_several
+    from spinesearch.cli.runs.carry_out import ending, new_run_dir
+    from spinesearch.search.training.ray_training import train_on_ray
+
+    if is_one_of_several():
+        raise ValueError(
+            "search.num_workers: torchrun has started the processes already; leave one of the two out"
+        )
+    folder, console = run_dir or new_run_dir(config), build_console()
+    with ending(config, folder, console):
+        return train_on_ray(config, source, folder, console, should_stop=_stop_on_signals()), folder, console
+
+
+def _train_here(
+    config: TrainConfig, source: ModelSource | None, run_dir: Path | None
+) -> tuple[Run | None, Path, Console]:
+    """The same by this process alone or those of torchrun; no run on any but the first of these."""
     from spinesearch.cli.networks.processes import joined_group
     from spinesearch.cli.runs.carry_out import ending, new_run_dir
-    from spinesearch.results.training_table import best_measurement
-    from spinesearch.search.training.recorder import BEST, WEIGHTS_FOLDER
     from spinesearch.search.training.train_session import carry_out_training
 
     with joined_group(config.train.device) as group:
@@ -115,13 +131,7 @@ def _carry_out(config: TrainConfig, source: ModelSource | None, run_dir: Path | 
                 config, source, folder, console, group=group, should_stop=_stop_on_signals()
             )
         group.from_first(None)  # the others wait until all is measured and written
-        if not group.is_first:
-            return 0
-        best = best_measurement(run.measurements)
-        weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
-        console.print(f"best AP {best['scores']['AP'] or 0.0:.4f} after epoch {best['epoch']}")
-        console.print(f"next:\n  spinesearch predict {weights} IMAGE... --output DIR")
-    return 0
+        return run if group.is_first else None, folder, console
 
 
 def _stop_on_signals() -> Callable[[], bool]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spinesearch.cli.parser import CommandParser
 
@@ -32,15 +34,10 @@ def open_weights(text: str, image_size: int | None, device: str) -> tuple[Retina
     """
     from spinesearch.models.heads.inference import Inference
     from spinesearch.models.weights.files import load_detector
-    from spinesearch.search.training.recorder import BEST, WEIGHTS_FOLDER
     from spinesearch.training.process.machine import find_device
     from spinesearch.training.setting_rules import IMAGE_SIZE
 
-    path = Path(text).expanduser()
-    if path.is_dir():
-        path = path / WEIGHTS_FOLDER / BEST
-        if not path.is_file():
-            raise ValueError(f"WEIGHTS: {text} is a folder without {WEIGHTS_FOLDER}/{BEST}; give a file")
+    path = _weight_file(text)
     fits, rule = IMAGE_SIZE
     if image_size is not None and not fits(image_size):
         raise ValueError(f"--image-size: must be {rule}, got {image_size}")
@@ -53,3 +50,30 @@ def open_weights(text: str, image_size: int | None, device: str) -> tuple[Retina
     assert inference is not None
     detector.to(find_device(device, "--device"))
     return detector, inference
+
+
+def weights_origin(text: str) -> Mapping[str, Any]:
+    """Where the architecture of weights comes from, as the training that left them recorded it."""
+    from spinesearch.models.weights.files import description_file
+
+    described = json.loads(description_file(_weight_file(text)).read_text(encoding="utf-8-sig"))
+    training = described.get("training")
+    origin: Mapping[str, Any] = training.get("source", {}) if isinstance(training, dict) else {}
+    return origin
+
+
+def _weight_file(text: str) -> Path:
+    """The weight file that is meant: of a training's folder its best.
+
+    Raises:
+        ValueError: the folder has none.
+    """
+    from spinesearch.results.ledger.files import WEIGHTS_FOLDER
+    from spinesearch.search.training.recorder import BEST
+
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        return path
+    if not (path / WEIGHTS_FOLDER / BEST).is_file():
+        raise ValueError(f"WEIGHTS: {text} is a folder without {WEIGHTS_FOLDER}/{BEST}; give a file")
+    return path / WEIGHTS_FOLDER / BEST

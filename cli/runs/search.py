@@ -18,7 +18,12 @@ def search(arguments: list[str]) -> int:
         "              |r0_sp53|r14_sp39|r23_sp30|r35_sp18|hourglass|fish\n"
         "        proxy_task=all_outputs|small|paper  data=generated|coco\n"
         "        controller=reinforce|ppo|evolution|local_search|bayesian|random\n"
-        "        experiment=demo|paper. --cfg prints every setting with its value.",
+        "        experiment=demo|paper|cloud|one_gpu_day. --cfg prints every setting with its value.",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, and show what would run and what it would take, without starting it",
     )
     parser.add_overrides("settings to change; text is taken literally, other values by hydra's grammar")
     options = parser.parse_with_overrides(arguments)
@@ -29,4 +34,8 @@ def search(arguments: list[str]) -> int:
         print(composed_yaml(options.overrides), end="")
         return 0
     config = run_config(compose(options.overrides))
+    if options.dry_run:
+        from spinesearch.cli.proxy.estimate import show_planned_search
+
+        return show_planned_search(config)
     return carry_out(config, new_run_dir(config))

@@ -88,6 +88,16 @@ def build_described(description: Any) -> Backbone | RetinaNet:
     return detector
 
 
+def described_network(description: Any) -> tuple[ArchSpec | ResNetSpec, dict[str, Any]]:
+    """The architecture of a description, and the arguments of `build_backbone` or `build_detector`.
+
+    Raises:
+        ValueError: as for `build_described`.
+    """
+    _, spec, arguments = _checked(description)
+    return spec, arguments
+
+
 def check_size(description: Any, *, num_numbers: int) -> None:
     """Refuse a description of a network that is larger than its weight file, before it is built.
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from spinesearch.data.whole_file import file_name, write_whole
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.results.export.plain import backbone, detector, layers, resnet
 from spinesearch.results.export.plain_twin import Network, class_names, describe_plain, plain_twin
-from spinesearch.results.whole_file import file_name, write_whole
 
 _LINE = 200  # a block's settings stay together
 _LOADING = '''

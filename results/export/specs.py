@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -10,19 +9,25 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from spinesearch.results.export.noise import Noise
+from spinesearch.data.whole_file import write_whole
 from spinesearch.results.finalists import Standing, final_ranking, finished_rerank, standings
-from spinesearch.results.ledger.files import file_path
+from spinesearch.results.ledger.files import KeptFile, file_path
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import FINALISTS, Trial
-from spinesearch.results.whole_file import write_whole
 from spinesearch.space import pretty_json
 from spinesearch.space.cost.cost import backbone_cost
 
 _INPUT_SIZE = 640  # pixels, at which costs are given: that of the paper's SpineNet-49
 _EXPORT_NAME = re.compile(r"[0-9]{2,}_[0-9a-f]{12}\.json")  # what `export_top` names a file: rank_arch-id
+
+
+class Noise(NamedTuple):
+    """Fields of provenance: the reward's standard deviation between seeds, and the study that measured it."""
+
+    noise_sd: float
+    noise_run: str
 
 
 def export_dict(
@@ -160,15 +165,13 @@ def _kept_files(standing: Standing, run_dir: Path) -> dict[str, Path]:
     """The files of an architecture's best training by name; none if one is gone or torn."""
     best = standing.best
     assert best is not None
-    paths = {name: file_path(run_dir, best.trial, name, side=FINALISTS) for name in best.files}
-    for name, path in paths.items():
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return {}
-        if hashlib.sha256(data).hexdigest() != best.files[name]:
-            return {}
-    return paths
+    files = {
+        name: KeptFile(path=file_path(run_dir, best.trial, name, side=FINALISTS), digest=digest)
+        for name, digest in best.files.items()
+    }
+    if any(file.read() is None for file in files.values()):
+        return {}
+    return {name: file.path for name, file in files.items()}
 
 
 def _write_weights(standing: Standing, run_dir: Path, spec_path: Path) -> None:

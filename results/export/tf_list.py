@@ -6,7 +6,7 @@ and spinenet_mobile.py) take the same list and have the same two blocks of a ste
 
 from __future__ import annotations
 
-from spinesearch.results.whole_file import file_name
+from spinesearch.data.whole_file import file_name
 from spinesearch.space.arch.spec import MBCONV_STEM, SPINENET_STEM, ArchSpec, SpecError
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from spinesearch.data.whole_file import write_whole
 from spinesearch.results.studies.rank_correlation import Correlation
 from spinesearch.results.studies.resamples import Floats
-from spinesearch.results.whole_file import write_whole
 
 _SIZE = (6.4, 6.2)  # inches
 _DPI = 150

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from spinesearch.data.whole_file import write_whole
 from spinesearch.results.studies.correlation import (
     CorrelationReport,
     both_sides,
@@ -22,7 +23,6 @@ from spinesearch.results.studies.resamples import Floats
 from spinesearch.results.studies.study import Study
 from spinesearch.results.studies.variance import variance_notes, variance_report, variance_table, verdict
 from spinesearch.results.tables import failures, narrow_table
-from spinesearch.results.whole_file import write_whole
 from spinesearch.space import pretty_json
 
 _WIDTH = 80  # of what the report says in sentences

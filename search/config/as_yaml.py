@@ -36,12 +36,14 @@ def to_yaml(config: Mapping[str, Any], chosen: Mapping[str, str] | None = None) 
         config: plain data, as `compose` gives it or a ledger holds it; or some sections of it.
         chosen: the file of each group that the values come from, where that is known.
     """
+    schema = TRAINING if "train" in config else SEARCH
     chosen = {**_named(config), **(chosen or {})}
-    top = _comments(TRAINING.primary if "train" in config else SEARCH.primary)
+    files = {section: f"{section}/{name}" for section, name in chosen.items()} | dict(schema.files)
+    top = _comments(schema.primary)
     lines = []
     for key, value in config.items():
         if key in ALL_SECTIONS and isinstance(value, Mapping):
-            comments = _comments(f"{key}/{chosen[key]}") if key in chosen else _Comments()
+            comments = _comments(files[key]) if key in files else _Comments()
             lines.append(f"{key}:")
             for name, entry in value.items():
                 lines += _setting(name, entry, comments, indent="  ")

@@ -36,7 +36,9 @@ def checked_values(config: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     top = {key: value for key, value in config.items() if key not in schema.sections}
     values: dict[str, Any] = asdict(_checked(schema.top, top, ""))
     for section in schema.sections:
-        values[section] = checked_section(config.get(section), schema, section)
+        # A ledger that is older than a section without choices does not hold it.
+        node = config.get(section, {} if section in schema.files else None)
+        values[section] = checked_section(node, schema, section)
     if not 0 <= values["seed"] <= _MAX_SEED:
         raise ConfigError(f"seed: must be in 0..{_MAX_SEED}, got {values['seed']}")
     return values

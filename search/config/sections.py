@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any, get_origin, get_type_hints
@@ -12,6 +12,7 @@ from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.settings import SearchSettings
+from spinesearch.search.config.train_workers import TrainWorkers
 from spinesearch.space.build import SpineNetSettings
 from spinesearch.training.run.train_settings import TrainSettings
 
@@ -23,11 +24,13 @@ SECTIONS: Mapping[str, Mapping[Any, type[Any]]] = {
     "data": {"generated": GeneratedDataSettings, "coco": CocoDataSettings},
     "search": {None: SearchSettings},
 }
-TRAINING_SECTIONS: Mapping[str, Mapping[str | None, type[Any]]] = {
+TRAINING_SECTIONS: Mapping[str, Mapping[Any, type[Any]]] = {
     "train": {None: TrainSettings},
     "data": SECTIONS["data"],
+    "search": {None: TrainWorkers},
 }
-ALL_SECTIONS = {**SECTIONS, **TRAINING_SECTIONS}
+# All sections of any command; those of a search where both have one.
+ALL_SECTIONS = {**TRAINING_SECTIONS, **SECTIONS}
 GROUPS = (*ALL_SECTIONS, "experiment")
 
 # Text settings that are paths on this machine: ~ is expanded, and a URL is refused.
@@ -63,6 +66,7 @@ class TrainingTopLevel:
     label: str
     runs_dir: str
     init_from: str | None
+    mirror: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +79,7 @@ class Schema:
         top: class of the settings outside all sections.
         sections: those that it has, as `SECTIONS`.
         optional: groups that are composed only if they are named.
+        files: yaml files of sections that are no group, of which there is nothing to choose.
     """
 
     command: str
@@ -82,15 +87,24 @@ class Schema:
     top: type[Any]
     sections: Mapping[str, Mapping[str | None, type[Any]]]
     optional: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def has(self, key: str) -> bool:
         """Whether a setting or group can stand in it, by its full name."""
-        root = key.partition(".")[0]
+        root, _, name = key.partition(".")
+        if root in self.files:
+            return name in self.sections[root][None].__dataclass_fields__
         return root in (*self.sections, *self.optional) or root in self.top.__dataclass_fields__
 
 
 SEARCH = Schema(command="search", primary="config", top=TopLevel, sections=SECTIONS, optional=("experiment",))
-TRAINING = Schema(command="train", primary="training", top=TrainingTopLevel, sections=TRAINING_SECTIONS)
+TRAINING = Schema(
+    command="train",
+    primary="training",
+    top=TrainingTopLevel,
+    sections=TRAINING_SECTIONS,
+    files={"search": "training_workers"},
+)
 
 
 @cache

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from spinesearch.data.whole_file import remove_torn, write_whole
 
 FOLDER = "controller"
 
@@ -45,16 +46,8 @@ class Checkpoints:
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         self._folder.mkdir(exist_ok=True)
-        temporary = self._folder / "writing.tmp"
-        try:
-            with temporary.open("wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path(update))
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        remove_torn(self._folder)
+        write_whole(self._path(update), buffer.getvalue())
         for number in self._numbers()[: -self._keep]:
             self._path(number).unlink(missing_ok=True)
 

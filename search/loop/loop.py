@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from spinesearch.proxy_task.request import STATE
+from spinesearch.results.ledger.files import KeptFile
 from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
@@ -25,7 +26,7 @@ from spinesearch.search.scoring.attempts import record_stop
 from spinesearch.search.scoring.reward import ended_event, latency_event, stopped_event
 from spinesearch.search.scoring.scorer import Outcome, ScorerEvent, job_of
 from spinesearch.search.scoring.scorers import Scorers
-from spinesearch.search.scoring.trial_files import KeptFile, TrialFiles
+from spinesearch.search.scoring.trial_files import TrialFiles
 from spinesearch.space import ArchSpec, ResNetSpec, SearchSpace
 
 _TICK_S = 0.5  # how often observers are informed that time passes

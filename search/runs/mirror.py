@@ -5,7 +5,9 @@
 ``ledger/000000000000.jsonl, ...``   the ledger in parts, each named by the byte it begins at,
 ``controller/update-000007.pt, ...`` the controller's newest states,
 ``files/trial-000123.state.pt, ...`` what trainings left,
-``export/*.json``                    the best architectures, at the end.
+``export/*.json``                    the best architectures, at the end,
+``checkpoints/step-000000042.ckpt``  of a long training: its newest states,
+``weights/best.safetensors, ...``    of a long training: its weights, and what says what they are.
 
 A part is written once, under a name that no other head has taken: an object store makes it appear whole and
 lets one writer have the name, and only what is new is sent. Elsewhere a part may be torn; it counts as far as
@@ -16,13 +18,18 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from spinesearch.data.whole_file import write_whole
 from spinesearch.results.ledger.files import FOLDER as FILES_FOLDER
+from spinesearch.results.ledger.files import WEIGHTS_FOLDER
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.search.loop.checkpoint import FOLDER as CONTROLLER_FOLDER
+from spinesearch.search.runs.mirror_storage import MirrorError as MirrorError
+from spinesearch.search.runs.mirror_storage import MirrorStorage
+from spinesearch.search.runs.mirror_storage import reason as reason
+from spinesearch.training.run.train_checkpoint import FOLDER as CHECKPOINT_FOLDER
 
 _LEDGER_FOLDER = "ledger"
 _EXPORT_FOLDER = "export"
@@ -31,13 +38,11 @@ _PART_NAME = re.compile(r"(\d{12,})\.jsonl")
 _KEPT = {
     CONTROLLER_FOLDER: re.compile(r"update-\d+\.pt"),
     FILES_FOLDER: re.compile(r"(?:trial|finalist)-\d+\.[\w.-]*"),
+    CHECKPOINT_FOLDER: re.compile(r"step-\d+\.ckpt"),
 }
+# What takes the place of its like of before.
+_WEIGHTS_NAME = re.compile(r"(?:best|last)\.(?:safetensors|json)|README\.md")
 _EXPORT_NAME = re.compile(r"[^/]+\.(?:json|safetensors)")
-_PASSWORD = re.compile(r"[^/@]*:[^/]*@")  # as in user:secret@host
-
-
-class MirrorError(ValueError):
-    """The mirror cannot be used, or holds another course of the run; the message says what to do."""
 
 
 class Mirror:
@@ -55,30 +60,12 @@ class Mirror:
     """
 
     def __init__(self, url: str, name: str) -> None:
-        import fsspec
-
-        protocol, separator, place = url.partition("://")
-        if not (protocol and separator and place):
-            raise MirrorError(
-                f"mirror: must be a URL, such as s3://bucket/runs or file:///mnt/runs, got {url!r}"
-            )
-        if protocol in ("file", "local") and not place.startswith("/"):  # would be below the current folder
-            raise MirrorError(
-                f"mirror: a path after {protocol}:// must be absolute, as in file:///mnt/runs, got {url!r}"
-            )
-        if _PASSWORD.match(place):
-            raise MirrorError(
-                "mirror: its URL has a password in it, which would be printed and recorded; give it as the "
-                f"package for {protocol}:// takes it: in the environment or a file of its own"
-            )
-        self.url = f"{url.rstrip('/')}/{name}"
-        try:
-            self._files, self._root = fsspec.url_to_fs(self.url)
-        except Exception as error:  # of what library depends on the protocol; some connect already
-            raise MirrorError(f"mirror: {url!r} cannot be used: {' '.join(str(error).split())}") from error
+        self._storage = MirrorStorage(url, name)
+        self.url = self._storage.url
         self._parts: frozenset[str] = frozenset()  # those known to be there
         self._end = 0  # bytes of the ledger in them
         self._kept: dict[str, frozenset[str]] = dict.fromkeys(_KEPT, frozenset())  # those known to be there
+        self._weights: dict[str, int] = {}  # those known to be there, with when they were written here
 
     def read(self) -> bytes:
         """The mirror's ledger as far as its lines are whole; empty if there is none.
@@ -117,6 +104,15 @@ class Mirror:
                 f"mirror {_num_lines(theirs)}; move one of the two away, or resume from the folder alone by "
                 "mirror=null"
             )
+        try:  # before the ledger, which says that they are there
+            self._pull_kept(run_dir, CHECKPOINT_FOLDER)
+            if len(theirs) > len(ours):
+                self._pull_weights(run_dir)
+        except Exception as error:  # of what library depends on the protocol
+            raise MirrorError(
+                f"mirror: {self.url}: the training's state cannot be read: {reason(error)}; restore access, "
+                "or continue from the folder alone by mirror=null"
+            ) from error
         if len(theirs) > len(ours):
             num_events = ledger.catch_up(theirs)
             report(f"{run_dir}: fetched {num_events} events from {self.url}")
@@ -130,12 +126,13 @@ class Mirror:
                 report(f"mirror: {lost}: {reason(error)}")
 
     def push(self, run_dir: Path, num_bytes: int) -> None:
-        """Send what is new: the ledger up to ``num_bytes``, then what is kept beside it.
+        """Send what is new: weights, the ledger up to ``num_bytes``, then what is kept beside it.
 
         Raises:
             MirrorError: another head has resumed the run from this mirror.
             Exception: the storage failed, in the manner of its library; to be tried again.
         """
+        self._push_weights(run_dir, num_bytes)
         self._push_ledger(run_dir / LEDGER_NAME, num_bytes)
         for folder, pattern in _KEPT.items():
             names = _names(run_dir / folder, pattern)
@@ -144,8 +141,8 @@ class Mirror:
                     data = (run_dir / folder / name).read_bytes()
                 except FileNotFoundError:  # an old one, removed meanwhile
                     continue
-                self._put(f"{folder}/{name}", data)
-            self._remove(folder, self._kept[folder] - names)
+                self._storage.put(f"{folder}/{name}", data)
+            self._storage.remove(folder, self._kept[folder] - names)
             self._kept[folder] = names
 
     def push_exports(self, run_dir: Path) -> None:
@@ -156,16 +153,45 @@ class Mirror:
         """
         names = _names(run_dir / _EXPORT_FOLDER, _EXPORT_NAME)
         for name in names:
-            self._put(f"{_EXPORT_FOLDER}/{name}", (run_dir / _EXPORT_FOLDER / name).read_bytes())
-        self._remove(_EXPORT_FOLDER, self._list(_EXPORT_FOLDER, _EXPORT_NAME) - names)
+            self._storage.put(f"{_EXPORT_FOLDER}/{name}", (run_dir / _EXPORT_FOLDER / name).read_bytes())
+        self._storage.remove(_EXPORT_FOLDER, self._storage.names(_EXPORT_FOLDER, _EXPORT_NAME) - names)
+
+    def _push_weights(self, run_dir: Path, num_bytes: int) -> None:
+        """Send the weights that were written since the last time: before the ledger says that they are."""
+        folder = run_dir / WEIGHTS_FOLDER
+        names = _names(folder, _WEIGHTS_NAME)
+        written = {name: (folder / name).stat().st_mtime_ns for name in names}
+        changed = [name for name, time_ns in written.items() if self._weights.get(name) != time_ns]
+        if changed and not self._is_ours(run_dir / LEDGER_NAME, num_bytes):
+            raise self._overtaken(run_dir)
+        for name in sorted(changed):
+            self._storage.put(f"{WEIGHTS_FOLDER}/{name}", (folder / name).read_bytes())
+            self._weights[name] = written[name]
+
+    def _pull_weights(self, run_dir: Path) -> None:
+        for name in self._storage.names(WEIGHTS_FOLDER, _WEIGHTS_NAME):
+            path = run_dir / WEIGHTS_FOLDER / name
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, self._storage.read(f"{WEIGHTS_FOLDER}/{name}"))
+            self._weights[name] = path.stat().st_mtime_ns
+
+    def _is_ours(self, path: Path, num_bytes: int) -> bool:
+        """Whether nobody else has written to the mirror's ledger; takes note of parts and length."""
+        if self._storage.names(_LEDGER_FOLDER, _PART_NAME) == self._parts:
+            return True
+        # A part of ours arrived after all, or it is another head's.
+        return path.read_bytes()[:num_bytes].startswith(self._read())
+
+    def _overtaken(self, run_dir: Path) -> MirrorError:
+        return MirrorError(
+            f"{self.url}: another head has resumed this run and written to the mirror what this one does "
+            f"not know; this one stops, its own results are in {run_dir}"
+        )
 
     def _push_ledger(self, path: Path, num_bytes: int) -> None:
         for _ in range(2):
-            parts = self._list(_LEDGER_FOLDER, _PART_NAME)
-            if parts != self._parts:  # a part of ours arrived after all, or it is another head's
-                theirs = self._read()
-                if not path.read_bytes()[:num_bytes].startswith(theirs):
-                    break
+            if not self._is_ours(path, num_bytes):
+                break
             if num_bytes <= self._end:
                 return
             with path.open("rb") as file:
@@ -175,26 +201,22 @@ class Mirror:
             # A part that is there already and begins here holds no whole line: nothing is lost with it.
             mode = "overwrite" if part in self._parts else "create"
             try:
-                self._put(f"{_LEDGER_FOLDER}/{part}", data, mode=mode)
+                self._storage.put(f"{_LEDGER_FOLDER}/{part}", data, mode=mode)
             except FileExistsError:
                 continue
             self._parts |= {part}
             self._end = num_bytes
             return
-        raise MirrorError(
-            f"{self.url}: another head has resumed this run and written to the mirror what this one does "
-            f"not know; this one stops, its own results are in {path.parent}"
-        )
+        raise self._overtaken(path.parent)
 
     def _read(self) -> bytes:
         """The mirror's ledger as far as its lines are whole; takes note of its parts and length."""
-        self._parts = self._list(_LEDGER_FOLDER, _PART_NAME)
-        paths = [f"{self._root}/{_LEDGER_FOLDER}/{part}" for part in sorted(self._parts, key=_start)]
-        # Not by `cat`, which takes brackets and stars in a name for patterns.
-        contents = self._files.cat_ranges(paths, None, None, on_error="raise") if paths else []
+        self._parts = self._storage.names(_LEDGER_FOLDER, _PART_NAME)
+        parts = sorted(self._parts, key=_start)
+        contents = self._storage.read_all([f"{_LEDGER_FOLDER}/{part}" for part in parts])
         data = bytearray()
-        for path, content in zip(paths, contents, strict=True):
-            start = _start(path.rpartition("/")[2])
+        for part, content in zip(parts, contents, strict=True):
+            start = _start(part)
             if start > len(data):
                 raise MirrorError(
                     f"{self.url}: bytes {len(data)} to {start} of its ledger are missing; restore them, or "
@@ -208,47 +230,14 @@ class Mirror:
         return bytes(data)
 
     def _pull_kept(self, run_dir: Path, folder: str) -> None:
-        self._kept[folder] = self._list(folder, _KEPT[folder])
+        self._kept[folder] = self._storage.names(folder, _KEPT[folder])
         for name in self._kept[folder]:
             path = run_dir / folder / name
             if not path.exists():
-                data = self._files.cat_file(f"{self._root}/{folder}/{name}")
+                data = self._storage.read(f"{folder}/{name}")
                 path.parent.mkdir(exist_ok=True)
                 # Torn, it will be passed over: its digest is in the ledger.
                 path.write_bytes(data)
-
-    def _list(self, folder: str, pattern: re.Pattern[str]) -> frozenset[str]:
-        self._files.invalidate_cache()
-        try:
-            paths = self._files.ls(f"{self._root}/{folder}", detail=False)
-        except FileNotFoundError:
-            return frozenset()
-        names = (path.rstrip("/").rpartition("/")[2] for path in paths)
-        return frozenset(name for name in names if pattern.fullmatch(name))
-
-    def _put(self, name: str, data: bytes, **options: Any) -> None:
-        path = f"{self._root}/{name}"
-        try:
-            self._files.pipe_file(path, data, **options)
-        except FileNotFoundError:
-            # Where folders are real, paths begin at a root. Elsewhere it is the bucket that is missing, which
-            # fsspec would make.
-            if not path.startswith("/"):
-                raise
-            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self._files.pipe_file(path, data, **options)
-
-    def _remove(self, folder: str, names: Iterable[str]) -> None:
-        for name in names:
-            try:
-                self._files.rm_file(f"{self._root}/{folder}/{name}")
-            except FileNotFoundError:
-                continue
-
-
-def reason(error: Exception) -> str:
-    """An error of a storage library in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _start(part: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +13,8 @@ from rich.console import Console
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, STARTING_NAMES, Ledger, parse_ledger
 from spinesearch.results.ledger.run import Run
+from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.config.overrides import parse_overrides
-from spinesearch.search.config.run_config import ConfigError, RunConfig, run_config
 from spinesearch.search.runs.mirror import Mirror, MirrorError
 
 
@@ -38,10 +38,30 @@ class Placed(Protocol):
         """Where the run is copied to."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a run goes, see `Placed`."""
+
+    name: str | None
+    label: str
+    runs_dir: str
+    mirror: str | None
+
+
 def run_dir_of(config: Placed) -> Path:
     """Where a run goes: ``<runs_dir>/<name>``, or without a name a new folder of today's date, made here.
 
     Made, so that no other search that begins now takes it; `remove_unused` removes it if nothing began.
+
+    Raises:
+        ConfigError: as `planned_dir`.
+    """
+    run_dir = planned_dir(config)
+    return run_dir if config.name is not None else _new_folder(run_dir.parent, run_dir.name)
+
+
+def planned_dir(config: Placed) -> Path:
+    """Where a run would go, a made-up name without the number that it may get. Nothing is made.
 
     Raises:
         ConfigError: the name is no plain folder name, or the folder holds something else than a run.
@@ -57,7 +77,7 @@ def run_dir_of(config: Placed) -> Path:
     if config.name is None:
         if config.mirror is not None:
             raise ConfigError("mirror: needs a name=..., by which another machine finds the run there")
-        return _new_folder(runs_dir, f"{time.strftime('%Y-%m-%d')}_{config.label}")
+        return runs_dir / f"{time.strftime('%Y-%m-%d')}_{config.label}"
     run_dir = runs_dir / config.name
     if run_dir.exists() and not run_dir.is_dir():
         raise ConfigError(f"name: {run_dir} is not a folder; choose another name")
@@ -95,7 +115,7 @@ def has_run(run_dir: Path) -> bool:
     return ledger.is_file() and ledger.stat().st_size > 0
 
 
-def open_run(config: RunConfig, run_dir: Path, console: Console) -> tuple[Run, Ledger | None, Mirror | None]:
+def open_run(config: Placed, run_dir: Path, console: Console) -> tuple[Run, Ledger | None, Mirror | None]:
     """The run in a folder, from its mirror if that holds more; with its ledger, which the caller closes.
 
     Returns:
@@ -138,10 +158,11 @@ def fetch_run(url: str, overrides: Sequence[str], console: Console) -> tuple[Pat
     """
     run, remaining = mirrored_run(url, overrides)
     base, name = _mirror_and_name(url)
-    config = run_config(run.config)
     places = [override.text() for override in parse_overrides(overrides) if override.key == "runs_dir"]
-    run_dir = run_dir_of(replace(config, runs_dir=(places or [config.runs_dir])[-1] or "", name=name))
-    _, ledger, _ = open_run(replace(config, mirror=base), run_dir, console)
+    runs_dir = (places or [run.config["runs_dir"]])[-1] or ""
+    place = Place(name=name, label=run.config["label"], runs_dir=runs_dir, mirror=base)
+    run_dir = run_dir_of(place)
+    _, ledger, _ = open_run(place, run_dir, console)
     assert ledger is not None
     ledger.close()
     return run_dir, remaining

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from spinesearch.data.data_settings import DataSettings
 from spinesearch.data.open import ProxyData, reopen_data
 from spinesearch.proxy_task.request import INFEASIBLE, LATENCY_DEVICE, LATENCY_MS, WHOLE, TrainingRequest
@@ -31,6 +33,17 @@ def proxy_score(settings: ProxySettings, data: ProxyData) -> Score:
     from spinesearch.proxy_task.task import ProxyTask
 
     return ProxyScore(ProxyTask(settings, data))
+
+
+def few_held_out(data: ProxyData, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The first held-out images with an object, without which there is no AP."""
+    found: list[int] = []
+    for i in data.held_out_index.tolist():
+        if np.any(data.boxes[i]):
+            found.append(i)
+            if len(found) == count:
+                break
+    return np.array(found, np.int64)
 
 
 class ProxyScore:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from spinesearch.proxy_task.request import WHOLE, TrainingRequest
+from spinesearch.results.ledger.files import KeptFile
 from spinesearch.results.ledger.trial import Trial
-from spinesearch.search.scoring.trial_files import KeptFile
 from spinesearch.space import ArchSpec, ResNetSpec
 
 Score = Callable[[ArchSpec | ResNetSpec, int], Mapping[str, Any]]

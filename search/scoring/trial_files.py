@@ -7,38 +7,13 @@ holds its SHA-256; a file that is not what that says is as good as none. Files m
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from spinesearch.results.ledger.files import FOLDER, file_path
+from spinesearch.data.whole_file import remove_torn, write_whole
+from spinesearch.results.ledger.files import FOLDER, KeptFile, digest_of, file_path
 from spinesearch.results.ledger.trial import Trial
-from spinesearch.results.whole_file import write_whole
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeptFile:
-    """A file of a run.
-
-    Attributes:
-        path: where it is, if it still is there.
-        digest: its SHA-256 in the ledger.
-    """
-
-    path: Path
-    digest: str
-
-    def read(self) -> bytes | None:
-        """Its content; None if it is gone, or is another than the ledger says."""
-        try:
-            data = self.path.read_bytes()
-        except OSError:
-            return None
-        return data if _digest(data) == self.digest else None
 
 
 class TrialFiles:
@@ -69,11 +44,11 @@ class TrialFiles:
             path = file_path(self._run_dir, trial, name, side=side, part=part)
             try:
                 path.parent.mkdir(exist_ok=True)
-                write_whole(path, partial(_write, data))
+                write_whole(path, data)
             except OSError as error:
                 self._warn(f"trial {trial}: {path} could not be written: {error.strerror}")
             else:
-                digests[name] = _digest(data)
+                digests[name] = digest_of(data)
         return digests
 
     def kept(self, trial: int, name: str, digest: str, *, part: str = "") -> KeptFile:
@@ -90,10 +65,10 @@ class TrialFiles:
     def sweep(self, name: str, trials: Container[int]) -> None:
         """Remove all files of this name but those of these trials, and what a kill left half-written."""
         folder = self._run_dir / FOLDER
+        remove_torn(folder)
         for path in folder.iterdir() if folder.is_dir() else ():
             found = re.fullmatch(rf"trial-(\d+)\.(.*\.)?{re.escape(name)}", path.name)
-            is_torn = path.name.startswith(".") and path.name.endswith(".tmp")
-            if is_torn or (found and int(found[1]) not in trials):
+            if found and int(found[1]) not in trials:
                 path.unlink(missing_ok=True)
 
 
@@ -106,14 +81,3 @@ def kept_reader(run_dir: Path, name: str) -> Callable[[Trial], bytes | None]:
         return None if digest is None else files.kept(trial.trial, name, digest).read()
 
     return read
-
-
-def _write(data: bytes, path: Path) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ from spinesearch.models.heads.anchors import anchors_per_cell
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.weights.description import described_network
 from spinesearch.results.finalists import final_ranking
 from spinesearch.results.ledger.run import Run
 from spinesearch.space import ArchSpec, ResNetSpec, load_spec
 from spinesearch.space.published import BackboneScaling, HeadScaling, published
 from spinesearch.training.run.train_settings import OF_THE_MODEL, TrainSettings
 
+# Of a search's data settings: its held-out images are of the second where it has no images for scoring.
+_SCORED_ON = ("score_annotations", "train_annotations")
 _NOT_OF_RESNETS = ("resample_alpha", "block_repeats")
 
 
@@ -29,15 +32,14 @@ class ModelSource:
         name: for people.
         arch: the backbone's architecture.
         arguments: of `build_detector`.
-        origin: plain data: a published name, a file, or a search's run, trial and reward.
-        scored_on: the data settings of the search that it comes from; empty if from none.
+        origin: plain data: a published name, a file, or a search's run, trial and reward, with the annotation
+            files that scored it.
     """
 
     name: str
     arch: ArchSpec | ResNetSpec
     arguments: Mapping[str, Any]
     origin: Mapping[str, Any]
-    scored_on: Mapping[str, Any] = field(default_factory=dict)
 
 
 def published_source(name: str) -> ModelSource:
@@ -57,7 +59,7 @@ def file_source(path: Path) -> ModelSource:
     """The architecture of a spec file; of a description beside weights also how their network is scaled.
 
     Raises:
-        SpecError: it is no spec.
+        ValueError: it is neither.
         OSError: it cannot be read.
     """
     try:
@@ -65,15 +67,17 @@ def file_source(path: Path) -> ModelSource:
     except ValueError:
         data = None  # which `load_spec` explains
     data = data if isinstance(data, dict) else {}
-    described = data.get("model")
     arch: ArchSpec | ResNetSpec
-    if isinstance(described, dict) and "resnet_depth" in data:
-        arch = ResNetSpec(depth=data["resnet_depth"])
+    described: Mapping[str, Any] = {}
+    if "model" in data:
+        try:
+            arch, described = described_network(data)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     else:
         arch = load_spec(path)
     arguments = _scaling(arch, BackboneScaling(), HeadScaling(is_separable=_is_mbconv(arch)))
-    if isinstance(described, dict):
-        arguments |= {name: described[name] for name in (*OF_THE_MODEL, "compat") if name in described}
+    arguments |= {name: described[name] for name in (*OF_THE_MODEL, "compat") if name in described}
     origin = {"file": str(path), **{key: data[key] for key in ("search", "provenance") if key in data}}
     return ModelSource(name=arch.name or path.stem, arch=arch, arguments=arguments, origin=origin)
 
@@ -106,8 +110,8 @@ def run_source(run: Run, run_dir: Path, rank: int) -> ModelSource:
             "reward": trial.reward,
             "space": run.config["space"]["name"],
             "data_key": run.sessions[0]["data"]["key"],
+            "scored_on": [file for key in _SCORED_ON if (file := run.config["data"].get(key))],
         },
-        scored_on=run.config["data"],
     )
 
 

@@ -9,16 +9,18 @@ from typing import Any
 
 from torch import nn
 
+from spinesearch.data.whole_file import write_whole
 from spinesearch.models.weights.files import save_weights
+from spinesearch.results.ledger.files import WEIGHTS_FOLDER
 from spinesearch.results.ledger.ledger import Ledger, LedgerError
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
-from spinesearch.results.whole_file import write_whole
+from spinesearch.search.runs.mirror import Mirror
 from spinesearch.search.training.model_card import model_card
 from spinesearch.search.training.train_display import TrainDisplay, TrainScalars
-from spinesearch.training.run.long_training import Measurement
+from spinesearch.search.watchers.mirror_observer import MirrorObserver
+from spinesearch.training.run.watcher import Measurement
 
-WEIGHTS_FOLDER = "weights"
 BEST, LAST = "best.safetensors", "last.safetensors"
 CARD = "README.md"
 
@@ -36,6 +38,7 @@ class TrainRecorder:
         num_steps: of the whole training.
         display: what it shows.
         scalars: TensorBoard's.
+        mirror: of the run, after `Mirror.read`; None without one.
     """
 
     def __init__(
@@ -47,10 +50,12 @@ class TrainRecorder:
         num_steps: int,
         display: TrainDisplay,
         scalars: TrainScalars,
+        mirror: Mirror | None,
     ) -> None:
         self._run, self._ledger, self._run_dir = run, ledger, run_dir
         self._num_steps = num_steps
         self._display, self._scalars = display, scalars
+        self._mirror = None if mirror is None else MirrorObserver(mirror, run_dir, ledger, display.warned)
         self._pending: list[Event] = []
         self._best = max((event["scores"]["AP"] or 0.0 for event in run.measurements), default=-1.0)
 
@@ -58,11 +63,20 @@ class TrainRecorder:
         """Shown."""
         self._display.begun(step, num_steps)
         self._scalars.begun(step)
+        if self._mirror is not None:
+            self._mirror.started(self._run, num_steps)
 
     def stepped(self, step: int, loss: float, lr: float) -> None:
         """Shown."""
         self._display.stepped(step, loss, lr)
         self._scalars.stepped(step, loss, lr)
+        if self._mirror is not None:
+            self._mirror.ticked(0)
+
+    def saved(self, step: int) -> None:
+        """Sent to the mirror."""
+        if self._mirror is not None:
+            self._mirror.ask()
 
     def measured(self, measurement: Measurement, model: nn.Module) -> None:
         """Weights first, then the ledger: a measurement that is recorded has its weights on disk."""
@@ -83,6 +97,8 @@ class TrainRecorder:
         self._try(self._append, must_succeed=is_last)
         self._display.measured(measurement, is_best=is_best)
         self._scalars.measured(measurement)
+        if self._mirror is not None:
+            self._mirror.ask()
 
     def warned(self, message: str) -> None:
         """Shown."""
@@ -98,9 +114,11 @@ class TrainRecorder:
         self._append()
 
     def ended(self) -> None:
-        """Close what is shown."""
+        """Close what is shown, and send the rest to the mirror."""
         self._display.ended()
         self._scalars.ended()
+        if self._mirror is not None:
+            self._mirror.ended()
 
     def _append(self) -> None:
         self._ledger.append(self._pending)

@@ -11,12 +11,13 @@ from spinesearch.search.config.checked import checked_values
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.config.run_config import check_unchanged, flat
 from spinesearch.search.config.sections import PATH_SETTINGS, TRAINING
+from spinesearch.search.config.train_workers import TrainWorkers
 from spinesearch.training.run.train_settings import TrainSettings
 
 # How a training is carried out, and where the same data lie; the rest decides its result.
 FREE_TRAIN_SETTINGS = ("micro_batch_size", "eval_every_epochs", "evaluator", "device", "num_threads")
 _FREE = frozenset(
-    {"name", "label", "data.max_megapixels", "data.allow_overlap", *PATH_SETTINGS}
+    {"name", "label", "mirror", "search", "data.max_megapixels", "data.allow_overlap", *PATH_SETTINGS}
     | {f"train.{name}" for name in FREE_TRAIN_SETTINGS}
 )
 LR = "train.lr"
@@ -33,11 +34,8 @@ class TrainConfig:
     init_from: str | None
     train: TrainSettings
     data: DataSettings
-
-    @property
-    def mirror(self) -> None:
-        """A training has none: its checkpoints lie in its folder, which may be shared storage."""
-        return None
+    search: TrainWorkers
+    mirror: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the ledger; the inverse of `train_config`."""

@@ -12,10 +12,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from spinesearch.search.watchers.display import duration
 from spinesearch.search.watchers.tensorboard import FOLDER
-from spinesearch.training.run.long_training import Measurement
+from spinesearch.training.run.watcher import Measurement
 
 _PLAIN_LINE_EVERY_S = 60.0
 _SCALARS_EVERY = 10  # steps
+_ESTIMATED_AFTER = 10  # steps, where no earlier training says how long one takes
 _log = logging.getLogger(__name__)
 
 
@@ -34,12 +35,19 @@ class TrainDisplay:
         self._first = self._num_steps = 0
         self._began = self._last_line = time.monotonic()
         self._progress: Progress | None = None
+        self._known: tuple[float, str] | None = None
+
+    def estimated(self, step_s: float, source: str) -> None:
+        """How long a step takes, known before the training begins, and where that is from."""
+        self._known = step_s, source
 
     def begun(self, step: int, num_steps: int) -> None:
         """Show where the training stands."""
         self._first, self._num_steps, self._began = step, num_steps, time.monotonic()
         if step:
             self._print(f"goes on after step {step} of {num_steps}")
+        if self._known is not None:
+            self._estimate(step, *self._known)
         if self._console.is_terminal:
             columns = (
                 TextColumn("step"),
@@ -54,6 +62,8 @@ class TrainDisplay:
         """Refresh the live line; elsewhere a line a minute."""
         done = step + 1 - self._first
         seconds = (time.monotonic() - self._began) / done
+        if done == _ESTIMATED_AFTER and self._known is None:
+            self._estimate(step + 1, seconds, f"by the first {done} steps, measurements not counted")
         text = (
             f"epoch {(step + 1) * self._batch_size / self._num_images:.1f}  loss {loss:.3f}  lr {lr:.3g}  "
             f"{self._batch_size / seconds:.3g} images/s  "
@@ -86,6 +96,10 @@ class TrainDisplay:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+    def _estimate(self, step: int, step_s: float, source: str) -> None:
+        num_left = self._num_steps - step
+        self._print(f"estimate: about {duration(num_left * step_s)} for {num_left} steps, {source}")
 
     def _print(self, line: str, style: str | None = None) -> None:
         self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -11,18 +11,17 @@ from typing import Any
 
 from rich.console import Console
 
-from spinesearch.data.open import ProxyData, open_training_data
-from spinesearch.models.heads.retinanet import RetinaNet
-from spinesearch.models.weights.description import build_described, describe, described_cost
+from spinesearch.data.open import ProxyData
+from spinesearch.models.weights.description import described_cost
 from spinesearch.models.weights.partial import fill_from
-from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
-from spinesearch.search.engine import reporting
-from spinesearch.search.runs.run_folder import has_run, open_new_ledger
+from spinesearch.search.estimate.line import recorded_steps
+from spinesearch.search.runs.run_folder import open_new_ledger, open_run
 from spinesearch.search.scoring.scorer import EngineError
-from spinesearch.search.session import check_same_data, run_event
-from spinesearch.search.training.model_source import ModelSource, build_source
+from spinesearch.search.session import run_event
+from spinesearch.search.training.model_source import ModelSource
+from spinesearch.search.training.prepare import prepare_training
 from spinesearch.search.training.recorder import TrainRecorder
 from spinesearch.search.training.train_config import (
     LR,
@@ -31,16 +30,13 @@ from spinesearch.search.training.train_config import (
     identity_settings,
     train_config,
 )
+from spinesearch.search.training.train_data import scored_data_warning
 from spinesearch.search.training.train_display import TrainDisplay, TrainScalars
-from spinesearch.training.measure.evaluators import find_evaluator
+from spinesearch.search.watchers.mirror_observer import send_rest
 from spinesearch.training.process.group import ProcessGroup
-from spinesearch.training.process.machine import find_device
-from spinesearch.training.process.streams import INIT, seed_global, stream_seed
-from spinesearch.training.run.batch_step import num_micro_batches
 from spinesearch.training.run.long_training import LongTraining, Stopped
 from spinesearch.training.run.sync_norm import synchronize_norms
 from spinesearch.training.run.train_checkpoint import TrainCheckpoints
-from spinesearch.training.setting_rules import MAX_LEVEL_STRIDE
 from spinesearch.training.step.divergence import TrainingDiverged
 
 
@@ -71,28 +67,27 @@ def carry_out_training(
         KeyboardInterrupt: it was asked to stop, and its state is on disk.
     """
     with contextlib.ExitStack() as stack:
-        ledger, run = None, Run()
-        if group.is_first and has_run(run_dir):
-            ledger = stack.enter_context(Ledger(run_dir, report=console.print))
-            run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
+        run, ledger, mirror = Run(), None, None
+        if group.is_first:
+            run, ledger, mirror = open_run(config, run_dir, console)
+            if ledger is not None:
+                stack.enter_context(ledger)
         run = group.from_first(run)
         if run.sessions:
-            _check_resumed(run, run_dir, config)
+            check_resumed(run, run_dir, config)
             if is_complete(run):
                 console.print(f"{run_dir}: complete, all {last_step(run)} steps are taken", soft_wrap=True)
+                if mirror is not None and ledger is not None:
+                    send_rest(mirror, run_dir, ledger, lambda line: console.print(f"warning: {line}"))
                 return run
-        _check_settings(config, group)
-        device = find_device(config.train.device, "train.device")
-        data = _open_data(config, console, group)
-        if run.sessions:
-            check_same_data(run.sessions[0]["data"], data)
-        model, source_record = _build(config, source, run, data, run_dir)
-        description = describe(model)
+        ready = prepare_training(config, source, run, run_dir, console, group)
+        data, model, description = ready.data, ready.model, ready.description
         checkpoints = TrainCheckpoints(run_dir, _identity(config, run, description, data))
-        if config.init_from is not None and not checkpoints.steps():
+        is_begun = group.from_first(bool(checkpoints.steps()))
+        if config.init_from is not None and not is_begun:
             for line in fill_from(model, Path(config.init_from)).lines():
                 console.print(f"init_from: {line}", soft_wrap=True)
-        model.to(device)
+        model.to(ready.device)
         if group.size > 1:
             synchronize_norms(model)
         num_steps = config.train.training_steps(len(data.train_index))
@@ -110,21 +105,29 @@ def carry_out_training(
         if group.is_first:
             event = run_event(config, data) | {
                 "training": {
-                    **source_record,
+                    **ready.source_record,
                     "model": description,
                     "cost": _cost(description, config.train.image_size),
                     "num_steps": num_steps,
                 }
             }
-            if source is not None:
-                _warn_of_scored_data(source, config, display.warned)
+            if warning := scored_data_warning(ready.source_record["source"], config.data):
+                display.warned(warning)
             if ledger is None:
                 ledger = stack.enter_context(open_new_ledger(run_dir, console))
             ledger.append([event])
             run.apply(event)
             console.print(f"{run_dir}: {_headline(run, data)}", soft_wrap=True)
+            if (known := recorded_steps(run_dir, run)) is not None:
+                display.estimated(*known)
             recorder = TrainRecorder(
-                run, ledger, run_dir, num_steps=num_steps, display=display, scalars=TrainScalars(run_dir)
+                run,
+                ledger,
+                run_dir,
+                num_steps=num_steps,
+                display=display,
+                scalars=TrainScalars(run_dir),
+                mirror=mirror,
             )
             stack.callback(recorder.ended)
         try:
@@ -154,69 +157,16 @@ def last_step(run: Run) -> int:
     return int(run.training["num_steps"])
 
 
-def _check_resumed(run: Run, run_dir: Path, config: TrainConfig) -> None:
+def check_resumed(run: Run, run_dir: Path, config: TrainConfig) -> None:
+    """Check that what a folder holds may be continued with a configuration.
+
+    Raises:
+        ConfigError: it is no training, or another one.
+    """
     if run.training is None:
         raise ConfigError(f"name: {run_dir} holds a search or a study; choose another name")
     recorded = train_config(run.config)
     check_train_resumable(recorded, config, has_diverged=run.divergence is not None)
-
-
-def _check_settings(config: TrainConfig, group: ProcessGroup) -> None:
-    find_evaluator(config.train.evaluator, "train.evaluator")
-    if config.train.batch_size % group.size:
-        raise ConfigError(
-            f"train.batch_size: must be a multiple of the number of processes, {group.size}, got "
-            f"{config.train.batch_size}"
-        )
-    share = config.train.batch_size // group.size
-    if (
-        share // num_micro_batches(share, config.train.micro_batch_size) == 1
-        and config.train.image_size == MAX_LEVEL_STRIDE
-    ):
-        raise ConfigError(
-            f"train.batch_size: at image_size {MAX_LEVEL_STRIDE} at least 2 images must pass through the net "
-            "at once, for batch normalisation needs two values per channel; give a larger batch_size, "
-            "micro_batch_size or image_size"
-        )
-
-
-def _open_data(config: TrainConfig, console: Console, group: ProcessGroup) -> ProxyData:
-    """The data, packed by the first process while the others wait."""
-    pack_size = config.train.pack_size
-    if pack_size is None:
-        pack_size = round(config.train.image_size * max(1.0, config.train.scale_jitter[1]))
-    if not group.is_first:
-        group.from_first(None)
-    with reporting(console) as reports:
-        data = open_training_data(
-            config.data, pack_size=pack_size, image_size=config.train.image_size, **reports
-        )
-    if group.is_first:
-        group.from_first(None)
-    return data
-
-
-def _build(
-    config: TrainConfig, source: ModelSource | None, run: Run, data: ProxyData, run_dir: Path
-) -> tuple[RetinaNet, dict[str, Any]]:
-    """The detector with its initial weights on the CPU, and what the ledger says of where it comes from."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        seed_global(stream_seed(config.seed, INIT), torch.device("cpu"))
-        if run.training is not None:
-            model = build_described(run.training["model"])
-            assert isinstance(model, RetinaNet)
-            if source is not None and describe(
-                build_source(source, config.train, data.class_names)
-            ) != describe(model):
-                raise ConfigError(
-                    f"name: {run_dir} trains another model ({run.training['name']}); choose another name"
-                )
-            return model, {"name": run.training["name"], "source": dict(run.training["source"])}
-        assert source is not None
-        model = build_source(source, config.train, data.class_names)
-        return model, {"name": source.name, "source": dict(source.origin)}
 
 
 def _identity(
@@ -251,14 +201,3 @@ def _headline(run: Run, data: ProxyData) -> str:
         f"{len(data.train_index)} images packed at {data.pack.images.shape[1]} px, "
         f"{len(data.scored.held_out_index)} to validate on, {data.num_classes} classes"
     )
-
-
-def _warn_of_scored_data(source: ModelSource, config: TrainConfig, warn: Callable[[str], None]) -> None:
-    """Say so if the search that found the architecture scored on the validation images."""
-    wanted = getattr(config.data, "val_annotations", None)
-    seen = {source.scored_on.get(name) for name in ("score_annotations", "train_annotations")}
-    if wanted is not None and wanted in seen:
-        warn(
-            f"data.val_annotations: {wanted} scored the search that found this architecture, so that its AP "
-            "here comes out too high; validate on images that no search has seen"
-        )

@@ -69,12 +69,12 @@ class MirrorObserver(SearchObserver):
     def started(self, run: Run, num_trials: int) -> None:
         """Send at once: problems with the storage should be known early."""
         self._thread.start()
-        self._ask()
+        self.ask()
 
     def recorded(self, event: Event, run: Run) -> None:
         """Send after each generation, and if it is time."""
         if event["event"] == "update" or time.monotonic() - self._asked > _PAUSE_S:
-            self._ask()
+            self.ask()
 
     def ticked(self, num_running: int) -> None:
         """Pass on the thread's messages.
@@ -102,7 +102,8 @@ class MirrorObserver(SearchObserver):
             what = "took too long" if self._thread.is_alive() else "could still not be written"
             self._warn(f"mirror: {self._mirror.url} {what}: its last results are only in {self._run_dir}")
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Send what is new, soon."""
         self._asked = time.monotonic()
         self._wanted.set()
 
@@ -119,8 +120,8 @@ class MirrorObserver(SearchObserver):
             except Exception as error:  # of what library depends on the protocol
                 if not self._has_failed:
                     self._messages.append(
-                        f"mirror: {self._mirror.url} could not be written; next attempt after the next "
-                        f"generation: {reason(error)}"
+                        f"mirror: {self._mirror.url} could not be written; it is tried again with "
+                        f"what is new next: {reason(error)}"
                     )
                 self._has_failed = True
             else:

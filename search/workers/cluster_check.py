@@ -8,23 +8,22 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from spinesearch.data.data_settings import DataSettings
-from spinesearch.data.open import ProxyData, reopen_data
+from spinesearch.data.open import reopen_data
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.environment import CodeVersion, code_difference, code_version
-from spinesearch.search.scoring.proxy_score import proxy_score
+from spinesearch.search.scoring.proxy_score import few_held_out, proxy_score
 from spinesearch.search.scoring.scorer import OpenScore, Score
 from spinesearch.search.workers.trial_resources import TrialResources
 from spinesearch.search.workers.worker_states import PoolTimes
-from spinesearch.space import SPINENET_49
+from spinesearch.space import SPINENET_49, ArchSpec
 
 _NUM_RUNS = 2  # the first warms up: memory is taken and kernels are chosen in it
 _POLL_S = 0.5
@@ -60,6 +59,7 @@ class NodeReport:
         facts: what it says of itself; None if nothing ran there.
         sees_data: whether the proxy task could be opened there; None if that was not tried.
         images_per_s: training rate of one worker.
+        metrics: of the short training, by name; empty if there was none.
         problem: why no worker of a search would do there; empty if one would, or none fits there.
     """
 
@@ -71,6 +71,7 @@ class NodeReport:
     facts: NodeFacts | None = None
     sees_data: bool | None = None
     images_per_s: float | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
 
     @property
@@ -87,18 +88,7 @@ def open_short_score(settings: ProxySettings, data: DataSettings, data_key: str,
     """
     opened = reopen_data(data, image_size=settings.image_size, key=data_key)
     short = replace(settings, num_steps=num_steps, num_epochs=None, bn_recalibration_batches=0, measure_at=())
-    return proxy_score(short, opened.scored_on(_few_held_out(opened.scored, settings.batch_size)))
-
-
-def _few_held_out(data: ProxyData, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The first held-out images with an object, without which there is no AP."""
-    found: list[int] = []
-    for i in data.held_out_index.tolist():
-        if np.any(data.boxes[i]):
-            found.append(i)
-            if len(found) == count:
-                break
-    return np.array(found, np.int64)
+    return proxy_score(short, opened.scored_on(few_held_out(opened.scored, settings.batch_size)))
 
 
 class _Probe:
@@ -120,12 +110,12 @@ class _Probe:
         """Open the proxy task."""
         self._score = open_score()
 
-    def rate(self, seed: int) -> float:
-        """Training images per second of SpineNet-49."""
+    def rate(self, spec: ArchSpec, seed: int) -> Mapping[str, Any]:
+        """What a candidate's training measured; ``images_per_s`` is its rate."""
         assert self._score is not None
         for _ in range(_NUM_RUNS):
-            metrics = self._score(SPINENET_49, seed)
-        return float(metrics["images_per_s"])
+            metrics = self._score(spec, seed)
+        return metrics
 
 
 @dataclass(kw_only=True, slots=True)
@@ -152,6 +142,7 @@ def check_nodes(
     open_score: OpenScore,
     resources: TrialResources,
     *,
+    spec: ArchSpec = SPINENET_49,
     seed: int,
     patience_s: float,
     report: Callable[[NodeReport], None],
@@ -164,6 +155,7 @@ def check_nodes(
         nodes: as `ray.nodes` lists them; dead ones are left out.
         open_score: opens the proxy task on a node; picklable.
         resources: of one worker. A node that has no room for one even if empty only reports its versions.
+        spec: the candidate that is trained.
         seed: of the training.
         patience_s: how long a node may take to find a place for the check.
         report: called with each report as it is made.
@@ -172,7 +164,9 @@ def check_nodes(
     alive = [node for node in nodes if node["Alive"]]
     reports: list[NodeReport | None] = [None] * len(alive)
     with _probes() as start:
-        running = {i: start(node, open_score, resources, seed, patience_s) for i, node in enumerate(alive)}
+        running = {
+            i: start(node, open_score, resources, (spec, seed), patience_s) for i, node in enumerate(alive)
+        }
         while running:
             ray.wait([check.answer for check in running.values()], timeout=_POLL_S)
             for i, check in list(running.items()):
@@ -193,7 +187,7 @@ def _probes() -> Iterator[Callable[..., _Check]]:
         node: Mapping[str, Any],
         open_score: OpenScore,
         resources: TrialResources,
-        seed: int,
+        trained: tuple[ArchSpec, int],
         patience_s: float,
     ) -> _Check:
         fits = resources.workers_that_fit([node])
@@ -206,7 +200,7 @@ def _probes() -> Iterator[Callable[..., _Check]]:
         stages: list[tuple[str, Callable[[], Any]]] = [("facts", actor.facts.remote)]
         if fits:
             stages.append(("open", functools.partial(actor.open.remote, open_score)))
-            stages.append(("rate", functools.partial(actor.rate.remote, seed)))
+            stages.append(("rate", functools.partial(actor.rate.remote, *trained)))
         return _Check(
             report=_first_report(node, fits),
             stages=stages,
@@ -258,7 +252,7 @@ def _advance(check: _Check, here: CodeVersion) -> None:
         elif stage == "open":
             check.report = replace(check.report, sees_data=True)
         else:
-            check.report = replace(check.report, images_per_s=answer)
+            check.report = replace(check.report, images_per_s=float(answer["images_per_s"]), metrics=answer)
         if check.stages:
             stage, ask = check.stages[0]
             check.answer = ask()

@@ -10,7 +10,7 @@ import ray
 
 from spinesearch.search.config.run_config import ConfigError
 
-_NODE_ID = "ray.io/node-id"  # the label that Ray gives every node
+NODE_ID = "ray.io/node-id"  # the label that Ray gives every node
 _ROUNDING = 1e-6  # 0.1 goes ten times into 1, whatever floats say
 
 
@@ -36,7 +36,7 @@ class TrialResources:
         """
         options = {"num_cpus": self.cpus, "num_gpus": self.gpus, "resources": dict(self.custom)}
         if excluded:
-            options["label_selector"] = {_NODE_ID: f"!in({','.join(sorted(excluded))})"}
+            options["label_selector"] = {NODE_ID: f"!in({','.join(sorted(excluded))})"}
         return options
 
     def workers_that_fit(self, nodes: Sequence[Mapping[str, Any]], excluded: Collection[str] = ()) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.pace import timed_parts, training_time
 
 # Of the median: large and small candidates, fast and slow machines of one cluster differ by some factor each;
 # ten leaves room for both, and a frozen worker is still ended.
@@ -50,10 +51,7 @@ class TrialTimeout:
         self._first_s = first_s
         self._step_s: deque[float] = deque(maxlen=_REMEMBERED)
         self._other_s: deque[float] = deque(maxlen=_REMEMBERED)
-        trained = [trial for trial in known if trial.status == "completed" and not trial.reused_from]
-        for trial in sorted(trained, key=lambda trial: trial.time)[-_REMEMBERED:]:
-            # Of several parts the first, as the others may have gone on from it.
-            part = trial.rungs[0] if trial.rungs else trial
+        for part in timed_parts(known):
             self.completed(part.seconds, part.metrics)
 
     @property
@@ -68,11 +66,9 @@ class TrialTimeout:
             seconds: in all.
             metrics: its own; ``train_seconds`` and ``num_steps`` are used if they are there.
         """
-        num_steps, train_s = metrics.get("num_steps"), metrics.get("train_seconds")
-        if not num_steps or train_s is None:
-            num_steps, train_s = 1, 0.0
-        self._step_s.append(train_s / num_steps)
-        self._other_s.append(max(0.0, seconds - train_s))
+        step_s, other_s = training_time(seconds, metrics)
+        self._step_s.append(step_s)
+        self._other_s.append(other_s)
 
     def limit_s(self, step_s: float | None = None, *, num_steps: int | None = None) -> float:
         """Seconds that a candidate may take.

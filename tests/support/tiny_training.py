@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from spinesearch.data.open import GeneratedDataSettings, ProxyData, open_training_data
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.training.process.group import ProcessGroup
-from spinesearch.training.run.long_training import LongTraining, Measurement
+from spinesearch.training.run.long_training import LongTraining
 from spinesearch.training.run.train_checkpoint import TrainCheckpoints
 from spinesearch.training.run.train_settings import TrainSettings
+from spinesearch.training.run.watcher import Measurement
 
 NUM_IMAGES = 12
 SETTINGS: dict[str, object] = {
@@ -60,6 +61,7 @@ class Notes:
     def __init__(self) -> None:
         self.began: list[int] = []
         self.losses: list[tuple[int, float]] = []
+        self.saved_at: list[int] = []
         self.measured_at: list[int] = []
         self.measurements: list[Measurement] = []
         self.warnings: list[str] = []
@@ -69,6 +71,9 @@ class Notes:
 
     def stepped(self, step: int, loss: float, lr: float) -> None:
         self.losses.append((step, loss))
+
+    def saved(self, step: int) -> None:
+        self.saved_at.append(step)
 
     def measured(self, measurement: Measurement, model: nn.Module) -> None:
         assert not model.training

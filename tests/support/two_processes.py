@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from tiny_training import SETTINGS, open_tiny, settings, train_in
+from tiny_training import open_tiny, settings, train_in
 from torch import nn
 
 from spinesearch.training.run.long_training import Stopped
 from spinesearch.training.run.sync_norm import synchronize_norms
 
-TOGETHER: dict[str, object] = {**SETTINGS, "stochastic_depth_rate": 0.0, "lr": 0.001}
+TOGETHER: dict[str, object] = {"stochastic_depth_rate": 0.0, "lr": 0.001}
 
 
 def join(rank: int, folder: Path) -> None:
@@ -20,14 +20,16 @@ def join(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=2)
 
 
-def train_together(rank: int, folder: Path, cache_dir: Path, stop_at: int | None) -> None:
+def train_together(
+    rank: int, folder: Path, cache_dir: Path, stop_at: int | None, batch_size: int = 4
+) -> None:
     """Train to the end, or until both are to stop; the first writes the network to ``state.pt``."""
     join(rank, folder)
     try:
         _, state = train_in(
             folder / "run",
             open_tiny(cache_dir),
-            settings(**TOGETHER),
+            settings(**TOGETHER, batch_size=batch_size),
             stop_at=stop_at,
             prepare=synchronize_norms,
         )

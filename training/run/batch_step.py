@@ -66,12 +66,14 @@ class BatchStep:
 
         Args:
             step: its number.
-            batch: this process's rows of the batch, uint8.
+            batch: this process's rows of the batch, uint8; at least one for each part.
             draws: theirs, `[4, B]` of `augment.draw`.
         """
         device = self._anchors.device
         seed_global(stream_seed(self._seed, DEPTH, step, self._group.rank), device)
-        num_parts = num_micro_batches(len(batch.images), self._micro_batch_size)
+        # Of the largest share: processes normalise together, so that each has as many parts as any other.
+        largest = -(-self._recipe.batch_size // self._group.size)
+        num_parts = num_micro_batches(largest, self._micro_batch_size)
         totals = torch.zeros(2, device=device)  # of losses times weights, and of weights but for the ones
         for rows in np.array_split(np.arange(len(batch.images)), num_parts):
             part = slice(rows[0], rows[-1] + 1)

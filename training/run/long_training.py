@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ from spinesearch.data.open import ProxyData
 from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.training.input.augment import Batch, draw
 from spinesearch.training.input.batches import load_batches, shuffled_batches
-from spinesearch.training.measure.evaluate import DetectionScores, detection_scores
+from spinesearch.training.measure.evaluate import detection_scores
 from spinesearch.training.measure.found import Found, find_objects
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.group import ProcessGroup
@@ -27,61 +25,13 @@ from spinesearch.training.run.batch_step import BatchStep
 from spinesearch.training.run.frozen import freeze, train_mode
 from spinesearch.training.run.train_checkpoint import CheckpointError, TornCheckpointError, TrainCheckpoints
 from spinesearch.training.run.train_settings import TrainSettings
+from spinesearch.training.run.watcher import Measurement, Unwatched, Watcher
 from spinesearch.training.step.divergence import LossWatch
 from spinesearch.training.step.state import TrainingState
 
 
 class Stopped(Exception):  # noqa: N818 - it says what happened
     """The training was asked to stop, and did so with its state on disk."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """How good the network is after some steps.
-
-    Attributes:
-        step: number of steps taken.
-        epoch: number of epochs that these complete.
-        loss: mean training loss since the measurement before.
-        scores: on the validation images.
-    """
-
-    step: int
-    epoch: int
-    loss: float
-    scores: DetectionScores
-
-
-class Watcher(Protocol):
-    """What a training tells of itself."""
-
-    def begun(self, step: int, num_steps: int) -> None:
-        """It goes on after so many steps, of so many."""
-
-    def stepped(self, step: int, loss: float, lr: float) -> None:
-        """Step number ``step``, from 0, was taken with this rate; its loss is finite."""
-
-    def measured(self, measurement: Measurement, model: nn.Module) -> None:
-        """The network, in evaluation mode and with its average for weights if it has one, was measured."""
-
-    def warned(self, message: str) -> None:
-        """Something went wrong that the training survives, in one line."""
-
-
-class Unwatched:
-    """A watcher that does nothing."""
-
-    def begun(self, step: int, num_steps: int) -> None:
-        """Nothing."""
-
-    def stepped(self, step: int, loss: float, lr: float) -> None:
-        """Nothing."""
-
-    def measured(self, measurement: Measurement, model: nn.Module) -> None:
-        """Nothing."""
-
-    def warned(self, message: str) -> None:
-        """Nothing."""
 
 
 class LongTraining:
@@ -216,25 +166,34 @@ class LongTraining:
         self._watcher.stepped(step, loss, learning_rate(step, self._recipe))
 
     def _restore(self, watch: LossWatch) -> int:
-        """Bring everything to the newest checkpoint that is whole; returns how many steps that has."""
-        for step in reversed(self._group.from_first(self._checkpoints.steps())):
+        """Bring everything to the newest checkpoint that is whole; returns how many steps that has.
+
+        The first process reads it for all of them: the others may be on machines that have none.
+        """
+        data = self._group.from_first(self._newest_state() if self._group.is_first else None)
+        if data is None:
+            return 0
+        state = TrainingState.from_bytes(data)
+        state.restore(self._model, self._optimizer, self._augmentation, self._device)
+        if self._average is not None:
+            self._average.load_state_dict(state.average)
+        watch.losses += state.losses
+        self._saved = state.step
+        return state.step
+
+    def _newest_state(self) -> bytes | None:
+        """What the newest checkpoint that is whole holds; None if there are none at all."""
+        for step in reversed(self._checkpoints.steps()):
             try:
-                state = TrainingState.from_bytes(self._checkpoints.load(step))
+                return self._checkpoints.load(step)
             except TornCheckpointError as error:
                 self._watcher.warned(f"{error}; it is passed over for the one before it")
-                continue
-            state.restore(self._model, self._optimizer, self._augmentation, self._device)
-            if self._average is not None:
-                self._average.load_state_dict(state.average)
-            watch.losses += state.losses
-            self._saved = step
-            return step
         if newest := max(self._checkpoints.steps(), default=0):
             raise CheckpointError(
                 f"{self._checkpoints.path(newest)}: neither it nor an earlier one is whole; restore one "
                 "from a copy, or remove them all to begin anew"
             )
-        return 0
+        return None
 
     def _save(self, step: int, losses: list[float]) -> None:
         """Write a checkpoint; without room for it the earlier ones stay, and the training goes on."""
@@ -245,12 +204,14 @@ class LongTraining:
             state.average.update(self._average.state_dict())
         try:
             self._checkpoints.save(step, state.to_bytes())
-            self._saved = step
         except OSError as error:
             self._watcher.warned(
                 f"{self._checkpoints.path(step)}: could not be written: {error.strerror or error}; the "
                 "checkpoint before it stays, and the training goes on: make room"
             )
+        else:
+            self._saved = step
+            self._watcher.saved(step)
 
     def _measure(self, step: int, losses: list[float]) -> None:
         with self._average.in_place() if self._average is not None else nullcontext():
@@ -283,17 +244,19 @@ class LongTraining:
             if self._group.size == 1 and self._should_stop():  # several measure to the end together
                 raise Stopped
 
-        mine = find_objects(
-            self._model,
-            data,
-            data.held_out_index[share],
-            self._anchors,
-            batch_size=max(
-                1, (self._settings.micro_batch_size or self._recipe.batch_size) // self._group.size
-            ),
-            precision=self._recipe.precision,
-            on_batch=check_stop,
-        )
-        parts = self._group.gathered((share, mine))
-        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
-        return Found(*(np.concatenate(arrays)[order] for arrays in zip(*(f for _, f in parts), strict=True)))
+        num_at_once = self._settings.micro_batch_size or max(1, self._recipe.batch_size // self._group.size)
+        mine = None  # with fewer images than processes
+        if len(share):
+            mine = find_objects(
+                self._model,
+                data,
+                data.held_out_index[share],
+                self._anchors,
+                batch_size=num_at_once,
+                precision=self._recipe.precision,
+                on_batch=check_stop,
+            )
+        shares, parts = zip(*self._group.gathered((share, mine)), strict=True)
+        order = np.argsort(np.concatenate(shares))
+        found = (part for part in parts if part is not None)
+        return Found(*(np.concatenate(arrays)[order] for arrays in zip(*found, strict=True)))

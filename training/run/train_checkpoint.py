@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from spinesearch.data.whole_file import remove_torn, write_whole
 
 FOLDER = "checkpoints"
 NUM_KEPT = 2
@@ -54,18 +55,8 @@ class TrainCheckpoints:
             "identity": self._identity,
         }
         self._folder.mkdir(exist_ok=True)
-        temporary = self._folder / "writing.tmp"
-        try:
-            with temporary.open("wb") as file:
-                file.write(json.dumps(head).encode() + b"\n")
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path(step))
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
+        remove_torn(self._folder)  # what takes room that this may need
+        write_whole(self.path(step), json.dumps(head).encode() + b"\n" + data)
         for old in self.steps()[:-NUM_KEPT]:
             self.path(old).unlink(missing_ok=True)
 

@@ -8,8 +8,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from spinesearch.results.export.noise import Noise, measured_noise
-from spinesearch.results.export.specs import export_top
+from spinesearch.results.export.specs import Noise, export_top
 from spinesearch.results.ledger.run import Run
 from spinesearch.space import SpineNetSpace, backbone_cost, load_spec
 from spinesearch.space.arch.spec_file import load_spec_file, schema
@@ -153,38 +152,3 @@ def test_an_earlier_release_s_export_is_replaced(run: Run, tmp_path: Path):
     (tmp_path / "02_af6e18860979.json").write_text('{"schema_version": 1, "search": {"run": "r"}}')
     export_top(run, top=1, run_name="r", output_dir=tmp_path)
     assert not (tmp_path / "02_af6e18860979.json").exists()
-
-
-def study(**changes: object) -> Run:
-    """Two architectures, two seeds each: rewards 0.1 and 0.3, 0.4 and 0.4."""
-    run = Run()
-    settings = {"kind": "variance", "num_archs": 2, "num_seeds": 2}
-    config = {**CONFIG, **changes}
-    run.apply({"event": "run", "config": config, "version": "0", "data": {}, "time": 0.0, "study": settings})
-    for trial, (arch, seed, reward) in enumerate(
-        [("a", 0, 0.1), ("a", 1, 0.3), ("b", 0, 0.4), ("b", 1, 0.4)]
-    ):
-        run.apply(
-            {"event": "propose", "trial": trial, "side": "", "seed": seed, "tokens": [], "arch_id": arch}
-        )
-        metrics = {"ap": reward}
-        result = {"status": "completed", "reward": reward, "metrics": metrics, "time": 1.0}
-        run.apply({"event": "result", "trial": trial, **result})
-    return run
-
-
-def test_noise_is_a_study_s(run: Run):
-    # Variances 0.02 and 0 of the two, pooled: 0.01.
-    assert measured_noise(study(), run, name="n") == (pytest.approx(0.1), "n")
-    with pytest.raises(ValueError, match="--noise: n is no variance study"):
-        measured_noise(run, run, name="n")
-    with pytest.raises(ValueError, match="--noise: n has another proxy_task than the search"):
-        measured_noise(study(proxy_task={"num_steps": 5}), run, name="n")
-    with pytest.raises(ValueError, match="--noise: n has another reward_metric than the search"):
-        measured_noise(study(search={"reward_metric": "ap50"}), run, name="n")
-    few = study()
-    few.trials = few.trials[::2]
-    with pytest.raises(
-        ValueError, match="--noise: n has no architecture yet that was trained with two seeds"
-    ):
-        measured_noise(few, run, name="n")

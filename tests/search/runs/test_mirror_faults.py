@@ -75,7 +75,7 @@ def test_storage_that_fails_is_reported_once_and_made_up_for(tmp_path: Path):
     _, digest = carry_out(tmp_path / "run", num_trials=40, mirror=mirror, observer=watching)
     assert digest == expected
     assert watching.messages == [
-        "mirror: faulty://bucket/run could not be written; next attempt after the next generation: "
+        "mirror: faulty://bucket/run could not be written; it is tried again with what is new next: "
         "ConnectionError: the network is away"
     ]
     assert Mirror("faulty://bucket", "run").read() == bytes_of(tmp_path / "run")

@@ -19,6 +19,7 @@ from spinesearch.cli.proxy.cluster import nodes_table, verdict
 from spinesearch.data.open import open_data
 from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.search.environment import code_version
+from spinesearch.search.scoring.proxy_score import few_held_out
 from spinesearch.search.workers import cluster_check
 from spinesearch.search.workers.cluster_check import NodeReport, check_nodes, open_short_score
 from spinesearch.search.workers.trial_resources import TrialResources, cluster_nodes
@@ -195,7 +196,7 @@ def test_the_held_out_images_of_a_check_have_objects(cache_dir):
     )
     data = open_data(config.data, image_size=config.proxy_task.image_size)
     for count in (1, 4, 1000):
-        found = cluster_check._few_held_out(data, count)
+        found = few_held_out(data, count)
         assert 1 <= len(found) <= count
         assert set(found.tolist()) <= set(data.held_out_index.tolist())
         assert all(np.any(data.boxes[i]) for i in found)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import fields
+from typing import Any
 
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.results.export.specs import Noise
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.studies.study import Study
 from spinesearch.results.studies.variance import variance_report
+from spinesearch.search.config.run_config import FREE_PROXY_SETTINGS
 
-
-class Noise(NamedTuple):
-    """Fields of provenance: the reward's standard deviation between seeds, and the study that measured it."""
-
-    noise_sd: float
-    noise_run: str
+# Besides the free ones: what is measured on the way changes no score.
+_OF_NO_ACCOUNT = (*FREE_PROXY_SETTINGS, "measure_at")
 
 
 def measured_noise(study_run: Run, run: Run, *, name: str) -> Noise:
@@ -25,14 +25,19 @@ def measured_noise(study_run: Run, run: Run, *, name: str) -> Noise:
         name: what the study is called.
 
     Raises:
-        ValueError: the run is no variance study, has no architecture measured twice yet, or its proxy task,
-            data or reward are others than the search's.
+        ValueError: the run is no variance study, has no architecture measured twice yet, its proxy task,
+            data or reward are others than the search's, or the search's reward is not the metric itself.
     """
     if study_run.study is None or study_run.study["kind"] != "variance":
         raise ValueError(f"--noise: {name} is no variance study; `spinesearch proxy variance` makes one")
+    if run.config["search"].get("cost_target") is not None:
+        raise ValueError(
+            "--noise: the search's rewards are scores times a factor of their cost (search.cost_target), and "
+            f"{name} measured scores; leave --noise out"
+        )
     for group, theirs, ours in (
-        ("proxy_task", study_run.config["proxy_task"], run.config["proxy_task"]),
-        ("data", study_run.sessions[0]["data"], run.sessions[0]["data"]),
+        ("proxy_task", _proxy_settings(study_run), _proxy_settings(run)),
+        ("data", study_run.sessions[0]["data"]["key"], run.sessions[0]["data"]["key"]),
         ("reward_metric", _metric(study_run), _metric(run)),
     ):
         if theirs != ours:
@@ -45,6 +50,17 @@ def measured_noise(study_run: Run, run: Run, *, name: str) -> Noise:
     if not rows:
         raise ValueError(f"--noise: {name} has no architecture yet that was trained with two seeds")
     return Noise(rows[0].components.within ** 0.5, name)
+
+
+def _proxy_settings(run: Run) -> dict[str, Any]:
+    """What decides a score, with its default for what is younger than the ledger."""
+    recorded = run.config["proxy_task"]
+    settings = {field.name: recorded.get(field.name, field.default) for field in fields(ProxySettings)}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+        if name not in _OF_NO_ACCOUNT
+    }
 
 
 def _metric(run: Run) -> object:

@@ -1,0 +1,140 @@
+"""``spinesearch reproduce``: every stage for real at its least, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_checks import fails
+
+from spinesearch.cli.main import main
+from spinesearch.results.ledger.run import Run, load_run
+from spinesearch.search.config.run_config import compose, run_config
+from spinesearch.search.config.sections import TRAINING
+from spinesearch.search.reproduce.stages import SEARCHES, TRAININGS, search_words, training_words
+from spinesearch.search.reproduce.table import Row, as_markdown, search_differences, training_differences
+from spinesearch.search.training.train_config import train_config
+
+COCO = ["data.train_images=/images", "data.train_annotations=/annotations.json"]
+
+
+def begun(config: dict[str, object], num_train: int, num_held_out: int) -> Run:
+    data = {"num_train_images": num_train, "num_held_out_images": num_held_out}
+    return Run(sessions=[{"config": config, "data": data}])
+
+
+def test_every_search_is_composed_as_published():
+    candidates = {name: search.candidates for name, search in SEARCHES.items()}
+    assert candidates == {
+        "paper_search": 14_000,
+        "r0_sp53": 13_000,
+        "r14_sp39": 13_000,
+        "r23_sp30": 10_000,
+        "r35_sp18": 6_000,
+        "cloud": 1_000,
+        "one_gpu_day": None,
+    }
+    for name, published in SEARCHES.items():
+        config = run_config(compose([*search_words(name, "coco"), *COCO]))
+        assert published.candidates in (None, config.search.num_trials)
+        known = [
+            "the controller's settings, which are not published",
+            "what is not published, as conf/proxy_task/paper.yaml marks it",
+        ]
+        differs = search_differences(name, begun(config.to_dict(), 110_895, 7_392))
+        assert list(differs) == (known if published.candidates else [])
+    proxy = run_config(compose([*search_words("cloud", "coco"), *COCO])).proxy_task
+    assert (proxy.filter_size_scale, proxy.num_epochs, proxy.batch_size, proxy.lr) == (0.5, 10, 64, 0.08)
+    tiny = run_config(compose(search_words("paper_search", "tiny")))
+    differs = search_differences("paper_search", begun(tiny.to_dict(), 17, 7))
+    assert "search.num_trials 4 in place of 14000" in differs
+    assert "data.name generated in place of coco" in differs
+    assert "7 held-out images, published 7,392" in differs
+
+
+def test_differences_of_trainings_are_named_once_and_numbered():
+    coco = train_config(compose([*training_words("coco"), *COCO], TRAINING)).to_dict()
+    own = "what is not published, as conf/train/protocol_b.yaml marks it"
+    assert training_differences(begun(coco, 118_287, 0), 5_000) == (own,)
+    tiny = train_config(compose(training_words("tiny"), TRAINING)).to_dict()
+    differs = training_differences(begun(tiny, 24, 0), 8)
+    assert "train.num_epochs 2.0 in place of 350" in differs
+    assert "24 training images, COCO 2017 has 118,287" in differs
+    assert "8 validation images, COCO 2017 has 5,000" in differs
+    rows = [Row("a", "1", "2", ("x", "y")), Row("b", "3", "-", ("y",)), Row("c", "4", "4", ())]
+    assert as_markdown(rows).splitlines()[2:] == [
+        "| a | 1 | 2 | [1] [2] |",
+        "| b | 3 | - | [2] |",
+        "| c | 4 | 4 | in nothing known |",
+        "",
+        "[1] x  ",
+        "[2] y  ",
+    ]
+
+
+def test_bad_words_leave_nothing(tmp_path: Path, capsys):
+    folder = tmp_path / "new"
+    place = ["--folder", str(folder)]
+    fails(
+        ["reproduce", "serch", *place], "reproduce serch: there is no such stage; give one of verify", capsys
+    )
+    fails(["reproduce", "search", "r1", *place], "reproduce search: r1: must be one of paper_search", capsys)
+    fails(["reproduce", "train", "r0_sp53", *place], "must be one of best, spinenet49, resnet50_fpn", capsys)
+    fails(["reproduce", "table", "x", *place], "reproduce table: x: is one word too many", capsys)
+    fails(["reproduce", "verify", "seed=1", *place], "seed=1: reproduce verify takes no settings", capsys)
+    fails(["reproduce", "--scale", "huge", *place], "--scale: must be one of coco, tiny, got huge", capsys)
+    fails(["reproduce", "search", *place], "data.train_images: must be given", capsys)
+    missing = f"nothing has been trained in {folder}; `spinesearch reproduce train --folder"
+    fails(["reproduce", "table", *place], f"reproduce table: {missing}", capsys)
+    fails(["reproduce", "evaluate", *place], f"reproduce evaluate: {missing}", capsys)
+    fails(
+        ["reproduce", "train", *place, *COCO],
+        "paper_search is missing, whose best is wanted; `spinesearch reproduce search paper_search",
+        capsys,
+    )
+    assert not folder.exists()
+    (tmp_path / "note.txt").write_text("mine")
+    fails(["reproduce", "verify", "--folder", str(tmp_path)], "is there and is no reproduction", capsys)
+    folder.mkdir()
+    (folder / "reproduction.json").write_text('{"scale": "tiny"}')
+    fails(
+        ["reproduce", "verify", *place], "holds a reproduction at scale tiny, got coco; give --scale", capsys
+    )
+
+
+@pytest.mark.slow
+def test_every_stage_for_real(tmp_path: Path, cache_dir: Path, capsys):
+    folder = tmp_path / "tiny"
+    words = [
+        "--scale",
+        "tiny",
+        "--folder",
+        str(folder),
+        f"data.cache_dir={cache_dir}",
+        "search.engine=serial",
+    ]
+    assert main(["reproduce", *words]) == 0
+    out = capsys.readouterr().out
+    checks = json.loads((folder / "verify.json").read_text())["checks"]
+    assert all(check["is_right"] for check in checks)
+    assert f"all {len(checks)} checks agree with what is published" in out
+    run, _ = load_run(folder / "searches" / "paper_search")
+    assert run.num_done == 4
+    assert len(run.finalists) == 3
+    table = (folder / "table.md").read_text()
+    assert "| search `paper_search`: candidates | 4 | 14,000 |" in table
+    for name in TRAININGS:
+        training, _ = load_run(folder / "trainings" / name)
+        evaluated = json.loads((folder / "evaluations" / f"{name}.json").read_text())
+        # The evaluation of the best weights is that which the training had measured.
+        best = max(event["scores"]["AP"] or 0.0 for event in training.measurements)
+        assert evaluated["AP"] == pytest.approx(best, abs=1e-9)
+    for row, paper in (("best of `paper_search`", "42.8"), ("spinenet49", "42.8"), ("resnet50_fpn", "40.4")):
+        (line,) = [line for line in table.splitlines() if line.startswith(f"| {row}: AP |")]
+        assert line.split("|")[3].strip() == paper
+        assert "[" in line.split("|")[4]
+    # Given again, every stage finds itself complete; the table alone is written anew.
+    (folder / "table.md").unlink()
+    assert main(["reproduce", *words]) == 0
+    out = capsys.readouterr().out
+    assert out.count(": complete") == 1 + 2 * len(TRAININGS)
+    assert (folder / "table.md").read_text() == table
