@@ -21,11 +21,10 @@ Events, in the order a search writes them:
              num_steps, metrics, attempts, node, worker, seconds, time, files; of one whose network is an
              earlier trial's duplicate_of and no attempts. A candidate that does not go on then has its
              ``result``, with ``is_stopped`` and the rung's metrics.
-``latency``  how long a network takes for one image: arch_id, ms, device, time. Measured where it was to be
-             trained, or from a table; all of a run are of one device.
+``latency``  of a network, for one image: arch_id, ms, device (one for all of a run), time.
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
-``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.
+``reopen``   these failed candidates are tried once more, see `Trial.learnt`: trials, reason, time.
 ``rerank``   the best candidates are to be ranked again by longer trainings: rerank, setting, trials,
              baselines, seeds, proxy_task, time (`Rerank`). The ``propose``, ``attempt`` and ``result``
              events of these trainings have the side "finalists", numbers of their own, and setting, seed and
@@ -59,6 +58,7 @@ from spinesearch.results.ledger.trial import (
     RungResult,
     Trial,
     Update,
+    note_latency,
     ranked_trials,
 )
 from spinesearch.space import ArchSpec, SearchSpace
@@ -84,7 +84,7 @@ class Run:
         finalists: the trainings of all reranks, by number.
         measurements: of a training, in order.
         divergence: what ended a training's last session, if that was a loss that is not finite.
-        latencies: of networks, by ``arch_id``; results have them among their metrics, as ``latency_ms``.
+        latencies: of networks, by ``arch_id``; among results' metrics they are ``latency_ms``.
     """
 
     sessions: list[Event] = field(default_factory=list)
@@ -200,14 +200,10 @@ class Run:
             for key, value in fields.items():
                 setattr(trial, key, value)
             trial.time = event["time"]
-            if trial.metrics and (latency := self.latencies.get(trial.arch_id)) is not None:
-                trial.metrics = {**trial.metrics, "latency_ms": latency.ms}
+            if trial.metrics and trial.arch_id in self.latencies:
+                trial.metrics = {**trial.metrics, "latency_ms": self.latencies[trial.arch_id].ms}
         elif kind == "latency":
-            latency = Latency(fields["ms"], fields["device"])
-            first = next(iter(self.latencies.values()), latency)
-            if latency.device != first.device:
-                raise ValueError(f"a latency on {latency.device}, where those before are on {first.device}")
-            self.latencies.setdefault(fields["arch_id"], latency)
+            note_latency(self.latencies, **fields)
         elif kind == "update":
             update = Update(**fields)
             if update.update != len(self.updates):
@@ -239,7 +235,8 @@ class Run:
             if self.trials[number].status not in ("failed", "duplicate"):
                 raise ValueError(f"trial {number} is reopened, which has not failed")
         for number in reopening.trials:
-            self.trials[number] = self.trials[number].reopen()
+            trial = self.trials[number]
+            self.trials[number] = trial.reopen(was_learnt=trial.generation < len(self.updates))
         self.reopenings.append(reopening)
 
     def _lose_begun(self, now: float) -> None:
@@ -274,11 +271,19 @@ class Run:
         """
         run = cls()
         for line, event in enumerate(events, start=1):
-            try:
-                run.apply(event)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise LedgerError(f"{path}: line {line} does not fit: {error}") from error
+            run.take_in(event, path, line)
         return run
+
+    def take_in(self, event: Event, path: Path, line: int) -> None:
+        """As `apply`, of a line of a ledger.
+
+        Raises:
+            LedgerError: it contradicts those before it; the message names ``path`` and the line.
+        """
+        try:
+            self.apply(event)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise LedgerError(f"{path}: line {line} does not fit: {error}") from error
 
 
 def load_run(run_dir: Path) -> tuple[Run, str]:
@@ -289,8 +294,7 @@ def load_run(run_dir: Path) -> tuple[Run, str]:
     """
     if not run_dir.is_dir():
         raise LedgerError(f"{run_dir}: is not a run: there is no such folder")
-    path = run_dir / LEDGER_NAME
-    contents = read_ledger(path)
+    contents = read_ledger(path := run_dir / LEDGER_NAME)
     if not contents.events:
         raise LedgerError(f"{run_dir}: its ledger is empty: no search has started there")
     return Run.from_events(path, contents.events), contents.torn

@@ -39,6 +39,18 @@ class Latency(NamedTuple):
     device: str
 
 
+def note_latency(latencies: dict[str, Latency], *, arch_id: str, ms: float, device: str) -> None:
+    """Take down a network's latency; the first stays.
+
+    Raises:
+        ValueError: those before it are of another device.
+    """
+    first = next(iter(latencies.values()), None)
+    if first is not None and first.device != device:
+        raise ValueError(f"a latency on {device}, where those before are on {first.device}")
+    latencies.setdefault(arch_id, Latency(ms, device))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reopening:
     """Failed candidates that are tried once more, with those that had taken over their results."""
@@ -105,6 +117,8 @@ class Trial:
         lost: the starts that came to no result.
         is_reopened: whether it had failed before and was opened again.
         lost_before: the starts that came to no result before it was reopened.
+        learnt: what the controller learnt of it, where it was reopened after that; what has come of it since
+            counts on the leaderboard alone.
         node: where it was scored.
         worker: who scored it.
         seconds: wall time of scoring it, at all rungs together.
@@ -135,6 +149,7 @@ class Trial:
     lost: list[Attempt] = field(default_factory=list)
     is_reopened: bool = False
     lost_before: list[Attempt] = field(default_factory=list)
+    learnt: Trial | None = None
     node: str = ""
     worker: str = ""
     seconds: float = 0.0
@@ -157,8 +172,12 @@ class Trial:
         """Whether it is left out of learning, and of what its duplicates take over."""
         return self.failed_by == "infrastructure"
 
-    def reopen(self) -> Trial:
-        """The trial as it was when proposed, but for the record of its lost attempts."""
+    def reopen(self, *, was_learnt: bool) -> Trial:
+        """The trial as it was when proposed, but for the record of its lost attempts.
+
+        Args:
+            was_learnt: whether the controller has learnt from it as it is.
+        """
         return Trial(
             trial=self.trial,
             tokens=self.tokens,
@@ -170,6 +189,7 @@ class Trial:
             seed=self.seed,
             is_reopened=True,
             lost_before=[*self.lost_before, *self.lost],
+            learnt=self.learnt or (self if was_learnt else None),
         )
 
 

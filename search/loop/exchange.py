@@ -26,6 +26,7 @@ def proposal(number: int, generation: int, suggestion: Suggestion, spec: ArchSpe
 
 def rollout(trial: Trial) -> Rollout:
     """What the controller is told of a trial; nothing is known of one that the infrastructure failed."""
+    trial = trial.learnt or trial
     assert trial.status != "proposed"
     return Rollout(
         trial=trial.trial,

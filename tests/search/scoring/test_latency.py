@@ -119,7 +119,7 @@ def test_what_is_measured_too_slow_is_not_trained_and_a_resumed_run_measures_not
     assert not {trial.arch_id for trial in slow} & set(score.trained)
     front = pareto_front(run.trials, metric="ap", cost="latency_ms")
     assert front[0].metrics["latency_ms"] == min(ms for *_, ms in ends(run) if ms is not None)
-    for cut in range(4, 30, 5):
+    for cut in (4, 11, 20):
         lines = (tmp_path / "whole" / LEDGER_NAME).read_bytes().splitlines(keepends=True)
         (tmp_path / str(cut)).mkdir()
         (tmp_path / str(cut) / LEDGER_NAME).write_bytes(b"".join(lines[:cut]))
@@ -194,6 +194,7 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, text: str | None
         read_table(path, names=NAMES)
 
 
+@pytest.mark.slow
 def test_measuring_leaves_the_process_as_it_was():
     settings = ProxySettings(
         num_steps=1, image_size=128, filter_size_scale=0.125, endpoints_num_filters=8, num_threads=2
