@@ -91,6 +91,8 @@ def train_on_ray(
             try:
                 return _attempt(config, source, run_dir, console, needs=needs, should_stop=should_stop)
             except _WorkerLost as lost:
+                if should_stop():
+                    raise KeyboardInterrupt from None
                 said = f"a worker was lost ({lost})"
                 if attempt == workers.max_attempts:
                     raise EngineError(f"{said}, {attempt} times in all (search.max_attempts)") from lost

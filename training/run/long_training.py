@@ -244,15 +244,19 @@ class LongTraining:
             if self._group.size == 1 and self._should_stop():  # several measure to the end together
                 raise Stopped
 
-        mine = find_objects(
-            self._model,
-            data,
-            data.held_out_index[share],
-            self._anchors,
-            batch_size=self._settings.micro_batch_size or max(1, self._recipe.batch_size // self._group.size),
-            precision=self._recipe.precision,
-            on_batch=check_stop,
-        )
-        parts = self._group.gathered((share, mine))
-        order = np.argsort(np.concatenate([rows for rows, _ in parts]))
-        return Found(*(np.concatenate(arrays)[order] for arrays in zip(*(f for _, f in parts), strict=True)))
+        num_at_once = self._settings.micro_batch_size or max(1, self._recipe.batch_size // self._group.size)
+        mine = None  # with fewer images than processes
+        if len(share):
+            mine = find_objects(
+                self._model,
+                data,
+                data.held_out_index[share],
+                self._anchors,
+                batch_size=num_at_once,
+                precision=self._recipe.precision,
+                on_batch=check_stop,
+            )
+        shares, parts = zip(*self._group.gathered((share, mine)), strict=True)
+        order = np.argsort(np.concatenate(shares))
+        found = (part for part in parts if part is not None)
+        return Found(*(np.concatenate(arrays)[order] for arrays in zip(*found, strict=True)))

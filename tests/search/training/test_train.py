@@ -13,14 +13,21 @@ import pytest
 from cli_checks import fails
 from cli_process import start
 from marked_processes import wait_for_checkpoint
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from tiny_training import assert_equal_states
 from trained_run import NUM_STEPS, command, train_run
 
 from spinesearch import load_detector, save_weights
 from spinesearch.cli.main import main
-from spinesearch.results.ledger.run import load_run
+from spinesearch.results.ledger.run import Run, load_run
+from spinesearch.search.config.run_config import ConfigError, compose
+from spinesearch.search.config.sections import TRAINING
 from spinesearch.search.training import recorder
+from spinesearch.search.training.model_source import published_source
+from spinesearch.search.training.prepare import prepare_training
+from spinesearch.search.training.train_config import train_config
+from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.step import divergence
 from spinesearch.training.step.divergence import TrainingDiverged
 
@@ -88,6 +95,17 @@ def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, cache_dir, traine
     fails(["search", *folder], r"holds a training, not a search", capsys)
     fails(["proxy", "variance", *folder], r"name: this folder holds a training", capsys)
     assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_a_batch_that_leaves_a_process_without_its_part_of_a_step_is_refused(tmp_path):
+    class Three(ProcessGroup):
+        def __init__(self) -> None:
+            self.rank, self.size = 0, 3
+
+    config = train_config(compose(["train.batch_size=4", "train.micro_batch_size=1"], TRAINING))
+    message = r"train.batch_size: 4 images leave one of 3 processes with 1 for the 2 parts of a step"
+    with pytest.raises(ConfigError, match=message):
+        prepare_training(config, published_source("spinenet49"), Run(), tmp_path, Console(), Three())
 
 
 def test_a_training_is_not_gone_on_with_as_another(trained, tmp_path, cache_dir, capsys):
