@@ -34,6 +34,7 @@ COMPOSED_ONLY = {
     "reproduce": "COCO; tests/cli/proxy/test_reproduce.py has every stage in small",
     "search.num_workers": "workers on Ray, which tests/search/workers has",
 }
+GIVEN = {"b.proxy_task=...": "b.proxy_task=all_outputs", "RUN": "mine", "PRICE": "2.5"}
 TRAINS = ("search", "resume", "rerank", "train", "proxy", "bench", "cluster")
 PLANS = ("estimate", "reproduce")
 READS = ("show", "models", "spec")
@@ -99,7 +100,11 @@ def given(command: DocCommand) -> list[str]:
         elif word == "*.json":
             words += ["a.json", "b.json"]
         elif not word.startswith("runs_dir=/"):
-            words.append({"b.proxy_task=...": "b.proxy_task=all_outputs", "RUN": "mine"}.get(word, word))
+            words.append(
+                {"b.proxy_task=...": "b.proxy_task=all_outputs", "RUN": "mine", "PRICE": "2.5"}.get(
+                    word, word
+                )
+            )
     if len(words) > 1 and "://" in words[1]:
         words[1] = "mine"  # a run that would be fetched
     return words

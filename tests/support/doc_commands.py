@@ -41,8 +41,8 @@ def doc_commands() -> list[DocCommand]:
 
 
 def _commands(page: Path) -> Iterator[DocCommand]:
+    variables: dict[str, str] = {}
     for block in _BLOCK.finditer(page.read_text(encoding="utf-8")):
-        variables: dict[str, str] = {}
         if block[1] not in _LANGUAGES:
             continue
         for line in block[2].replace("\\\n", " ").splitlines():
