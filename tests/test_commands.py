@@ -41,7 +41,7 @@ READS = ("show", "ls", "models", "spec")
 # They need runs that differ, go on or have failed, or a shell: tests/cli/runs and tests/cli/machine.
 TRIED_ELSEWHERE = ("compare", "stop", "retry", "completion")
 NEEDS_TENSORFLOW = ("import-checkpoint",)
-HEAVY = ("tensorboard", "evaluate", "predict", "doctor")  # read, but take seconds or weights
+HEAVY = ("report", "tensorboard", "evaluate", "predict", "doctor")  # read, but take seconds or weights
 LIGHT_EXPORTS = ("json", "tf", "csv", "parquet", "optuna")
 
 _TASK = {
