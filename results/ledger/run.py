@@ -275,11 +275,7 @@ class Run:
         return run
 
     def take_in(self, event: Event, path: Path, line: int) -> None:
-        """As `apply`, of a line of a ledger.
-
-        Raises:
-            LedgerError: it contradicts those before it; the message names ``path`` and the line.
-        """
+        """As `apply` of a ledger's line; what raises is a LedgerError that names ``path`` and the line."""
         try:
             self.apply(event)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
