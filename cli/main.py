@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 from spinesearch.cli.os_errors import os_error_line
 from spinesearch.cli.output import guarded_output
-from spinesearch.cli.parser import CommandError, fail
+from spinesearch.cli.parser import Command, CommandError, fail
 
 _DEBUG_VARIABLE = "SPINESEARCH_DEBUG"
 
@@ -20,24 +20,36 @@ _USAGE = """usage: spinesearch COMMAND ...
 
 Architecture search for scale-permuted detection backbones.
 
-commands:
+a search:
   search             start a search, or continue the one of the same name
   resume             continue a run that stopped
-  show               leaderboard, progress and the best architecture of a run
+  retry              try what failed in a run again, and continue it
+  stop               end a run cleanly, wherever it runs; resume continues it
   rerank             train the best of a run longer with new seeds, and rank them again
+
+what it has found:
+  ls                 the runs in a folder: state, progress, best, age
+  show               leaderboard, progress and the best architecture of a run; follow it
+  compare            searches at equal numbers of candidates, strategy by strategy
   tensorboard        the TensorBoard files of a run, made again from its ledger
   export             the best of a run as JSON specs; a network as ONNX, Python, torch
+
+networks:
+  train              train a model on your data, or continue the training of the same name
+  evaluate           COCO's numbers of trained weights on a data set
+  predict            find objects in images with trained weights
+  spec               block specs: show, validate, diff, draw
+  models             the published models: parameters, multiply-adds, AP
+  import-checkpoint  a released TensorFlow checkpoint as safetensors
+
+before a search:
+  doctor             what a search needs of this machine, and what is missing
   proxy              how far the proxy task's scores can be trusted
   bench              how fast the proxy task is on this machine
   estimate           hours, wall time, money and energy of a search or training
   reproduce          the paper's results, stage by stage; verify needs no data
   cluster            whether the nodes of a Ray cluster can run a search: trains on each
-  spec               block specs: show, validate, diff, draw
-  train              train a model on your data, or continue the training of the same name
-  evaluate           COCO's numbers of trained weights on a data set
-  predict            find objects in images with trained weights
-  models             the published models: parameters, multiply-adds, AP
-  import-checkpoint  a released TensorFlow checkpoint as safetensors
+  completion         completion of commands and settings for bash, zsh or fish
 
 exit codes:
   0    done, also where the reader of the output went away, as in `| head`
@@ -65,25 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    commands: dict[str, Callable[[list[str]], int]] = {
-        "search": _search,
-        "resume": _resume,
-        "show": _show,
-        "rerank": _rerank,
-        "tensorboard": _tensorboard,
-        "export": _export,
-        "proxy": _proxy,
-        "bench": _bench,
-        "estimate": _estimate,
-        "reproduce": _reproduce,
-        "cluster": _cluster,
-        "spec": _spec,
-        "train": _train,
-        "evaluate": _evaluate,
-        "predict": _predict,
-        "models": _models,
-        "import-checkpoint": _import_checkpoint,
-    }
     word = arguments[0] if arguments else "--help"
     if word in ("--help", "-h", "help"):
         print(_USAGE, end="")
@@ -93,14 +86,14 @@ def _run(arguments: list[str]) -> int:
 
         print(f"spinesearch {__version__}")
         return 0
-    if word not in commands:
+    if word not in COMMANDS:
         import difflib
 
-        near = difflib.get_close_matches(word, commands, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(commands)}"
+        near = difflib.get_close_matches(word, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(COMMANDS)}"
         return fail(f"{word}: there is no such command; {hint}")
     try:
-        return commands[word](arguments[1:])
+        return COMMANDS[word](arguments[1:])
     except CommandError as end:
         return end.code
     except KeyboardInterrupt:
@@ -126,6 +119,30 @@ def _resume(arguments: list[str]) -> int:
     from spinesearch.cli.runs.resume import resume
 
     return resume(arguments)
+
+
+def _retry(arguments: list[str]) -> int:
+    from spinesearch.cli.runs.resume import retry
+
+    return retry(arguments)
+
+
+def _stop(arguments: list[str]) -> int:
+    from spinesearch.cli.runs.stop import stop
+
+    return stop(arguments)
+
+
+def _ls(arguments: list[str]) -> int:
+    from spinesearch.cli.runs.ls import ls
+
+    return ls(arguments)
+
+
+def _compare(arguments: list[str]) -> int:
+    from spinesearch.cli.runs.compare import compare
+
+    return compare(arguments)
 
 
 def _show(arguments: list[str]) -> int:
@@ -216,6 +233,45 @@ def _import_checkpoint(arguments: list[str]) -> int:
     from spinesearch.cli.networks.import_checkpoint import import_checkpoint
 
     return import_checkpoint(arguments)
+
+
+def _doctor(arguments: list[str]) -> int:
+    from spinesearch.cli.machine.doctor import doctor
+
+    return doctor(arguments)
+
+
+def _completion(arguments: list[str]) -> int:
+    from spinesearch.cli.machine.completion import completion
+
+    return completion(arguments, COMMANDS)
+
+
+COMMANDS: Mapping[str, Command] = {
+    "search": _search,
+    "resume": _resume,
+    "retry": _retry,
+    "stop": _stop,
+    "rerank": _rerank,
+    "ls": _ls,
+    "show": _show,
+    "compare": _compare,
+    "tensorboard": _tensorboard,
+    "export": _export,
+    "train": _train,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "spec": _spec,
+    "models": _models,
+    "import-checkpoint": _import_checkpoint,
+    "proxy": _proxy,
+    "bench": _bench,
+    "estimate": _estimate,
+    "reproduce": _reproduce,
+    "cluster": _cluster,
+    "doctor": _doctor,
+    "completion": _completion,
+}
 
 
 def _is_for_people(error: ValueError) -> bool:

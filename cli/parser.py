@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,12 +26,55 @@ class CommandError(Exception):
         self.code = code
 
 
+Command = Callable[[list[str]], int]
+"""What carries a command out: its arguments in, its exit code out."""
+
+
+class Described(Exception):  # noqa: N818 - it is no error
+    """Carries out of a command what it takes, for `described`.
+
+    Args:
+        what: its parser, or its subcommands by their words.
+    """
+
+    def __init__(self, what: CommandParser | Mapping[str, Command]) -> None:
+        super().__init__()
+        self.what = what
+
+
+_is_asked = ContextVar("is_asked", default=False)
+
+
+def described(
+    command: Command,
+) -> CommandParser | Mapping[str, Command]:
+    """What a command takes: its parser, or its subcommands by their words. It does nothing."""
+    token = _is_asked.set(True)
+    try:
+        command(["--help"])
+    except Described as found:
+        return found.what
+    finally:
+        _is_asked.reset(token)
+    raise AssertionError("a command without a parser")
+
+
 class CommandParser(argparse.ArgumentParser):
     """A parser whose errors are one line, made by `command_parser`."""
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 after one line on standard error."""
         raise SystemExit(fail(f"{message}; see {self.prog} --help"))
+
+    def print_help(self, file: Any = None) -> None:
+        """Print it, unless it is `described` who asks."""
+        if _is_asked.get():
+            raise Described(self)
+        super().print_help(file)
+
+    def add_quiet(self) -> None:
+        """Take ``-q``, for `build_console`."""
+        self.add_argument("-q", "--quiet", action="store_true", help="print warnings and errors alone")
 
     def add_overrides(self, text: str) -> None:
         """Take settings, ``key=value``, in ``overrides``; ``text`` is their help."""
@@ -74,9 +118,7 @@ def command_parser(command: str, description: str, epilog: str, *, has_config: b
     return parser
 
 
-def run_subcommand(
-    command: str, usage: str, commands: Mapping[str, Callable[[list[str]], int]], arguments: list[str]
-) -> int:
+def run_subcommand(command: str, usage: str, commands: Mapping[str, Command], arguments: list[str]) -> int:
     """The exit code of the command that the first argument names; where none does, of the answer to that.
 
     Args:
@@ -86,12 +128,15 @@ def run_subcommand(
         arguments: of the command line, after ``command``.
     """
     word = arguments[0] if arguments else "--help"
+    if _is_asked.get():
+        raise Described(commands)
     if word in ("--help", "-h"):
         print(usage, end="")
         return 0 if arguments else 2
     if word not in commands:
         names = f", {command} ".join(commands)
-        return fail(f"{command} {word}: there is no such command; give one of {command} {names}")
+        one_of = "one of " if len(commands) > 1 else ""
+        return fail(f"{command} {word}: there is no such command; give {one_of}{command} {names}")
     return commands[word](arguments[1:])
 
 
@@ -109,13 +154,20 @@ def path_argument(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error).removeprefix(": ")) from error
 
 
-def build_console() -> Console:
-    """Standard output, for tables and plain text; `cli.output` guards it."""
+def build_console(*, quiet: bool = False) -> Console:
+    """Standard output, for tables and plain text; `cli.output` guards it. Quiet, it shows warnings alone."""
     from rich.console import Console
 
     # A file or pipe has no width; tables should not be cut to 80 columns there. Paths are no markup.
     width = None if sys.stdout.isatty() else 160
-    return Console(width=width, markup=False, highlight=False, soft_wrap=True)
+    return Console(width=width, markup=False, highlight=False, soft_wrap=True, quiet=quiet)
+
+
+def print_next(console: Console, commands: Mapping[str, str]) -> None:
+    """Print what to do now: commands, each with what it does."""
+    console.print("next:")
+    for command, purpose in commands.items():
+        console.print(f"  {command}  # {purpose}")
 
 
 def fail(message: str, *, code: int = 2) -> int:

@@ -247,6 +247,17 @@ def coverage_line(run: Run) -> str:
     )
 
 
+def duration(seconds: float) -> str:
+    """A duration for people: ``42 s``, ``3 min``, ``2.5 h``, ``3.1 d``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} d"
+
+
 def _grouped(rows: Sequence[tuple[int, list[Trial]]]) -> list[tuple[str, list[Trial]]]:
     """Generations, several to a row where there are many."""
     size = -(-len(rows) // _MAX_PROGRESS_ROWS) or 1

@@ -32,6 +32,17 @@ def training_status(run: Run) -> str:
     return line
 
 
+def measurement_lines(event: Event, *, is_best: bool) -> tuple[str, str]:
+    """A ``measure`` event for people: a line with the scores, and one with the AP of each class."""
+    scores = "  ".join(f"{name} {_number(event['scores'][name])}" for name in ("AP", "AP50", "AP75", "AR100"))
+    classes = "  ".join(f"{name} {_number(ap)}" for name, ap in event["class_aps"].items())
+    return (
+        f"epoch {event['epoch']}, step {event['step']}: loss {event['loss']:.3f}  {scores}"
+        f"{'  best so far' if is_best else ''}",
+        f"  AP by class: {classes}",
+    )
+
+
 def measurement_table(run: Run) -> Table:
     """A row for each measurement, with AP by class."""
     classes = list(run.measurements[-1]["class_aps"])
@@ -41,6 +52,9 @@ def measurement_table(run: Run) -> Table:
     for event in run.measurements:
         scores = [event["scores"][name] for name in _COLUMNS]
         scores += [event["class_aps"].get(name) for name in classes]
-        numbers = ("-" if value is None else f"{value:.4f}" for value in scores)
-        table.add_row(str(event["epoch"]), str(event["step"]), f"{event['loss']:.3f}", *numbers)
+        table.add_row(str(event["epoch"]), str(event["step"]), f"{event['loss']:.3f}", *map(_number, scores))
     return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

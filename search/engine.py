@@ -26,6 +26,7 @@ from spinesearch.search.config.run_config import RunConfig
 from spinesearch.search.scoring.proxy_score import open_proxy_score, proxy_score
 from spinesearch.search.scoring.scorer import Scorer
 from spinesearch.search.scoring.serial_scorer import SerialScorer
+from spinesearch.search.warn import warn
 
 
 class Reports(TypedDict):
@@ -47,7 +48,7 @@ def reporting(console: Console) -> Iterator[Reports]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not console.is_terminal or console.quiet,
     ) as bars:
         tasks: dict[str, Any] = {}
 
@@ -60,7 +61,7 @@ def reporting(console: Console) -> Iterator[Reports]:
 
         yield {
             "progress": progress,
-            "warn": lambda line: console.print(f"warning: {line}", style="yellow", soft_wrap=True),
+            "warn": lambda line: warn(console, line),
             "report": lambda line: console.print(line, soft_wrap=True, highlight=False),
         }
 

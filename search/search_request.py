@@ -37,6 +37,7 @@ from spinesearch.search.loop.finalists import (
     SearchWithFinalists,
 )
 from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.loop.retry import failed_trials
 from spinesearch.search.loop.rungs import Halving
 from spinesearch.search.loop.source import CandidateSource
 from spinesearch.search.scoring.constraints import limited, limits_of
@@ -52,11 +53,13 @@ class SearchRequest:
     Attributes:
         config: its configuration.
         reranks: whether only the best that there are by now are to be ranked again.
+        retries: whether failed candidates are to be tried again.
         begun: the run as far as its ledger goes; None for a new one.
     """
 
     config: RunConfig
     reranks: bool = False
+    retries: bool = False
     begun: Run | None = None
 
     @property
@@ -92,6 +95,8 @@ class SearchRequest:
 
     def is_complete(self, run: Run) -> bool:
         """Whether every candidate has its result, to stay, and every whole generation was learnt from."""
+        if self.retries and failed_trials(run):
+            return False
         settings = self.config.search
         num_updates = settings.num_trials // settings.generation_size
         is_done = run.num_done == settings.num_trials and len(run.updates) == num_updates
@@ -138,7 +143,13 @@ class SearchRequest:
         controller = self.config.controller.build(chosen_from, seed=self.config.seed)
         begun = event if self.begun is None else self.begun.sessions[0]
         search = ControlledCandidates(
-            self._plan, space, controller, checkpoints, recorded_beginnings(begun), limits
+            self._plan,
+            space,
+            controller,
+            checkpoints,
+            recorded_beginnings(begun),
+            limits,
+            retries=self.retries,
         )
         if not self.config.search.finalists:
             return search

@@ -23,6 +23,7 @@ from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.loop.observer import Observers, SearchObserver
 from spinesearch.search.loop.source import CandidateSource
 from spinesearch.search.runs.run_folder import open_new_ledger, open_run
+from spinesearch.search.runs.stop_request import StopRequests
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.search.search_request import SearchRequest
 from spinesearch.search.watchers.display import Display
@@ -91,6 +92,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
         run, ledger, mirror = open_run(_first(request.configs), run_dir, console)
         if ledger is not None:
             stack.enter_context(ledger)
+            stack.enter_context(StopRequests(run_dir, mirror, console.print))
             if run.sessions:
                 request = request.resumed(run, run_dir, console)
                 if request.is_complete(run):
@@ -119,6 +121,7 @@ def carry_out(request: Request, run_dir: Path, console: Console) -> Run:
             )
         if ledger is None:
             ledger = stack.enter_context(open_new_ledger(run_dir, console))
+            stack.enter_context(StopRequests(run_dir, mirror, console.print))
         ledger.append([event])
         run.apply(event)
         console.print(f"{run_dir}: {request.headline(space, data)}")
@@ -190,9 +193,19 @@ def prepare(
     return Prepared(space, data, event, request.source(space, run_dir, event))
 
 
-def search(config: RunConfig, run_dir: Path, console: Console, *, reranks: bool = False) -> Run:
-    """Begin a search, or resume the one that is there, or only rank its best again; see `carry_out`."""
-    return carry_out(SearchRequest(config=config, reranks=reranks), run_dir, console)
+def search(
+    config: RunConfig, run_dir: Path, console: Console, *, reranks: bool = False, retries: bool = False
+) -> Run:
+    """Begin a search, or resume the one that is there; see `carry_out`.
+
+    Args:
+        config: its configuration.
+        run_dir: its folder.
+        console: for progress.
+        reranks: only rank its best again.
+        retries: try its failed candidates again first.
+    """
+    return carry_out(SearchRequest(config=config, reranks=reranks, retries=retries), run_dir, console)
 
 
 class _Recorded(Protocol):

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from spinesearch.cli.networks.export_source import Source, build, find_source, is_run, run_source
 from spinesearch.cli.os_errors import named_files
-from spinesearch.cli.parser import command_parser, path_argument
+from spinesearch.cli.parser import build_console, command_parser, path_argument
 from spinesearch.cli.runs.recorded import find_run, read_run
 from spinesearch.space.arch.spec import ArchSpec
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from spinesearch.results.ledger.run import Run
 
 _ENDINGS = {"json": ".json", "tf": "_blocks.py", "python": ".py", "torch": ".pt2", "onnx": ".onnx"}
@@ -110,12 +112,18 @@ def export(arguments: list[str]) -> int:
     _check_options(options, _WHOLE_RUN)
     with named_files({"--output": options.output or run_dir / "export"}):
         top = _TOP if options.top is None else options.top
-        write_exports(run, run_dir, top, options.output, options.noise)
+        write_exports(run, run_dir, top, options.output, options.noise, console=build_console())
     return 0
 
 
 def write_exports(
-    run: Run, run_dir: Path, top: int, output: Path | None, noise_study: str | None = None
+    run: Run,
+    run_dir: Path,
+    top: int,
+    output: Path | None,
+    noise_study: str | None = None,
+    *,
+    console: Console,
 ) -> None:
     """Export the best architectures of a run, by default into its folder, and print the files' names."""
     noise = None
@@ -136,13 +144,13 @@ def write_exports(
         noise=noise,
     ):
         weights = path.with_suffix(".weights.safetensors")
-        print(f"exported {path}{f' with {weights.name}' if weights.exists() else ''}")
+        console.print(f"exported {path}{f' with {weights.name}' if weights.exists() else ''}")
 
 
 def _export_table(run: Run, run_dir: Path, options: argparse.Namespace) -> int:
     """Write all candidates of a run."""
     from spinesearch.data.whole_file import write_whole
-    from spinesearch.results.export.candidates import parquet_writer, write_csv
+    from spinesearch.results.export.candidates import parquet_writer, write_candidates
     from spinesearch.results.export.optuna_journal import write_optuna
     from spinesearch.search.scoring.reward import recorded_rung_reward
 
@@ -156,7 +164,7 @@ def _export_table(run: Run, run_dir: Path, options: argparse.Namespace) -> int:
             write_optuna, run, name=name, rung_value=partial(recorded_rung_reward, config=run.config)
         )
     else:
-        write = partial(write_csv if options.format == "csv" else parquet_writer(), run)
+        write = partial(write_candidates if options.format == "csv" else parquet_writer(), run)
     with named_files({"--output": path}):
         if path.is_dir():
             raise ValueError(f"--output: must be a file, and {path} is a folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from spinesearch.cli.networks.training_words import add_model, model_argument, wanted_training
-from spinesearch.cli.parser import build_console, command_parser
+from spinesearch.cli.parser import build_console, command_parser, print_next
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +42,7 @@ def train(arguments: list[str]) -> int:
         action="store_true",
         help="check everything, and show what would run and what it would take, without starting it",
     )
+    parser.add_quiet()
     parser.add_overrides("settings to change")
     options = parser.parse_with_overrides(arguments)
     if options.cfg:
@@ -55,10 +57,10 @@ def train(arguments: list[str]) -> int:
         from spinesearch.cli.proxy.estimate import show_planned_training
 
         return show_planned_training(config, source)
-    return carry_out_train(config, source, None)
+    return carry_out_train(config, source, None, quiet=options.quiet)
 
 
-def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print: bool) -> int:
+def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print: bool, quiet: bool) -> int:
     """Continue a training; returns the exit code.
 
     Args:
@@ -66,6 +68,7 @@ def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print
         run_dir: its folder.
         overrides: settings to change.
         only_print: print the configuration and stop.
+        quiet: print warnings and errors alone.
     """
     from spinesearch.search.config.as_yaml import to_yaml
     from spinesearch.search.config.run_config import overridden
@@ -75,30 +78,39 @@ def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print
     if only_print:
         print(to_yaml(config.to_dict()), end="")
         return 0
-    return carry_out_train(config, None, run_dir)
+    return carry_out_train(config, None, run_dir, quiet=quiet)
 
 
-def carry_out_train(config: TrainConfig, source: ModelSource | None, run_dir: Path | None) -> int:
+def carry_out_train(
+    config: TrainConfig, source: ModelSource | None, run_dir: Path | None, *, quiet: bool = False
+) -> int:
     """Train to the end; returns the exit code."""
     from spinesearch.results.ledger.files import WEIGHTS_FOLDER
     from spinesearch.results.training_table import best_measurement
     from spinesearch.search.training.recorder import BEST
 
     if config.search.num_workers is None:
-        run, folder, console = _train_here(config, source, run_dir)
+        run, folder, console = _train_here(config, source, run_dir, quiet=quiet)
     else:
-        run, folder, console = _train_on_ray(config, source, run_dir)
+        run, folder, console = _train_on_ray(config, source, run_dir, quiet=quiet)
     if run is None:
         return 0
     best = best_measurement(run.measurements)
     weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
     console.print(f"best AP {best['scores']['AP'] or 0.0:.4f} after epoch {best['epoch']}")
-    console.print(f"next:\n  spinesearch predict {weights} IMAGE... --output DIR")
+    print_next(
+        console,
+        {
+            f"spinesearch evaluate {weights} data=coco ...": "COCO's numbers on another data set",
+            f"spinesearch predict {weights} IMAGE... --output DIR": "pictures with boxes",
+            f"spinesearch export {weights} --format onnx": "the detector for use elsewhere",
+        },
+    )
     return 0
 
 
 def _train_on_ray(
-    config: TrainConfig, source: ModelSource | None, run_dir: Path | None
+    config: TrainConfig, source: ModelSource | None, run_dir: Path | None, *, quiet: bool
 ) -> tuple[Run, Path, Console]:
     """The run, its folder and the console, after the training by Ray's workers."""
     from spinesearch.cli.networks.processes import is_one_of_several
@@ -109,13 +121,13 @@ def _train_on_ray(
         raise ValueError(
             "search.num_workers: torchrun has started the processes already; leave one of the two out"
         )
-    folder, console = run_dir or new_run_dir(config), build_console()
+    folder, console = run_dir or new_run_dir(config), build_console(quiet=quiet)
     with ending(config, folder, console):
         return train_on_ray(config, source, folder, console, should_stop=_stop_on_signals()), folder, console
 
 
 def _train_here(
-    config: TrainConfig, source: ModelSource | None, run_dir: Path | None
+    config: TrainConfig, source: ModelSource | None, run_dir: Path | None, *, quiet: bool
 ) -> tuple[Run | None, Path, Console]:
     """The same by this process alone or those of torchrun; no run on any but the first of these."""
     from spinesearch.cli.networks.processes import joined_group
@@ -124,8 +136,9 @@ def _train_here(
 
     with joined_group(config.train.device) as group:
         folder = group.from_first((run_dir or new_run_dir(config)) if group.is_first else Path())
-        console = build_console()
-        console.quiet = not group.is_first
+        console = build_console(quiet=quiet)
+        if not group.is_first:
+            console.file = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - to the process's end
         with ending(config, folder, console):
             run = carry_out_training(
                 config, source, folder, console, group=group, should_stop=_stop_on_signals()

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinesearch.cli.parser import build_console, command_parser, fail, path_argument
+from spinesearch.cli.parser import build_console, command_parser, fail, path_argument, run_subcommand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,13 +30,7 @@ _GROUPS = ("proxy_task", "data", "experiment", "seed")
 
 def bench(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    word = arguments[0] if arguments else "--help"
-    if word in ("--help", "-h"):
-        print(_USAGE, end="")
-        return 0 if arguments else 2
-    if word != "proxy":
-        return fail(f"bench {word}: there is no such command; give bench proxy")
-    return _bench_proxy(arguments[1:])
+    return run_subcommand("bench", _USAGE, {"proxy": _bench_proxy}, arguments)
 
 
 def _bench_proxy(arguments: list[str]) -> int:

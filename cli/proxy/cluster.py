@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from spinesearch.cli.parser import build_console, command_parser, fail
+from spinesearch.cli.parser import build_console, command_parser, fail, run_subcommand
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,13 +28,7 @@ _PATIENCE_S = 60.0  # a node starts a process within seconds; torch from a slow 
 
 def cluster(arguments: list[str]) -> int:
     """Run the command; returns its exit code: 1 if a node cannot be used."""
-    word = arguments[0] if arguments else "--help"
-    if word in ("--help", "-h"):
-        print(_USAGE, end="")
-        return 0 if arguments else 2
-    if word != "check":
-        return fail(f"cluster {word}: there is no such command; give cluster check")
-    return _check(arguments[1:])
+    return run_subcommand("cluster", _USAGE, {"check": _check}, arguments)
 
 
 def _check(arguments: list[str]) -> int:

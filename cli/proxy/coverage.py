@@ -54,7 +54,7 @@ def coverage(arguments: list[str]) -> int:
 
     target_setting = target_of(options.target, at_least=config.proxy_task.image_size)
     console = build_console()
-    console.quiet = options.json  # standard output is one JSON document then
+    console.stderr = options.json  # standard output is one JSON document then
     data = open_run_data(config, console)
     objects = list(training_objects(data, max_images=MAX_IMAGES))
     here = measure_coverage(objects, anchor_setting(config.proxy_task))

@@ -94,8 +94,8 @@ def _train(arguments: list[str]) -> int:
     parser = command_parser(
         "estimate train",
         "Say what a training with these settings takes: hours, wall time by number of GPUs, money, energy.\n"
-        "All is checked as the training would, and a few of its steps are taken here;\n"
-        "--seconds-per-step takes the place of that.",
+        "All is checked as the training would, and a few of its steps are taken, here or, with\n"
+        "search.num_workers, on a worker of search.ray_address; --seconds-per-step takes the place of that.",
         "examples:\n"
         "  spinesearch estimate train spinenet49 train=quick\n"
         "  spinesearch estimate train runs/NAME --rank 1 train=protocol_b data=coco ... \\\n"
@@ -139,7 +139,13 @@ def _show_training(
     console.stderr = as_json  # its lines are no part of the object
     with named_files(run_places(config, planned_dir(config))):
         found = planned_training(config, source, console, stated)
-    return _show(found, rates, workers or USUAL_WORKERS, console, as_json=as_json)
+    return _show(
+        found,
+        rates,
+        workers or sorted({*USUAL_WORKERS, config.search.num_workers or 1}),
+        console,
+        as_json=as_json,
+    )
 
 
 def _show_search(
@@ -173,7 +179,7 @@ def _show(found: Estimate, rates: Rates, workers: Sequence[int], console: Consol
 
 def estimate_lines(found: Estimate, rates: Rates, workers: Sequence[int]) -> list[str]:
     """An estimate for people."""
-    from spinesearch.search.watchers.display import duration
+    from spinesearch.results.tables import duration
 
     unit = "worker-hours" if found.gpu_hours is None else "GPU-hours"
     per_worker = found.gpus_per_worker or 1.0
@@ -227,7 +233,7 @@ def _add_options(parser: CommandParser) -> None:
 
 
 def _each(seconds: float) -> str:
-    from spinesearch.search.watchers.display import duration
+    from spinesearch.results.tables import duration
 
     return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"
 

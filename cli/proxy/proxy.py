@@ -11,6 +11,8 @@ from spinesearch.cli.runs.carry_out import ending, new_run_dir
 from spinesearch.cli.runs.recorded import find_run
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from spinesearch.results.ledger.run import Run
     from spinesearch.results.studies.study import Kind
     from spinesearch.search.study.study_config import StudyConfig
@@ -82,6 +84,7 @@ def _study(kind: Kind, parser: CommandParser, arguments: list[str], *, num_archs
         metavar="RUN",
         help="reuse what this run scored under the same settings, data, torch and code; may be repeated",
     )
+    parser.add_quiet()
     parser.add_overrides("settings, as for a search")
     options = parser.parse_with_overrides(arguments)
     from spinesearch.search.study.study_config import compose_study
@@ -92,18 +95,22 @@ def _study(kind: Kind, parser: CommandParser, arguments: list[str], *, num_archs
         return 0
     reuse = [find_run(text) for text in options.reuse]
     command = shlex.join(["spinesearch", "proxy", kind, *arguments])
-    return _carry_out(wanted, new_run_dir(wanted.config), command=command, reuse=reuse)
+    console = build_console(quiet=options.quiet)
+    return _carry_out(wanted, new_run_dir(wanted.config), console, command=command, reuse=reuse)
 
 
-def resume_study(run: Run, run_dir: Path, overrides: list[str], *, only_print: bool) -> int:
-    """Continue a study, as `spinesearch resume` does; ``only_print`` is ``--cfg``."""
+def resume_study(
+    run: Run, run_dir: Path, overrides: list[str], console: Console, *, only_print: bool, retries: bool
+) -> int:
+    """Continue a study, as `spinesearch resume` and `retry` do; ``only_print`` is ``--cfg``."""
     from spinesearch.search.study.study_config import recorded_study
 
     wanted = recorded_study(run, overrides)
     if only_print:
         _print_configs(wanted)
         return 0
-    return _carry_out(wanted, run_dir, command=str(run.sessions[-1]["command"]), reuse=[])
+    command = str(run.sessions[-1]["command"])
+    return _carry_out(wanted, run_dir, console, command=command, reuse=[], retries=retries)
 
 
 def _print_configs(wanted: StudyConfig) -> None:
@@ -113,7 +120,15 @@ def _print_configs(wanted: StudyConfig) -> None:
         print(f"# side {side}\n" if side else "", to_yaml(config.to_dict()), sep="", end="")
 
 
-def _carry_out(wanted: StudyConfig, run_dir: Path, *, command: str, reuse: list[Path]) -> int:
+def _carry_out(
+    wanted: StudyConfig,
+    run_dir: Path,
+    console: Console,
+    *,
+    command: str,
+    reuse: list[Path],
+    retries: bool = False,
+) -> int:
     """Train to the end, print the report and save it."""
     from spinesearch.proxy_task.request import DETECTIONS
     from spinesearch.results.studies.study import Study
@@ -121,9 +136,8 @@ def _carry_out(wanted: StudyConfig, run_dir: Path, *, command: str, reuse: list[
     from spinesearch.search.scoring.trial_files import kept_reader
     from spinesearch.search.study.study_session import carry_out_study
 
-    console = build_console()
     with ending(wanted.config, run_dir, console):
-        run = carry_out_study(wanted, run_dir, console, command=command, reuse=reuse)
+        run = carry_out_study(wanted, run_dir, console, command=command, reuse=reuse, retries=retries)
         study = Study(run, kept_reader(run_dir, DETECTIONS))
         console.print()
         print_report(study, console)

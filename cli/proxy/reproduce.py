@@ -141,7 +141,7 @@ def _search(reproduction: Reproduction, name: str, words: Sequence[str]) -> int:
     if name == GPU_DAY and reproduction.scale == "coco" and not sets_length:
         config = _of_a_day(config)
     reproduction.begin()
-    return carry_out(config, run_dir_of(config))
+    return carry_out(config, run_dir_of(config), build_console())
 
 
 def _of_a_day(config: RunConfig) -> RunConfig:

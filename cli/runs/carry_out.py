@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spinesearch.cli.os_errors import named_files
-from spinesearch.cli.parser import CommandError, build_console, fail, interrupt
+from spinesearch.cli.parser import CommandError, fail, interrupt, print_next
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,30 +19,47 @@ if TYPE_CHECKING:
     from spinesearch.search.training.train_config import TrainConfig
 
 
-def carry_out(config: RunConfig, run_dir: Path, *, reranks: bool = False) -> int:
-    """Search to the end, or only rank the best again, and show what was found; returns the exit code."""
+def carry_out(
+    config: RunConfig, run_dir: Path, console: Console, *, reranks: bool = False, retries: bool = False
+) -> int:
+    """Search to the end, and show what was found; returns the exit code.
+
+    Args:
+        config: the search's.
+        run_dir: its folder.
+        console: for everything but errors.
+        reranks: only rank the best again.
+        retries: try the failed candidates again first.
+    """
     from spinesearch.cli.networks.export import write_exports
     from spinesearch.cli.runs.show import print_best
     from spinesearch.results.ledger.run import ranked_trials
     from spinesearch.search.session import search
 
-    console = build_console()
     folder = shlex.quote(str(run_dir))
     with ending(config, run_dir, console):
-        run = search(config, run_dir, console, reranks=reranks)
+        run = search(config, run_dir, console, reranks=reranks, retries=retries)
         best = ranked_trials(run.trials)
         if not best:
             return fail(f"no candidate completed; `spinesearch show {folder}` shows why", code=1)
         console.print()
         print_best(run, console, top=min(max(config.search.export_top, 5), len(best)))
         if config.search.export_top:
-            write_exports(run, run_dir, config.search.export_top, None)
+            write_exports(run, run_dir, config.search.export_top, None, console=console)
             if config.mirror is not None:
                 from spinesearch.search.watchers.mirror_observer import send_exports
 
                 send_exports(config.mirror, run_dir, console)
-    more = f"spinesearch resume {folder} search.num_trials={2 * len(run.trials)}"
-    console.print(f"next:\n  spinesearch show {folder}\n  {more}")
+    more = 2 * len(run.trials)
+    print_next(
+        console,
+        {
+            f"spinesearch show {folder}": "what was found",
+            f"spinesearch export {folder} --format onnx": "the best network for use elsewhere",
+            f"spinesearch train {folder} --rank 1 data=coco ...": "the best network trained",
+            f"spinesearch resume {folder} search.num_trials={more}": "on with more candidates",
+        },
+    )
     return 0
 
 

@@ -41,7 +41,7 @@ def find_run(text: str) -> Path:
     if path.name == LEDGER_NAME and path.is_file():
         return path.parent
     if path.exists():
-        runs = [] if (path / LEDGER_NAME).exists() else _runs_in(path)
+        runs = [] if (path / LEDGER_NAME).exists() else runs_in(path)
         if runs:
             raise ValueError(f"{text}: is not a run but holds {_listed(runs)}; give one of them")
         return path
@@ -95,12 +95,12 @@ def _hint(path: Path) -> str:
 
     with contextlib.suppress(SpecError):
         return f"; `spinesearch models {published(str(path)).name}` shows the published model"
-    runs = _runs_in(path.parent if path.parent.name else DEFAULT_RUNS_DIR)
+    runs = runs_in(path.parent if path.parent.name else DEFAULT_RUNS_DIR)
     near = difflib.get_close_matches(path.name, [run.name for run in runs], n=1)
     return "".join(f"; did you mean {run}?" for run in runs if run.name in near)
 
 
-def _runs_in(folder: Path) -> list[Path]:
+def runs_in(folder: Path) -> list[Path]:
     """The runs in a folder, latest first."""
     from spinesearch.results.ledger.ledger import LEDGER_NAME
 

@@ -26,6 +26,7 @@ def rerank(arguments: list[str]) -> int:
         "--top", type=int, metavar="N", help="candidates, the best by reward (default: the run's, or 8)"
     )
     parser.add_argument("--seeds", type=int, metavar="M", help="trainings of each (default: the run's, or 3)")
+    parser.add_quiet()
     parser.add_overrides(
         "proxy_task.key=value of these trainings; others say how they are run, as search.num_workers"
     )
@@ -35,9 +36,8 @@ def rerank(arguments: list[str]) -> int:
     from spinesearch.search.config.as_yaml import to_yaml
     from spinesearch.search.config.finalist_config import rerank_config
 
-    run, run_dir, overrides = open_recorded(
-        options.run, options.overrides, build_console(), only_read=options.cfg
-    )
+    console = build_console(quiet=options.quiet)
+    run, run_dir, overrides = open_recorded(options.run, options.overrides, console, only_read=options.cfg)
     if run.kind != "search":
         raise ValueError(f"{run_dir}: is a {run.kind}, which has no best; give a search")
     config = rerank_config(run.config, overrides, top=options.top, num_seeds=options.seeds)
@@ -47,4 +47,4 @@ def rerank(arguments: list[str]) -> int:
     if not ranked_trials(run.trials):
         raise ValueError(f"{run_dir}: no candidate has completed, so there is none to rank again")
     del run  # the session reads it again, once it is the run's only writer
-    return carry_out(config, run_dir, reranks=True)
+    return carry_out(config, run_dir, console, reranks=True)

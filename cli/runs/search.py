@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spinesearch.cli.parser import command_parser
+from spinesearch.cli.parser import build_console, command_parser
 
 
 def search(arguments: list[str]) -> int:
@@ -25,6 +25,7 @@ def search(arguments: list[str]) -> int:
         action="store_true",
         help="check everything, and show what would run and what it would take, without starting it",
     )
+    parser.add_quiet()
     parser.add_overrides("settings to change; text is taken literally, other values by hydra's grammar")
     options = parser.parse_with_overrides(arguments)
     from spinesearch.cli.runs.carry_out import carry_out, new_run_dir
@@ -38,4 +39,4 @@ def search(arguments: list[str]) -> int:
         from spinesearch.cli.proxy.estimate import show_planned_search
 
         return show_planned_search(config)
-    return carry_out(config, new_run_dir(config))
+    return carry_out(config, new_run_dir(config), build_console(quiet=options.quiet))

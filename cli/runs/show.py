@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,21 +20,54 @@ def show(arguments: list[str]) -> int:
     """Run ``spinesearch show``; returns its exit code."""
     parser = command_parser(
         "show",
-        "Print how far a run is, its best architectures, and the best one drawn; or draw a spec file.",
+        "Print how far a run is, its best architectures, and the best one drawn; or draw a spec file.\n"
+        "--follow prints what a run records as it comes, also from the folder of a run on another machine,\n"
+        "and ends with Ctrl-C or when the run is complete.",
         "examples:\n"
         "  spinesearch show 2026-11-23_demo\n"
         "  spinesearch show /data/runs/demo --top 20\n"
+        "  spinesearch show 2026-11-23_demo --csv > candidates.csv\n"
         "  spinesearch show spec.json",
     )
     parser.add_argument("run", metavar="RUN", help="the run's folder or its name in runs/, or a JSON spec")
     parser.add_argument("--top", type=int, default=10, help="rows of the leaderboard (default: 10)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("-f", "--follow", action="store_true", help="print new lines as they come")
+    form.add_argument("--json", action="store_true", help="print one JSON object: state, configuration, best")
+    form.add_argument("--csv", action="store_true", help="print a row for each candidate, or measurement")
     options = parser.parse_args(arguments)
+    if options.top < 1:
+        raise ValueError(f"--top: must be at least 1, got {options.top}")
     if _is_spec(options.run):
+        if options.follow or options.json or options.csv:
+            raise ValueError(f"RUN: {options.run} is a spec file, and these options are for a run")
         return _show_spec(Path(options.run))
     run_dir = find_run(options.run)
     run = read_run(run_dir, options)
     if options.cfg:
         return 0
+    console = build_console()
+    if options.json or options.csv:
+        from spinesearch.results.records import record, rows, write_csv
+
+        if options.csv:
+            write_csv(rows(run), sys.stdout)
+        else:
+            print(json.dumps(record(run, run_dir, top=options.top)))
+        return 0
+    if options.follow:
+        from spinesearch.cli.runs.follow import follow
+
+        try:
+            run = follow(run_dir, console)
+        except KeyboardInterrupt:  # which is how one stops looking
+            return 0
+    _print_run(run, run_dir, console, top=options.top)
+    return 0
+
+
+def _print_run(run: Run, run_dir: Path, console: Console, *, top: int) -> None:
+    """Print how far a run is, and what it has found."""
     from spinesearch.results.finalists import final_ranking
     from spinesearch.results.pareto import COSTS, pareto_table
     from spinesearch.results.rungs import rung_table
@@ -45,16 +80,13 @@ def show(arguments: list[str]) -> int:
     )
     from spinesearch.space import draw_spec
 
-    if options.top < 1:
-        raise ValueError(f"--top: must be at least 1, got {options.top}")
-    console = build_console()
     if run.training is not None:
         from spinesearch.results.training_table import measurement_table, training_status
 
         console.print(training_status(run))
         if run.measurements:
             console.print(measurement_table(run))
-        return 0
+        return
     if run.study is not None:
         from spinesearch.proxy_task.request import DETECTIONS
         from spinesearch.results.studies.study import Study
@@ -63,11 +95,11 @@ def show(arguments: list[str]) -> int:
 
         study = Study(run, kept_reader(run_dir, DETECTIONS))
         print_report(study, console)
-        console.print(arch_table(study, top=options.top))
+        console.print(arch_table(study, top=top))
         lost = lost_attempts(run)
         if lost is not None:
             console.print(lost)
-        return 0
+        return
     console.print(status_line(run))
     if line := coverage_line(run):
         console.print(line)
@@ -77,18 +109,17 @@ def show(arguments: list[str]) -> int:
     best = final_ranking(run)
     if not best:
         console.print("no candidate has completed yet")
-        return 0
+        return
     console.print()
     console.print(progress(run))
     if (table := rung_table(run)) is not None:
         console.print(table)
-    print_best(run, console, top=min(options.top, len(best)))
+    print_best(run, console, top=min(top, len(best)))
     for cost in COSTS:
         if (table := pareto_table(run, cost=cost)) is not None:
             console.print(table)
     console.print(f"the best, trial {best[0].trial} ({best[0].arch_id}):\n")
     console.print(draw_spec(run.spec(best[0]), max_width=console.width))
-    return 0
 
 
 def print_best(run: Run, console: Console, *, top: int) -> None:

@@ -23,7 +23,7 @@ Events, in the order a search writes them:
              ``result``, with ``is_stopped`` and the rung's metrics.
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
-``reopen``   too many candidates had failed, and these are tried once more: trials, reason, time.
+``reopen``   these failed candidates are tried once more, see `Trial.learnt`: trials, reason, time.
 ``rerank``   the best candidates are to be ranked again by longer trainings: rerank, setting, trials,
              baselines, seeds, proxy_task, time (`Rerank`). The ``propose``, ``attempt`` and ``result``
              events of these trainings have the side "finalists", numbers of their own, and setting, seed and
@@ -41,7 +41,7 @@ machine down, and is not to do so for ever. Ledgers of earlier releases hold nei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ from spinesearch.results.ledger.trial import (
     Trial,
     Update,
 )
+from spinesearch.results.ledger.trial import ranked_trials as ranked_trials  # most find it here
 from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.build import build_space
 
@@ -223,7 +224,8 @@ class Run:
             if self.trials[number].status not in ("failed", "duplicate"):
                 raise ValueError(f"trial {number} is reopened, which has not failed")
         for number in reopening.trials:
-            self.trials[number] = self.trials[number].reopen()
+            trial = self.trials[number]
+            self.trials[number] = trial.reopen(was_learnt=trial.generation < len(self.updates))
         self.reopenings.append(reopening)
 
     def _lose_begun(self, now: float) -> None:
@@ -258,11 +260,19 @@ class Run:
         """
         run = cls()
         for line, event in enumerate(events, start=1):
-            try:
-                run.apply(event)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise LedgerError(f"{path}: line {line} does not fit: {error}") from error
+            run.take_in(event, path, line)
         return run
+
+    def take_in(self, event: Event, path: Path, line: int) -> None:
+        """As `apply`, of a line of a ledger.
+
+        Raises:
+            LedgerError: it contradicts those before it; the message names ``path`` and the line.
+        """
+        try:
+            self.apply(event)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise LedgerError(f"{path}: line {line} does not fit: {error}") from error
 
 
 def load_run(run_dir: Path) -> tuple[Run, str]:
@@ -278,22 +288,3 @@ def load_run(run_dir: Path) -> tuple[Run, str]:
     if not contents.events:
         raise LedgerError(f"{run_dir}: its ledger is empty: no search has started there")
     return Run.from_events(path, contents.events), contents.torn
-
-
-def ranked_trials(trials: Sequence[Trial]) -> list[Trial]:
-    """Completed trials of different networks, best reward first, earlier first among equals.
-
-    In a run with rungs those that were trained longer come first, as rewards of different lengths say little
-    of each other.
-    """
-    completed = [trial for trial in trials if trial.status == "completed"]
-    ranked = sorted(completed, key=lambda trial: (-trial.rung, -_reward(trial), trial.trial))
-    best: dict[str, Trial] = {}
-    for trial in ranked:  # a network that stopped at a rung may have come back and gone on
-        best.setdefault(trial.arch_id, trial)
-    return list(best.values())
-
-
-def _reward(trial: Trial) -> float:
-    assert trial.reward is not None
-    return trial.reward

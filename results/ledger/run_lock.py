@@ -36,6 +36,28 @@ _POLL_S = 0.25
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
+# By the time stamp of a lease, which may be of another machine's clock: for what people are told only.
+_LOOKS_ALIVE_S = 60.0
+
+
+def running_owner(run_dir: Path) -> Owner | None:
+    """The process that carries out a run, as far as can be seen at once; None if none does.
+
+    On this kernel the process is looked up. Elsewhere its last sign of life is to be less than a minute old
+    by the lease's time stamp, which is enough to tell people, and not enough to take a run over by.
+
+    Raises:
+        OSError: the lease cannot be read.
+    """
+    path = run_dir / LEASE_NAME
+    owner, _ = read_lease(path)
+    if owner is None:
+        return None
+    if owner.can_be_looked_up:
+        return owner if owner.is_running else None
+    return owner if time.time() - path.stat().st_mtime < _LOOKS_ALIVE_S else None
+
+
 class RunInUseError(ValueError):
     """Another process writes to the run, or has taken it over; the message names it."""
 

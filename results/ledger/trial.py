@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -98,6 +98,8 @@ class Trial:
         lost: the starts that came to no result.
         is_reopened: whether it had failed before and was opened again.
         lost_before: the starts that came to no result before it was reopened.
+        learnt: what the controller learnt of it, where it was reopened after that; what has come of it since
+            counts on the leaderboard alone.
         node: where it was scored.
         worker: who scored it.
         seconds: wall time of scoring it, at all rungs together.
@@ -128,6 +130,7 @@ class Trial:
     lost: list[Attempt] = field(default_factory=list)
     is_reopened: bool = False
     lost_before: list[Attempt] = field(default_factory=list)
+    learnt: Trial | None = None
     node: str = ""
     worker: str = ""
     seconds: float = 0.0
@@ -150,8 +153,12 @@ class Trial:
         """Whether it is left out of learning, and of what its duplicates take over."""
         return self.failed_by == "infrastructure"
 
-    def reopen(self) -> Trial:
-        """The trial as it was when proposed, but for the record of its lost attempts."""
+    def reopen(self, *, was_learnt: bool) -> Trial:
+        """The trial as it was when proposed, but for the record of its lost attempts.
+
+        Args:
+            was_learnt: whether the controller has learnt from it as it is.
+        """
         return Trial(
             trial=self.trial,
             tokens=self.tokens,
@@ -163,6 +170,7 @@ class Trial:
             seed=self.seed,
             is_reopened=True,
             lost_before=[*self.lost_before, *self.lost],
+            learnt=self.learnt or (self if was_learnt else None),
         )
 
 
@@ -198,3 +206,22 @@ class Update:
     update: int
     stats: Mapping[str, float | None]
     digest: str
+
+
+def ranked_trials(trials: Sequence[Trial]) -> list[Trial]:
+    """Completed trials of different networks, best reward first, earlier first among equals.
+
+    In a run with rungs those that were trained longer come first, as rewards of different lengths say little
+    of each other.
+    """
+    completed = [trial for trial in trials if trial.status == "completed"]
+    ranked = sorted(completed, key=lambda trial: (-trial.rung, -_reward(trial), trial.trial))
+    best: dict[str, Trial] = {}
+    for trial in ranked:  # a network that stopped at a rung may have come back and gone on
+        best.setdefault(trial.arch_id, trial)
+    return list(best.values())
+
+
+def _reward(trial: Trial) -> float:
+    assert trial.reward is not None
+    return trial.reward

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
+from spinesearch.results.tables import duration
 from spinesearch.search.config.run_config import RunConfig
 from spinesearch.search.estimate.estimate import Estimate
 from spinesearch.search.estimate.pace import (
@@ -20,7 +21,6 @@ from spinesearch.search.estimate.pace import (
 )
 from spinesearch.search.estimate.search_estimate import search_estimate
 from spinesearch.search.loop.observer import SearchObserver
-from spinesearch.search.watchers.display import duration
 
 
 class EstimateLine(SearchObserver):

@@ -109,6 +109,7 @@ def conditions(event: Event) -> dict[str, Any]:
                 "machine": event.get("machine"),
                 "ray_address": search.get("ray_address"),
                 "gpus_per_trial": search.get("gpus_per_trial"),
+                "processes": search.get("num_workers") if "train" in config else None,
                 "num_train_images": data["num_train_images"],
                 "num_held_out_images": data["num_held_out_images"],
             }

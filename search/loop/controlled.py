@@ -21,6 +21,7 @@ from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
 from spinesearch.search.loop.failed_share import FailedShare
+from spinesearch.search.loop.retry import retry_step
 from spinesearch.search.loop.rungs import NO_RUNGS, Halving
 from spinesearch.search.loop.source import Step
 from spinesearch.search.scoring.constraints import Limits
@@ -94,6 +95,7 @@ class ControlledCandidates:
         checkpoints: the controller's states.
         beginnings: the first candidates.
         limits: what a network may cost; one that costs more is not scored.
+        retries: whether what has failed is tried again first.
     """
 
     def __init__(
@@ -104,6 +106,8 @@ class ControlledCandidates:
         checkpoints: Checkpoints,
         beginnings: Sequence[Beginning] = (),
         limits: Limits | None = None,
+        *,
+        retries: bool = False,
     ) -> None:
         self.plan = plan
         self._space = space
@@ -111,6 +115,7 @@ class ControlledCandidates:
         self._checkpoints = checkpoints
         self._beginnings = beginnings
         self._limits = limits
+        self._retries = retries
         self._num_updates = 0  # updates the controller has seen
         self._accepted: frozenset[int] = frozenset()  # failed trials that stop nothing
         self._has_collapsed = False  # to what it has proposed before: said once
@@ -131,6 +136,8 @@ class ControlledCandidates:
     def steps(self, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
         """Propose, wait and learn, generation by generation."""
         plan = self.plan
+        if self._retries:
+            yield retry_step(run)
         reopened, reason = plan.failed_share.to_reopen(run)
         if reopened:
             yield Step(events=[{"event": "reopen", "trials": reopened, "reason": reason}])
@@ -211,7 +218,7 @@ class ControlledCandidates:
             return
         first = generation * self.plan.generation_size
         trials = run.trials[first : first + self.plan.generation_size]
-        yield Step(awaited=trials)
+        yield Step(awaited=[trial for trial in trials if trial.learnt is None])
         is_new = generation == len(run.updates)
         if is_new:
             self.plan.failed_share.check(run, generation, self._accepted)
@@ -270,6 +277,7 @@ def _proposal(number: int, generation: int, suggestion: Suggestion, spec: ArchSp
 
 def _rollout(trial: Trial) -> Rollout:
     """What the controller is told of a trial; nothing is known of one that the infrastructure failed."""
+    trial = trial.learnt or trial
     assert trial.status != "proposed"
     return Rollout(
         trial=trial.trial,

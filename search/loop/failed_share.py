@@ -82,12 +82,14 @@ class FailedShare:
     def accepted(self, run: Run) -> frozenset[int]:
         """The failed trials that no longer stop a resumed run.
 
-        They were tried once more already, or their network has completed as another trial, or they were
-        learnt from although too many had failed: by an earlier release, or with another share.
+        They were learnt from before they were reopened, or tried once more already, or their network has
+        completed as another trial, or they were learnt from although too many had failed: by an earlier
+        release, or with another share.
         """
         completed = {trial.arch_id for trial in run.trials if trial.status == "completed"}
         failed = [trial for trial in run.trials if _has_failed(trial)]
         accepted = {t.trial for t in failed if t.is_reopened or t.arch_id in completed}
+        accepted |= {t.trial for t in run.trials if t.learnt is not None}
         # Update by update, as they were checked: what a search like this one was allowed to learn from still
         # counts when the next generation fails.
         for generation in sorted({trial.generation for trial in failed} & set(range(len(run.updates)))):

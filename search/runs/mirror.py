@@ -7,7 +7,8 @@
 ``files/trial-000123.state.pt, ...`` what trainings left,
 ``export/*.json``                    the best architectures, at the end,
 ``checkpoints/step-000000042.ckpt``  of a long training: its newest states,
-``weights/best.safetensors, ...``    of a long training: its weights, and what says what they are.
+``weights/best.safetensors, ...``    of a long training: its weights, and what says what they are,
+``requests/stop``                    for a moment, a request to stop (`stop_request`).
 
 A part is written once, under a name that no other head has taken: an object store makes it appear whole and
 lets one writer have the name, and only what is new is sent. Elsewhere a part may be torn; it counts as far as
@@ -33,6 +34,7 @@ from spinesearch.training.run.train_checkpoint import FOLDER as CHECKPOINT_FOLDE
 
 _LEDGER_FOLDER = "ledger"
 _EXPORT_FOLDER = "export"
+_REQUESTS_FOLDER, _STOP_NAME = "requests", "stop"
 _PART_NAME = re.compile(r"(\d{12,})\.jsonl")
 # What is kept beside the ledger, by folder: names of files, each of which is written once.
 _KEPT = {
@@ -187,6 +189,25 @@ class Mirror:
             f"{self.url}: another head has resumed this run and written to the mirror what this one does "
             f"not know; this one stops, its own results are in {run_dir}"
         )
+
+    def stop_request(self) -> str:
+        """Who asks the process that carries out the run to stop; empty if nobody does.
+
+        Raises:
+            Exception: the storage failed, in the manner of its library.
+        """
+        try:
+            return self._storage.read(f"{_REQUESTS_FOLDER}/{_STOP_NAME}").decode() or "unknown"
+        except FileNotFoundError:
+            return ""
+
+    def request_stop(self, asker: str) -> None:
+        """Ask that process to stop; raises as `stop_request`."""
+        self._storage.put(f"{_REQUESTS_FOLDER}/{_STOP_NAME}", asker.encode())
+
+    def withdraw_stop(self) -> None:
+        """Remove the request; raises as `stop_request`."""
+        self._storage.remove(_REQUESTS_FOLDER, [_STOP_NAME])
 
     def _push_ledger(self, path: Path, num_bytes: int) -> None:
         for _ in range(2):

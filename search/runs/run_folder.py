@@ -16,6 +16,7 @@ from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.config.overrides import parse_overrides
 from spinesearch.search.runs.mirror import Mirror, MirrorError
+from spinesearch.search.warn import warn
 
 
 class Placed(Protocol):
@@ -141,7 +142,7 @@ def open_run(config: Placed, run_dir: Path, console: Console) -> tuple[Run, Ledg
         ledger.close()
         raise
     if ledger.contents.torn:
-        console.print(f"warning: {ledger.contents.torn}", style="yellow")
+        warn(console, ledger.contents.torn)
     return run, ledger, mirror
 
 
@@ -178,12 +179,21 @@ def mirrored_run(url: str, overrides: Sequence[str]) -> tuple[Run, list[str]]:
     Raises:
         LedgerError, MirrorError: it cannot be read, or is none.
     """
-    base, name = _mirror_and_name(url)
-    theirs = Mirror(base, name).read()
+    base, _ = _mirror_and_name(url)
+    theirs = mirror_of(url).read()
     if not theirs:
         raise MirrorError(f"{url}: holds no run; give the mirror's URL and the run's name, MIRROR/NAME")
     run = Run.from_events(Path(url), parse_ledger(theirs, url).events)
     return run, [f"mirror={base}", *(text for text in overrides if not text.startswith("runs_dir="))]
+
+
+def mirror_of(url: str) -> Mirror:
+    """The mirror of a run by its own URL, ``<mirror>/<name>``.
+
+    Raises:
+        MirrorError: it cannot be one.
+    """
+    return Mirror(*_mirror_and_name(url))
 
 
 def _mirror_and_name(url: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.reasons import common_reasons
 from spinesearch.results.studies.study import SIDES, Kind
+from spinesearch.search.loop.retry import retry_step
 from spinesearch.search.loop.rungs import NO_RUNGS, Halving
 from spinesearch.search.loop.source import Step
 from spinesearch.search.scoring.reward import metric_value
@@ -105,15 +106,23 @@ class StudyCandidates:
         archs: the plan's, see `sample_architectures`.
         known: results of other runs to take over.
         run_dir: where the files of these are copied to.
+        retries: whether what has failed is tried again first.
     """
 
     def __init__(
-        self, plan: StudyPlan, archs: Sequence[Arch], known: Known | None = None, *, run_dir: Path
+        self,
+        plan: StudyPlan,
+        archs: Sequence[Arch],
+        known: Known | None = None,
+        *,
+        run_dir: Path,
+        retries: bool = False,
     ) -> None:
         self.plan = plan
         self._archs = archs
         self._known = known or {}
         self._run_dir = run_dir
+        self._retries = retries
         self._ended: list[Trial] = []  # of the side that is being trained, in this process
 
     def first_side(self, run: Run) -> str:
@@ -127,6 +136,8 @@ class StudyCandidates:
 
     def steps(self, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
         """Propose everything, take over what is known, train the rest, side by side."""
+        if self._retries:
+            yield retry_step(run)
         yield Step(events=self._missing_proposals(run))
         yield Step(events=self._known_results(run, warn))
         for side in SIDES[self.plan.kind]:

@@ -16,6 +16,7 @@ from spinesearch.results.studies.study import Study
 from spinesearch.search.config.earlier_defaults import as_begun
 from spinesearch.search.config.run_config import RunConfig
 from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.loop.retry import failed_trials
 from spinesearch.search.session import carry_out, data_record
 from spinesearch.search.study.reuse import known_results
 from spinesearch.search.study.study import StudyCandidates, sample_architectures
@@ -24,7 +25,13 @@ from spinesearch.space import SearchSpace
 
 
 def carry_out_study(
-    wanted: StudyConfig, run_dir: Path, console: Console, *, command: str, reuse: Sequence[Path] = ()
+    wanted: StudyConfig,
+    run_dir: Path,
+    console: Console,
+    *,
+    command: str,
+    reuse: Sequence[Path] = (),
+    retries: bool = False,
 ) -> Run:
     """Begin a study, or resume the one that is there; see `spinesearch.search.session.carry_out`.
 
@@ -34,8 +41,10 @@ def carry_out_study(
         console: for progress.
         command: how it was started, for the record.
         reuse: folders of runs whose results under the same conditions are taken over.
+        retries: whether failed trainings are tried again.
     """
-    return carry_out(StudyRequest(wanted=wanted, command=command, reuse=reuse), run_dir, console)
+    request = StudyRequest(wanted=wanted, command=command, reuse=reuse, retries=retries)
+    return carry_out(request, run_dir, console)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +55,13 @@ class StudyRequest:
         wanted: what is studied.
         command: how it was started.
         reuse: folders of runs to take results from.
+        retries: whether failed trainings are to be tried again.
     """
 
     wanted: StudyConfig
     command: str
     reuse: Sequence[Path]
+    retries: bool = False
 
     @property
     def configs(self) -> Mapping[str, RunConfig]:
@@ -80,7 +91,8 @@ class StudyRequest:
 
     def is_complete(self, run: Run) -> bool:
         """Whether every training has its result."""
-        return run.num_done == self.wanted.plan.num_trials
+        is_retried = self.retries and failed_trials(run)
+        return run.num_done == self.wanted.plan.num_trials and not is_retried
 
     def recorded_data(self, run: Run, side: str) -> Mapping[str, Any]:
         """Those of the side."""
@@ -103,7 +115,7 @@ class StudyRequest:
         plan = self.wanted.plan
         archs = sample_architectures(space, num_archs=plan.num_archs, seed=plan.seed)
         known = known_results(self.wanted, event, self.reuse)
-        return StudyCandidates(plan, archs, known, run_dir=run_dir)
+        return StudyCandidates(plan, archs, known, run_dir=run_dir, retries=self.retries)
 
     def headline(self, space: SearchSpace, data: Mapping[str, ProxyData]) -> str:
         """Architectures, seeds, settings."""

@@ -7,11 +7,13 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from torch import nn
 
 from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.models.weights.partial import fill_from
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.estimate.estimate import Estimate, Part, Stated
@@ -24,6 +26,7 @@ from spinesearch.search.training.train_session import check_resumed
 from spinesearch.training.measure.found import find_objects
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.process.machine import threads
+from spinesearch.training.run.frozen import freeze
 from spinesearch.training.run.long_training import LongTraining, Stopped
 from spinesearch.training.run.train_checkpoint import TrainCheckpoints
 from spinesearch.training.run.train_settings import TrainSettings
@@ -45,22 +48,33 @@ def planned_training(config: TrainConfig, source: ModelSource, console: Console,
         ConfigError, DataError, CheckpointError: the command would fail.
     """
     run_dir = planned_dir(config)
+    if config.search.num_workers is not None:
+        from spinesearch.search.workers.ray_cluster import check_address
+
+        check_address(config.search.ray_address)
     run = load_run(run_dir)[0] if config.name is not None and has_run(run_dir) else Run()
     if run.sessions:
         check_resumed(run, run_dir, config)
     ready = prepare_training(config, source, run, run_dir, console, ProcessGroup())
+    done = max(TrainCheckpoints(run_dir, {}).steps(), default=0)
+    if config.init_from is not None and not done:
+        for line in fill_from(ready.model, Path(config.init_from)).lines():
+            console.print(f"init_from: {line}", soft_wrap=True)
+    freeze(ready.model, config.train.frozen)
     settings, num_images = config.train, len(ready.data.train_index)
     num_val_images = len(ready.data.scored.held_out_index)
     num_steps = settings.training_steps(num_images)
-    done = max(TrainCheckpoints(run_dir, {}).steps(), default=0)
     is_cuda = ready.device.type == "cuda"
     if stated.seconds is not None:
         step_s, image_s, pace = stated.seconds, None, f"{stated.seconds:g} s a step, as stated"
         is_cuda = config.train.device != "cpu"
-    else:
+    elif config.search.num_workers is None:
         console.print(f"measuring {stated.num_steps} steps here")
         step_s, image_s = _measured(ready, config, stated.num_steps)
         pace = f"measured here: {stated.num_steps} steps"
+    else:
+        step_s, image_s, is_cuda = _measured_by_worker(config, source, run, console, stated.num_steps)
+        pace = f"measured on a worker of {config.search.ray_address}: {stated.num_steps} steps of its share"
     parts = [Part(name="steps", count=num_steps - done, seconds=step_s)]
     measured = [step for step in _measured_steps(settings, num_images) if step > done]
     if image_s is not None:
@@ -101,6 +115,46 @@ class _Clock(Unwatched):
     def stepped(self, step: int, loss: float, lr: float) -> None:
         """A step ends."""
         self.times.append(time.perf_counter())
+
+
+def _measured_by_worker(
+    config: TrainConfig, source: ModelSource, run: Run, console: Console, num_steps: int
+) -> tuple[float, float, bool]:
+    """As `_measured`, on a worker of Ray and with its share of a batch; and whether that has a GPU."""
+    import ray
+    from ray.exceptions import RayTaskError
+
+    from spinesearch.search.training.ray_training import worker_resources
+    from spinesearch.search.workers.ray_cluster import connect, disconnect
+
+    num_workers = config.search.num_workers
+    assert num_workers is not None
+    is_ours = connect(config.search.ray_address, num_cpus=num_workers * config.train.num_threads)
+    try:
+        needs = worker_resources(config, console)
+        console.print(f"measuring {num_steps} steps of a worker's share; a worker needs {needs}")
+        task: Any = ray.remote(_measure_there).options(max_retries=0, **needs.actor_options())
+        try:
+            share_s, image_s = ray.get(task.remote(config, source, run, num_steps))
+        except RayTaskError as error:
+            raise ConfigError(" ".join(str(error.cause).split())) from error
+    finally:
+        if is_ours:
+            disconnect()
+    return share_s * config.train.batch_size / _share(config), image_s, needs.gpus > 0
+
+
+def _measure_there(config: TrainConfig, source: ModelSource, run: Run, num_steps: int) -> tuple[float, float]:
+    """`_measured` of a worker's share, by a worker."""
+    settings = replace(config.train, batch_size=_share(config))
+    console = Console(quiet=True)
+    ready = prepare_training(config, source, run, planned_dir(config), console, ProcessGroup())
+    return _measured(ready, replace(config, train=settings), num_steps)
+
+
+def _share(config: TrainConfig) -> int:
+    """Images of a batch that each worker takes, at most."""
+    return -(-config.train.batch_size // (config.search.num_workers or 1))
 
 
 def _measured(ready: PreparedTraining, config: TrainConfig, num_steps: int) -> tuple[float, float]:

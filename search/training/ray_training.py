@@ -27,6 +27,7 @@ from spinesearch.search.training.model_source import ModelSource
 from spinesearch.search.training.ray_relay import Ending, RelayedText, StopAsked, start_relay
 from spinesearch.search.training.train_config import TrainConfig
 from spinesearch.search.training.train_session import carry_out_training
+from spinesearch.search.warn import warn
 from spinesearch.search.workers.ray_cluster import connect, disconnect
 from spinesearch.search.workers.ray_errors import why_lost
 from spinesearch.search.workers.trial_resources import TrialResources, cluster_nodes, cluster_resources
@@ -51,6 +52,7 @@ class _Job:
     run_dir: Path
     code: CodeVersion
     relay: Any
+    quiet: bool
 
 
 class _WorkerLost(Exception):  # noqa: N818 - it says what happened
@@ -86,7 +88,7 @@ def train_on_ray(
     config, run_dir = replace(config, init_from=init_from), run_dir.resolve()
     is_ours = connect(workers.ray_address, num_cpus=num_workers * config.train.num_threads)
     try:
-        needs = _worker_resources(config, console)
+        needs = worker_resources(config, console)
         for attempt in range(1, workers.max_attempts + 1):
             try:
                 return _attempt(config, source, run_dir, console, needs=needs, should_stop=should_stop)
@@ -96,10 +98,7 @@ def train_on_ray(
                 said = f"a worker was lost ({lost})"
                 if attempt == workers.max_attempts:
                     raise EngineError(f"{said}, {attempt} times in all (search.max_attempts)") from lost
-                console.print(
-                    f"warning: {said}; all are started again and go on from the newest checkpoint",
-                    soft_wrap=True,
-                )
+                warn(console, f"{said}; all are started again and go on from the newest checkpoint")
         raise AssertionError("search.max_attempts is at least 1")
     finally:
         if is_ours:
@@ -111,7 +110,7 @@ def _num_workers(config: TrainConfig) -> int:
     return config.search.num_workers
 
 
-def _worker_resources(config: TrainConfig, console: Console) -> TrialResources:
+def worker_resources(config: TrainConfig, console: Console) -> TrialResources:
     """What each worker gets: a GPU of its own where there are any, unless the settings say otherwise.
 
     Raises:
@@ -128,7 +127,7 @@ def _worker_resources(config: TrainConfig, console: Console) -> TrialResources:
         )
         if config.search.ray_address == "local":
             raise ConfigError(f"{said}; give fewer{', or train.device=cpu' if is_on_gpu else ''}")
-        console.print(f"warning: {said}; the training begins when nodes have joined", soft_wrap=True)
+        warn(console, f"{said}; the training begins when nodes have joined")
     return needs
 
 
@@ -151,7 +150,9 @@ def _attempt(
     from ray.train.torch import TorchTrainer
 
     relay = start_relay()
-    job = _Job(config=config, source=source, run_dir=run_dir, code=code_version(), relay=relay)
+    job = _Job(
+        config=config, source=source, run_dir=run_dir, code=code_version(), relay=relay, quiet=console.quiet
+    )
     failures: list[BaseException] = []
 
     def fit(trainer: TorchTrainer) -> None:
@@ -181,7 +182,8 @@ def _attempt(
                 relay.stop.remote()
                 is_told = True
             text, endings = ray.get(relay.news.remote())
-            console.out(text, end="", highlight=False)
+            console.file.write(text)  # what a quiet worker does not print is not in it
+            console.file.flush()
     ray.kill(relay)
     for _, ending in sorted(endings.items()):
         if ending.reason:
@@ -208,8 +210,8 @@ def _train(config: dict[str, Any]) -> None:
     """A worker's part."""
     job: _Job = config["job"]
     group = ProcessGroup()
-    console = Console(file=RelayedText(job.relay), width=160, markup=False, highlight=False, soft_wrap=True)
-    console.quiet = not group.is_first
+    file = RelayedText(job.relay) if group.is_first else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    console = Console(file=file, width=160, markup=False, highlight=False, soft_wrap=True, quiet=job.quiet)
     should_stop = StopAsked(job.relay) if group.is_first else lambda: False
     ending = Ending()
     try:

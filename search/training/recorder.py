@@ -95,7 +95,7 @@ class TrainRecorder:
             self._best = max(self._best, measurement.scores.ap)  # of the best that is on disk
         self._pending.append(event)
         self._try(self._append, must_succeed=is_last)
-        self._display.measured(measurement, is_best=is_best)
+        self._display.measured(event, is_best=is_best)
         self._scalars.measured(measurement)
         if self._mirror is not None:
             self._mirror.ask()

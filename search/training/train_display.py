@@ -10,7 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from spinesearch.search.watchers.display import duration
+from spinesearch.results.ledger.lines import Event
+from spinesearch.results.tables import duration
+from spinesearch.results.training_table import measurement_lines
+from spinesearch.search.warn import warn
 from spinesearch.search.watchers.tensorboard import FOLDER
 from spinesearch.training.run.watcher import Measurement
 
@@ -48,7 +51,7 @@ class TrainDisplay:
             self._print(f"goes on after step {step} of {num_steps}")
         if self._known is not None:
             self._estimate(step, *self._known)
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.quiet:
             columns = (
                 TextColumn("step"),
                 BarColumn(),
@@ -75,21 +78,15 @@ class TrainDisplay:
             self._last_line = time.monotonic()
             self._print(f"step {step + 1}/{self._num_steps}  {text}")
 
-    def measured(self, measurement: Measurement, *, is_best: bool) -> None:
-        """A line with the scores, and one with the AP of each class."""
-        scores = measurement.scores.summary
-        numbers = "  ".join(f"{name} {_number(scores[name])}" for name in ("AP", "AP50", "AP75", "AR100"))
-        self._print(
-            f"epoch {measurement.epoch}, step {measurement.step}: loss {measurement.loss:.3f}  {numbers}"
-            f"{'  best so far' if is_best else ''}",
-            style="bold green" if is_best else None,
-        )
-        classes = "  ".join(f"{name} {_number(ap)}" for name, ap in measurement.scores.class_aps.items())
-        self._print(f"  AP by class: {classes}", style="dim")
+    def measured(self, event: Event, *, is_best: bool) -> None:
+        """A line with the scores of a ``measure`` event, and one with the AP of each class."""
+        scores, classes = measurement_lines(event, is_best=is_best)
+        self._print(scores, style="bold green" if is_best else None)
+        self._print(classes, style="dim")
 
     def warned(self, message: str) -> None:
         """One line."""
-        self._print(f"warning: {message}", style="yellow")
+        warn(self._console, message)
 
     def ended(self) -> None:
         """Remove the live line."""
@@ -158,7 +155,3 @@ class TrainScalars:
     def _lose(self, error: Exception) -> None:
         self._writer = None
         _log.warning("no TensorBoard scalars are written from here on: %s", error)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

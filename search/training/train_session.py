@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.estimate.line import recorded_steps
 from spinesearch.search.runs.run_folder import open_new_ledger, open_run
+from spinesearch.search.runs.stop_request import StopRequests
 from spinesearch.search.scoring.scorer import EngineError
 from spinesearch.search.session import run_event
 from spinesearch.search.training.model_source import ModelSource
@@ -32,6 +34,7 @@ from spinesearch.search.training.train_config import (
 )
 from spinesearch.search.training.train_data import scored_data_warning
 from spinesearch.search.training.train_display import TrainDisplay, TrainScalars
+from spinesearch.search.warn import warn
 from spinesearch.search.watchers.mirror_observer import send_rest
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.run.long_training import LongTraining, Stopped
@@ -68,17 +71,19 @@ def carry_out_training(
     """
     with contextlib.ExitStack() as stack:
         run, ledger, mirror = Run(), None, None
+        asked = threading.Event()  # to stop, by a request from elsewhere
         if group.is_first:
             run, ledger, mirror = open_run(config, run_dir, console)
             if ledger is not None:
                 stack.enter_context(ledger)
+                stack.enter_context(StopRequests(run_dir, mirror, console.print, asked.set))
         run = group.from_first(run)
         if run.sessions:
             check_resumed(run, run_dir, config)
             if is_complete(run):
                 console.print(f"{run_dir}: complete, all {last_step(run)} steps are taken", soft_wrap=True)
                 if mirror is not None and ledger is not None:
-                    send_rest(mirror, run_dir, ledger, lambda line: console.print(f"warning: {line}"))
+                    send_rest(mirror, run_dir, ledger, lambda line: warn(console, line))
                 return run
         ready = prepare_training(config, source, run, run_dir, console, group)
         data, model, description = ready.data, ready.model, ready.description
@@ -99,7 +104,7 @@ def carry_out_training(
             seed=config.seed,
             checkpoints=checkpoints,
             group=group,
-            should_stop=should_stop,
+            should_stop=lambda: should_stop() or asked.is_set(),
         )
         recorder = None
         if group.is_first:
@@ -115,6 +120,7 @@ def carry_out_training(
                 display.warned(warning)
             if ledger is None:
                 ledger = stack.enter_context(open_new_ledger(run_dir, console))
+                stack.enter_context(StopRequests(run_dir, mirror, console.print, asked.set))
             ledger.append([event])
             run.apply(event)
             console.print(f"{run_dir}: {_headline(run, data)}", soft_wrap=True)

@@ -14,7 +14,9 @@ from spinesearch.results.finalists import num_trainings
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import FINALISTS, Trial, Update
+from spinesearch.results.tables import duration
 from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.warn import warn
 
 
 class Display(SearchObserver):
@@ -55,7 +57,7 @@ class Display(SearchObserver):
                 if self._is_study
                 else f"{done} candidates are done already{self._best_so_far()}"
             )
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.quiet:
             self._progress = Progress(
                 TextColumn("{task.completed}/{task.total}"),
                 BarColumn(bar_width=30),
@@ -145,7 +147,7 @@ class Display(SearchObserver):
 
     def warned(self, message: str) -> None:
         """One line."""
-        self._print(f"warning: {message}", style="yellow")
+        warn(self._console, message)
 
     def ticked(self, num_running: int) -> None:
         """Refresh the live line."""
@@ -205,17 +207,6 @@ class _Status(ProgressColumn):
     def render(self, task: Task) -> Text:
         """The text that `Display` last set."""
         return Text(str(task.fields.get("status", "")))
-
-
-def duration(seconds: float) -> str:
-    """A duration for people: ``42 s``, ``3 min``, ``2.5 h``, ``3.1 d``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} d"
 
 
 def _number(value: float | None) -> str:

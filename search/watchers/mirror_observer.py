@@ -15,6 +15,7 @@ from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.runs.mirror import Mirror, MirrorError, reason
 from spinesearch.search.scoring.scorer import EngineError
+from spinesearch.search.warn import warn
 
 # Results are sent after each generation, and after this time where a generation takes hours.
 _PAUSE_S = 300.0
@@ -34,8 +35,7 @@ def send_exports(url: str, run_dir: Path, console: Console) -> None:
     try:
         Mirror(url, run_dir.resolve().name).push_exports(run_dir)
     except Exception as error:  # of what library depends on the protocol
-        line = f"warning: mirror: the exports were not sent to {url}: {reason(error)}"
-        console.print(line, style="yellow", soft_wrap=True)
+        warn(console, f"mirror: the exports were not sent to {url}: {reason(error)}")
 
 
 class MirrorObserver(SearchObserver):

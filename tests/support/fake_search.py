@@ -257,6 +257,7 @@ def carry_out(
     halving: Halving = NO_RUNGS,
     finalists: FinalistPlan | None = None,
     searches: bool = True,
+    retries: bool = False,
 ) -> tuple[Run, str]:
     """Begin or continue a run with the fake scorer; the run and the digest of the controller's last state."""
     watching = observer or SearchObserver()
@@ -281,7 +282,9 @@ def carry_out(
             halving=halving,
         )
         source: CandidateSource
-        source = search = ControlledCandidates(plan, SPACE, chosen, Checkpoints(run_dir, keep=lag + 2))
+        source = search = ControlledCandidates(
+            plan, SPACE, chosen, Checkpoints(run_dir, keep=lag + 2), retries=retries
+        )
         if finalists is not None:
             source = SearchWithFinalists(search, Finalists(finalists, SPACE), searches=searches)
         run_loop(

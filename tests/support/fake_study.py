@@ -57,6 +57,7 @@ def carry_out(
     scorer: Scorer | None = None,
     known: Known | None = None,
     observer: SearchObserver | None = None,
+    retries: bool = False,
 ) -> Run:
     """Begin or continue a study."""
     with Ledger(run_dir) as ledger:
@@ -66,7 +67,7 @@ def carry_out(
         run.apply(event)
         archs = sample_architectures(SPACE, num_archs=wanted.num_archs, seed=wanted.seed)
         run_loop(
-            source=StudyCandidates(wanted, archs, known, run_dir=run_dir),
+            source=StudyCandidates(wanted, archs, known, run_dir=run_dir, retries=retries),
             space=SPACE,
             scorers=only(scorer or FakeScorer()),
             ledger=ledger,

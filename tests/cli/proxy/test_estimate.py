@@ -39,7 +39,7 @@ def test_stated_rates_as_json(serial, tmp_path: Path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_bad_words(serial, tmp_path: Path, capsys):
+def test_bad_words(serial, tmp_path: Path, cache_dir: Path, capsys):
     command = ["estimate", "search", *serial]
     fails(["estimate", "serch"], "estimate serch: there is no such command; give one of", capsys)
     for option, value, rule in (
@@ -59,6 +59,10 @@ def test_bad_words(serial, tmp_path: Path, capsys):
         missing = "search.ray_address=127.0.0.1:1"
         fails([*run, *[w for w in serial if "engine" not in w], missing], "search.ray_address: ", capsys)
     fails(["train", "spinenet49", "--dry-run", *TRAINING, "train.lr=0"], "train.lr: must be", capsys)
+    stated = ["estimate", "train", "spinenet49", *TRAINING, "--seconds-per-step", "1"]
+    stated.append(f"data.cache_dir={cache_dir}")
+    fails([*stated, "train.frozen=[neck]"], "train.frozen: the network has no part called 'neck'", capsys)
+    fails([*stated, f"init_from={tmp_path / 'no.safetensors'}"], "no.safetensors", capsys)
     assert not (tmp_path / "runs").exists()
 
 
@@ -98,4 +102,21 @@ def test_a_training_is_measured_and_not_started(tmp_path: Path, cache_dir: Path,
     assert found["price"] is None
     assert main(["train", "spinenet49", *words, "--dry-run"]) == 0
     assert "spinenet49: 8 steps of 4 images, 4 epochs of 8" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_training_on_ray_is_measured_by_a_worker(cluster, tmp_path: Path, cache_dir: Path, capsys):
+    words = [*TRAINING, f"data.cache_dir={cache_dir}", f"runs_dir={tmp_path / 'runs'}", "--steps", "2"]
+    assert main(["estimate", "train", "spinenet49", *words, "search.num_workers=2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pace"] == "measured on a worker of local: 2 steps of its share"
+    assert set(found["wall_hours"]) == {"1", "2", "8"}
+    assert found["worker_hours"] > 0
+    fails(
+        ["train", "spinenet49", *words[:-2], "search.num_workers=9", "--dry-run"],
+        "search.num_workers: 9 workers need 1 CPU and 0 GPU each, and this Ray has room for 2; give fewer",
+        capsys,
+    )
     assert not (tmp_path / "runs").exists()

@@ -7,9 +7,11 @@ import pytest
 from cli_checks import fails
 
 from spinesearch.cli.main import main
+from spinesearch.cli.proxy.reproduce import _of_a_day
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.search.config.sections import TRAINING
+from spinesearch.search.estimate.estimate import Estimate, Part
 from spinesearch.search.reproduce.stages import SEARCHES, TRAININGS, search_words, training_words
 from spinesearch.search.reproduce.table import Row, as_markdown, search_differences, training_differences
 from spinesearch.search.training.train_config import train_config
@@ -101,17 +103,32 @@ def test_bad_words_leave_nothing(tmp_path: Path, capsys):
     )
 
 
+def test_a_day_of_one_gpu_is_filled_by_what_is_measured(tmp_path: Path, monkeypatch):
+    parts = (
+        Part(name="candidates", count=16, seconds=90.0, at_once=32),
+        Part(name="finalists and baselines", count=20, seconds=180.0, at_once=20),
+    )
+    measured: list[int] = []
+
+    def planned(config, console, stated):
+        measured.append(config.search.num_trials)
+        return Estimate(what="", parts=parts, pace=""), [1]
+
+    monkeypatch.setattr("spinesearch.search.estimate.planned.planned_search", planned)
+    words = [*search_words("one_gpu_day", "coco"), *COCO, "name=one_gpu_day", f"runs_dir={tmp_path}"]
+    config = _of_a_day(run_config(compose(words)))
+    # 23 hours beside an hour of finalists hold 57 generations of 16 in 0.4 hours.
+    assert (measured, config.search.num_trials) == ([16], 57 * 16)
+    parts = (parts[0], Part(name="finalists", count=20, seconds=5000.0, at_once=20))
+    with pytest.raises(ValueError, match=r"a generation of 16 takes 0.4 hours here, and the finalists 27.8"):
+        _of_a_day(run_config(compose(words)))
+
+
 @pytest.mark.slow
+@pytest.mark.ray
 def test_every_stage_for_real(tmp_path: Path, cache_dir: Path, capsys):
     folder = tmp_path / "tiny"
-    words = [
-        "--scale",
-        "tiny",
-        "--folder",
-        str(folder),
-        f"data.cache_dir={cache_dir}",
-        "search.engine=serial",
-    ]
+    words = ["--scale", "tiny", "--folder", str(folder), f"data.cache_dir={cache_dir}"]
     assert main(["reproduce", *words]) == 0
     out = capsys.readouterr().out
     checks = json.loads((folder / "verify.json").read_text())["checks"]

@@ -12,7 +12,7 @@ import pytest
 from cli_checks import fails
 
 from spinesearch.cli.main import main
-from spinesearch.results.export.candidates import candidate_rows, parquet_writer, write_csv
+from spinesearch.results.export.candidates import candidate_rows, parquet_writer, write_candidates
 from spinesearch.results.export.optuna_journal import write_optuna
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.results.ledger.trial import RungResult
@@ -55,7 +55,7 @@ def test_csv_and_parquet_hold_every_candidate(tmp_path: Path):
     import pyarrow.parquet
 
     run = build_run(5)
-    write_csv(run, tmp_path / "a.csv")
+    write_candidates(run, tmp_path / "a.csv")
     parquet_writer()(run, tmp_path / "a.parquet")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_bytes().decode(), newline="")))
     table = pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pylist()

@@ -13,11 +13,12 @@ from spinesearch.results.drawing.architecture import draw_architecture
 from spinesearch.results.drawing.pixels import draw_pixels
 from spinesearch.results.finalists import standings
 from spinesearch.results.ledger.run import Run
+from spinesearch.results.tables import duration
 from spinesearch.search.loop.failed_share import TooManyFailedError
 from spinesearch.search.loop.finalists import FinalistPlan
 from spinesearch.search.loop.observer import Observers
 from spinesearch.search.scoring.scorer import Outcome
-from spinesearch.search.watchers.display import Display, duration
+from spinesearch.search.watchers.display import Display
 from spinesearch.search.watchers.tensorboard import TensorBoardObserver, rebuild, tensorboard_observers
 from spinesearch.space import ArchSpec, ResNetSpec
 

@@ -1,6 +1,7 @@
 """`spinesearch cluster check` on a real Ray."""
 
 import functools
+import json
 import shutil
 import time
 from dataclasses import replace
@@ -51,6 +52,17 @@ def test_the_command_trains_on_every_node_and_says_that_the_cluster_is_ready(clu
     assert row[9] == "2"
     assert float(row[10]) > 0
     assert "ready: 1 of 1 nodes run 2 workers" in out
+
+
+@pytest.mark.slow
+def test_an_estimate_measures_a_typical_candidate_on_every_node(cluster, tiny, capsys):
+    words = [*tiny, "search.ray_address=auto", "--steps", "1", "--json"]
+    assert main(["estimate", "search", *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pace"] == "measured on 1 node of auto: 1 steps of a typical candidate"
+    assert set(found["wall_hours"]) == {"1", "2", "8", "100"}  # there is room for two workers
+    assert found["worker_hours"] > 0
+    assert found["gpu_hours"] is None
 
 
 @pytest.mark.slow
