@@ -31,6 +31,7 @@ what it has found:
   ls                 the runs in a folder: state, progress, best, age
   show               leaderboard, progress and the best architecture of a run; follow it
   compare            searches at equal numbers of candidates, strategy by strategy
+  report             one HTML file of one or several searches: plots, finalists, drawings
   tensorboard        the TensorBoard files of a run, made again from its ledger
   export             the best of a run as JSON specs; a network as ONNX, Python, torch
 
@@ -157,6 +158,12 @@ def _rerank(arguments: list[str]) -> int:
     return rerank(arguments)
 
 
+def _report(arguments: list[str]) -> int:
+    from spinesearch.cli.runs.report import report
+
+    return report(arguments)
+
+
 def _tensorboard(arguments: list[str]) -> int:
     from spinesearch.cli.runs.tensorboard import tensorboard
 
@@ -256,6 +263,7 @@ COMMANDS: Mapping[str, Command] = {
     "ls": _ls,
     "show": _show,
     "compare": _compare,
+    "report": _report,
     "tensorboard": _tensorboard,
     "export": _export,
     "train": _train,

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from spinesearch.results.finalists import finished_rerank, num_trainings, standings
 from spinesearch.results.ledger.run import Run, ranked_trials
-from spinesearch.results.ledger.trial import FINALISTS, Rerank, Trial
+from spinesearch.results.ledger.trial import FINALISTS, Attempt, Rerank, Trial
 from spinesearch.results.reasons import common_reasons
 
 _MAX_PROGRESS_ROWS = 12
@@ -37,7 +37,7 @@ def finalists(run: Run, rerank: Rerank) -> Table:
 
     Those that cannot be distinguished from the best have a ~ behind their score.
     """
-    title = f"the best {len(rerank.trials)} ranked again, beside baselines: {_setting(run, rerank)}"
+    title = f"the best {len(rerank.trials)} ranked again, beside baselines: {rerank_setting(run, rerank)}"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     names = ("rank", "score", "", "se", "reward", *_FIGURES, "trial", "arch_id")
     for name in names:
@@ -80,7 +80,7 @@ def rerank_line(run: Run) -> str:
     return f"ranking the best {len(run.reranks[-1].trials)} again: {num_ended} of {num_all} trainings done"
 
 
-def _setting(run: Run, rerank: Rerank) -> str:
+def rerank_setting(run: Run, rerank: Rerank) -> str:
     """Seeds of a re-ranking, and what differs from the search's setting."""
     searched = run.config["proxy_task"]
     differs = [
@@ -166,17 +166,27 @@ def failures(run: Run) -> Table | None:
     return table
 
 
+def attempts_lost(run: Run) -> list[tuple[Trial, Attempt]]:
+    """The attempts whose worker was lost with their candidates and finalists, newest first."""
+    trials = [*run.trials, *run.finalists]
+    attempts = [(trial, attempt) for trial in trials for attempt in (*trial.lost_before, *trial.lost)]
+    return sorted(attempts, key=lambda pair: -pair[1].time)
+
+
+def number_of(trial: Trial) -> str:
+    """The number of a candidate or finalist, for people."""
+    return f"{'finalist ' if trial.side == FINALISTS else ''}{trial.trial}"
+
+
 def lost_attempts(run: Run) -> Table | None:
     """The attempts whose worker was lost: trial, attempt, node, worker, seconds, reason.
 
     Returns:
         The table, newest first; None if there was none.
     """
-    trials = [*run.trials, *run.finalists]
-    attempts = [(trial, attempt) for trial in trials for attempt in (*trial.lost_before, *trial.lost)]
+    attempts = attempts_lost(run)
     if not attempts:
         return None
-    attempts.sort(key=lambda pair: -pair[1].time)
     seconds = sum(attempt.seconds for _, attempt in attempts)
     title = f"{len(attempts)} attempts lost with their workers, {seconds:.0f} s of work"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
@@ -184,8 +194,7 @@ def lost_attempts(run: Run) -> Table | None:
         is_number = name in ("trial", "attempt", "seconds")
         table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
     for trial, attempt in attempts[:_MAX_ATTEMPT_ROWS]:
-        number = f"{'finalist ' if trial.side == FINALISTS else ''}{trial.trial}"
-        row = (number, f"{attempt.attempt}", attempt.node, attempt.worker, f"{attempt.seconds:.0f}")
+        row = (number_of(trial), f"{attempt.attempt}", attempt.node, attempt.worker, f"{attempt.seconds:.0f}")
         table.add_row(*map(Text, row), Text(attempt.reason))
     if len(attempts) > _MAX_ATTEMPT_ROWS:
         table.add_row("", "", "", "", "", f"and {len(attempts) - _MAX_ATTEMPT_ROWS} earlier ones")

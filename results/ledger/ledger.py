@@ -43,8 +43,12 @@ class LedgerContents:
     torn: str = ""
 
 
-def read_ledger(path: Path) -> LedgerContents:
+def read_ledger(path: Path, *, up_to_damage: bool = False) -> LedgerContents:
     """Everything intact in a ledger file, which another process may be writing.
+
+    Args:
+        path: the file.
+        up_to_damage: whether a damaged line ends what is read, as a torn one does, and is no error.
 
     Raises:
         LedgerError: there is no such file, or a line before the last append is damaged.
@@ -55,10 +59,12 @@ def read_ledger(path: Path) -> LedgerContents:
         raise LedgerError(f"{path.parent}: is not a run: it has no {LEDGER_NAME}") from error
     except NotADirectoryError as error:
         raise LedgerError(f"{path.parent}: is not a run: it is not a folder") from error
-    return parse_ledger(data, path)
+    return parse_ledger(data, path, up_to_damage=up_to_damage)
 
 
-def parse_ledger(data: bytes, path: Path | str, *, first: int = 0) -> LedgerContents:
+def parse_ledger(
+    data: bytes, path: Path | str, *, first: int = 0, up_to_damage: bool = False
+) -> LedgerContents:
     """Everything intact in a ledger's bytes from line ``first`` on; ``path`` is where they are from.
 
     Raises:
@@ -75,13 +81,16 @@ def parse_ledger(data: bytes, path: Path | str, *, first: int = 0) -> LedgerCont
                 raise ValueError("it has no end")
             event = decode_event(line, seq)
         except ValueError as error:
-            if not is_torn(data[start:], seq):
+            if is_torn(data[start:], seq):
+                what = "the torn last line" if end < 0 or end + 1 == len(data) else "a torn last append"
+                torn = f"{path}: dropped {what} ({len(data) - start} bytes: {error})"
+            elif up_to_damage:
+                torn = f"{path}: line {seq + 1} is damaged: {error}; what stands before it is read"
+            else:
                 raise LedgerError(
                     f"{path}: line {seq + 1} is damaged: {error}; "
                     "restore the file from a copy, or cut it before this line to resume from there"
                 ) from error
-            what = "the torn last line" if end < 0 or end + 1 == len(data) else "a torn last append"
-            torn = f"{path}: dropped {what} ({len(data) - start} bytes: {error})"
             return LedgerContents(events=tuple(events), num_bytes=start, torn=torn)
         events.append(event)
         start = end + 1
