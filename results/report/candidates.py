@@ -30,7 +30,11 @@ def cost_names(run: Run) -> list[str]:
 def candidates(run: Run) -> dict[str, Any]:
     """Every candidate: choices, identities, fates, rewards, what the strategy predicted, metrics."""
     trials = run.trials
-    metrics = [name for name in (*_APS, *cost_names(run)) if any(name in t.metrics for t in trials)]
+    settings = run.config["search"]
+    # A reward that a cost target lowers is not the metric that it is named by.
+    scores = {settings["reward_metric"]} if settings.get("cost_target") is not None else set()
+    names = dict.fromkeys((*scores, *_APS, *cost_names(run)))
+    metrics = [name for name in names if any(name in t.metrics for t in trials)]
     predictions = [t.info.get("prediction") for t in trials]
     return {
         "choices": choice_table(run.space),

@@ -20,7 +20,19 @@ from spinesearch.results.report.panels import failures, finalists, lost, rungs, 
 from spinesearch.results.report.source import Source
 from spinesearch.results.tables import status_line
 
-_SCRIPTS = ("data.js", "parts.js", "network.js", "search.js", "strategy.js", "work.js", "page.js")
+_SCRIPTS = (
+    "data",
+    "parts",
+    "tables",
+    "network",
+    "rewards",
+    "costs",
+    "found",
+    "learnt",
+    "strategy",
+    "work",
+    "page",
+)
 _NUM_BEST = 10  # drawn, of all runs together
 _LEAST_BEST = 2  # of each run
 
@@ -44,7 +56,7 @@ def report_page(sources: Sequence[Source], *, version: str) -> str:
         "style": _read("page.css"),
         "library": _read("echarts.min.js"),
         "data": base64.b64encode(zlib.compress(text.encode(), 9)).decode(),
-        "script": "\n".join(map(_read, _SCRIPTS)),
+        "script": "\n".join(_read(f"{name}.js") for name in _SCRIPTS),
     }
     before, *rest = _read("page.html").split("{{")
     # No part is looked at again, whatever is in it.
