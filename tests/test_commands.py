@@ -34,6 +34,7 @@ COMPOSED_ONLY = {
     "reproduce": "COCO; tests/cli/proxy/test_reproduce.py has every stage in small",
     "search.num_workers": "workers on Ray, which tests/search/workers has",
 }
+GIVEN = {"b.proxy_task=...": "b.proxy_task=all_outputs", "RUN": "mine", "PRICE": "2.5"}
 TRAINS = ("search", "resume", "rerank", "train", "proxy", "bench", "cluster")
 PLANS = ("estimate", "reproduce")
 READS = ("show", "ls", "models", "spec")
@@ -63,7 +64,7 @@ TINY = {
     "search": _SEARCH,
     "proxy": _SEARCH,
     "bench": _TASK,
-    "resume": {"search.num_trials": "2"},
+    "resume": {"search.num_trials": "6"},
     "rerank": {"proxy_task.num_steps": "1", "proxy_task.image_size": "128"},
     "train": {
         "train.image_size": "128",
@@ -82,7 +83,7 @@ OPTIONS = {
     "rerank": ["--top", "1", "--seeds", "1"],
     "bench": ["--steps", "2"],
 }
-SHORTENED = {"search.rungs": "[[1,0.5]]", "b.proxy_task.num_steps": "3", "a.proxy_task.num_steps": "1"}
+SHORTENED = {"search.rungs": "[[5,0.5]]", "b.proxy_task.num_steps": "3", "a.proxy_task.num_steps": "1"}
 
 
 def of(*names: str) -> list[DocCommand]:
@@ -101,7 +102,11 @@ def given(command: DocCommand) -> list[str]:
         elif word == "*.json":
             words += ["a.json", "b.json"]
         elif not word.startswith("runs_dir=/"):
-            words.append({"b.proxy_task=...": "b.proxy_task=all_outputs", "RUN": "mine"}.get(word, word))
+            words.append(
+                {"b.proxy_task=...": "b.proxy_task=all_outputs", "RUN": "mine", "PRICE": "2.5"}.get(
+                    word, word
+                )
+            )
     if len(words) > 1 and "://" in words[1]:
         words[1] = "mine"  # a run that would be fetched
     return words
@@ -185,14 +190,14 @@ def test_every_make_target_that_a_page_names_is_there():
     assert targets <= set(made)
 
 
-def tiny(words: list[str], page: str) -> list[str]:
+def tiny(words: list[str]) -> list[str]:
     """A command in small: the settings in `TINY` in place of the page's, and behind them."""
     kind = words[1] if words[0] == "estimate" else words[0]
     settings = {} if reads_training(words) else dict(TINY.get(kind, {}))
     if kind in ("search", "train", "proxy", "bench") and "data=coco" not in words:
         settings |= {**_GENERATED, **({"data.num_val_images": "8"} if kind == "train" else {})}
-    if page == "rungs.md":
-        settings.pop("proxy_task", None)
+    if any(word.startswith("search.rungs=") for word in words):
+        settings["proxy_task.num_steps"] = "10"
     kept = [
         f"{key}={SHORTENED[key]}" if (key := word.partition("=")[0]) in SHORTENED else word
         for word in words
@@ -242,15 +247,8 @@ def test_a_page_is_carried_out(
     monkeypatch.setenv("SPINESEARCH_CACHE", str(cache_dir))
     fill(folder, page, recorded_run, trained, cache_dir)
     for command in [command for command in COMMANDS if command.page == page]:
-        if not any(part in command.text for part in COMPOSED_ONLY) and command.words[1] not in (
-            *NEEDS_TENSORFLOW,
-            *TRIED_ELSEWHERE,
-        ):
-            words = tiny(given(command), page)
-            # README calls the annotation file FILE.json, which is a spec elsewhere.
-            words = [
-                "data.train_annotations=FILE" if w == "data.train_annotations=FILE.json" else w for w in words
-            ]
+        if not is_composed_only(command) and command.words[1] not in (*NEEDS_TENSORFLOW, *TRIED_ELSEWHERE):
+            words = tiny(given(command))
             assert main(words) == 0, f"{words}: {capsys.readouterr().err}"
     if page == "tutorial.md":
         import onnxruntime

@@ -12,7 +12,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 _PROGRAMS = ("spinesearch", "make")
-_BLOCK = re.compile(r"^ *```(?:sh|bash|console)?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_LANGUAGES = ("", "sh", "bash", "console")
+_BLOCK = re.compile(r"^ *```(\S*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _ASSIGNMENT = re.compile(r"^(\w+)=(\"[^\"]*\"|\S*)$")
 _LOOP = re.compile(r"^for (\w+) in (.*?); do$")
 
@@ -40,9 +41,11 @@ def doc_commands() -> list[DocCommand]:
 
 
 def _commands(page: Path) -> Iterator[DocCommand]:
+    variables: dict[str, str] = {}
     for block in _BLOCK.finditer(page.read_text(encoding="utf-8")):
-        variables: dict[str, str] = {}
-        for line in block[1].replace("\\\n", " ").splitlines():
+        if block[1] not in _LANGUAGES:
+            continue
+        for line in block[2].replace("\\\n", " ").splitlines():
             line = line.strip().removeprefix("$ ")
             if assigned := _ASSIGNMENT.match(line):
                 variables[assigned[1]] = assigned[2].strip('"')
