@@ -79,6 +79,7 @@ def _run_data(source: Source, num_best: int) -> dict[str, Any]:
         "num_wanted": run.config["search"]["num_trials"],
         "reward_metric": run.config["search"]["reward_metric"],
         "costs": cost_names(run),
+        "latency_device": next((latency.device for latency in run.latencies.values()), ""),
         "noise": source.noise and source.noise._asdict(),
         "candidates": candidates(run),
         **marked(run, num_best=num_best),

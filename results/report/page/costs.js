@@ -86,9 +86,7 @@ function finalistTraits(run, cost) {
 }
 
 function costsPanel(runs) {
-  const costs = [...new Set(runs.flatMap((run) => run.costs))].filter((cost) =>
-    runs.some((run) => run.candidates.metrics[cost]),
-  );
+  const costs = [...new Set(runs.flatMap((run) => run.costs))];
   if (!costs.length) return;
   const hasFinalists = runs.some((run) => run.finalists);
   const metrics = new Set(runs.map((run) => run.reward_metric));
@@ -103,7 +101,7 @@ function costsPanel(runs) {
     return {
       legend: runLegend(runs),
       toolbox: toolbox(),
-      xAxis: axis(costLabel(state.cost), { axisLabel: labels }),
+      xAxis: axis(COSTS[state.cost].label, { axisLabel: labels }),
       yAxis: upright(state.view === "search" ? score : "score, ranked again", { axisLabel: labels }),
       tooltip: {
         formatter: ({ seriesIndex, dataIndex, name, value }) => {
@@ -111,7 +109,7 @@ function costsPanel(runs) {
           const what = trials[dataIndex] === null ? name : `trial ${trials[dataIndex]}`;
           return tip(
             `${run.name}, ${what}`,
-            `${short(value[0])} (${costLabel(state.cost)})`,
+            `${short(value[0])} (${COSTS[state.cost].label})`,
             `score ${fixed(value[1])}`,
           );
         },
@@ -127,6 +125,7 @@ function costsPanel(runs) {
       if (trials[dataIndex] !== null) showDetail(run, trials[dataIndex]);
     },
   });
+  const devices = [...new Set(runs.map((run) => run.latency_device).filter(Boolean))];
   const chooser = (key, entries) =>
     select(key, entries, (value) => {
       state[key] = value;
@@ -135,13 +134,13 @@ function costsPanel(runs) {
   panel(
     "costs",
     "Reward against cost",
-    `The line is the Pareto front: no candidate is at once as cheap and better. The diamond is recommended if twice the cost has to bring 5 % more. ${hasFinalists ? "Dotted lines are the costs of the baselines, whose scores are of longer trainings: choose the view ranked again." : "Baselines appear once the best are ranked again (spinesearch rerank)."}`,
+    `The line is the Pareto front: no candidate is at once as cheap and better. The diamond is recommended if twice the cost has to bring 5 % more. ${hasFinalists ? "Dotted lines are the costs of the baselines, whose scores are of longer trainings: choose the view ranked again." : "Baselines appear once the best are ranked again (spinesearch rerank)."}${devices.length ? ` Latencies are of ${devices.join(" and ")}.` : ""}`,
     el(
       "div",
       { class: "bar" },
       chooser(
         "cost",
-        costs.map((cost) => [cost, costLabel(cost)]),
+        costs.map((cost) => [cost, COSTS[cost].label]),
       ),
       hasFinalists
         ? chooser("view", [

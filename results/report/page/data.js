@@ -10,9 +10,11 @@ const FATES = {
   f: "failed",
   i: "infeasible",
 };
-const COST_UNITS = {
-  num_multiply_adds: ["multiply-adds, millions", 1e6],
-  num_parameters: ["parameters, millions", 1e6],
+// What networks cost: as an axis says it, in which unit, and how that reads behind a number.
+const COSTS = {
+  num_multiply_adds: { label: "multiply-adds, millions", unit: 1e6, short: " M multiply-adds" },
+  num_parameters: { label: "parameters, millions", unit: 1e6, short: " M parameters" },
+  latency_ms: { label: "latency, ms", unit: 1, short: " ms" },
 };
 
 async function unpack(text) {

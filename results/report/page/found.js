@@ -5,7 +5,7 @@ function bestPanel(runs) {
     run.best.map((trial, rank) => {
       const costs = Object.entries(run.fronts)
         .filter(([, front]) => front.recommended === trial)
-        .map(([cost]) => costLabel(cost).split(",")[0]);
+        .map(([cost]) => COSTS[cost].label.split(",")[0]);
       return el(
         "article",
         {},
@@ -132,10 +132,10 @@ function candidatesPanel(runs) {
       text: (value) => fixed(value),
     },
     ...metrics.map((metric) => ({
-      name: COST_UNITS[metric] ? costLabel(metric).replace(", millions", ", M") : metric.replaceAll("_", " "),
+      name: COSTS[metric] ? COSTS[metric].label.replace(", millions", ", M") : metric.replaceAll("_", " "),
       kind: number,
       value: ([run, trial]) => run.metric(metric, trial),
-      text: (value) => (metric.startsWith("ap") ? fixed(value) : costText(metric, value)),
+      text: (value) => (COSTS[metric] ? costText(metric, value) : fixed(value)),
     })),
     { name: "generation", kind: number, value: ([run, trial]) => run.candidates.generations[trial] },
     {

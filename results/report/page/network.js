@@ -22,12 +22,8 @@ function figures(run, trial) {
   }
   if (run.metric("ap", trial) !== null) parts.push(`AP ${(100 * run.metric("ap", trial)).toFixed(1)}`);
   for (const cost of run.costs) {
-    if (run.metric(cost, trial) !== null) {
-      const [unit, scale] = COST_UNITS[cost]
-        ? [COST_UNITS[cost][0].split(",")[0], " M "]
-        : [costLabel(cost), " "];
-      parts.push(`${costText(cost, run.metric(cost, trial))}${scale}${unit}`);
-    }
+    const value = run.metric(cost, trial);
+    if (value !== null) parts.push(costText(cost, value) + COSTS[cost].short);
   }
   return parts.join(" · ");
 }

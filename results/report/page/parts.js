@@ -47,24 +47,8 @@ function short(value) {
   return Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(4)));
 }
 
-function costLabel(name) {
-  return COST_UNITS[name]?.[0] ?? name.replaceAll("_", " ");
-}
-
 function costValue(name, value) {
-  return value === null || value === undefined ? null : value / (COST_UNITS[name]?.[1] ?? 1);
-}
-
-function panel(id, title, hint, ...children) {
-  const section = el(
-    "section",
-    { id },
-    el("h2", {}, title),
-    hint ? el("p", { class: "hint" }, hint) : null,
-    ...children,
-  );
-  document.getElementById("main").append(section);
-  return section;
+  return value === null || value === undefined ? null : value / COSTS[name].unit;
 }
 
 // Costs of one kind have as many digits.
