@@ -51,6 +51,18 @@ function costValue(name, value) {
   return value === null || value === undefined ? null : value / COSTS[name].unit;
 }
 
+function panel(id, title, hint, ...children) {
+  const section = el(
+    "section",
+    { id },
+    el("h2", {}, title),
+    hint ? el("p", { class: "hint" }, hint) : null,
+    ...children,
+  );
+  document.getElementById("main").append(section);
+  return section;
+}
+
 // Costs of one kind have as many digits.
 function costText(name, value) {
   const scaled = costValue(name, value);
