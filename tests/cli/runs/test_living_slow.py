@@ -107,9 +107,10 @@ def _broken(*arguments: object, **options: object) -> None:
 @pytest.mark.ray
 def test_a_search_on_two_ray_workers_is_listed_followed_compared_and_stopped(tiny, tmp_path: Path):
     other, run_dir = tmp_path / "runs" / "other", tmp_path / "runs" / "run"
-    shared = [*tiny, "search.num_workers=2", "search.cpus_per_trial=1"]
-    assert main(["search", *shared, "search.num_trials=4", "controller=random", "name=other"]) == 0
-    process = start(["search", *shared, "search.num_trials=400", "name=run"])
+    alone = ["search.engine=serial", "search.num_trials=4", "controller=random", "name=other"]
+    assert main(["search", *tiny, *alone]) == 0
+    shared = ["search.num_workers=2", "search.num_trials=400", "controller=reinforce", "name=run"]
+    process = start(["search", *tiny, *shared])
     follower = None
     try:
         wait_for_results(process, run_dir, 4)
