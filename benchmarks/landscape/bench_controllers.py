@@ -6,8 +6,8 @@ python benchmarks/landscape/bench_controllers.py [--quick] [--strategies random,
 
 Every game (strategy, landscape, generation size, seed) is a line of the results file once it is over, so that
 the command goes on where it was stopped. ``--up-to`` shortens all games but random's; a longer game
-stands for a shorter one, never the other way. ``--rungs`` plays each judged landscape with a rung, too, to 150
-whole trainings' worth: after a third of a training the best third goes on, by rewards of twice the noise.
+stands for a shorter one, never the other way. ``--rungs`` plays each judged landscape with a rung, too, to
+150 whole trainings' worth: after a third of a training the best third goes on, by rewards of twice the noise.
 ``--quick`` plays two analytic landscapes with three seeds, is over
 in two minutes and writes no page.
 """
@@ -40,6 +40,7 @@ from spinesearch.controller.strategies import STRATEGIES, ControllerSettings
 from spinesearch.search.config.run_config import compose, run_config
 
 TABLE = "table"  # recorded candidates alone
+VARIANTS = ("reinforce:num_imagined=4",)  # a strategy with one of its settings changed
 LAG = 1
 PAGE = Path(__file__).parents[2] / "docs" / "controllers.md"
 RESULTS = Path("runs/bench-controllers.jsonl")
@@ -62,7 +63,7 @@ def main() -> int:
     """Play what has not been played, and say who won."""
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--strategies", type=_names, default=list(STRATEGIES))
+    parser.add_argument("--strategies", type=_names, default=[*STRATEGIES, *VARIANTS])
     parser.add_argument("--landscapes", type=_names)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--sizes", type=_sizes, default=list(BUDGETS))
@@ -110,7 +111,7 @@ def _sizes(text: str) -> list[int]:
 
 def _check(strategies: Sequence[str], seeds: int, workers: int) -> None:
     for name in strategies:
-        if name not in STRATEGIES:
+        if name.partition(":")[0] not in STRATEGIES:
             raise ValueError(f"--strategies: {name} is none of {', '.join(STRATEGIES)}")
     if seeds < 2 or workers < 1:
         raise ValueError(
@@ -165,7 +166,9 @@ def default_strategy() -> str:
 
 
 def _settings(strategy: str) -> ControllerSettings:
-    return run_config(compose([f"controller={strategy}"])).controller
+    name, _, setting = strategy.partition(":")
+    words = [f"controller={name}", *([f"controller.{setting}"] if setting else [])]
+    return run_config(compose(words)).controller
 
 
 def _played(path: Path, games: Sequence[Game], workers: int) -> list[dict[str, Any]]:
