@@ -41,9 +41,9 @@ def bench_latency(arguments: list[str]) -> int:
         return fail(f"{options.file}: is there already; name another file, or remove it")
     import numpy as np
 
+    from spinesearch.data.whole_file import write_whole
     from spinesearch.proxy_task.check import check_settings
     from spinesearch.proxy_task.latency import detector_latency
-    from spinesearch.results.whole_file import write_whole
     from spinesearch.search.config.as_yaml import to_yaml
     from spinesearch.search.config.run_config import compose, run_config
     from spinesearch.space.cost.latency_table import fit_table, piece_names
