@@ -13,6 +13,12 @@ DETECTIONS = "detections.npz"  # on the images that are scored on: `spinesearch.
 WEIGHTS = "weights.safetensors"  # the trained detector's; "weights.json" comes with it
 
 
+# What a score says besides metrics where a latency was asked for.
+LATENCY_MS = "latency_ms"
+LATENCY_DEVICE = "latency_device"
+INFEASIBLE = "infeasible"  # why the candidate was not trained
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRequest:
     """How far a candidate is trained, from where, and what is to be kept of it.
@@ -25,11 +31,14 @@ class TrainingRequest:
             result is that of a training from the beginning; it only takes less time.
         wants: which files come back. `STATE` comes only where the schedule allows a longer training to go on
             from it, which constant_decay alone does: it is that of the last step at the constant rate.
+        max_latency_ms: the candidate's latency is measured first, and it is not trained if that is more; None
+            to measure none.
     """
 
     num_steps: int | None = None
     state: bytes | None = field(default=None, repr=False)
     wants: frozenset[str] = frozenset()
+    max_latency_ms: float | None = None
 
 
 WHOLE = TrainingRequest()

@@ -10,7 +10,12 @@ from rich.table import Table
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 
-COSTS = ("num_multiply_adds", "num_parameters")
+# Costs among the metrics, with what people call them. Not every run has latencies.
+COSTS = {
+    "num_multiply_adds": "multiply-adds",
+    "num_parameters": "parameters",
+    "latency_ms": "latency in ms",
+}
 # MnasNet's (arXiv 1807.11626): twice the cost has to bring 5 % more of the metric.
 _EXCHANGE_RATE = -0.07
 
@@ -44,7 +49,7 @@ def pareto_table(run: Run, *, cost: str) -> Table | None:
     if not front:
         return None
     best_buy = recommended(front, metric=metric, cost=cost)
-    unit = cost.removeprefix("num_").replace("_", "-")
+    unit = COSTS[cost]
     table = Table(box=box.SIMPLE_HEAD, title=f"{metric} against {unit}", title_justify="left")
     for name in (unit, metric, "trial", "arch_id", ""):
         table.add_column(name, justify="left" if name in ("arch_id", "") else "right")

@@ -10,10 +10,11 @@ from typing import Any
 
 from rich.console import Console
 
+from spinesearch.controller.random import RandomSettings
 from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.run import Run
-from spinesearch.results.ledger.trial import FINALISTS, Trial
+from spinesearch.results.ledger.trial import FINALISTS, Latency, Trial
 from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
 from spinesearch.search.config.earlier_defaults import as_begun
 from spinesearch.search.config.finalist_config import finalist_config
@@ -44,6 +45,7 @@ from spinesearch.search.scoring.constraints import limited, limits_of
 from spinesearch.search.scoring.reward import soft_cost_of
 from spinesearch.search.watchers.tensorboard import tensorboard_observers
 from spinesearch.space import SearchSpace
+from spinesearch.space.cost.latency_table import LatencyTable, piece_names, read_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +140,8 @@ class SearchRequest:
             len(event["data"]["class_names"]),
             max_multiply_adds=self.config.search.max_multiply_adds,
             max_parameters=self.config.search.max_parameters,
+            max_latency_ms=self.config.search.max_latency_ms,
+            table=_latency_table(self.config, space, self.begun),
         )
         chosen_from = space if limits is None else limited(space, limits)
         controller = self.config.controller.build(chosen_from, seed=self.config.seed)
@@ -192,6 +196,7 @@ class SearchRequest:
     @property
     def _plan(self) -> SearchPlan:
         settings = self.config.search
+        soft_cost = soft_cost_of(settings.cost_target, settings.cost_weight)
         return SearchPlan(
             seed=self.config.seed,
             num_trials=settings.num_trials,
@@ -204,12 +209,38 @@ class SearchRequest:
                 rungs=settings.halving,
                 generation_size=settings.generation_size,
                 metric=settings.reward_metric,
-                soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
+                soft_cost=soft_cost,
                 goes_on=self.config.proxy_task.schedule == "constant_decay",
             ),
             wants=frozenset({DETECTIONS}) if settings.keep_detections else frozenset(),
-            soft_cost=soft_cost_of(settings.cost_target, settings.cost_weight),
+            soft_cost=soft_cost,
+            max_latency_ms=settings.max_latency_ms if settings.latency_table is None else None,
+            learns=not isinstance(self.config.controller, RandomSettings),
         )
+
+
+def _latency_table(config: RunConfig, space: SearchSpace, begun: Run | None) -> LatencyTable | None:
+    """The table that the settings name; None without one.
+
+    Raises:
+        ValueError: it cannot be used, or the run was begun with another.
+    """
+    named = config.search.latency_table
+    if begun and (begun.sessions[0]["config"]["search"].get("latency_table") is None) != (named is None):
+        raise ConfigError("search.latency_table: a run keeps it, or goes on without, as it was begun")
+    if named is None:
+        return None
+    path = Path(named)
+    table = read_table(path, names=piece_names(space.levels, is_mbconv=space.is_mbconv))
+    for trial in begun.trials if begun else ():
+        found = Latency(table.latency_ms(space.decode(trial.tokens)), table.device)
+        if (recorded := begun.latencies.get(trial.arch_id, found) if begun else found) != found:
+            raise ConfigError(
+                f"search.latency_table: {path}: has {found.ms:g} ms on {found.device} for trial "
+                f"{trial.trial}, and this run recorded {recorded.ms:g} ms on {recorded.device}; give it the "
+                "table it was begun with, or start a new run"
+            )
+    return table
 
 
 def _with_newer_rerank(config: RunConfig, run: Run, console: Console) -> RunConfig:

@@ -1,4 +1,4 @@
-"""``spinesearch bench proxy``: how fast the proxy task is on this machine, and where its time goes."""
+"""``spinesearch bench``: how fast the proxy task is on this machine, and where its time goes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spinesearch.cli.parser import build_console, command_parser, fail, path_argument, run_subcommand
+from spinesearch.cli.proxy.latency import bench_latency
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from spinesearch.proxy_task.bench import BenchResult, Spread
     from spinesearch.space import ArchSpec
 
-_USAGE = """usage: spinesearch bench proxy ...
+_USAGE = """usage: spinesearch bench proxy|latency ...
 
-  proxy   images per second of the proxy task's training, and where its time goes
+  proxy    images per second of the proxy task's training, and where its time goes
+  latency  a table of what networks take for an image on this device, for searches elsewhere
 
-spinesearch bench proxy --help says more.
+spinesearch bench proxy --help says more, and so does bench latency --help.
 """
 
 # What decides the time of one candidate.
@@ -30,7 +32,7 @@ _GROUPS = ("proxy_task", "data", "experiment", "seed")
 
 def bench(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    return run_subcommand("bench", _USAGE, {"proxy": _bench_proxy}, arguments)
+    return run_subcommand("bench", _USAGE, {"proxy": _bench_proxy, "latency": bench_latency}, arguments)
 
 
 def _bench_proxy(arguments: list[str]) -> int:

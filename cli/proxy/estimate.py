@@ -25,10 +25,6 @@ _USAGE = """usage: spinesearch estimate COMMAND ...
 spinesearch estimate COMMAND --help says more.
 """
 _NUM_STEPS = 5
-_PUBLISHED_TRAININGS = (
-    "published: SpineNet-49 by protocol B in 4 days 2 hours on 8 V100 (784 GPU-hours; an mmdetection port of "
-    "SpineNet), and in 7 days on 8 TITAN V (another one)"
-)
 
 
 def estimate(arguments: list[str]) -> int:
@@ -196,8 +192,12 @@ def estimate_lines(found: Estimate, rates: Rates, workers: Sequence[int]) -> lis
         lines.append(f"price: {price:,.2f}, at {rates.price_per_gpu_hour:g} per GPU-hour")
     if energy is not None:
         lines.append(f"energy: {energy:,.2f} kWh, at {rates.watts:g} W per worker")
-    if (published := found.published()) is None:
-        lines.append(_PUBLISHED_TRAININGS)
+    published = found.published()
+    if found.num_candidates is None:
+        lines.append(
+            f"published: {published['training']} in {published['v100_hours']:,.0f} V100-hours "
+            f"({published['source']})"
+        )
     else:
         lines.append(
             f"published: {published['candidates']:,} candidates for {published['v100_hours']:,.0f} "

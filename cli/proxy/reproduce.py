@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spinesearch.cli.os_errors import named_files
-from spinesearch.cli.parser import build_console, command_parser, fail, path_argument
+from spinesearch.cli.parser import build_console, command_parser, fail, path_argument, print_next
 
 if TYPE_CHECKING:
     from spinesearch.search.config.run_config import RunConfig
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 _DEFAULT_SEARCH = "paper_search"
 _GPU_DAY_HOURS = 24.0
+_NEXT = {
+    "verify": ("search", "the paper's search"),
+    "search": ("train", "its best, SpineNet-49 and ResNet-50-FPN under one recipe"),
+    "train": ("evaluate", "COCO's numbers of what is trained"),
+    "evaluate": ("table", "ours beside the paper's"),
+}
 
 
 def reproduce(arguments: list[str]) -> int:
@@ -80,6 +86,9 @@ def reproduce(arguments: list[str]) -> int:
             code = _stage(reproduction, stage, names[1:], words, options.search, is_one=bool(names))
             if code:
                 return code
+    if names and names[0] in _NEXT:
+        stage, purpose = _NEXT[names[0]]
+        print_next(build_console(), {reproduction.command(stage): purpose})
     return 0
 
 

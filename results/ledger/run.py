@@ -21,6 +21,7 @@ Events, in the order a search writes them:
              num_steps, metrics, attempts, node, worker, seconds, time, files; of one whose network is an
              earlier trial's duplicate_of and no attempts. A candidate that does not go on then has its
              ``result``, with ``is_stopped`` and the rung's metrics.
+``latency``  of a network, for one image: arch_id, ms, device (one for all of a run), time.
 ``update``   the controller learnt from a generation: update, stats (null where not finite), digest of its
              state.
 ``reopen``   these failed candidates are tried once more, see `Trial.learnt`: trials, reason, time.
@@ -51,15 +52,19 @@ from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.trial import (
     FINALISTS,
     Attempt,
+    Latency,
     Reopening,
     Rerank,
     RungResult,
     Trial,
     Update,
+    note_latency,
+    ranked_trials,
 )
-from spinesearch.results.ledger.trial import ranked_trials as ranked_trials  # most find it here
 from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.build import build_space
+
+__all__ = ["DRIVER_LOST", "Run", "load_run", "ranked_trials"]
 
 DRIVER_LOST = "the process that carried out the run was lost with it: killed, or its machine went down"
 
@@ -79,6 +84,7 @@ class Run:
         finalists: the trainings of all reranks, by number.
         measurements: of a training, in order.
         divergence: what ended a training's last session, if that was a loss that is not finite.
+        latencies: of networks, by ``arch_id``; among results' metrics they are ``latency_ms``.
     """
 
     sessions: list[Event] = field(default_factory=list)
@@ -90,6 +96,7 @@ class Run:
     finalists: list[Trial] = field(default_factory=list)
     measurements: list[Event] = field(default_factory=list)
     divergence: Event | None = None
+    latencies: dict[str, Latency] = field(default_factory=dict)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -193,6 +200,10 @@ class Run:
             for key, value in fields.items():
                 setattr(trial, key, value)
             trial.time = event["time"]
+            if trial.metrics and trial.arch_id in self.latencies:
+                trial.metrics = {**trial.metrics, "latency_ms": self.latencies[trial.arch_id].ms}
+        elif kind == "latency":
+            note_latency(self.latencies, **fields)
         elif kind == "update":
             update = Update(**fields)
             if update.update != len(self.updates):
@@ -283,8 +294,7 @@ def load_run(run_dir: Path) -> tuple[Run, str]:
     """
     if not run_dir.is_dir():
         raise LedgerError(f"{run_dir}: is not a run: there is no such folder")
-    path = run_dir / LEDGER_NAME
-    contents = read_ledger(path)
+    contents = read_ledger(path := run_dir / LEDGER_NAME)
     if not contents.events:
         raise LedgerError(f"{run_dir}: its ledger is empty: no search has started there")
     return Run.from_events(path, contents.events), contents.torn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Status = Literal["proposed", "completed", "failed", "duplicate", "infeasible"]
 FINALISTS = "finalists"  # the side of the trainings by which the best of a search are ranked again
@@ -30,6 +30,25 @@ class Attempt:
     worker: str
     seconds: float
     time: float
+
+
+class Latency(NamedTuple):
+    """How long a network takes for one image, and on which device."""
+
+    ms: float
+    device: str
+
+
+def note_latency(latencies: dict[str, Latency], *, arch_id: str, ms: float, device: str) -> None:
+    """Take down a network's latency; the first stays.
+
+    Raises:
+        ValueError: those before it are of another device.
+    """
+    first = next(iter(latencies.values()), None)
+    if first is not None and first.device != device:
+        raise ValueError(f"a latency on {device}, where those before are on {first.device}")
+    latencies.setdefault(arch_id, Latency(ms, device))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,21 +16,23 @@ from spinesearch.results.pareto import COSTS, pareto_front, recommended
 from spinesearch.results.report.choices import choice_table, packed
 
 _APS = ("ap", "ap50", "ap_small", "ap_medium", "ap_large")
-_LATENCY = "latency"  # how the metrics begin that are one
 _DIGITS = 6  # significant ones of what was measured
 _FATES = {"proposed": "p", "completed": "c", "failed": "f", "duplicate": "d", "infeasible": "i"}
 
 
 def cost_names(run: Run) -> list[str]:
-    """What networks cost, by metric: multiply-adds, parameters, and latencies where they were measured."""
-    names = {name for trial in run.trials for name in trial.metrics}
-    return [*COSTS, *sorted(name for name in names if name.startswith(_LATENCY))]
+    """What networks cost, by metric, as far as it is known of any."""
+    return [name for name in COSTS if any(name in trial.metrics for trial in run.trials)]
 
 
 def candidates(run: Run) -> dict[str, Any]:
     """Every candidate: choices, identities, fates, rewards, what the strategy predicted, metrics."""
     trials = run.trials
-    metrics = [name for name in (*_APS, *cost_names(run)) if any(name in t.metrics for t in trials)]
+    settings = run.config["search"]
+    # A reward that a cost target lowers is not the metric that it is named by.
+    scores = {settings["reward_metric"]} if settings.get("cost_target") is not None else set()
+    names = dict.fromkeys((*scores, *_APS, *cost_names(run)))
+    metrics = [name for name in names if any(name in t.metrics for t in trials)]
     predictions = [t.info.get("prediction") for t in trials]
     return {
         "choices": choice_table(run.space),

@@ -20,7 +20,19 @@ from spinesearch.results.report.panels import failures, finalists, lost, rungs, 
 from spinesearch.results.report.source import Source
 from spinesearch.results.tables import status_line
 
-_SCRIPTS = ("data.js", "parts.js", "network.js", "search.js", "strategy.js", "work.js", "page.js")
+_SCRIPTS = (
+    "data",
+    "parts",
+    "tables",
+    "network",
+    "rewards",
+    "costs",
+    "found",
+    "learnt",
+    "strategy",
+    "work",
+    "page",
+)
 _NUM_BEST = 10  # drawn, of all runs together
 _LEAST_BEST = 2  # of each run
 
@@ -44,7 +56,7 @@ def report_page(sources: Sequence[Source], *, version: str) -> str:
         "style": _read("page.css"),
         "library": _read("echarts.min.js"),
         "data": base64.b64encode(zlib.compress(text.encode(), 9)).decode(),
-        "script": "\n".join(map(_read, _SCRIPTS)),
+        "script": "\n".join(_read(f"{name}.js") for name in _SCRIPTS),
     }
     before, *rest = _read("page.html").split("{{")
     # No part is looked at again, whatever is in it.
@@ -67,6 +79,7 @@ def _run_data(source: Source, num_best: int) -> dict[str, Any]:
         "num_wanted": run.config["search"]["num_trials"],
         "reward_metric": run.config["search"]["reward_metric"],
         "costs": cost_names(run),
+        "latency_device": next((latency.device for latency in run.latencies.values()), ""),
         "noise": source.noise and source.noise._asdict(),
         "candidates": candidates(run),
         **marked(run, num_best=num_best),

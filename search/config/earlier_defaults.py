@@ -26,7 +26,7 @@ def as_begun(wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str]
         begun: the configuration that the run was begun with, as recorded.
         report: called with a line for each kind of difference that this makes.
     """
-    for keep in (with_old_split, with_old_strategy, with_old_proxy):
+    for keep in (with_old_split, with_old_strategy, with_old_default_strategy, with_old_proxy):
         wanted = keep(wanted, begun, report)
     return wanted
 
@@ -56,6 +56,20 @@ def with_old_strategy(
     }
     report(f"controller: the run was begun with {controller.name} as it was before 2026-12, and keeps it")
     return replace(wanted, controller=replace(cast(Any, controller), **kept))
+
+
+def with_old_default_strategy(
+    wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str], None]
+) -> RunConfig:
+    """What is wanted, with the strategy of a run that was begun when `reinforce` was the default."""
+    if (
+        "max_latency_ms" in begun["search"]  # younger than the change
+        or begun["controller"]["name"] != "reinforce"
+        or wanted.controller != run_config(compose([])).controller
+    ):
+        return wanted
+    report("controller: the run was begun when reinforce was the default (before 2026-12), and keeps it")
+    return replace(wanted, controller=run_config(begun).controller)
 
 
 def with_old_proxy(wanted: RunConfig, begun: Mapping[str, Any], report: Callable[[str], None]) -> RunConfig:

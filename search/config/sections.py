@@ -43,7 +43,7 @@ DATA_PATHS = (
     "val_annotations",
     "cache_dir",
 )
-PATH_SETTINGS = ("runs_dir", "init_from", *(f"data.{name}" for name in DATA_PATHS))
+PATH_SETTINGS = ("runs_dir", "init_from", "search.latency_table", *(f"data.{name}" for name in DATA_PATHS))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,6 +75,8 @@ class SearchSettings:
     keep_detections: bool | None = None
     max_multiply_adds: float | None = None
     max_parameters: float | None = None
+    max_latency_ms: float | None = None
+    latency_table: str | None = None
     cost_target: float | None = None
     cost_weight: float = -0.07
 
@@ -110,8 +112,14 @@ class SearchSettings:
             raise ValueError(
                 f"search.trials_per_worker: must be at least 1 or null, got {self.trials_per_worker}"
             )
-        limits = ("worker_memory_gb", "trial_timeout_s", "max_multiply_adds", "max_parameters", "cost_target")
-        for name in limits:
+        for name in (
+            "worker_memory_gb",
+            "trial_timeout_s",
+            "max_multiply_adds",
+            "max_parameters",
+            "max_latency_ms",
+            "cost_target",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"search.{name}: must be positive or null, got {value}")

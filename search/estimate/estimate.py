@@ -12,6 +12,8 @@ from typing import Any
 PUBLISHED_CANDIDATES = 1000
 PUBLISHED_GPU_HOURS = 5000.0
 PUBLISHED_DOLLARS = 22_000.0
+# SpineNet-49 by protocol B on COCO: a port to mmdetection took 4 days and 2 hours on 8 V100.
+PUBLISHED_TRAINING_HOURS = 784.0
 _HOUR_S = 3600.0
 
 
@@ -137,10 +139,14 @@ class Estimate:
             "notes": list(self.notes),
         }
 
-    def published(self) -> dict[str, Any] | None:
-        """The published price of a search, and what this many candidates come to by it."""
+    def published(self) -> dict[str, Any]:
+        """What others have published of their hours: of a search also what this many candidates come to."""
         if self.num_candidates is None:
-            return None
+            return {
+                "training": "SpineNet-49 by protocol B on COCO",
+                "v100_hours": PUBLISHED_TRAINING_HOURS,
+                "source": "a port of SpineNet to mmdetection, 4 days 2 hours on 8 V100",
+            }
         share = self.num_candidates / PUBLISHED_CANDIDATES
         return {
             "candidates": PUBLISHED_CANDIDATES,

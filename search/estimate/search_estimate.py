@@ -76,7 +76,8 @@ def search_estimate(
             Part(name="finalists and baselines", count=count, seconds=seconds, at_once=max(1, count))
         )
         what += (
-            f", then {settings.finalists} finalists and {len(BASELINES)} baselines, "
+            f", then {settings.finalists} {'finalist' if settings.finalists == 1 else 'finalists'} and "
+            f"{len(BASELINES)} baselines, "
             f"{settings.finalist_seeds} {'seed' if settings.finalist_seeds == 1 else 'seeds'} each"
         )
         if size != 1.0:

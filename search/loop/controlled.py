@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from spinesearch.controller import Controller, Rollout, Suggestion
-from spinesearch.controller.random import RandomController
+from spinesearch.controller import Controller
 from spinesearch.proxy_task.request import WHOLE, TrainingRequest
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
-from spinesearch.results.ledger.trial import Trial
+from spinesearch.results.ledger.trial import Latency, Trial
 from spinesearch.search.loop.checkpoint import Checkpoints, state_digest
+from spinesearch.search.loop.exchange import proposal, rollout
 from spinesearch.search.loop.failed_share import FailedShare
 from spinesearch.search.loop.retry import retry_step
 from spinesearch.search.loop.rungs import NO_RUNGS, Halving
 from spinesearch.search.loop.source import Step
-from spinesearch.search.scoring.constraints import Limits
+from spinesearch.search.scoring.constraints import Limits, too_slow
 from spinesearch.search.scoring.reward import SoftCost
 from spinesearch.space import ArchSpec, SearchSpace
 
@@ -45,6 +45,9 @@ class SearchPlan:
         max_failed_share: of the candidates last trained; when more fail, the search stops, see `FailedShare`.
         wants: the files that are kept of every training, see `spinesearch.proxy_task.request`.
         soft_cost: by what a candidate's cost lowers its reward; None for not at all.
+        max_latency_ms: a network that takes more for an image, measured just before it is trained, is not
+            trained; None to measure nothing.
+        learns: whether the controller does, so that a search can be too short for it.
     """
 
     seed: int
@@ -57,6 +60,8 @@ class SearchPlan:
     max_failed_share: float = 1.0
     wants: frozenset[str] = frozenset()
     soft_cost: SoftCost | None = None
+    max_latency_ms: float | None = None
+    learns: bool = True
 
     @property
     def num_unlearnt(self) -> int:
@@ -115,6 +120,7 @@ class ControlledCandidates:
         self._checkpoints = checkpoints
         self._beginnings = beginnings
         self._limits = limits
+        self._latencies: Mapping[str, Latency] = {}  # of the run, by arch_id
         self._retries = retries
         self._num_updates = 0  # updates the controller has seen
         self._accepted: frozenset[int] = frozenset()  # failed trials that stop nothing
@@ -126,9 +132,15 @@ class ControlledCandidates:
         return ""
 
     def request(self, trial: Trial) -> TrainingRequest:
-        """That of its next rung; what is kept of every training is kept of whole ones."""
+        """That of its next rung; what is kept of every training is kept of whole ones.
+
+        Before the first its latency is measured, unless that is on record.
+        """
         request = self.plan.halving.request(trial)
-        return TrainingRequest(wants=self.plan.wants) if request == WHOLE else request
+        request = TrainingRequest(wants=self.plan.wants) if request == WHOLE else request
+        if trial.rungs or trial.arch_id in self._latencies:
+            return request
+        return replace(request, max_latency_ms=self.plan.max_latency_ms)
 
     def check_results(self, trials: Sequence[Trial]) -> None:
         """Nothing: results are checked when they are learnt from."""
@@ -136,6 +148,7 @@ class ControlledCandidates:
     def steps(self, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
         """Propose, wait and learn, generation by generation."""
         plan = self.plan
+        self._latencies = run.latencies
         if self._retries:
             yield retry_step(run)
         reopened, reason = plan.failed_share.to_reopen(run)
@@ -146,7 +159,7 @@ class ControlledCandidates:
         # Those from `num_trials` on are sampled but not proposed, so that the controller is where a longer
         # run has it.
         last = plan.num_trials // plan.generation_size + plan.lag
-        if plan.num_trials <= plan.num_unlearnt and not isinstance(self._controller, RandomController):
+        if plan.num_trials <= plan.num_unlearnt and plan.learns:
             warn(
                 f"search.num_trials: the first {plan.num_unlearnt} candidates, (lag + 1) x generation_size, "
                 f"are proposed before anything is learnt, and there are only {plan.num_trials}; give "
@@ -192,7 +205,10 @@ class ControlledCandidates:
                 continue
             if number < plan.num_trials:
                 spec = specs[number] = self._space.decode(suggestion.tokens)
-                events.append(_proposal(number, generation, suggestion, spec))
+                known = spec.arch_id in run.latencies
+                if not known and self._limits and (latency := self._limits.latency(spec)):
+                    events.append({"event": "latency", "arch_id": spec.arch_id, **latency._asdict()})
+                events.append(proposal(number, generation, suggestion, spec))
         yield Step(events=events)
         end = min(first + plan.generation_size, plan.num_trials)
         yield Step(events=self._known_results(run.trials[first:end]))
@@ -207,10 +223,17 @@ class ControlledCandidates:
             begun = self._beginnings[trial.trial : trial.trial + 1]
             if begun and begun[0].result is not None:
                 events.append({"event": "result", "trial": trial.trial, **begun[0].result})
-            elif self._limits and (reason := self._limits.excess(self._space.decode(trial.tokens))):
+            elif reason := self._excess(trial):
                 fields = {"status": "infeasible", "reward": None, "reason": reason}
                 events.append({"event": "result", "trial": trial.trial, **fields})
         return events
+
+    def _excess(self, trial: Trial) -> str:
+        """By what a trial is over a limit, as far as is known before it is trained; else empty."""
+        measured, most = self._latencies.get(trial.arch_id), self.plan.max_latency_ms
+        if measured and most is not None and measured.ms > most:
+            return too_slow(*measured, most)
+        return self._limits.excess(self._space.decode(trial.tokens)) if self._limits else ""
 
     def _learn(self, generation: int, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
         """Wait for a generation's results and let the controller learn from them, unless it has."""
@@ -230,7 +253,7 @@ class ControlledCandidates:
                 "were scored before: the strategy has settled, and more of this search brings little "
                 "(docs/controllers.md)"
             )
-        stats = self._controller.update([_rollout(trial) for trial in trials])
+        stats = self._controller.update([rollout(trial) for trial in trials])
         self._num_updates = generation + 1
         state = self._controller.state_dict()
         digest = state_digest(state)
@@ -260,32 +283,3 @@ class ControlledCandidates:
         """Wait for all results, also those of a last generation that is too short to learn from."""
         yield Step(awaited=run.trials)
         self.plan.failed_share.check(run, self.plan.num_trials // self.plan.generation_size, self._accepted)
-
-
-def _proposal(number: int, generation: int, suggestion: Suggestion, spec: ArchSpec) -> Event:
-    event: dict[str, Any] = {
-        "event": "propose",
-        "trial": number,
-        "generation": generation,
-        "tokens": list(suggestion.tokens),
-        "arch_id": spec.arch_id,
-    }
-    if suggestion.log_probs is not None:
-        event["log_probs"] = list(suggestion.log_probs)
-    return event | ({"info": dict(suggestion.info)} if suggestion.info else {})
-
-
-def _rollout(trial: Trial) -> Rollout:
-    """What the controller is told of a trial; nothing is known of one that the infrastructure failed."""
-    trial = trial.learnt or trial
-    assert trial.status != "proposed"
-    return Rollout(
-        trial=trial.trial,
-        tokens=trial.tokens,
-        log_probs=trial.log_probs,
-        info=trial.info,
-        status="lost" if trial.is_masked else trial.status,
-        reward=trial.reward,
-        metrics=trial.metrics,
-        rung=trial.rung,
-    )

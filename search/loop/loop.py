@@ -23,7 +23,7 @@ from spinesearch.search.loop.networks import Networks, Trained, taken_over, trai
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource, Step
 from spinesearch.search.scoring.attempts import record_stop
-from spinesearch.search.scoring.reward import ended_event, stopped_event
+from spinesearch.search.scoring.reward import ended_event, latency_event, stopped_event
 from spinesearch.search.scoring.scorer import Outcome, ScorerEvent, job_of
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.search.scoring.trial_files import TrialFiles
@@ -110,7 +110,7 @@ class _Loop:
         while awaited := [trial for trial in awaited if not trial.is_done]:
             scorer = self._scorers.of(self._side)
             # One flush for all that ended by now.
-            self._follow([self._event_of(ended) for ended in scorer.wait(_TICK_S)])
+            self._follow([event for ended in scorer.wait(_TICK_S) for event in self._events_of(ended)])
             self._observer.ticked(scorer.num_running)
 
     def _follow(self, events: Sequence[Event], trials: Iterable[Trial] = ()) -> None:
@@ -176,13 +176,15 @@ class _Loop:
                 if STATE in part.files:
                     self._files.remove(trial.trial, STATE, part=_part(rung))
 
-    def _event_of(self, ended: ScorerEvent) -> Event:
-        """The event of what a scorer reports, with the files written that came with it."""
+    def _events_of(self, ended: ScorerEvent) -> Iterator[Event]:
+        """The events of what a scorer reports, with the files written that came with it."""
         plan = self._source.plan
         # Finalists' numbers are their own; in a study a trial has one number.
         place = {"side": FINALISTS} if self._side == FINALISTS else {}
         trial = self._run.trial_of({**place, "trial": ended.trial})
         rungs = () if place else self._halving.rungs
+        if measured := latency_event(ended, trial, self._run.latencies):
+            yield measured
         event = place | ended_event(
             ended,
             trial,
@@ -195,7 +197,7 @@ class _Loop:
             part = _part(len(trial.rungs)) if event["event"] == "rung" else ""
             written = self._files.write(ended.trial, ended.files, side=place.get("side", ""), part=part)
             event |= {"files": written} if written else {}
-        return event
+        yield event
 
     def _record(self, events: Sequence[Event]) -> None:
         events = [

@@ -63,6 +63,9 @@ def taken_over(trial: Trial, other: Trial) -> dict[str, Any] | None:
         }
     if not other.is_done:
         return None
+    if other.status == "infeasible":  # too slow, as has been measured since this one was proposed
+        fields = {"status": "infeasible", "reward": None, "reason": other.reason}
+        return {"event": "result", "trial": trial.trial, **fields}
     return {
         "event": "result",
         "trial": trial.trial,

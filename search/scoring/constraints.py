@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.results.ledger.trial import Latency
 from spinesearch.space import ArchSpec, SearchSpace
 from spinesearch.space.cost import Cost
+from spinesearch.space.cost.latency_table import LatencyTable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +30,16 @@ class Limits:
         cost: of the detector that is trained, as its result records it.
         max_multiply_adds: for one image.
         max_parameters: in all.
+        max_latency_ms: by the table.
+        table: of latencies on a device that is elsewhere; without one, they are measured where candidates
+            are trained, just before (`TrainingRequest.max_latency_ms`).
     """
 
     cost: Callable[[ArchSpec], Cost]
     max_multiply_adds: float | None
     max_parameters: float | None
+    max_latency_ms: float | None = None
+    table: LatencyTable | None = None
 
     def excess(self, spec: ArchSpec) -> str:
         """By what a network is over a limit, in words; empty if it is within all."""
@@ -43,7 +50,20 @@ class Limits:
         ):
             if most is not None and value > most:
                 return f"{value:,} {name.replace('_', '-')}, search.max_{name} is {most:,.0f}"
+        if self.table is not None and self.max_latency_ms is not None:
+            ms = self.table.latency_ms(spec)
+            if ms > self.max_latency_ms:
+                return too_slow(ms, self.table.device, self.max_latency_ms)
         return ""
+
+    def latency(self, spec: ArchSpec) -> Latency | None:
+        """By the table; None without one."""
+        return None if self.table is None else Latency(self.table.latency_ms(spec), self.table.device)
+
+
+def too_slow(ms: float, device: str, max_latency_ms: float) -> str:
+    """By what a latency is over its limit, in words."""
+    return f"{ms:g} ms on {device}, search.max_latency_ms is {max_latency_ms:g}"
 
 
 def limits_of(
@@ -52,9 +72,11 @@ def limits_of(
     *,
     max_multiply_adds: float | None,
     max_parameters: float | None,
+    max_latency_ms: float | None = None,
+    table: LatencyTable | None = None,
 ) -> Limits | None:
-    """The limits on the detectors of a proxy setting; None without any."""
-    if max_multiply_adds is None and max_parameters is None:
+    """The limits on the detectors of a proxy setting that follow from specs; None without any."""
+    if max_multiply_adds is None and max_parameters is None and table is None:
         return None
     from spinesearch.proxy_task.task import detector_cost_of
 
@@ -62,6 +84,8 @@ def limits_of(
         cost=lambda spec: detector_cost_of(spec, proxy, num_classes),
         max_multiply_adds=max_multiply_adds,
         max_parameters=max_parameters,
+        max_latency_ms=max_latency_ms,
+        table=table,
     )
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from spinesearch.data.data_settings import DataSettings
 from spinesearch.data.open import ProxyData, reopen_data
-from spinesearch.proxy_task.request import WHOLE, TrainingRequest
+from spinesearch.proxy_task.request import INFEASIBLE, LATENCY_DEVICE, LATENCY_MS, WHOLE, TrainingRequest
 from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.search.scoring.constraints import too_slow
 from spinesearch.search.scoring.scorer import Files, Score
 from spinesearch.space import ArchSpec, ResNetSpec
 
@@ -63,6 +64,15 @@ class ProxyScore:
     def train(
         self, spec: ArchSpec | ResNetSpec, seed: int, request: TrainingRequest
     ) -> tuple[Mapping[str, Any], Files]:
-        """Metrics and files of a candidate, see `ProxyTask.train`."""
+        """Metrics and files of a candidate, see `ProxyTask.train`; with its latency if that is asked for."""
+        said: dict[str, Any] = {}
+        if request.max_latency_ms is not None:
+            from spinesearch.proxy_task.latency import detector_latency
+
+            task = self._task
+            ms, device = detector_latency(spec, task.settings, task.data.num_classes, task.device)
+            said = {LATENCY_MS: ms, LATENCY_DEVICE: device}
+            if ms > request.max_latency_ms:
+                return said | {INFEASIBLE: too_slow(ms, device, request.max_latency_ms)}, {}
         trained = self._task.train(spec, seed, request, on_step=lambda step, loss: self.on_step(step))
-        return trained.result.to_dict(), trained.files
+        return trained.result.to_dict() | said, trained.files

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any
 
-from spinesearch.results.ledger.trial import RungResult, Trial
+from spinesearch.proxy_task.request import INFEASIBLE, LATENCY_DEVICE, LATENCY_MS
+from spinesearch.results.ledger.trial import Latency, RungResult, Trial
 from spinesearch.search.config.rungs import Rung
-from spinesearch.search.scoring.scorer import BegunAttempt, LostAttempt, ScorerEvent
+from spinesearch.search.scoring.scorer import BegunAttempt, EngineError, LostAttempt, Outcome, ScorerEvent
 
 
 def metric_value(metrics: Mapping[str, Any] | None, metric: str) -> float | None:
@@ -117,10 +118,19 @@ def ended_event(
     }
     is_completed = ended.metrics is not None and metric_value(ended.metrics, metric) is not None
     metrics = _finite(ended.metrics or {})
+    for said_apart in (LATENCY_MS, LATENCY_DEVICE):  # by `latency_event`
+        metrics.pop(said_apart, None)
     rung = len(trial.rungs)
     if is_completed and rung < len(rungs):
         place = {"rung": rung, "num_steps": rungs[rung].num_steps}
         return {"event": "rung", **event, **place, "metrics": metrics}
+    if INFEASIBLE in metrics:
+        return event | {
+            "event": "result",
+            "status": "infeasible",
+            "reward": None,
+            "reason": metrics[INFEASIBLE],
+        }
     event |= {
         "event": "result",
         "seconds": round(ended.seconds + sum(part.seconds for part in trial.rungs), 3),
@@ -130,6 +140,31 @@ def ended_event(
         return event | {"status": "completed", "metrics": metrics}
     event |= {"status": "failed", "reason": ended.reason or f"it has no finite {metric}"}
     return event | {"reward": None, "failed_by": "infrastructure"} if ended.is_lost else event
+
+
+def latency_event(ended: ScorerEvent, trial: Trial, known: Mapping[str, Latency]) -> dict[str, Any] | None:
+    """The ledger's event of a latency that was measured with a candidate, but for its time; None without.
+
+    Args:
+        ended: what a scorer reports.
+        trial: the candidate.
+        known: the latencies so far, by ``arch_id``.
+
+    Raises:
+        EngineError: it was measured on another kind of device than those.
+    """
+    metrics = (ended.metrics if isinstance(ended, Outcome) else None) or {}
+    if LATENCY_MS not in metrics:
+        return None
+    device = metrics[LATENCY_DEVICE]
+    first = next(iter(known.values()), None)
+    if first is not None and first.device != device:
+        raise EngineError(
+            f"search.max_latency_ms: trial {trial.trial} was measured on {device}, those before it on "
+            f"{first.device}, and latencies of different devices do not compare; give the run workers of one "
+            "kind (search.resources_per_trial), or begin one with search.latency_table=FILE"
+        )
+    return {"event": "latency", "arch_id": trial.arch_id, "ms": metrics[LATENCY_MS], "device": device}
 
 
 def stopped_event(trial: Trial, reward: float) -> dict[str, Any]:

@@ -29,7 +29,14 @@ _NOT_IN_STUDIES = tuple(
     for name in (
         *("num_trials", "generation_size", "lag", "rungs"),
         *("failed_reward", "max_failed_share", "export_top", "initial", "warm_start"),
-        *("max_multiply_adds", "max_parameters", "cost_target", "cost_weight"),
+        *(
+            "max_multiply_adds",
+            "max_parameters",
+            "max_latency_ms",
+            "latency_table",
+            "cost_target",
+            "cost_weight",
+        ),
         *FINALIST_SETTINGS,
     )
 )

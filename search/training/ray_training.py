@@ -153,12 +153,12 @@ def _attempt(
     job = _Job(
         config=config, source=source, run_dir=run_dir, code=code_version(), relay=relay, quiet=console.quiet
     )
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
 
     def fit(trainer: TorchTrainer) -> None:
         try:
             trainer.fit()
-        except Exception as error:
+        except BaseException as error:  # SystemExit too, where Ray is left while it waits
             failures.append(error)
 
     with tempfile.TemporaryDirectory(prefix="spinesearch-train-") as folder:
@@ -197,7 +197,7 @@ def _attempt(
     return run
 
 
-def _why(failure: Exception) -> str:
+def _why(failure: BaseException) -> str:
     """In one line why workers were lost: what the one that died says, not those that missed it."""
     workers: dict[int, Exception] = getattr(failure, "worker_failures", {})
     if not workers:

@@ -74,6 +74,8 @@ def record_search(
             "num_parameters": int(250_000 + 1e5 * rng.random()),
             "num_multiply_adds": int(4e8 * reward + 2e7 * rng.random()),
         }
+        ms = round(10 + 20 * reward, 3)
+        events.append({"event": "latency", "arch_id": spec.arch_id, "ms": ms, "device": "cpu", "time": time})
         seconds = SECONDS
         if has_rungs:
             early = {**metrics, "ap": reward / 2}

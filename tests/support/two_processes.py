@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ def join(rank: int, folder: Path) -> None:
 
 
 def train_together(
-    rank: int, folder: Path, cache_dir: Path, stop_at: int | None, batch_size: int = 4
+    rank: int, folder: Path, cache_dir: Path, stop_at: int | None, changes: Mapping[str, object] = TOGETHER
 ) -> None:
     """Train to the end, or until both are to stop; the first writes the network to ``state.pt``."""
     join(rank, folder)
@@ -29,7 +30,7 @@ def train_together(
         _, state = train_in(
             folder / "run",
             open_tiny(cache_dir),
-            settings(**TOGETHER, batch_size=batch_size),
+            settings(**changes),
             stop_at=stop_at,
             prepare=synchronize_norms,
         )

@@ -49,12 +49,14 @@ class _SyncedNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
         values = x.float()
         channels = x.shape[1]
-        count = values.new_full((1,), x.numel() / channels)
-        totals = torch.cat((values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), count))
+        own_variance, own_mean = (part.double() for part in torch.var_mean(values, (0, 2, 3), correction=0))
+        own_count = x.numel() / channels
+        # Summed in float64: at the coarse levels variances are small beside squares, and their difference.
+        totals = torch.cat((own_mean, own_variance + own_mean.square(), own_mean.new_ones(1))) * own_count
         dist.all_reduce(totals)
         sums, squares, count = torch.split(totals, [channels, channels, 1])
-        mean = sums / count
-        variance = (squares / count - mean.square()).clamp(min=0)
+        variance = (squares / count - (sums / count).square()).clamp(min=0).float()
+        mean, count = (sums / count).float(), count.float()
         inverse = (variance + eps).rsqrt()
         normal = (values - _wide(mean)) * _wide(inverse)
         ctx.save_for_backward(normal, weight, inverse, count)

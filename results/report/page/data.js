@@ -2,8 +2,20 @@
 
 const FIRST_CODE = 48; // a choice is one character, "0" the first
 const ID_LENGTH = 12;
-const FATES = { p: "not done", c: "completed", s: "stopped at a rung", d: "duplicate", f: "failed", i: "infeasible" };
-const COST_UNITS = { num_multiply_adds: ["multiply-adds, millions", 1e6], num_parameters: ["parameters, millions", 1e6] };
+const FATES = {
+  p: "not done",
+  c: "completed",
+  s: "stopped at a rung",
+  d: "duplicate",
+  f: "failed",
+  i: "infeasible",
+};
+// What networks cost: as an axis says it, in which unit, and how that reads behind a number.
+const COSTS = {
+  num_multiply_adds: { label: "multiply-adds, millions", unit: 1e6, short: " M multiply-adds" },
+  num_parameters: { label: "parameters, millions", unit: 1e6, short: " M parameters" },
+  latency_ms: { label: "latency, ms", unit: 1, short: " ms" },
+};
 
 async function unpack(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -18,20 +30,39 @@ class Run {
     this.isEmpty = !data.candidates;
     this.size = this.isEmpty ? 0 : data.candidates.fates.length;
     if (this.isEmpty) return;
-    this.reasons = new Map(this.failures.flatMap(({ reason, trials }) => trials.map((trial) => [trial, reason])));
-    this.reranked = new Map((this.finalists?.rows ?? []).filter((row) => row.trial !== null).map((row) => [row.trial, row]));
+    this.reasons = new Map(
+      this.failures.flatMap(({ reason, trials }) => trials.map((trial) => [trial, reason])),
+    );
+    this.reranked = new Map(
+      (this.finalists?.rows ?? []).filter((row) => row.trial !== null).map((row) => [row.trial, row]),
+    );
   }
 
-  fate(trial) { return this.candidates.fates[trial]; }
+  fate(trial) {
+    return this.candidates.fates[trial];
+  }
 
-  reward(trial) { return this.candidates.rewards[trial]; }
+  reward(trial) {
+    return this.candidates.rewards[trial];
+  }
 
-  archId(trial) { return this.candidates.arch_ids.slice(ID_LENGTH * trial, ID_LENGTH * (trial + 1)); }
+  // The reward's metric, without what a cost target makes of it.
+  score(trial) {
+    return this.metric(this.reward_metric, trial) ?? this.reward(trial);
+  }
 
-  metric(name, trial) { return this.candidates.metrics[name]?.[trial] ?? null; }
+  archId(trial) {
+    return this.candidates.arch_ids.slice(ID_LENGTH * trial, ID_LENGTH * (trial + 1));
+  }
+
+  metric(name, trial) {
+    return this.candidates.metrics[name]?.[trial] ?? null;
+  }
 
   // Whether it has a reward of its own: of a whole training, or of one that ended at a rung.
-  isScored(trial) { return this.reward(trial) !== null && "csd".includes(this.fate(trial)); }
+  isScored(trial) {
+    return this.reward(trial) !== null && "csd".includes(this.fate(trial));
+  }
 
   // Blocks after the stem, as the space decodes the candidate's choices.
   blocks(trial) {
@@ -59,10 +90,17 @@ class Run {
       name: `${this.name}-trial-${trial}`,
       arch_id: this.archId(trial),
       stem,
-      blocks: this.blocks(trial).map(({ level, block_type, parents, is_output }, place) => (
-        { id: stem.length + place, level, block_type, parents, is_output })),
+      blocks: this.blocks(trial).map(({ level, block_type, parents, is_output }, place) => ({
+        id: stem.length + place,
+        level,
+        block_type,
+        parents,
+        is_output,
+      })),
       provenance: {
-        run: this.name, trial, seed: this.seed,
+        run: this.name,
+        trial,
+        seed: this.seed,
         ...(this.reward(trial) === null ? {} : { reward: { value: this.reward(trial), ...this.noise } }),
       },
     };
@@ -78,14 +116,29 @@ class Run {
     // An output also takes every earlier feature of its own size and width that nothing has read so far.
     const isUnread = nodes.map(() => true);
     for (const [i, node] of nodes.entries()) {
-      if (i >= stem.length) node.parents.forEach((parent) => { isUnread[parent] = false; });
-      node.implicit = !node.is_output ? [] : [...nodes.keys()].filter((j) => j < i && isUnread[j]
-        && nodes[j].level === node.level && nodes[j].block_type === node.block_type);
-      node.implicit.forEach((j) => { isUnread[j] = false; });
+      if (i >= stem.length)
+        node.parents.forEach((parent) => {
+          isUnread[parent] = false;
+        });
+      node.implicit = !node.is_output
+        ? []
+        : [...nodes.keys()].filter(
+            (j) =>
+              j < i &&
+              isUnread[j] &&
+              nodes[j].level === node.level &&
+              nodes[j].block_type === node.block_type,
+          );
+      node.implicit.forEach((j) => {
+        isUnread[j] = false;
+      });
     }
     for (const node of nodes) node.isDead = !node.is_output;
     for (let i = nodes.length - 1; i >= 0; i -= 1) {
-      if (!nodes[i].isDead) [...nodes[i].parents, ...nodes[i].implicit].forEach((j) => { nodes[j].isDead = false; });
+      if (!nodes[i].isDead)
+        [...nodes[i].parents, ...nodes[i].implicit].forEach((j) => {
+          nodes[j].isDead = false;
+        });
     }
     const edges = nodes.flatMap((node, target) => [
       ...node.parents.map((source) => ({ source, target, kind: node.isDead ? "dead" : "plain" })),

@@ -1,21 +1,29 @@
 // One architecture: its picture, its blocks, its spec on the clipboard.
 
 const SYMBOLS = { bottleneck: "rect", residual: "diamond", mbconv: "roundRect" };
-const LEVEL_COLOURS = { 1: "#d9c8f0", 2: "#b9d3f3", 3: "#9fdfe6", 4: "#a8dfa0", 5: "#f3e08c", 6: "#fbbf7c", 7: "#f59c94" };
+const LEVEL_COLOURS = {
+  1: "#d9c8f0",
+  2: "#b9d3f3",
+  3: "#9fdfe6",
+  4: "#a8dfa0",
+  5: "#f3e08c",
+  6: "#fbbf7c",
+  7: "#f59c94",
+};
 let shown = null; // the plot of the open panel
 
 function figures(run, trial) {
   const reranked = run.reranked.get(trial);
   const parts = [`reward ${fixed(run.reward(trial))}`];
   if (reranked && reranked.score !== null) {
-    parts.push(`ranked again ${fixed(reranked.score)}${reranked.error === null ? "" : ` ± ${fixed(reranked.error)}`}`);
+    parts.push(
+      `ranked again ${fixed(reranked.score)}${reranked.error === null ? "" : ` ± ${fixed(reranked.error)}`}`,
+    );
   }
   if (run.metric("ap", trial) !== null) parts.push(`AP ${(100 * run.metric("ap", trial)).toFixed(1)}`);
   for (const cost of run.costs) {
-    if (run.metric(cost, trial) !== null) {
-      const [unit, scale] = COST_UNITS[cost] ? [COST_UNITS[cost][0].split(",")[0], " M "] : [costLabel(cost), " "];
-      parts.push(`${costText(cost, run.metric(cost, trial))}${scale}${unit}`);
-    }
+    const value = run.metric(cost, trial);
+    if (value !== null) parts.push(costText(cost, value) + COSTS[cost].short);
   }
   return parts.join(" · ");
 }
@@ -24,8 +32,10 @@ function copyButton(run, trial) {
   const button = el("button", { type: "button", class: "copy" }, "copy spec");
   button.addEventListener("click", async () => {
     const text = `${JSON.stringify(run.spec(trial), null, 1)}\n`;
-    button.textContent = await toClipboard(text) ? "copied" : "copying failed";
-    setTimeout(() => { button.textContent = "copy spec"; }, 1500);
+    button.textContent = (await toClipboard(text)) ? "copied" : "copying failed";
+    setTimeout(() => {
+      button.textContent = "copy spec";
+    }, 1500);
   });
   return button;
 }
@@ -34,7 +44,8 @@ async function toClipboard(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
-  } catch { // a page from http:// has no clipboard of this kind
+  } catch {
+    // a page from http:// has no clipboard of this kind
     const area = el("textarea", { style: "position:fixed;opacity:0" });
     area.value = text;
     document.body.append(area);
@@ -63,46 +74,75 @@ function graphOption(run, trial) {
   return {
     grid: { left: 40, right: 20, top: 24, bottom: 10 },
     xAxis: { type: "value", min: -0.6, max: nodes.length - 0.4, show: false },
-    yAxis: axis("", { type: "category", data: rows, inverse: true, axisTick: hidden, axisLine: hidden, splitLine: { show: true, lineStyle: { color: css("--line") } } }),
+    yAxis: axis("", {
+      type: "category",
+      data: rows,
+      inverse: true,
+      axisTick: hidden,
+      axisLine: hidden,
+      splitLine: { show: true, lineStyle: { color: css("--line") } },
+    }),
     tooltip: {
-      formatter: ({ dataType, data }) => (dataType === "node" ? tip(data.title) : tip(`${data.source} to ${data.target}${data.kind === "plain" ? "" : `, ${data.kind}`}`)),
+      formatter: ({ dataType, data }) =>
+        dataType === "node"
+          ? tip(data.title)
+          : tip(`${data.source} to ${data.target}${data.kind === "plain" ? "" : `, ${data.kind}`}`),
     },
-    series: [{
-      type: "graph", coordinateSystem: "cartesian2d", layout: "none", edgeSymbol: ["none", "arrow"], edgeSymbolSize: [0, 6],
-      label: { show: true, color: "#14181d", fontSize: 11, formatter: ({ data }) => data.id },
-      data: nodes.map((node, i) => ({
-        id: String(i), name: String(i), value: [i, node.level - lowest], symbol: SYMBOLS[node.block_type],
-        symbolSize: Math.max(16, Math.min(26, 380 / nodes.length)),
-        title: `block ${i}: level ${node.level} ${node.block_type}${node.is_output ? `, output P${node.level}` : ""}${node.isDead ? ", no output depends on it" : ""}`,
-        itemStyle: {
-          color: node.isDead ? css("--card") : LEVEL_COLOURS[node.level],
-          borderColor: node.is_output ? css("--ink") : muted, borderWidth: node.is_output ? 2.5 : 1, borderType: node.isDead ? "dashed" : "solid",
-        },
-        label: node.isDead ? { color: muted } : {},
-      })),
-      links: edges.map(({ source, target, kind }) => ({
-        source: String(source), target: String(target), kind,
-        lineStyle: {
-          color: kind === "plain" ? LEVEL_COLOURS[nodes[source].level] : muted, width: 1.5, opacity: 0.9,
-          type: { plain: "solid", implicit: "dashed", dead: "dotted" }[kind],
-          curveness: nodes[source].level === nodes[target].level ? 0.3 : 0.15,
-        },
-      })),
-    }],
+    series: [
+      {
+        type: "graph",
+        coordinateSystem: "cartesian2d",
+        layout: "none",
+        edgeSymbol: ["none", "arrow"],
+        edgeSymbolSize: [0, 6],
+        label: { show: true, color: "#14181d", fontSize: 11, formatter: ({ data }) => data.id },
+        data: nodes.map((node, i) => ({
+          id: String(i),
+          name: String(i),
+          value: [i, node.level - lowest],
+          symbol: SYMBOLS[node.block_type],
+          symbolSize: Math.max(16, Math.min(26, 380 / nodes.length)),
+          title: `block ${i}: level ${node.level} ${node.block_type}${node.is_output ? `, output P${node.level}` : ""}${node.isDead ? ", no output depends on it" : ""}`,
+          itemStyle: {
+            color: node.isDead ? css("--card") : LEVEL_COLOURS[node.level],
+            borderColor: node.is_output ? css("--ink") : muted,
+            borderWidth: node.is_output ? 2.5 : 1,
+            borderType: node.isDead ? "dashed" : "solid",
+          },
+          label: node.isDead ? { color: muted } : {},
+        })),
+        links: edges.map(({ source, target, kind }) => ({
+          source: String(source),
+          target: String(target),
+          kind,
+          lineStyle: {
+            color: kind === "plain" ? LEVEL_COLOURS[nodes[source].level] : muted,
+            width: 1.5,
+            opacity: 0.9,
+            type: { plain: "solid", implicit: "dashed", dead: "dotted" }[kind],
+            curveness: nodes[source].level === nodes[target].level ? 0.3 : 0.15,
+          },
+        })),
+      },
+    ],
   };
 }
 
 function blockTable(run, trial) {
   const { nodes } = run.graph(trial);
   const number = "number";
-  return table([
-    { name: "block", value: (i) => i, kind: number },
-    { name: "level", value: (i) => nodes[i].level, kind: number },
-    { name: "type", value: (i) => nodes[i].block_type },
-    { name: "reads", value: (i) => nodes[i].parents.join(", ") },
-    { name: "adds as it is", value: (i) => nodes[i].implicit.join(", ") },
-    { name: "output", value: (i) => (nodes[i].is_output ? `P${nodes[i].level}` : "") },
-  ], [...nodes.keys()], { pageSize: nodes.length }).element;
+  return table(
+    [
+      { name: "block", value: (i) => i, kind: number },
+      { name: "level", value: (i) => nodes[i].level, kind: number },
+      { name: "type", value: (i) => nodes[i].block_type },
+      { name: "reads", value: (i) => nodes[i].parents.join(", ") },
+      { name: "adds as it is", value: (i) => nodes[i].implicit.join(", ") },
+      { name: "output", value: (i) => (nodes[i].is_output ? `P${nodes[i].level}` : "") },
+    ],
+    [...nodes.keys()],
+    { pageSize: nodes.length },
+  ).element;
 }
 
 function closeDetail() {
@@ -126,10 +166,17 @@ function showDetail(run, trial) {
   }
   const reason = run.reasons.get(trial);
   place.replaceChildren(
-    el("div", { class: "head" },
+    el(
+      "div",
+      { class: "head" },
       el("h2", {}, dot(run), `${run.name}, trial ${trial}`),
-      el("button", { type: "button", onclick: closeDetail, "aria-label": "close" }, "✕")),
-    el("p", { class: "muted" }, `${FATES[run.fate(trial)]}${reason ? `: ${reason}` : ""} · ${run.archId(trial)}`),
+      el("button", { type: "button", onclick: closeDetail, "aria-label": "close" }, "✕"),
+    ),
+    el(
+      "p",
+      { class: "muted" },
+      `${FATES[run.fate(trial)]}${reason ? `: ${reason}` : ""} · ${run.archId(trial)}`,
+    ),
     el("p", {}, figures(run, trial)),
     drawing,
     el("div", { class: "bar" }, copyButton(run, trial)),
@@ -140,4 +187,6 @@ function showDetail(run, trial) {
   shown?.show();
 }
 
-document.addEventListener("keydown", (event) => { if (event.key === "Escape") closeDetail(); });
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") closeDetail();
+});

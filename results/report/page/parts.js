@@ -1,17 +1,26 @@
-// What the panels are made of: elements, sortable tables, plots that are drawn once they come into view.
+// What the panels are made of: elements, and plots that are drawn once they come into view.
 
 const SCHEME = matchMedia("(prefers-color-scheme: dark)");
 const RUN_COLOURS = {
   light: ["#2563c9", "#c2540a", "#12805c", "#a23b8f", "#7a6a00", "#5a4fcf", "#b3261e", "#0d7f91"],
   dark: ["#6ea8ff", "#ff9d5c", "#4fd1a5", "#e88bd6", "#d8c64a", "#a99bff", "#ff8a80", "#5fd3e6"],
 };
-const SHADES = { light: ["#f3f6fb", "#9cc3ee", "#2b62b0", "#12305c"], dark: ["#171c23", "#1f4e7a", "#3d8fd1", "#b9e0ff"] };
+const SHADES = {
+  light: ["#f3f6fb", "#9cc3ee", "#2b62b0", "#12305c"],
+  dark: ["#171c23", "#1f4e7a", "#3d8fd1", "#b9e0ff"],
+};
 
-function scheme() { return SCHEME.matches ? "dark" : "light"; }
+function scheme() {
+  return SCHEME.matches ? "dark" : "light";
+}
 
-function runColour(run) { return RUN_COLOURS[scheme()][run.index % RUN_COLOURS.light.length]; }
+function runColour(run) {
+  return RUN_COLOURS[scheme()][run.index % RUN_COLOURS.light.length];
+}
 
-function css(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
+function css(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
 
 // Text from the data only ever becomes a text node.
 function el(tag, attributes = {}, ...children) {
@@ -25,21 +34,31 @@ function el(tag, attributes = {}, ...children) {
   return element;
 }
 
-function dot(run) { return el("span", { class: "dot", style: `background:${runColour(run)}` }); }
+function dot(run) {
+  return el("span", { class: "dot", style: `background:${runColour(run)}` });
+}
 
-function fixed(value, digits = 4) { return value === null || value === undefined ? "-" : value.toFixed(digits); }
+function fixed(value, digits = 4) {
+  return value === null || value === undefined ? "-" : value.toFixed(digits);
+}
 
 function short(value) {
   if (value === null || value === undefined) return "-";
   return Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(4)));
 }
 
-function costLabel(name) { return COST_UNITS[name]?.[0] ?? name.replaceAll("_", " "); }
-
-function costValue(name, value) { return value === null || value === undefined ? null : value / (COST_UNITS[name]?.[1] ?? 1); }
+function costValue(name, value) {
+  return value === null || value === undefined ? null : value / COSTS[name].unit;
+}
 
 function panel(id, title, hint, ...children) {
-  const section = el("section", { id }, el("h2", {}, title), hint ? el("p", { class: "hint" }, hint) : null, ...children);
+  const section = el(
+    "section",
+    { id },
+    el("h2", {}, title),
+    hint ? el("p", { class: "hint" }, hint) : null,
+    ...children,
+  );
   document.getElementById("main").append(section);
   return section;
 }
@@ -52,7 +71,11 @@ function costText(name, value) {
 }
 
 function select(label, entries, onChange) {
-  const box = el("select", { "aria-label": label }, ...entries.map(([value, text]) => el("option", { value }, text)));
+  const box = el(
+    "select",
+    { "aria-label": label },
+    ...entries.map(([value, text]) => el("option", { value }, text)),
+  );
   box.addEventListener("change", () => onChange(box.value));
   return el("label", {}, `${label} `, box);
 }
@@ -65,13 +88,17 @@ const plots = [];
 function plot({ build, onPick, low = false, label }) {
   const place = el("div", { class: low ? "plot low" : "plot", role: "img", "aria-label": label });
   const one = { place, chart: null };
-  one.redraw = () => { if (one.chart) one.chart.setOption(withDefaults(build()), true); };
+  one.redraw = () => {
+    if (one.chart) one.chart.setOption(withDefaults(build()), true);
+  };
   one.show = () => {
     if (one.chart) return;
     one.chart = echarts.init(place);
     if (onPick) one.chart.on("click", onPick);
     one.redraw();
-    new ResizeObserver(() => { if (!one.chart.isDisposed()) one.chart.resize(); }).observe(place);
+    new ResizeObserver(() => {
+      if (!one.chart.isDisposed()) one.chart.resize();
+    }).observe(place);
   };
   plots.push(one);
   whenSeen(place, one.show);
@@ -80,12 +107,15 @@ function plot({ build, onPick, low = false, label }) {
 
 // Do something once an element is about to come into view.
 function whenSeen(element, act) {
-  const observer = new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting)) {
-      observer.disconnect();
-      act();
-    }
-  }, { rootMargin: "200px" });
+  const observer = new IntersectionObserver(
+    (entries) => {
+      if (entries.some((entry) => entry.isIntersecting)) {
+        observer.disconnect();
+        act();
+      }
+    },
+    { rootMargin: "200px" },
+  );
   observer.observe(element);
 }
 
@@ -94,14 +124,31 @@ SCHEME.addEventListener("change", () => plots.forEach((one) => one.redraw()));
 function withDefaults(option) {
   const ink = css("--ink");
   const tooltip = {
-    confine: true, backgroundColor: css("--card"), borderColor: css("--line"), textStyle: { color: ink, fontSize: 13 },
+    confine: true,
+    backgroundColor: css("--card"),
+    borderColor: css("--line"),
+    textStyle: { color: ink, fontSize: 13 },
   };
   return {
     animation: false,
     textStyle: { fontFamily: getComputedStyle(document.body).fontFamily, color: ink },
     grid: { left: 8, right: 18, top: option.legend ? 54 : 30, bottom: 26, containLabel: true },
     ...option,
-    ...(option.legend ? { legend: { type: "scroll", icon: "circle", top: 0, left: 0, right: option.toolbox ? 110 : 0, itemStyle: { opacity: 1 }, textStyle: { color: ink }, pageTextStyle: { color: ink }, ...option.legend } } : {}),
+    ...(option.legend
+      ? {
+          legend: {
+            type: "scroll",
+            icon: "circle",
+            top: 0,
+            left: 0,
+            right: option.toolbox ? 110 : 0,
+            itemStyle: { opacity: 1 },
+            textStyle: { color: ink },
+            pageTextStyle: { color: ink },
+            ...option.legend,
+          },
+        }
+      : {}),
     tooltip: { ...tooltip, ...option.tooltip },
   };
 }
@@ -109,81 +156,50 @@ function withDefaults(option) {
 function axis(name, more = {}) {
   const muted = css("--muted");
   return {
-    type: "value", name, nameLocation: "middle", nameGap: 26, scale: true,
-    nameTextStyle: { color: muted }, axisLabel: { color: muted, hideOverlap: true }, axisLine: { lineStyle: { color: css("--line") } },
-    splitLine: { lineStyle: { color: css("--line") } }, ...more,
+    type: "value",
+    name,
+    nameLocation: "middle",
+    nameGap: 26,
+    scale: true,
+    nameTextStyle: { color: muted },
+    axisLabel: { color: muted, hideOverlap: true },
+    axisLine: { lineStyle: { color: css("--line") } },
+    splitLine: { lineStyle: { color: css("--line") } },
+    ...more,
   };
 }
 
 // On a narrow screen an axis's name along it would take the plot's room.
 function upright(name, more = {}) {
-  return axis(name, { nameLocation: "end", nameGap: 8, nameTextStyle: { color: css("--muted"), align: "left" }, ...more });
+  return axis(name, {
+    nameLocation: "end",
+    nameGap: 8,
+    nameTextStyle: { color: css("--muted"), align: "left" },
+    ...more,
+  });
 }
 
-function runLegend(runs) { return runs.length > 1 ? { data: runs.map((run) => run.name) } : undefined; }
+function runLegend(runs) {
+  return runs.length > 1 ? { data: runs.map((run) => run.name) } : undefined;
+}
 
 // Boxes are for mice: a narrow screen has no room for the buttons either.
 function toolbox() {
-  return innerWidth < 600 ? null : {
-    right: 4, top: 0, itemSize: 14, iconStyle: { borderColor: css("--muted") },
-    feature: { dataZoom: { title: { zoom: "zoom into a box", back: "undo" } }, restore: { title: "all" }, saveAsImage: { title: "save as PNG" } },
-  };
+  return innerWidth < 600
+    ? null
+    : {
+        right: 4,
+        top: 0,
+        itemSize: 14,
+        iconStyle: { borderColor: css("--muted") },
+        feature: {
+          dataZoom: { title: { zoom: "zoom into a box", back: "undo" } },
+          restore: { title: "all" },
+          saveAsImage: { title: "save as PNG" },
+        },
+      };
 }
 
-function tip(...lines) { return el("div", {}, ...lines.filter(Boolean).map((line) => el("div", {}, line))); }
-
-// Tables ----------
-
-const PAGE_SIZE = 20;
-
-// A table that a click on a heading sorts. `columns`: {name, value(row), text(value, row), kind}; rows are anything.
-function table(columns, rows, { onPick, pageSize = PAGE_SIZE, sortBy = null, falling = true } = {}) {
-  const state = { page: 0, sortBy, falling, rows };
-  const head = el("tr");
-  const body = el("tbody");
-  const pages = el("div", { class: "bar" });
-  const sorted = () => {
-    if (state.sortBy === null) return state.rows;
-    const { value } = columns[state.sortBy];
-    const sign = state.falling ? -1 : 1;
-    const missing = (v) => v === null || v === undefined || v === "";
-    return state.rows.map((row) => [value(row), row]).sort(([a], [b]) => {
-      if (missing(a) || missing(b)) return missing(a) - missing(b);
-      return sign * (typeof a === "string" ? a.localeCompare(b) : a - b);
-    }).map(([, row]) => row);
-  };
-  const draw = () => {
-    head.replaceChildren(...columns.map((column, place) => {
-      const isSorted = state.sortBy === place;
-      const mark = isSorted ? (state.falling ? " ▾" : " ▴") : "";
-      const pick = () => {
-        state.falling = isSorted ? !state.falling : column.kind === "number";
-        state.sortBy = place;
-        state.page = 0;
-        draw();
-      };
-      return el("th", {
-        class: column.kind ?? "", scope: "col", "aria-sort": isSorted ? (state.falling ? "descending" : "ascending") : "none",
-      }, el("button", { type: "button", onclick: pick }, column.name + mark));
-    }));
-    const all = sorted();
-    const first = state.page * pageSize;
-    body.replaceChildren(...all.slice(first, first + pageSize).map((row) => el(
-      "tr", onPick ? { class: "pick", onclick: () => onPick(row) } : {},
-      ...columns.map((column) => {
-        const value = column.value(row);
-        const text = column.text ? column.text(value, row) : value ?? "-";
-        return el("td", { class: column.kind ?? "" }, text instanceof Node ? text : String(text));
-      }),
-    )));
-    const last = Math.max(0, Math.ceil(all.length / pageSize) - 1);
-    const turn = (text, page) => el("button", { type: "button", disabled: page < 0 || page > last, onclick: () => { state.page = page; draw(); } }, text);
-    pages.replaceChildren(...(last ? [
-      turn("previous", state.page - 1), turn("next", state.page + 1),
-      el("span", { class: "muted" }, `${(first + 1).toLocaleString("en")} to ${Math.min(first + pageSize, all.length).toLocaleString("en")} of ${all.length.toLocaleString("en")}`),
-    ] : []));
-  };
-  draw();
-  const element = el("div", {}, el("div", { class: "scroll" }, el("table", {}, el("thead", {}, head), body)), pages);
-  return { element, show: (chosen) => { state.rows = chosen; state.page = 0; draw(); } };
+function tip(...lines) {
+  return el("div", {}, ...lines.filter(Boolean).map((line) => el("div", {}, line)));
 }

@@ -39,7 +39,7 @@ def test_stated_rates_as_json(serial, tmp_path: Path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_bad_words(serial, tmp_path: Path, cache_dir: Path, capsys):
+def test_bad_words(serial, tmp_path: Path, capsys):
     command = ["estimate", "search", *serial]
     fails(["estimate", "serch"], "estimate serch: there is no such command; give one of", capsys)
     for option, value, rule in (
@@ -59,10 +59,6 @@ def test_bad_words(serial, tmp_path: Path, cache_dir: Path, capsys):
         missing = "search.ray_address=127.0.0.1:1"
         fails([*run, *[w for w in serial if "engine" not in w], missing], "search.ray_address: ", capsys)
     fails(["train", "spinenet49", "--dry-run", *TRAINING, "train.lr=0"], "train.lr: must be", capsys)
-    stated = ["estimate", "train", "spinenet49", *TRAINING, "--seconds-per-step", "1"]
-    stated.append(f"data.cache_dir={cache_dir}")
-    fails([*stated, "train.frozen=[neck]"], "train.frozen: the network has no part called 'neck'", capsys)
-    fails([*stated, f"init_from={tmp_path / 'no.safetensors'}"], "no.safetensors", capsys)
     assert not (tmp_path / "runs").exists()
 
 
@@ -73,7 +69,7 @@ def test_a_search_is_measured_and_not_started(serial, tmp_path: Path, capsys):
     out = capsys.readouterr().out
     for text in (
         "measuring 5 steps of a typical candidate here",
-        "6 candidates of spinenet, then 1 finalists and 2 baselines, 2 seeds each",
+        "6 candidates of spinenet, then 1 finalist and 2 baselines, 2 seeds each",
         "pace: measured here: 5 steps of a typical candidate",
         "in all ",
         "with    1 worker ",
@@ -102,6 +98,10 @@ def test_a_training_is_measured_and_not_started(tmp_path: Path, cache_dir: Path,
     assert found["price"] is None
     assert main(["train", "spinenet49", *words, "--dry-run"]) == 0
     assert "spinenet49: 8 steps of 4 images, 4 epochs of 8" in capsys.readouterr().out
+    stated = ["estimate", "train", "spinenet49", *TRAINING, "--seconds-per-step", "1"]
+    stated.append(f"data.cache_dir={cache_dir}")
+    fails([*stated, "train.frozen=[neck]"], "train.frozen: the network has no part called 'neck'", capsys)
+    fails([*stated, f"init_from={tmp_path / 'no.safetensors'}"], "no.safetensors", capsys)
     assert not (tmp_path / "runs").exists()
 
 

@@ -278,6 +278,21 @@ def test_a_damaged_run_is_shown_as_far_as_it_goes(driver: Any, tmp_path: Path):
     assert driver.get_log("browser") == []
 
 
+def test_runs_without_results_are_shown_too(driver: Any, tmp_path: Path):
+    record_search(tmp_path / "begun", num_trials=16, num_done=0)
+    record_search(tmp_path / "failed", num_trials=16, num_done=0)
+    with Ledger(tmp_path / "failed") as ledger:
+        ended = {"status": "failed", "reward": 0.0, "metrics": {}, "reason": ODD, "time": 1.0}
+        ledger.append([{"event": "result", "trial": 0, **ended}])
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path / "begun"), str(tmp_path / "failed"), "-o", str(page)]) == 0
+    shown(driver, page)
+    everything_drawn(driver)
+    header = driver.execute_script("return document.getElementById('top').innerText")
+    assert "begun: no candidate has a result yet" in header
+    assert driver.get_log("browser") == []
+
+
 def test_fourteen_thousand_candidates(driver: Any, tmp_path: Path):
     """Under 3 MB; the page's own work is a fraction of a second on an idle core, held here to three."""
     record_long_search(tmp_path / "run", num_trials=14_000)

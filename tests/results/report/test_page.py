@@ -75,7 +75,10 @@ def test_what_a_run_s_data_are(page: str):
     assert candidates["fates"][2] == "s"
     assert candidates["fates"].count("c") == 64 - 4 - 16
     assert candidates["predictions"][:8] == [None] * 8
-    assert run["costs"] == ["num_multiply_adds", "num_parameters"]
+    assert run["costs"] == ["num_multiply_adds", "num_parameters", "latency_ms"]
+    assert run["latency_device"] == "cpu"
+    assert set(run["fronts"]) == set(run["costs"])
+    assert 10 < candidates["metrics"]["latency_ms"][0] < 20
     assert [row["length"] for row in run["rungs"]] == ["30 steps", "whole"]
     assert [row["stopped"] for row in run["rungs"]] == [16, None]
     assert run["failures"] == [{"reason": ODD, "trials": [5, 21, 37, 53]}]

@@ -7,7 +7,12 @@ import pytest
 from spinesearch.search.config.earlier_defaults import as_begun
 from spinesearch.search.config.run_config import ConfigError, check_resumable, compose, run_config
 
-OF_THAT_TIME = ["proxy_task=small", "search.reward_metric=ap", "data.object_sizes=narrow"]
+OF_THAT_TIME = [
+    "controller=reinforce",
+    "proxy_task=small",
+    "search.reward_metric=ap",
+    "data.object_sizes=narrow",
+]
 
 
 def begun(*words: str) -> dict[str, Any]:
@@ -16,6 +21,7 @@ def begun(*words: str) -> dict[str, Any]:
     for name in ("merge_classes", "bn_recalibration_batch_size", "measure_at"):
         del config["proxy_task"][name]
     del config["data"]["object_sizes"]
+    del config["search"]["max_latency_ms"]
     return config
 
 
@@ -25,7 +31,10 @@ def test_it_continues_the_run(words: list[str]) -> None:
     wanted = as_begun(run_config(compose(words)), recorded, reported.append)
     assert wanted == run_config(recorded)
     check_resumable(run_config(recorded), wanted)
-    assert reported == ["proxy_task: the run was begun under other defaults (before 2026-12), and keeps them"]
+    assert reported == [
+        "controller: the run was begun when reinforce was the default (before 2026-12), and keeps it",
+        "proxy_task: the run was begun under other defaults (before 2026-12), and keeps them",
+    ]
 
 
 def test_what_is_asked_for_is_compared_with_the_run() -> None:
@@ -37,6 +46,6 @@ def test_what_is_asked_for_is_compared_with_the_run() -> None:
 
 def test_runs_of_today_are_left_alone() -> None:
     reported: list[str] = []
-    today, other = run_config(compose([])), run_config(compose(["proxy_task=small"]))
+    today, other = run_config(compose([])), run_config(compose(["proxy_task=small", "controller=reinforce"]))
     assert as_begun(today, other.to_dict(), reported.append) == today
     assert reported == []

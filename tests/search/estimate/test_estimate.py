@@ -99,7 +99,7 @@ def test_steps_are_shared_and_processors_have_no_price():
     assert found.wall_s(8) == pytest.approx(45)
     assert found.gpu_hours is None
     assert found.price(Rates(price_per_gpu_hour=1.0)) is None
-    assert found.published() is None
+    assert found.published()["v100_hours"] == 784
     assert one_line(found, 8) == "estimate: about 45 s on 8 workers; 6 min of one worker (stated)"
     assert one_line(found, None) == "estimate: about 6 min of one worker (stated)"
 

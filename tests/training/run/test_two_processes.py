@@ -95,10 +95,10 @@ def test_two_processes_take_the_steps_of_one_and_end_bit_equal_when_resumed(tmp_
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_batch_that_does_not_divide_takes_the_steps_of_one_process(tmp_path):
-    """Three images, two for the first process and one for the second; normalised over all three."""
-    cache = tmp_path / "cache"
-    _, alone = train_in(tmp_path / "alone", open_tiny(cache), settings(**TOGETHER, batch_size=3))
-    start(train_together, tmp_path / "uneven", cache, None, 3)
+    """Five images, three for the first process and two for the second; normalised over all five."""
+    cache, uneven = tmp_path / "cache", {**TOGETHER, "batch_size": 5, "num_epochs": 1}
+    _, alone = train_in(tmp_path / "alone", open_tiny(cache), settings(**uneven))
+    start(train_together, tmp_path / "uneven", cache, None, uneven)
     assert_near(torch.load(tmp_path / "uneven" / "state-0.pt"), alone)
 
 

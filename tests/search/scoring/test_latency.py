@@ -1,0 +1,207 @@
+"""Limits on latency: measured where candidates are trained, or by a table of another device."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fake_search import FakeScorer, Warnings, only
+
+from spinesearch.controller.evolution import EvolutionSettings
+from spinesearch.proxy_task.latency import detector_latency
+from spinesearch.proxy_task.request import INFEASIBLE, LATENCY_DEVICE, LATENCY_MS
+from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
+from spinesearch.results.ledger.run import Run
+from spinesearch.results.ledger.trial import Latency
+from spinesearch.results.pareto import pareto_front
+from spinesearch.search.loop.checkpoint import Checkpoints
+from spinesearch.search.loop.controlled import Beginning, ControlledCandidates, SearchPlan
+from spinesearch.search.loop.loop import run_loop
+from spinesearch.search.scoring.constraints import Limits, limited, too_slow
+from spinesearch.search.scoring.scorer import EngineError
+from spinesearch.space import SPINENET_49, SpineNetSpace, backbone_cost
+from spinesearch.space.cost.latency_table import LatencyTable, fit_table, piece_names, pieces, read_table
+
+SPACE = SpineNetSpace(base_levels={2: 1, 4: 2, 5: 1}, window=2, level_offsets=(0, 1))
+NAMES = piece_names(SPACE.levels, is_mbconv=False)
+# Additive: what the table can say without error.
+MS = {name: 0.5 + 0.1 * i for i, name in enumerate(NAMES)}
+TABLE = LatencyTable(device="a board", ms=MS, notes={})
+
+
+def true_ms(tokens) -> float:
+    return TABLE.latency_ms(SPACE.decode(tokens))
+
+
+SAMPLES = [SPACE.sample(np.random.default_rng(i)) for i in range(40)]
+SLOW = max(SAMPLES, key=true_ms)
+MEDIAN = float(np.median(list(map(true_ms, SAMPLES))))
+
+
+@dataclass
+class Measuring:
+    """Scores as the proxy task does: measures first, and trains only what is fast enough."""
+
+    device: str = "a GPU"
+    measured: list[str] = field(default_factory=list)
+    trained: list[str] = field(default_factory=list)
+
+    def __call__(self, spec, seed):
+        self.trained.append(spec.arch_id)
+        return {"ap": 0.1 + int(spec.arch_id[:4], 16) / 2**20, "num_multiply_adds": 1}
+
+    def train(self, spec, seed, request):
+        assert request.max_latency_ms == MEDIAN
+        self.measured.append(spec.arch_id)
+        ms = TABLE.latency_ms(spec)
+        said = {LATENCY_MS: ms, LATENCY_DEVICE: self.device}
+        if ms > request.max_latency_ms:
+            return {**said, INFEASIBLE: too_slow(ms, self.device, request.max_latency_ms)}, {}
+        return {**self(spec, seed), **said}, {}
+
+
+def carry_out(run_dir: Path, score: Measuring, table: LatencyTable | None = None) -> Run:
+    limits = None
+    if table is not None:
+        limits = Limits(
+            cost=lambda spec: backbone_cost(spec, 128),
+            max_multiply_adds=None,
+            max_parameters=None,
+            max_latency_ms=MEDIAN,
+            table=table,
+        )
+    space = SPACE if limits is None else limited(SPACE, limits)
+    plan = SearchPlan(
+        seed=0,
+        num_trials=20,
+        generation_size=4,
+        lag=1,
+        reward_metric="ap",
+        failed_reward=0.0,
+        max_latency_ms=None if table else MEDIAN,
+    )
+    controller = EvolutionSettings(population_size=5, tournament_size=2).build(space, seed=0)
+    beginnings = [Beginning(tokens=SLOW), Beginning(tokens=SLOW)]
+    with Ledger(run_dir) as ledger:
+        run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
+        event = {"event": "run", "config": {"search": {"reward_metric": "ap"}}, "time": 0.0}
+        ledger.append([event])
+        run.apply(event)
+        run_loop(
+            source=ControlledCandidates(
+                plan, SPACE, controller, Checkpoints(run_dir, keep=3), beginnings, limits
+            ),
+            space=SPACE,
+            scorers=only(FakeScorer(num_workers=1, score=score)),
+            ledger=ledger,
+            run=run,
+            observer=Warnings(),
+        )
+        return run
+
+
+def ends(run: Run) -> list[object]:
+    return [(t.tokens, t.status, t.reward, t.metrics.get("latency_ms")) for t in run.trials]
+
+
+def test_what_is_measured_too_slow_is_not_trained_and_a_resumed_run_measures_nothing_again(tmp_path: Path):
+    score = Measuring()
+    run = carry_out(tmp_path / "whole", score)
+    slow = [trial for trial in run.trials if true_ms(trial.tokens) > MEDIAN]
+    assert slow[:2] == run.trials[:2]
+    for trial in run.trials:
+        assert trial.status == ("infeasible" if trial in slow else "completed")
+        assert run.latencies[trial.arch_id] == Latency(true_ms(trial.tokens), "a GPU")
+    assert run.trials[0].reason == too_slow(true_ms(SLOW), "a GPU", MEDIAN)
+    assert len(score.measured) == len(set(score.measured)), "cached by network"
+    assert not {trial.arch_id for trial in slow} & set(score.trained)
+    front = pareto_front(run.trials, metric="ap", cost="latency_ms")
+    assert front[0].metrics["latency_ms"] == min(ms for *_, ms in ends(run) if ms is not None)
+    for cut in (4, 11, 20):
+        lines = (tmp_path / "whole" / LEDGER_NAME).read_bytes().splitlines(keepends=True)
+        (tmp_path / str(cut)).mkdir()
+        (tmp_path / str(cut) / LEDGER_NAME).write_bytes(b"".join(lines[:cut]))
+        events = Ledger(tmp_path / str(cut))
+        with events:
+            on_record = set(Run.from_events(tmp_path, events.contents.events).latencies)
+        again = Measuring()
+        assert ends(carry_out(tmp_path / str(cut), again)) == ends(run)
+        assert not on_record & set(again.measured)
+
+
+def test_a_worker_of_another_kind_ends_the_search(tmp_path: Path):
+    score = Measuring()
+    carry_out(tmp_path, score)
+    lines = (tmp_path / LEDGER_NAME).read_bytes().splitlines(keepends=True)
+    (tmp_path / LEDGER_NAME).write_bytes(b"".join(lines[:12]))
+    with pytest.raises(
+        EngineError, match=r"trial \d+ was measured on a CPU, those before it on a GPU, and lat"
+    ):
+        carry_out(tmp_path, Measuring(device="a CPU"))
+
+
+def test_by_a_table_what_is_too_slow_is_drawn_again(tmp_path: Path):
+    """And only what somebody has named is infeasible; all latencies are on record."""
+    score = Measuring()
+    run = carry_out(tmp_path, score, TABLE)
+    assert [trial.status for trial in run.trials[:2]] == ["infeasible"] * 2
+    assert all(true_ms(trial.tokens) <= MEDIAN for trial in run.trials[2:])
+    assert not score.measured
+    assert {trial.metrics["latency_ms"] for trial in run.trials[2:]} == {
+        true_ms(trial.tokens) for trial in run.trials[2:]
+    }
+
+
+def test_a_table_of_additive_latencies_is_found_again(tmp_path: Path):
+    specs = [SPACE.decode(SPACE.sample(np.random.default_rng(i))) for i in range(200)]
+    found = fit_table(specs, list(map(TABLE.latency_ms, specs)), names=NAMES, device="a board")
+    assert found.notes["networks_checked"] == 50
+    assert found.notes["largest_relative_error"] < 0.03
+    path = tmp_path / "table.json"
+    path.write_text(found.to_json())
+    assert read_table(path, names=NAMES) == found
+
+
+def test_pieces_are_those_of_live_blocks():
+    """SpineNet-49 has 10 intermediate blocks and 5 outputs with two parents each, and all are live."""
+    found = pieces(SPINENET_49)
+    assert found["network"] == 1
+    assert sum(count for name, count in found.items() if " block at " in name) == 15
+    for way in ("from", "to"):
+        assert sum(count for name, count in found.items() if name.startswith(f"resampling {way}")) == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"cannot be read \(No such file or directory\); `spinesearch bench latency FILE` writes one"),
+        ("{", "is not JSON"),
+        ("{}", "its format must be 'spinesearch latency table 1'"),
+        ('{"format": "spinesearch latency table 1", "device": "x"}', "needs a device, its name, and ms"),
+        (
+            '{"format": "spinesearch latency table 1", "device": "x", "ms": {"network": "1"}}',
+            "ms: 'network' must be a finite number, got '1'",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, text: str | None, message: str):
+    path = tmp_path / "table.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=f"search.latency_table: {path}: {message}"):
+        read_table(path, names=NAMES)
+
+
+@pytest.mark.slow
+def test_measuring_leaves_the_process_as_it_was():
+    settings = ProxySettings(
+        num_steps=1, image_size=128, filter_size_scale=0.125, endpoints_num_filters=8, num_threads=2
+    )
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    ms, device = detector_latency(SPINENET_49, settings, 3, torch.device("cpu"))
+    assert 0 < ms < 60_000
+    assert device.endswith(", 2 threads")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
