@@ -54,7 +54,7 @@ def test_another_candidate(settings, tmp_path: Path, capsys):
 
 def test_bad_words(settings, tmp_path: Path, capsys):
     command = ["bench", "proxy", *settings]
-    fails(["bench", "prxy"], "bench prxy: there is no such command; give bench proxy", capsys)
+    fails(["bench", "prxy"], "bench prxy: there is no such command; give one of bench proxy", capsys)
     fails([*command, "--steps", "0"], "--steps: must be at least 1, got 0", capsys)
     fails([*command, "search.lag=1"], "search.lag: does not affect the time of one", capsys)
     fails([*command, "name=x"], "name: does not affect the time", capsys)
