@@ -165,7 +165,8 @@ def build_console(*, quiet: bool = False) -> Console:
 
 def print_next(console: Console, commands: Mapping[str, str]) -> None:
     """Print what to do now: commands, each with what it does."""
-    console.print("next:")
+    if commands:
+        console.print("next:")
     for command, purpose in commands.items():
         console.print(f"  {command}  # {purpose}")
 

@@ -15,14 +15,11 @@ import numpy as np
 
 from spinesearch.controller.draws import Draws
 from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, scored
+from spinesearch.controller.results import Features, Results, as_tensor
 
-# How far below the median the model takes a reward to be at most, in distances between the quartiles: some
-# three standard deviations. How much worse a failure is says nothing of how rewards vary.
-_MAX_QUARTILES = 2.2
 _LEAST_LOOKED_AT = 12  # networks per candidate: a generation of 64 is to take less than 2 s
 
 Tokens = tuple[int, ...]
-Features = np.ndarray[Any, np.dtype[np.float32]]
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,10 +91,7 @@ class BayesianController:
         self._seed = seed
         self._settings = settings or BayesianSettings()
         self._draws = Draws(space, seed)
-        self._trials: list[int] = []
-        self._tokens: list[tuple[int, ...]] = []
-        self._features: list[Features] = []
-        self._rewards: list[float] = []
+        self._results = Results(space)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -106,14 +100,15 @@ class BayesianController:
 
     def suggest(self, count: int, *, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
         """The next ``count`` candidates."""
-        if len(self._rewards) < self._settings.num_initial:
+        if len(self._results.rewards) < self._settings.num_initial:
             return self._draws.suggest(count, given, self._uniform)
         rngs = self._draws.rngs.next(count, len(given))
         begun = self._draws.proposed.given(given)
-        model = self._model()
+        model = self._results.model()
         incumbents = self._incumbents(model)
         believed = [
-            Suggestion(tokens=s.tokens, info=_belief(model, self._features_of(s.tokens))) for s in begun
+            Suggestion(tokens=s.tokens, info=_belief(model, self._results.features_of(s.tokens)))
+            for s in begun
         ]
         groups = [rngs] if self._settings.shares_pool else [[rng] for rng in rngs]
         found = [s for group in groups for s in self._best_of_draws(model, incumbents, count, group)]
@@ -129,45 +124,23 @@ class BayesianController:
         rollouts, rewards = scored(rollouts)
         errors = []
         for rollout, reward in zip(rollouts, rewards, strict=True):
-            self._trials.append(rollout.trial)
-            self._tokens.append(rollout.tokens)
-            self._features.append(self._features_of(rollout.tokens))
-            self._rewards.append(reward)
+            self._results.add(rollout.trial, rollout.tokens, reward)
             if "prediction" in rollout.info:
                 errors.append(reward - rollout.info["prediction"])
         return {"prediction_error": float(np.sqrt(np.mean(np.square(errors))))} if errors else {}
 
     def state_dict(self) -> dict[str, Any]:
         """All results, what was proposed, and how much."""
-        import torch
-
-        return {
-            "trials": list(self._trials),
-            "tokens": torch.tensor(self._tokens, dtype=torch.int16),
-            "features": torch.from_numpy(np.array(self._features, dtype=np.float32)),
-            "rewards": list(self._rewards),
-            "draws": self._draws.state_dict(),
-        }
+        return {**self._results.state_dict(), "draws": self._draws.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict`."""
-        self._trials = list(state["trials"])
-        self._tokens = [tuple(row) for row in state["tokens"].tolist()]
-        self._features = list(state["features"].numpy())
-        self._rewards = list(state["rewards"])
+        self._results.load_state_dict(state)
         self._draws.load_state_dict(state["draws"])
-
-    def _model(self) -> Ridge:
-        """The posterior given all results, of which failures count as very bad ones and no worse."""
-        from spinesearch.controller.ridge import Ridge
-
-        low, middle, high = np.quantile(self._rewards, (0.25, 0.5, 0.75))
-        least = middle - _MAX_QUARTILES * (high - low) if high > low else -np.inf
-        return Ridge.fit(_as_tensor(self._features), np.maximum(self._rewards, least).tolist())
 
     def _incumbents(self, model: Ridge) -> list[int]:
         """The results with the best expected rewards: a lucky one is not among them for its luck."""
-        expected, _ = model.predict(_as_tensor(self._features))
+        expected, _ = model.predict(as_tensor(self._results.features))
         return expected.argsort(descending=True, stable=True)[: self._settings.num_incumbents].tolist()
 
     def _best_of_draws(
@@ -187,16 +160,21 @@ class BayesianController:
         weights = [model.draw(rng, settings.exploration) for rng in rngs]
         looked_at = max(_LEAST_LOOKED_AT, settings.num_looked_at // count)
         per_round = max(1, looked_at // settings.num_rounds)
-        pool = _Pool({self._tokens[i]: (self._trials[i], self._features[i]) for i in incumbents})
+        pool = _Pool(
+            {
+                self._results.tokens[i]: (self._results.trials[i], self._results.features[i])
+                for i in incumbents
+            }
+        )
         for rng in rngs:
             for _ in range(max(1, per_round // 4)):
                 tokens = self._space.sample(rng)
-                pool.add(tokens, None, self._features_of)
+                pool.add(tokens, None, self._results.features_of)
         for _ in range(settings.num_rounds):
             for rng, parents in zip(rngs, pool.ranked(weights, settings.num_incumbents), strict=True):
                 for _ in range(per_round):
                     parent = parents[int(rng.integers(len(parents)))]
-                    pool.add(self._space.mutate(parent, rng), pool.trial(parent), self._features_of)
+                    pool.add(self._space.mutate(parent, rng), pool.trial(parent), self._results.features_of)
         suggestions = []
         for ranked in pool.ranked(weights):
             tokens = next((t for t in ranked if self._draws.proposed.take(t)), ranked[0])
@@ -204,9 +182,6 @@ class BayesianController:
             parent_of = {} if parent_trial is None else {"parent": parent_trial}
             suggestions.append(Suggestion(tokens=tokens, info={**parent_of, **_belief(model, features)}))
         return suggestions
-
-    def _features_of(self, tokens: Sequence[int]) -> Features:
-        return np.array(self._space.features(tokens), dtype=np.float32)
 
     def _uniform(self, rng: np.random.Generator) -> Suggestion:
         return Suggestion(tokens=self._space.sample(rng))
@@ -239,7 +214,7 @@ class _Pool:
         """For each draw of weights the members, the best first; the first ``count`` of them."""
         from spinesearch.controller.one_thread import single_threaded
 
-        members, sequences = _as_tensor([f for _, f in self._members.values()]), list(self._members)
+        members, sequences = as_tensor([f for _, f in self._members.values()]), list(self._members)
         with single_threaded():
             orders = [(members @ w).argsort(descending=True, stable=True)[:count] for w in weights]
         return [[sequences[i] for i in order.tolist()] for order in orders]
@@ -247,12 +222,5 @@ class _Pool:
 
 def _belief(model: Ridge, features: Features) -> dict[str, float]:
     """What goes on record of a candidate."""
-    mean, spread = model.predict(_as_tensor([features]))
+    mean, spread = model.predict(as_tensor([features]))
     return {"prediction": round(float(mean), 6), "spread": round(float(spread), 6)}
-
-
-def _as_tensor(features: Sequence[Features]) -> Tensor:
-    """float64 [n, d]."""
-    import torch
-
-    return torch.from_numpy(np.array(features, dtype=np.float64))

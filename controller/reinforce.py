@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from spinesearch.controller.policies.settings import check_policy_settings
 from spinesearch.controller.protocol import DecisionSpace, Rollout, Suggestion, scored
+from spinesearch.controller.results import Results, as_tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +38,8 @@ class ReinforceSettings:
         completions: whether the untrained policy samples uniformly from all sequences, by adding the
             logarithm of the number of completions to the scores; otherwise each choice is uniform.
         distinct: whether networks that were proposed before are drawn again.
+        num_imagined: gradient steps after each generation on candidates that are not trained, but have their
+            rewards from a model of the results so far; 0 for none.
 
     Raises:
         ValueError: a value breaks its rule; the message begins with ``controller.<field>``.
@@ -53,6 +58,7 @@ class ReinforceSettings:
     max_advantage: float | None = 2.0
     completions: bool = True
     distinct: bool = True
+    num_imagined: int = 0
 
     def __post_init__(self) -> None:
         check_policy_settings(self)
@@ -61,6 +67,9 @@ class ReinforceSettings:
                 "controller.max_importance_ratio: must be finite and at least 1, "
                 f"got {self.max_importance_ratio}"
             )
+
+        if self.num_imagined < 0:
+            raise ValueError(f"controller.num_imagined: must not be negative, got {self.num_imagined}")
 
     def build(self, space: DecisionSpace, *, seed: int) -> ReinforceController:
         """The strategy in its initial state."""
@@ -74,6 +83,9 @@ IN_OLD_LEDGERS: Mapping[str, Any] = {
     "completions": False,
     "distinct": False,
 }
+_LEAST_RESULTS = 16  # before the model is used, as `BayesianSettings.num_initial`
+_NUM_IMAGINED_AT_ONCE = 32
+_EXPLORATION = 0.3  # of draws from the model, as `BayesianSettings.exploration`
 
 
 class ReinforceController:
@@ -93,6 +105,7 @@ class ReinforceController:
         from spinesearch.controller.policies.lstm import LstmPolicy
 
         self._seed = seed
+        self._results = Results(space)
         self._settings = settings = settings or ReinforceSettings()
         policy = LstmPolicy(
             space.num_choices,
@@ -154,12 +167,55 @@ class ReinforceController:
             "importance_ratio": ratio.mean().item(),
             "grad_norm": grad_norm,
             **learner.keep_entropy(entropy.item()),
+            **self._imagine(rollouts, rewards),
         }
 
+    def _imagine(self, rollouts: Sequence[Rollout], rewards: Sequence[float]) -> dict[str, float]:
+        """Some gradient steps on imagined candidates, each by a reward drawn from the model.
+
+        Their advantages are in the unit of real ones, about their own mean: what the model is unsure of it
+        expects little of, and so it moves the policy less than a result does.
+
+        Returns:
+            ``imagined_loss`` of the last step; nothing before there are `_LEAST_RESULTS` results.
+        """
+        settings, learner = self._settings, self._learner
+        if not settings.num_imagined:
+            return {}
+        for rollout, reward in zip(rollouts, rewards, strict=True):
+            self._results.add(rollout.trial, rollout.tokens, reward)
+        if len(self._results.rewards) < _LEAST_RESULTS:
+            return {}
+        import torch
+
+        from spinesearch.controller.one_thread import single_threaded
+        from spinesearch.controller.policies.sampling import entropy_of
+
+        model = self._results.model()
+        rng = np.random.default_rng([self._seed, learner.num_suggested, 1])
+        for _ in range(settings.num_imagined):
+            imagined = learner.imagine(_NUM_IMAGINED_AT_ONCE, rng)
+            features = as_tensor([self._results.features_of(tokens) for tokens in imagined])
+            tokens = torch.tensor(imagined)
+            with single_threaded():
+                believed = features @ model.draw(rng, _EXPLORATION) * model.reward_scale
+                advantages = learner.baseline.bounded(
+                    (believed - believed.mean()) / learner.baseline.deviation
+                )
+                log_probs = learner.log_probs(tokens)  # [N, T, C]
+                log_prob = log_probs.gather(-1, tokens[..., None]).squeeze(-1).sum(dim=1)
+                entropy = entropy_of(log_probs)
+                loss = -(advantages * log_prob).mean() - learner.ent_coef * tokens.shape[1] * entropy
+                learner.descend(loss)
+        return {"imagined_loss": loss.item()}
+
     def state_dict(self) -> dict[str, Any]:
-        """See `PolicyLearner.state_dict`."""
-        return self._learner.state_dict()
+        """See `PolicyLearner.state_dict`; with the results if candidates are imagined."""
+        results = {"results": self._results.state_dict()} if self._settings.num_imagined else {}
+        return {**self._learner.state_dict(), **results}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a `state_dict`."""
         self._learner.load_state_dict(state)
+        if self._settings.num_imagined:
+            self._results.load_state_dict(state["results"])

@@ -69,6 +69,31 @@ def test_a_course_is_the_searchs_own(bench, monkeypatch):
     assert course.best == [values[int(np.argmax(told[: n + 1]))] for n in range(18)]
 
 
+def test_a_rung_thins_generations_out_at_equal_cost(bench):
+    """Of 6 candidates 2 go on: 6/3 + 2 x 2/3 = 10/3 of a whole training a generation."""
+    play, rung = bench("games").play, bench("judges").Rung()
+    course = play(
+        RandomSettings(),
+        by_level(bench),
+        bench("judges").SpaceView(SPACE),
+        generation_size=6,
+        lag=1,
+        num_trials=20,
+        seed=3,
+        rung=rung,
+    )
+    assert len(course.values) == 36
+    assert course.counts == [6] * 6 + [12] * 3 + [18] * 4 + [24] * 3 + [30] * 3 + [36]
+    assert len(course.best) == 20
+    assert set(course.best) <= set(course.values)
+    # Who is best there is who goes on, and the reward of the others is that of the rung.
+    judge = by_level(bench)
+    low, high = (
+        np.mean(judge.rewards(np.zeros(400), list(map(str, range(400))), 0, at)) for at in (rung, None)
+    )
+    assert high - low == pytest.approx(rung.lost * judge.noise_sd, rel=0.2)
+
+
 def test_noise_is_a_networks_own(bench):
     judge = by_level(bench, ap_per_unit=0.1, ap_at_zero=0.2)
     means = np.zeros(2000)
@@ -178,6 +203,19 @@ def test_the_report_by_hand(bench, monkeypatch):
     assert "| evolution | +0 (+0 to +0) | -0.5 (-0.5 to -0.5) | -1 (-1 to -1) |" in text
     assert "reinforce reaches random's best of 1,000 within 100 candidates: 3.6 against 3.1" in text
     assert "reinforce is beaten by evolution at no budget." in text
+    # A shorter game leaves cells empty, and random's end is an aim all the same.
+    for row in rows:
+        if row["strategy"] == "evolution":
+            row["best"] = {n: row["best"][n] for n in ("50", "100")}
+            row["late"], row["duplicates"] = {"50": 0.0, "100": 0.5}, {"50": 0.0, "100": 0.5}
+    text = comparison.report(rows, default="reinforce")
+    assert "| evolution | 2.1 (2.05 to 2.15) | 3.1 (3.05 to 3.15) |  | 0.5 | 50 % |" in text
+    assert "| evolution | +0 (+0 to +0) | -0.5 (-0.5 to -0.5) |  |" in text
+    assert "reinforce is beaten by evolution at no budget." in text
+    with_rungs = [row | {"landscape": "a hill, with rungs", "best": {"50": 3.0}} for row in rows]
+    text = comparison.report([*rows, *with_rungs], default="reinforce")
+    assert "| better with rungs than without by | 50 |" in text
+    rows = rows_of(random=[1, 2, 3], evolution=[2, 3, 4], reinforce=[2, 3.5, 5])
     text = comparison.report(rows, default="random")
     assert "| evolution | +1 (+1 to +1) ! | +1 (+1 to +1) ! | +1 (+1 to +1) ! |" in text
     assert "random is beaten by evolution at 50, 100, 1000 candidates." in text
@@ -217,6 +255,8 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path):
     assert "2 to play" in rest.stderr
     assert rest.stdout == whole.stdout
     assert sorted(results.read_text().splitlines(keepends=True)) == sorted(lines)
+    shorter = command(*options[1:], "--quick", "--up-to", 50, "--workers", 1)
+    assert "0 to play" in shorter.stderr
     results.write_text(json.dumps({"code": "another", "records": "?"}) + "\n" + first)
     refused = command(*options)
     assert (refused.returncode, refused.stdout) == (2, "")

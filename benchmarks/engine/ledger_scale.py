@@ -85,7 +85,7 @@ def write_run(run_dir: Path, *, num_trials: int = 14_000, seed: int = 0) -> None
 
     One candidate in ten is a duplicate. The controller's states are those of the last updates.
     """
-    config = run_config(compose([f"search.num_trials={num_trials}", "search.finalists=0"]))
+    config = run_config(compose([f"seed={seed}", f"search.num_trials={num_trials}", "search.finalists=0"]))
     space = config.space.build()
     rng, chance = np.random.default_rng(seed), random.Random(seed)
     controller = ReinforceController(space, seed=seed)

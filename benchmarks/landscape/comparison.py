@@ -19,6 +19,7 @@ BUDGETS: Mapping[int, tuple[int, ...]] = {8: (50, 100, 150, 300, 1000), 64: (300
 CHECKPOINTS = (8, 16, 24, 32, 50, 75, 100, 150, 200, 300, 500, 700, 1000)  # of the plot, and all budgets
 PLOT = Path("images/controllers.png")
 BASELINE, RIVAL = "random", "evolution"
+RUNGS = ", with rungs"  # behind a landscape's name: budgets are whole trainings' worth there
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -34,18 +35,18 @@ def report(rows: Rows, *, default: str) -> str:
     for size, landscape in _groups(rows):
         of_both = [row for row in rows if (row["generation_size"], row["landscape"]) == (size, landscape)]
         strategies = list(dict.fromkeys(row["strategy"] for row in of_both))
-        budgets = [n for n in BUDGETS[size] if all(str(n) in row["best"] for row in of_both)]
+        budgets = [n for n in BUDGETS[size] if any(str(n) in row["best"] for row in of_both)]
         seeds = sorted({row["seed"] for row in of_both})
         best = {s: _by_seed(of_both, s, "best", budgets) for s in strategies}
         late = {s: _by_seed(of_both, s, "late", budgets) for s in strategies}
         repeats = {s: _by_seed(of_both, s, "duplicates", budgets) for s in strategies}
-        head = ["best, noise-free", *map(str, budgets), f"mean of last 50 at {budgets[-1]}", "duplicates"]
+        head = ["best, noise-free", *map(str, budgets), "mean of last 50", "duplicates"]
         lines = [
             [
                 f"**{s}**" if s == default else s,
                 *(_quartiles(column) for column in best[s].T),
-                f"{np.median(late[s][:, -1]):.3g}",
-                f"{100 * np.median(repeats[s][:, -1]):.0f} %",
+                f"{np.median(_last(late[s])):.3g}",
+                f"{100 * np.median(_last(repeats[s])):.0f} %",
             ]
             for s in strategies
         ]
@@ -53,6 +54,8 @@ def report(rows: Rows, *, default: str) -> str:
             f"### {landscape[0].upper()}{landscape[1:]}, generations of {size}\n\n"
             f"Medians and quartiles over {len(seeds)} seeds.\n\n{markdown_table(head, lines)}"
         )
+        if landscape.endswith(RUNGS):
+            sections += _gained(rows, size, landscape, best, budgets)
         if default in best:
             sections.append(_paired(best, default, budgets))
             sections += _aims(best, default, budgets, size)
@@ -66,12 +69,19 @@ def _groups(rows: Rows) -> list[tuple[int, str]]:
 
 
 def _by_seed(rows: Rows, strategy: str, what: str, budgets: Sequence[int]) -> Array:
-    """``[seeds, budgets]``, by rising seed."""
+    """``[seeds, budgets]``, by rising seed; NaN where a game was shorter."""
     games = sorted((row for row in rows if row["strategy"] == strategy), key=lambda row: row["seed"])
-    return np.array([[row[what][str(n)] for n in budgets] for row in games])
+    return np.array([[row[what].get(str(n), np.nan) for n in budgets] for row in games])
+
+
+def _last(values: Array) -> Array:
+    """The last column without NaN, ``[seeds]``."""
+    return values[:, np.flatnonzero(np.isfinite(values).all(axis=0))[-1]]
 
 
 def _quartiles(values: Array) -> str:
+    if not np.isfinite(values).all():
+        return ""
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
     return f"{median:.3g} ({low:.3g} to {high:.3g})"
 
@@ -88,13 +98,33 @@ def _paired(best: Mapping[str, Array], default: str, budgets: Sequence[int]) -> 
     lines = []
     for strategy, values in best.items():
         if strategy != default:
-            cells = []
-            for column in (values - best[default]).T:
-                mean, low, high = interval(column)
-                cells.append(f"{mean:+.2g} ({low:+.2g} to {high:+.2g}){' !' if low > 0 else ''}")
-            lines.append([strategy, *cells])
+            lines.append([strategy, *map(_difference, (values - best[default]).T)])
     table = markdown_table([f"better than {default} by", *map(str, budgets)], lines)
     return f"{table}\n\nMeans over the seeds and their 95 % intervals; `!`: {default} is beaten."
+
+
+def _gained(
+    rows: Rows, size: int, landscape: str, best: Mapping[str, Array], budgets: Sequence[int]
+) -> Iterator[str]:
+    """How much better each strategy is with rungs than without, where it was played both ways."""
+    name = landscape.removesuffix(RUNGS)
+    without = [row for row in rows if (row["generation_size"], row["landscape"]) == (size, name)]
+    lines = []
+    for strategy, values in best.items():
+        plain = _by_seed(without, strategy, "best", budgets)
+        if plain.shape == values.shape:
+            lines.append([strategy, *map(_difference, (values - plain).T)])
+    if lines:
+        table = markdown_table(["better with rungs than without by", *map(str, budgets)], lines)
+        yield f"{table}\n\nAt equal steps of training; `!`: without is beaten."
+
+
+def _difference(values: Array) -> str:
+    """A mean of paired differences with its interval; marked if all of that is above zero."""
+    if not np.isfinite(values).all():
+        return ""
+    mean, low, high = interval(values)
+    return f"{mean:+.2g} ({low:+.2g} to {high:+.2g}){' !' if low > 0 else ''}"
 
 
 def _aims(best: Mapping[str, Array], default: str, budgets: Sequence[int], size: int) -> Iterator[str]:
@@ -122,7 +152,7 @@ def plot(rows: Rows, path: Path) -> None:
     from matplotlib.figure import Figure
 
     size = min(BUDGETS)
-    rows = [row for row in rows if row["generation_size"] == size]
+    rows = [row for row in rows if row["generation_size"] == size and not row["landscape"].endswith(RUNGS)]
     names = list(dict.fromkeys(row["landscape"] for row in rows))
     num_columns = min(3, len(names))
     num_rows = -(-len(names) // num_columns)
@@ -131,8 +161,9 @@ def plot(rows: Rows, path: Path) -> None:
     panels = figure.subplots(num_rows, num_columns, squeeze=False).flat
     for name, panel in zip(names, panels, strict=False):
         here = [row for row in rows if row["landscape"] == name]
-        points = [n for n in CHECKPOINTS if all(str(n) in row["best"] for row in here)]
         for strategy in dict.fromkeys(row["strategy"] for row in here):
+            own = [row["best"] for row in here if row["strategy"] == strategy]
+            points = [n for n in CHECKPOINTS if all(str(n) in best for best in own)]
             low, median, high = np.quantile(
                 _by_seed(here, strategy, "best", points), (0.25, 0.5, 0.75), axis=0
             )

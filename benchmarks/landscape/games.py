@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from judges import Judge, SpaceView
+from judges import Judge, Rung, SpaceView
 from recorded import Landscape
 from surrogate import Array
 
@@ -27,12 +27,14 @@ class Course:
     """What a search found; all values are noise-free.
 
     Attributes:
-        best: of the candidate with the highest reward so far, after each candidate ``[N]``.
-        values: of each candidate ``[N]``.
-        duplicates: whether each had been proposed before ``[N]``.
+        best: of the candidate with the highest reward so far, after each whole training's worth ``[N]``.
+        counts: how many candidates there were by then ``[N]``; without rungs as many as trainings.
+        values: of each candidate.
+        duplicates: whether each had been proposed before.
     """
 
     best: list[float]
+    counts: list[int]
     values: list[float]
     duplicates: list[bool]
 
@@ -46,17 +48,18 @@ def play(
     lag: int,
     num_trials: int,
     seed: int,
+    rung: Rung | None = None,
 ) -> Course:
-    """The course of a search of ``num_trials`` candidates whose rewards a judge gives."""
+    """The course of a search of ``num_trials`` whole trainings' worth, whose rewards a judge gives."""
     controller = settings.build(view, seed=seed)
 
     def value(tokens: Sequence[Sequence[int]]) -> Array:
         return judge.means(np.array([view.all_features(tuple(row)) for row in tokens]))
 
-    def rewards(values: Array, arch_ids: Sequence[str]) -> list[float]:
-        return judge.rewards(values, arch_ids, seed)
+    def rewards(values: Array, arch_ids: Sequence[str], at: Rung | None = None) -> list[float]:
+        return judge.rewards(values, arch_ids, seed, at)
 
-    return _course(controller, view, value, rewards, generation_size, lag, num_trials)
+    return _course(controller, view, value, rewards, generation_size, lag, num_trials, rung)
 
 
 def play_table(
@@ -80,7 +83,7 @@ def play_table(
     def value(tokens: Sequence[Sequence[int]]) -> Array:
         return np.array([table[tuple(row)] for row in tokens])
 
-    def rewards(values: Array, arch_ids: Sequence[str]) -> list[float]:
+    def rewards(values: Array, arch_ids: Sequence[str], at: Rung | None = None) -> list[float]:
         found: list[float] = values.tolist()
         return found
 
@@ -95,25 +98,45 @@ def _course(
     generation_size: int,
     lag: int,
     num_trials: int,
+    rung: Rung | None = None,
 ) -> Course:
+    size = generation_size
     generations = Generations(
-        controller, view, generation_size=generation_size, lag=lag, num_trials=num_trials
+        controller, view, generation_size=size, lag=lag, num_trials=None if rung else num_trials
     )
     values: list[float] = []
-    told: list[float] = []
+    whole: list[float] = []  # rewards of whole trainings
+    spent: list[float] = []  # whole trainings' worth when each candidate had its reward
     duplicates: list[bool] = []
-    while len(values) < num_trials and generations.advance():
-        new = generations.candidates[len(values) : num_trials]
+    while (not spent or spent[-1] < num_trials) and generations.advance():
+        new = generations.candidates[len(values) : None if rung else num_trials]
         means = value([candidate.tokens for candidate in new])
         arch_ids = [candidate.arch_id for candidate in new]
-        for candidate, reward in zip(new, rewards(means, arch_ids), strict=True):
-            duplicates.append(candidate.arch_id in generations.rewards)
-            told.append(generations.rewards.setdefault(candidate.arch_id, reward))
+        told = rewards(means, arch_ids)
+        goes_on = np.ones(len(new), dtype=bool)
+        begun = spent[-1] if spent else 0.0
+        if rung:
+            first = np.array(rewards(means, arch_ids, rung))
+            goes_on = first.argsort(kind="stable").argsort() >= len(new) - round(rung.share * len(new))
+            told = np.where(goes_on, told, first).tolist()
+            cost = rung.length * len(new) + (1 - rung.length) * int(goes_on.sum())
+            spent += [begun + cost] * len(new)
+        else:
+            spent += [begun + n for n in range(1, len(new) + 1)]
+        for arch_id, reward, is_whole in zip(arch_ids, told, goes_on, strict=True):
+            duplicates.append(arch_id in generations.rewards)
+            kept = generations.rewards.setdefault(arch_id, reward)
+            whole.append(kept if is_whole else -np.inf)
         values += means.tolist()
-    leaders = np.maximum.accumulate(told)
-    first_told = {reward: i for i, reward in reversed(list(enumerate(told)))}
+    leaders = np.maximum.accumulate(whole)
+    first_told = {reward: i for i, reward in reversed(list(enumerate(whole)))}
+    counts = np.searchsorted(spent, np.arange(1, num_trials + 1), side="right")
+    counts = counts.clip(min=size if rung else 1)  # what the first generation found stands for its beginning
     return Course(
-        best=[values[first_told[leader]] for leader in leaders.tolist()], values=values, duplicates=duplicates
+        best=[values[first_told[leaders[count - 1]]] for count in counts],
+        counts=counts.tolist(),
+        values=values,
+        duplicates=duplicates,
     )
 
 

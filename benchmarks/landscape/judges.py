@@ -45,6 +45,23 @@ class SpaceView:
         return tuple(figures[i] for i in STRATEGY_COLUMNS)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rung:
+    """A place in a training at which the best of a generation go on, as rewards show it.
+
+    Attributes:
+        length: of the training so far, as a share of the whole.
+        share: of a generation that goes on.
+        noise: standard deviation of a reward's noise there, in that of a whole training.
+        lost: how much lower rewards are there, in the same unit.
+    """
+
+    length: float = 1 / 3
+    share: float = 1 / 3
+    noise: float = 2.0
+    lost: float = 2.5
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judge:
     """A landscape as a source of rewards.
@@ -63,11 +80,16 @@ class Judge:
     ap_per_unit: float = 1.0
     ap_at_zero: float = 0.0
 
-    def rewards(self, means: Array, arch_ids: Sequence[str], seed: int) -> list[float]:
-        """Rewards that a search receives for networks of these noise-free values."""
-        rngs = (np.random.default_rng([seed, zlib.crc32(arch_id.encode())]) for arch_id in arch_ids)
-        noise = np.array([rng.standard_normal() for rng in rngs]) * self.noise_sd
-        rewards: list[float] = (self.ap_at_zero + self.ap_per_unit * (means + noise)).tolist()
+    def rewards(
+        self, means: Array, arch_ids: Sequence[str], seed: int, at: Rung | None = None
+    ) -> list[float]:
+        """Rewards that a search receives for networks of these noise-free values, whole or at a rung."""
+        place = [seed] if at is None else [seed, 1]
+        rngs = (np.random.default_rng([*place, zlib.crc32(arch_id.encode())]) for arch_id in arch_ids)
+        noise = np.array([rng.standard_normal() for rng in rngs])
+        if at is not None:
+            noise = at.noise * noise - at.lost
+        rewards: list[float] = (self.ap_at_zero + self.ap_per_unit * (means + noise * self.noise_sd)).tolist()
         return rewards
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from spinesearch.cli.networks.export_source import Source, build, find_source, is_run, run_source
 from spinesearch.cli.os_errors import named_files
-from spinesearch.cli.parser import build_console, command_parser, path_argument
+from spinesearch.cli.parser import build_console, command_parser, path_argument, print_next
 from spinesearch.cli.runs.recorded import find_run, read_run
 from spinesearch.space.arch.spec import ArchSpec
 
@@ -112,7 +112,9 @@ def export(arguments: list[str]) -> int:
     _check_options(options, _WHOLE_RUN)
     with named_files({"--output": options.output or run_dir / "export"}):
         top = _TOP if options.top is None else options.top
-        write_exports(run, run_dir, top, options.output, options.noise, console=build_console())
+        paths = write_exports(run, run_dir, top, options.output, options.noise, console=build_console())
+    if paths:
+        _print_next(paths[0], "json")
     return 0
 
 
@@ -124,8 +126,8 @@ def write_exports(
     noise_study: str | None = None,
     *,
     console: Console,
-) -> None:
-    """Export the best architectures of a run, by default into its folder, and print the files' names."""
+) -> list[Path]:
+    """The files of a run's best architectures, written by default into its folder; says their names."""
     noise = None
     if noise_study is not None:
         from spinesearch.results.ledger.run import load_run
@@ -135,16 +137,18 @@ def write_exports(
         noise = measured_noise(load_run(study_dir)[0], run, name=study_dir.resolve().name)
     from spinesearch.results.export.specs import export_top
 
-    for path in export_top(
+    paths = export_top(
         run,
         run_dir=run_dir,
         top=top,
         run_name=run_dir.resolve().name,
         output_dir=output or run_dir / "export",
         noise=noise,
-    ):
+    )
+    for path in paths:
         weights = path.with_suffix(".weights.safetensors")
         console.print(f"exported {path}{f' with {weights.name}' if weights.exists() else ''}")
+    return paths
 
 
 def _export_table(run: Run, run_dir: Path, options: argparse.Namespace) -> int:
@@ -200,7 +204,26 @@ def _export_network(source: Source, options: argparse.Namespace) -> int:
             print(f"exported {path}")
         else:
             _write_module(source, path, options)
+    _print_next(path, options.format)
     return 0
+
+
+def _print_next(path: Path, form: str) -> None:
+    """Print what can be done with a file of a format."""
+    name, text = shlex.quote(str(path)), repr(str(path))
+    loaded = {
+        "torch": f"import torch; print(torch.export.load({text}))",
+        "onnx": f"import onnxruntime as ort; print(ort.InferenceSession({text}).get_outputs())",
+    }
+    commands = {}
+    if form == "json":
+        commands[f"spinesearch spec show {name}"] = "its cost, and drawn"
+        commands[f"spinesearch train {name} data=coco ..."] = "a detector on it"
+    elif form == "python":
+        commands[f"python -m pydoc {shlex.quote(str(path.absolute()))}"] = "what it offers"
+    elif form in loaded:
+        commands[shlex.join(["python", "-c", loaded[form]])] = "what it gives"
+    print_next(build_console(), commands)
 
 
 def _spec_text(source: Source, form: str) -> str:

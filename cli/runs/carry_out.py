@@ -55,6 +55,7 @@ def carry_out(
         console,
         {
             f"spinesearch show {folder}": "what was found",
+            f"spinesearch report {folder}": "one page to look at and to send",
             f"spinesearch export {folder} --format onnx": "the best network for use elsewhere",
             f"spinesearch train {folder} --rank 1 data=coco ...": "the best network trained",
             f"spinesearch resume {folder} search.num_trials={more}": "on with more candidates",

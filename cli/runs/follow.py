@@ -35,7 +35,6 @@ def follow(run_dir: Path, console: Console) -> Run:
 
     with named_files({"RUN": run_dir}):
         tail = LedgerTail(run_dir)
-        tail.read()
         shown = _Shown(tail.run, console)
         was_running = True
         try:
@@ -43,10 +42,10 @@ def follow(run_dir: Path, console: Console) -> Run:
                 owner = running_owner(run_dir)
                 # After the look at the owner: what that wrote before it ended is among them.
                 shown.show(tail.read())
-                if owner is None and is_complete(tail.run):
+                if owner is None and tail.run.sessions and is_complete(tail.run):
                     break
                 if owner is None and was_running:
-                    console.print(f"{run_dir}: stopped; waiting for it to be resumed, until Ctrl-C")
+                    console.print(f"{run_dir}: no process carries it out; waiting for one, until Ctrl-C")
                 was_running = owner is not None
                 time.sleep(_LOOK_EVERY_S)
         finally:
@@ -58,7 +57,7 @@ class _Shown:
     """The lines of a run: those that its own process prints.
 
     Args:
-        run: kept up to date by its reader.
+        run: kept up to date by its reader; empty at first.
         console: where to.
     """
 
@@ -66,7 +65,7 @@ class _Shown:
         self._run = run
         self._console = console
         self._display: Display | None = None
-        self._begin()
+        self._is_begun = False
 
     def _begin(self) -> None:
         """Say where the run stands, under the configuration that it has now."""
@@ -82,7 +81,10 @@ class _Shown:
         self._display.started(self._run, progress_of(self._run)[1])
 
     def show(self, events: Sequence[Event]) -> None:
-        """Print what these events, which are in the run, are to people."""
+        """Print what these events, which are in the run, are to people; of the first, what they come to."""
+        if events and not self._is_begun:
+            self._is_begun, events = True, ()
+            self._begin()
         for event in events:
             if event["event"] == "run":
                 self.end()

@@ -43,10 +43,19 @@ def show(arguments: list[str]) -> int:
             raise ValueError(f"RUN: {options.run} is a spec file, and these options are for a run")
         return _show_spec(Path(options.run))
     run_dir = find_run(options.run)
+    console = build_console()
+    if options.follow and not options.cfg:
+        from spinesearch.cli.runs.follow import follow
+
+        try:
+            run = follow(run_dir, console)
+        except KeyboardInterrupt:  # which is how one stops looking
+            return 0
+        _print_run(run, run_dir, console, top=options.top)
+        return 0
     run = read_run(run_dir, options)
     if options.cfg:
         return 0
-    console = build_console()
     if options.json or options.csv:
         from spinesearch.results.records import record, rows, write_csv
 
@@ -55,13 +64,6 @@ def show(arguments: list[str]) -> int:
         else:
             print(json.dumps(record(run, run_dir, top=options.top)))
         return 0
-    if options.follow:
-        from spinesearch.cli.runs.follow import follow
-
-        try:
-            run = follow(run_dir, console)
-        except KeyboardInterrupt:  # which is how one stops looking
-            return 0
     _print_run(run, run_dir, console, top=options.top)
     return 0
 

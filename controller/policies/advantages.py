@@ -42,8 +42,16 @@ class MovingBaseline:
         self._baseline = decay * baseline + (1 - decay) * mean
         variance = float((values - baseline).square().mean())
         self._variance = decay * self._variance + (1 - decay) * variance
-        advantages = (values - baseline) / (math.sqrt(self._variance) + _MIN_DEVIATION)
-        return advantages.clamp(-self._max_advantage, self._max_advantage).float(), baseline
+        return self.bounded((values - baseline) / self.deviation), baseline
+
+    @property
+    def deviation(self) -> float:
+        """What a difference of rewards is divided by to be an advantage."""
+        return math.sqrt(self._variance) + _MIN_DEVIATION
+
+    def bounded(self, advantages: Tensor) -> Tensor:
+        """Advantages within the bound."""
+        return advantages.clamp(-self._max_advantage, self._max_advantage).float()
 
     def state_dict(self) -> dict[str, Any]:
         """Baseline and variance."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,6 +62,7 @@ class PolicyLearner:
         self._proposed = Proposed(space) if distinct else None
         self._sampler = PolicySampler(policy, space, completions=completions, proposed=self._proposed)
         self._uniform_entropy = math.log(space.size) / len(space.num_choices)  # nats per decision
+        self._num_decisions = len(space.num_choices)
         self._rngs = CandidateRngs(seed)
         self.baseline = MovingBaseline(settings.baseline_decay, settings.max_advantage)
         self.ent_coef = settings.ent_coef
@@ -68,6 +70,16 @@ class PolicyLearner:
     def suggest(self, count: int, given: Sequence[tuple[int, ...]]) -> list[Suggestion]:
         """The next ``count`` candidates, sampled from the current policy."""
         return self._sampler.suggest(self._rngs.next(count), given)
+
+    def imagine(self, count: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
+        """Choices sampled from the current policy, which are not proposed."""
+        uniforms = rng.random((count, self._num_decisions))
+        return [suggestion.tokens for suggestion in self._sampler.sample(uniforms)]
+
+    @property
+    def num_suggested(self) -> int:
+        """How many candidates have been suggested."""
+        return self._rngs.num_suggested
 
     def log_probs(self, tokens: Tensor) -> Tensor:
         """Log-probabilities of every choice of every decision [N, T, C]; -inf where not allowed."""

@@ -71,7 +71,7 @@ class PolicySampler:
         chosen: dict[int, Suggestion] = {}
         for batch in range(_MAX_BATCHES):
             uniforms = np.stack([rng.random(len(self._space.num_choices)) for rng in rngs])
-            for n, suggestion in enumerate(self._sample(uniforms, given)):
+            for n, suggestion in enumerate(self.sample(uniforms, given)):
                 is_last = n < len(given) or batch == _MAX_BATCHES - 1
                 if n not in chosen and (self._takes(suggestion) or is_last):
                     chosen[n] = suggestion
@@ -92,7 +92,7 @@ class PolicySampler:
         return self._proposed is None or self._proposed.take(suggestion.tokens)
 
     @torch.no_grad()
-    def _sample(self, uniforms: _Array, given: Sequence[tuple[int, ...]]) -> list[Suggestion]:
+    def sample(self, uniforms: _Array, given: Sequence[tuple[int, ...]] = ()) -> list[Suggestion]:
         """Candidates by the inverse CDF of uniform numbers [N, T]."""
         count = len(uniforms)
         tokens = torch.zeros(uniforms.shape, dtype=torch.int64)

@@ -8,8 +8,10 @@ else is an error that names the line.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +43,18 @@ class LedgerContents:
     events: tuple[Event, ...]
     num_bytes: int
     torn: str = ""
+
+
+@contextlib.contextmanager
+def without_collection() -> Iterator[None]:
+    """No garbage is collected inside: in what is read from a ledger there is none, and looking takes time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def read_ledger(path: Path, *, up_to_damage: bool = False) -> LedgerContents:

@@ -47,7 +47,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError, read_ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError, read_ledger, without_collection
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.trial import (
     FINALISTS,
@@ -275,11 +275,7 @@ class Run:
         return run
 
     def take_in(self, event: Event, path: Path, line: int) -> None:
-        """As `apply`, of a line of a ledger.
-
-        Raises:
-            LedgerError: it contradicts those before it; the message names ``path`` and the line.
-        """
+        """As `apply` of a ledger's line; what raises is a LedgerError that names ``path`` and the line."""
         try:
             self.apply(event)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -294,7 +290,8 @@ def load_run(run_dir: Path) -> tuple[Run, str]:
     """
     if not run_dir.is_dir():
         raise LedgerError(f"{run_dir}: is not a run: there is no such folder")
-    contents = read_ledger(path := run_dir / LEDGER_NAME)
-    if not contents.events:
-        raise LedgerError(f"{run_dir}: its ledger is empty: no search has started there")
-    return Run.from_events(path, contents.events), contents.torn
+    with without_collection():
+        contents = read_ledger(path := run_dir / LEDGER_NAME)
+        if not contents.events:
+            raise LedgerError(f"{run_dir}: its ledger is empty: no search has started there")
+        return Run.from_events(path, contents.events), contents.torn

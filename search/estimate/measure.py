@@ -14,6 +14,7 @@ from spinesearch.data.open import ProxyData, reopen_data
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.run_config import ConfigError, RunConfig
 from spinesearch.search.estimate.pace import Pace
+from spinesearch.search.scoring.constraints import limited, limits_of
 from spinesearch.search.scoring.proxy_score import few_held_out
 from spinesearch.search.scoring.scorer import Score
 from spinesearch.space import ArchSpec, ResNetSpec, SearchSpace
@@ -47,7 +48,15 @@ def measured_pace(
     Raises:
         ConfigError: the candidate cannot be trained, or no node of the cluster can be used.
     """
-    spec = typical_candidate(config.space.build(), config.proxy_task, config.seed)
+    limits = limits_of(
+        config.proxy_task,
+        len(data.class_names),
+        max_multiply_adds=config.search.max_multiply_adds,
+        max_parameters=config.search.max_parameters,
+    )
+    space = config.space.build()
+    chosen_from = space if limits is None else limited(space, limits)
+    spec = typical_candidate(chosen_from, config.proxy_task, config.seed)
     if config.search.trains_here:
         from spinesearch.training.process.failures import OutOfMemory
         from spinesearch.training.step.divergence import TrainingDiverged

@@ -15,7 +15,7 @@ from spinesearch.search.estimate.measure import measured_pace
 from spinesearch.search.estimate.pace import Pace
 from spinesearch.search.estimate.search_estimate import search_estimate
 from spinesearch.search.runs.mirror import Mirror
-from spinesearch.search.runs.run_folder import has_run, planned_dir
+from spinesearch.search.runs.run_folder import Placed, has_run, planned_dir
 from spinesearch.search.search_request import SearchRequest
 from spinesearch.search.session import prepare
 
@@ -39,7 +39,7 @@ def planned_search(config: RunConfig, console: Console, stated: Stated) -> tuple
         console.print(f"warning: {line}", style="yellow", soft_wrap=True)
 
     run_dir = planned_dir(config)
-    run = _begun(config, run_dir) if config.name is not None else Run()
+    run = begun_run(config, run_dir)
     request = SearchRequest(config=config)
     if run.sessions:
         request = request.resumed(run, run_dir, console)
@@ -64,8 +64,14 @@ def planned_search(config: RunConfig, console: Console, stated: Stated) -> tuple
     return estimate, sorted({*_USUAL_WORKERS, *([workers] if workers else [])})
 
 
-def _begun(config: RunConfig, run_dir: Path) -> Run:
-    """The run of this name as far as it is, here or in its mirror."""
+def begun_run(config: Placed, run_dir: Path) -> Run:
+    """The run of a configuration as far as it is, here or in its mirror; nothing is fetched.
+
+    Raises:
+        LedgerError, MirrorError: it cannot be read.
+    """
+    if config.name is None:
+        return Run()
     if has_run(run_dir):
         return load_run(run_dir)[0]
     theirs = b"" if config.mirror is None else Mirror(config.mirror, run_dir.resolve().name).read()

@@ -56,6 +56,8 @@ def search_estimate(
         if not share
         else f"{share:.1%} of the candidates are duplicates and need no training",
     ]
+    if settings.max_latency_ms is not None:
+        notes.append("no candidate is over search.max_latency_ms, and measuring latency takes no time")
     if settings.halving:
         notes.append(
             f"by search.rungs a candidate is trained for {num_steps:.0f} of "

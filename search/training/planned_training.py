@@ -14,14 +14,16 @@ from torch import nn
 
 from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.models.weights.partial import fill_from
-from spinesearch.results.ledger.run import Run, load_run
+from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.estimate.estimate import Estimate, Part, Stated
-from spinesearch.search.runs.run_folder import has_run, planned_dir
+from spinesearch.search.estimate.planned import begun_run
+from spinesearch.search.runs.run_folder import planned_dir
 from spinesearch.search.scoring.proxy_score import few_held_out
 from spinesearch.search.training.model_source import ModelSource
 from spinesearch.search.training.prepare import PreparedTraining, prepare_training
 from spinesearch.search.training.train_config import TrainConfig
+from spinesearch.search.training.train_data import scored_data_warning
 from spinesearch.search.training.train_session import check_resumed
 from spinesearch.training.measure.found import find_objects
 from spinesearch.training.process.group import ProcessGroup
@@ -52,7 +54,7 @@ def planned_training(config: TrainConfig, source: ModelSource, console: Console,
         from spinesearch.search.workers.ray_cluster import check_address
 
         check_address(config.search.ray_address)
-    run = load_run(run_dir)[0] if config.name is not None and has_run(run_dir) else Run()
+    run = begun_run(config, run_dir)
     if run.sessions:
         check_resumed(run, run_dir, config)
     ready = prepare_training(config, source, run, run_dir, console, ProcessGroup())
@@ -61,6 +63,8 @@ def planned_training(config: TrainConfig, source: ModelSource, console: Console,
         for line in fill_from(ready.model, Path(config.init_from)).lines():
             console.print(f"init_from: {line}", soft_wrap=True)
     freeze(ready.model, config.train.frozen)
+    if warning := scored_data_warning(ready.source_record["source"], config.data):
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
     settings, num_images = config.train, len(ready.data.train_index)
     num_val_images = len(ready.data.scored.held_out_index)
     num_steps = settings.training_steps(num_images)

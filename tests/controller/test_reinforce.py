@@ -1,3 +1,4 @@
+import copy
 import math
 from dataclasses import replace
 
@@ -242,3 +243,33 @@ def test_candidates_without_their_log_probabilities_are_no_lesson(settings):
     rollouts = [Rollout(trial=i, tokens=s.tokens, reward=0.1) for i, s in enumerate(controller.suggest(2))]
     with pytest.raises(ValueError, match="log_probs must be those of the suggestion, got None"):
         controller.update(rollouts)
+
+
+def test_imagined_candidates_move_the_policy_once_there_is_a_model():
+    """After 16 results; the real step is as it was, and a restored controller goes on as the first would."""
+
+    def told(controller: ReinforceController, first: int) -> list[Rollout]:
+        return [
+            Rollout(trial=first + i, tokens=s.tokens, log_probs=s.log_probs, reward=sum(s.tokens) / 100)
+            for i, s in enumerate(controller.suggest(8))
+        ]
+
+    space = SpineNetSpace(base_levels={2: 1, 4: 2}, window=2)
+    settings = ReinforceSettings(num_imagined=2, hidden_size=8, embedding_size=4)
+    first = settings.build(space, seed=0)
+    plain = replace(settings, num_imagined=0).build(space, seed=0)
+    stats = first.update(told(first, 0))
+    assert stats == plain.update(told(plain, 0))
+    assert first.suggest(4) == plain.suggest(4)
+    for generation in range(1, 4):
+        second = settings.build(space, seed=0)
+        second.load_state_dict(copy.deepcopy(first.state_dict()))
+        results = told(first, 8 * generation)
+        assert told(second, 8 * generation) == results
+        stats = first.update(results)
+        assert "imagined_loss" in stats
+        assert second.update(results) == stats
+        assert second.suggest(4) == first.suggest(4)
+    assert "results" not in plain.state_dict()
+    with pytest.raises(ValueError, match=r"controller\.num_imagined: must not be negative, got -1"):
+        ReinforceSettings(num_imagined=-1)

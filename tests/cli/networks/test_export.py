@@ -32,10 +32,18 @@ def here(tmp_path: Path, monkeypatch) -> Path:
 
 
 def exported(arguments: list[str], capsys) -> str:
+    """What an export says it has written, without what can be done next."""
     assert main(["export", *arguments]) == 0
     captured = capsys.readouterr()
     assert not captured.err
-    return captured.out
+    return captured.out.partition("next:\n")[0]
+
+
+def test_what_can_be_done_next_is_said(here: Path, capsys):
+    assert main(["export", "search", "--top", "1"]) == 0
+    written, _, following = capsys.readouterr().out.partition("next:\n")
+    path = written.removeprefix("exported ").strip()
+    assert f"  spinesearch train {path} data=coco ...  # a detector on it" in following.splitlines()
 
 
 def test_a_run_without_a_format_is_exported_as_before(here: Path, capsys):

@@ -75,29 +75,29 @@ def test_ls_where_there_is_nothing_or_one_run(tmp_path: Path, monkeypatch, capsy
     }
 
 
-def test_follow_prints_what_comes_and_ends_with_the_run(tmp_path: Path, capsys):
+def test_follow_prints_what_comes_and_ends_with_the_run(tmp_path: Path, monkeypatch, capsys):
     run_dir = tmp_path / "run"
+    ledger = Ledger(run_dir)
+    to_come = [
+        [run_event("search.num_trials=4"), *proposals(4), result(0, 0.1)],
+        *([result(number, reward)] for number, reward in enumerate(REWARDS[1:], start=1)),
+        updates(1),
+    ]
 
-    def search() -> None:
-        with Ledger(run_dir) as ledger:
-            ledger.append([run_event("search.num_trials=4"), *proposals(4), result(0, 0.1)])
-            begun.set()
-            for number, reward in enumerate(REWARDS[1:], start=1):
-                time.sleep(0.3)
-                ledger.append([result(number, reward)])
-            ledger.append(updates(1))
+    def look(seconds: float) -> None:
+        if to_come:
+            ledger.append(to_come.pop(0))
+        else:
+            ledger.close()
 
-    begun = threading.Event()
-    writer = threading.Thread(target=search)
-    writer.start()
-    assert begun.wait(10)
+    monkeypatch.setattr("spinesearch.cli.runs.follow.time.sleep", look)
     assert main(["show", str(run_dir), "--follow"]) == 0
-    writer.join()
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if line.startswith("[")]
-    assert [line.split("]")[0] for line in lines] == [f"[{number}/4" for number in range(5 - len(lines), 5)]
-    assert len(lines) >= 3
-    assert "failed: the loss is not finite" in out
+    assert [line[:13] for line in lines] == ["[2/4] trial 1", "[3/4] trial 2", "[4/4] trial 3"]
+    assert "1 of 4 candidates are done already, best 0.1000" in out
+    assert "best so far" in lines[0]
+    assert lines[1].endswith("failed: the loss is not finite")
     assert "4 of 4 candidates done" in out
 
 
@@ -116,7 +116,7 @@ def test_follow_waits_for_a_stopped_run_until_interrupted(tmp_path: Path, monkey
     monkeypatch.setattr("spinesearch.cli.runs.follow.time.sleep", look)
     assert main(["show", str(run_dir), "-f"]) == 0
     out = capsys.readouterr().out
-    assert "stopped; waiting for it to be resumed" in out
+    assert "no process carries it out; waiting for one" in out
     assert "continued by a process on there" in out
     assert "4 of 12 candidates are done already" in out
 
@@ -282,3 +282,10 @@ def test_stop_by_the_mirror(tmp_path: Path, capsys):
     assert "no process has answered within 1 s, and the request is withdrawn" in capsys.readouterr().err
     assert not (tmp_path / "mirror" / "run" / "requests" / STOP_NAME).exists()
     fails(["stop", f"{url}/other"], "holds no run", capsys)
+
+
+def test_retry_where_there_is_nothing_to_try_again(tmp_path: Path, capsys):
+    run_dir = write_search(tmp_path / "run", [0.1, 0.2], "search.num_trials=2")
+    assert main(["retry", str(run_dir)]) == 0
+    assert "nothing has failed in it" in capsys.readouterr().out
+    fails(["retry", str(write_training(tmp_path / "t"))], "is a training, which has no candidates", capsys)

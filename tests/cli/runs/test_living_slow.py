@@ -82,12 +82,35 @@ def test_a_study_and_a_training_stop_and_go_on(serial, tmp_path: Path, cache_dir
     assert checkpoints  # its state at the stop
 
 
+def test_failed_candidates_are_tried_again_quietly(serial, tmp_path: Path, monkeypatch, capsys):
+    from spinesearch.search.scoring import proxy_score
+
+    run_dir = tmp_path / "runs" / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(proxy_score.ProxyScore, "__call__", _broken)
+        assert main(["search", *serial, "search.max_failed_share=1", "name=run", "-q"]) == 1
+        assert all(line.startswith("warning: ") for line in capsys.readouterr().out.splitlines())
+    before, _ = load_run(run_dir)
+    assert {trial.status for trial in before.trials} == {"failed"}
+    assert main(["retry", str(run_dir), "-q"]) == 0
+    assert all(line.startswith("warning: ") for line in capsys.readouterr().out.splitlines())
+    run, _ = load_run(run_dir)
+    assert {trial.status for trial in run.trials} == {"completed"}
+    assert [update.digest for update in run.updates] == [update.digest for update in before.updates]
+    assert (run_dir / "export").is_dir()
+
+
+def _broken(*arguments: object, **options: object) -> None:
+    raise ArithmeticError("the loss is not finite")
+
+
 @pytest.mark.ray
 def test_a_search_on_two_ray_workers_is_listed_followed_compared_and_stopped(tiny, tmp_path: Path):
     other, run_dir = tmp_path / "runs" / "other", tmp_path / "runs" / "run"
-    shared = [*tiny, "search.num_workers=2", "search.cpus_per_trial=1"]
-    assert main(["search", *shared, "search.num_trials=4", "controller=random", "name=other"]) == 0
-    process = start(["search", *shared, "search.num_trials=400", "name=run"])
+    alone = ["search.engine=serial", "search.num_trials=4", "controller=random", "name=other"]
+    assert main(["search", *tiny, *alone]) == 0
+    shared = ["search.num_workers=2", "search.num_trials=400", "controller=reinforce", "name=run"]
+    process = start(["search", *tiny, *shared])
     follower = None
     try:
         wait_for_results(process, run_dir, 4)
@@ -110,7 +133,7 @@ def test_a_search_on_two_ray_workers_is_listed_followed_compared_and_stopped(tin
         assert "stopped" in said("stop", run_dir, "--timeout", "120")
         assert process.wait(60) == 130
         end = time.monotonic() + 60
-        while not any("stopped; waiting for it to be resumed" in line for line in lines):
+        while not any("no process carries it out; waiting for one" in line for line in lines):
             assert time.monotonic() < end, lines
             time.sleep(0.1)
         os.killpg(follower.pid, 2)  # Ctrl-C

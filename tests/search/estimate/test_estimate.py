@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from spinesearch.proxy_task.task import detector_cost_of
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.run_config import RunConfig, compose, run_config
 from spinesearch.search.estimate.estimate import Estimate, Part, Rates
 from spinesearch.search.estimate.line import EstimateLine, one_line, workers_here
+from spinesearch.search.estimate.measure import typical_candidate
 from spinesearch.search.estimate.pace import Pace, conditions, earlier_runs, pace_of, step_seconds
 from spinesearch.search.estimate.search_estimate import search_estimate
+from spinesearch.search.scoring.constraints import limited, limits_of
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "november_2026" / "runs" / "search"
 PACE = Pace(step_s=0.1, other_s=2.0, source="stated", gpus_per_worker=1.0)
@@ -158,3 +161,14 @@ def test_seconds_of_a_step_leave_interruptions_out(tmp_path: Path):
     found = Run.from_events(tmp_path, events)
     assert step_seconds(found) == pytest.approx((30 + 10) / 20)
     assert step_seconds(Run.from_events(tmp_path, events[:2])) is None
+
+
+def test_the_typical_candidate_is_within_the_limits():
+    proxy_task = config().proxy_task
+    space = config().space.build()
+    typical = detector_cost_of(typical_candidate(space, proxy_task, 0), proxy_task, 1).multiply_adds
+    limits = limits_of(proxy_task, 1, max_multiply_adds=0.9 * typical, max_parameters=None)
+    assert limits is not None
+    light = typical_candidate(limited(space, limits), proxy_task, 0)
+    assert detector_cost_of(light, proxy_task, 1).multiply_adds <= 0.9 * typical
+    assert typical_candidate(space, proxy_task, 0) == typical_candidate(space, proxy_task, 0)

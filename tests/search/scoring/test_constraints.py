@@ -100,6 +100,31 @@ def test_a_budget_that_nothing_meets_is_said_with_the_cheapest():
         limited(SPACE, too_low)
 
 
+@pytest.mark.parametrize(
+    ("num_trials", "learns", "is_said"), [(8, True, True), (9, True, False), (8, False, False)]
+)
+def test_a_search_too_short_to_learn_from_anything_is_warned_of(tmp_path: Path, num_trials, learns, is_said):
+    """Two generations of four are proposed before the first is learnt from."""
+    plan = SearchPlan(
+        seed=0,
+        num_trials=num_trials,
+        generation_size=4,
+        lag=1,
+        reward_metric="ap",
+        failed_reward=0.0,
+        learns=learns,
+    )
+    controller, said = STRATEGIES["evolution"]().build(SPACE, seed=0), []
+    source = ControlledCandidates(plan, SPACE, controller, Checkpoints(tmp_path, keep=3))
+    next(source.steps(Run(), said.append))
+    assert bool(said) == is_said
+    if said:
+        assert said[0].startswith(
+            "search.num_trials: the first 8 candidates, (lag + 1) x generation_size, are"
+        )
+        assert "give search.num_trials=32, or a smaller search.generation_size" in said[0]
+
+
 def test_parameters_are_limited_too():
     both = Limits(cost=cost, max_multiply_adds=1e12, max_parameters=1000)
     assert both.excess(SPINENET_49).endswith(" parameters, search.max_parameters is 1,000")
