@@ -265,6 +265,18 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path):
     )
 
 
+def test_without_repeated_seeds_there_is_a_table_and_no_surrogate(bench, tmp_path: Path, monkeypatch, capsys):
+    module = bench("bench_controllers")
+    (tmp_path / "a.jsonl.gz").touch()
+    monkeypatch.setattr(module, "RECORDS", tmp_path)
+    monkeypatch.setattr(module, "_landscape", lambda: None)
+    monkeypatch.setattr(module, "recorded_noise", lambda landscape: None)
+    played = module._landscapes(None, False)
+    assert "table" in played
+    assert "surrogate" not in played
+    assert "the noise is not known, as no networks have several seeds" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -75,6 +75,7 @@ TINY = {
         "train.num_epochs": "1",
         "train.warmup_epochs": "0",
         "train.batch_size": "4",
+        "train.num_threads": "1",
     },
 }
 OPTIONS = {
@@ -209,6 +210,18 @@ def tiny(words: list[str]) -> list[str]:
     return [*kept, *(f"{key}={value}" for key, value in settings.items()), *options]
 
 
+def copy_some(images: Path, annotations: Path, folder: Path, count: int) -> None:
+    """The first images of a data set into a folder, their annotations beside it."""
+    document = json.loads(annotations.read_text())
+    document["images"] = document["images"][:count]
+    folder.mkdir(parents=True)
+    for image in document["images"]:
+        shutil.copy(images / image["file_name"], folder)
+    kept = {image["id"] for image in document["images"]}
+    document["annotations"] = [box for box in document["annotations"] if box["image_id"] in kept]
+    folder.with_suffix(".json").write_text(json.dumps(document))
+
+
 def fill(folder: Path, page: str, recorded_run: Path, trained: Path, cache_dir: Path) -> None:
     """Put what the commands of a page speak of into their folder, but for what they make themselves."""
     text = "\n".join(command.text for command in COMMANDS if command.page == page)
@@ -222,18 +235,12 @@ def fill(folder: Path, page: str, recorded_run: Path, trained: Path, cache_dir: 
     for path in (trained / "weights").glob("best.*"):
         shutil.copy(path, folder / f"detector{path.suffix}")
     drawn = generate_dataset(cache_dir / "drawn", num_images=16, num_val_images=8, seed=0)
-    train, val = (folder / "my_data" / name for name in ("train", "val"))
-    train.parent.mkdir()
-    if page == "tutorial.md" and BCCD.is_dir():
-        train.symlink_to(BCCD / "train2017")
-        val.symlink_to(BCCD / "val2017")
-        annotations = [BCCD / "annotations" / f"instances_{name}2017.json" for name in ("train", "val")]
-    else:
-        train.symlink_to(drawn / "train")
-        val.symlink_to(drawn / "val")
-        annotations = [drawn / "annotations" / f"instances_{name}.json" for name in ("train", "val")]
-    for path, source in zip((train, val), annotations, strict=True):
-        shutil.copy(source, path.with_suffix(".json"))
+    real = page == "tutorial.md" and BCCD.is_dir()
+    for name, count in (("train", 16), ("val", 8)):
+        source = BCCD / f"{name}2017" if real else drawn / name
+        stem = f"instances_{name}2017" if real else f"instances_{name}"
+        copy_some(source, source.parent / "annotations" / f"{stem}.json", folder / "my_data" / name, count)
+    train = folder / "my_data" / "train"
     shutil.copy(next(train.iterdir()), folder / "photo.jpg")
     (folder / "DIR").symlink_to(drawn / "train")
     shutil.copy(drawn / "annotations" / "instances_train.json", folder / "FILE")

@@ -31,7 +31,15 @@ import numpy as np
 from analytic import AnalyticLandscapes
 from comparison import BASELINE, BUDGETS, CHECKPOINTS, PLOT, RUNGS, plot, report
 from games import NUM_LATE, Course, play, play_table
-from judges import SURROGATE, Judge, Rung, SpaceView, analytic_judges, surrogate_judge
+from judges import (
+    SURROGATE,
+    Judge,
+    Rung,
+    SpaceView,
+    analytic_judges,
+    recorded_noise,
+    surrogate_judge,
+)
 from marked import replace_marked
 from recorded import RECORDS, Landscape, load
 
@@ -131,6 +139,12 @@ def _landscapes(wanted: Sequence[str] | None, quick: bool) -> list[str]:
     if not any(RECORDS.glob("*.jsonl.gz")):
         print(f"{RECORDS}: nothing recorded: analytic landscapes alone", file=sys.stderr)
         return list(AnalyticLandscapes.names)
+    if recorded_noise(_landscape()) is None:
+        print(
+            f"{RECORDS}: the noise is not known, as no networks have several seeds: no surrogate",
+            file=sys.stderr,
+        )
+        known.remove(SURROGATE)
     return known
 
 

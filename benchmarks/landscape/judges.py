@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from analytic import NOISE_SD, AnalyticLandscapes
 from recorded import Landscape, LandscapeError
-from surrogate import JUDGE_COLUMNS, STRATEGY_COLUMNS, Array, figures_and_scores, seed_noise, trees
+from surrogate import (
+    JUDGE_COLUMNS,
+    STRATEGY_COLUMNS,
+    Array,
+    Noise,
+    figures_and_scores,
+    seed_noise,
+    trees,
+)
 
 from spinesearch.space import SearchSpace
 
@@ -109,6 +117,11 @@ def analytic_judges(space: SearchSpace) -> list[Judge]:
     return [judge(name) for name in AnalyticLandscapes.names]
 
 
+def recorded_noise(landscape: Landscape) -> Noise | None:
+    """The noise of the recorded metric; None if it is not known."""
+    return seed_noise(landscape.scores(landscape.heads[0]["reward_metric"]).values)
+
+
 def surrogate_judge(landscape: Landscape) -> Judge:
     """Trees on the judge's half of the figures, in AP, with the recorded noise.
 
@@ -117,7 +130,7 @@ def surrogate_judge(landscape: Landscape) -> Judge:
     """
     metric = landscape.heads[0]["reward_metric"]
     x, y = figures_and_scores(landscape, metric)
-    noise = seed_noise(landscape.scores(metric).values)
+    noise = recorded_noise(landscape)
     if noise is None:
         raise LandscapeError(
             "landscape: at least four networks need several seeds, for the surrogate's noise; record "

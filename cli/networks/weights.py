@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spinesearch.cli.parser import CommandParser
+from spinesearch.cli.runs.recorded import named_run
 
 if TYPE_CHECKING:
     from spinesearch.models.heads.inference import Inference
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 def add_weights(parser: CommandParser) -> None:
     """Take the weights and what imported ones do not say themselves."""
     parser.add_argument(
-        "weights", metavar="WEIGHTS", help="a .safetensors file, or the folder of a training: its best"
+        "weights",
+        metavar="WEIGHTS",
+        help="a .safetensors file, or a training's folder or its name in runs/: its best",
     )
     parser.add_argument(
         "--image-size", type=int, metavar="N", help="side of the network's image (default: as trained)"
@@ -72,8 +75,10 @@ def _weight_file(text: str) -> Path:
     from spinesearch.search.training.recorder import BEST
 
     path = Path(text).expanduser()
+    if not path.exists() and named_run(text).is_dir():
+        path = named_run(text)
     if not path.is_dir():
         return path
     if not (path / WEIGHTS_FOLDER / BEST).is_file():
-        raise ValueError(f"WEIGHTS: {text} is a folder without {WEIGHTS_FOLDER}/{BEST}; give a file")
+        raise ValueError(f"WEIGHTS: {path} is a folder without {WEIGHTS_FOLDER}/{BEST}; give a file")
     return path / WEIGHTS_FOLDER / BEST

@@ -47,6 +47,9 @@ def reproduce(arguments: list[str]) -> int:
         "docs/reproduce.md has the commands for COCO on 8 GPUs, and what they cost.",
         has_config=False,
     )
+    parser.usage = (
+        "spinesearch reproduce [STAGE [NAME]] [--scale SCALE] [--folder DIR] [--search NAME] [key=value ...]"
+    )
     parser.add_argument(
         "--scale", default="coco", metavar="SCALE", help="coco (default) or tiny: generated data"
     )

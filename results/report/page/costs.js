@@ -46,7 +46,7 @@ function searchTraits(run, cost) {
       symbolSize: 20,
       z: 6,
       itemStyle: { color: colour, borderColor: css("--card"), borderWidth: 2 },
-      label: { show: true, position: "top", formatter: "recommended", color: css("--ink"), fontWeight: 600 },
+      label: { show: true, position: "left", formatter: "recommended", color: css("--ink"), fontWeight: 600 },
       labelLayout: { hideOverlap: true },
     }),
   ];
