@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 
 .PHONY: setup search test test-all test-rest lint type format clean bench-proxy bench-cost bench-models bench-eval \
-	bench-data bench-copies bench-intervals bench-readouts reward-table bench-engine gpu-check chaos landscape bench-controllers docs
+	bench-data bench-copies bench-intervals bench-readouts reward-table bench-engine bench-commands gpu-check chaos landscape bench-controllers docs
 
 setup: $(VENV)/.installed
 
@@ -77,6 +77,10 @@ landscape: setup
 # Every strategy on every landscape, into docs/controllers.md; goes on where it was stopped. ARGS=--quick: two minutes.
 bench-controllers: setup
 	$(BIN)/python benchmarks/landscape/bench_controllers.py $(ARGS)
+
+# How fast what looks at runs answers, each command as a process; fails if one takes longer than it may. About a minute.
+bench-commands: setup
+	$(BIN)/python benchmarks/engine/commands_speed.py $(ARGS)
 
 # Everything worth knowing on a GPU in eight minutes: docs/gpu.md, which also says how a bare machine runs it.
 # ARGS=--quick: everything in small, on a CPU too.

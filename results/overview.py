@@ -18,6 +18,8 @@ from spinesearch.results.studies.study import SIDES
 from spinesearch.results.tables import duration, narrow_table
 from spinesearch.results.training_table import best_measurement
 
+_LEAST_WIDTH = 80  # columns of a terminal that shows a name of some length beside all figures
+
 State = Literal["running", "stopped", "complete", "damaged"]
 
 
@@ -135,26 +137,28 @@ def _best(run: Run) -> tuple[float | None, str]:
     return (ranked[0].reward if ranked else None), run.config["search"]["reward_metric"]
 
 
-def overview_table(found: list[Overview], *, title: str) -> Table:
-    """A row for each run."""
+def overview_table(found: list[Overview], *, title: str, width: int) -> Table:
+    """A row for each run; without its age where there is little room.
+
+    Args:
+        found: the runs.
+        title: above them.
+        width: columns of the terminal.
+    """
+    has_ages = width >= _LEAST_WIDTH
     table = narrow_table(title)
     table.add_column("run", overflow="fold")
     for name in ("kind", "state"):
         table.add_column(name, no_wrap=True)
-    for name in ("done", "best", "age", "last line"):
+    for name in ("done", "best", *(("age", "last line") if has_ages else ())):
         table.add_column(name, justify="right", no_wrap=True)
     now = time.time()
     for one in found:
         done = f"{one.done}/{one.of}" if one.kind else ""
         if one.ranked is not None and one.ranked[0] < one.ranked[1]:
             done += f" + {one.ranked[0]}/{one.ranked[1]}"
-        table.add_row(
-            Path(one.run).name,
-            one.kind,
-            one.state,
-            done,
-            "" if one.best is None else f"{one.metric} {one.best:.4f}",
-            "" if one.begun is None else duration(now - one.begun),
-            duration(now - one.changed),
-        )
+        best = "" if one.best is None else f"{one.metric} {one.best:.4f}"
+        age = "" if one.begun is None else duration(now - one.begun)
+        ages = (age, duration(now - one.changed)) if has_ages else ()
+        table.add_row(Path(one.run).name, one.kind, one.state, done, best, *ages)
     return table

@@ -46,7 +46,7 @@ def ls(arguments: list[str]) -> int:
     if not found:
         console.print(f"{folder}: holds no runs; `spinesearch search` begins one")
         return 0
-    console.print(overview_table(found, title=str(folder)))
+    console.print(overview_table(found, title=str(folder), width=console.width))
     for one in found:
         if one.problem:
             console.print(f"{one.run}: {one.problem}")

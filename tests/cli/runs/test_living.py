@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from cli_checks import fails
+from rich.console import Console
 from written_runs import proposals, result, run_event, updates, write_search, write_training
 
 from spinesearch.cli.main import main
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run_lock import LEASE_NAME
+from spinesearch.results.overview import overview, overview_table
 from spinesearch.search.runs.mirror import Mirror
 from spinesearch.search.runs.stop_request import STOP_NAME, StopRequests, request_stop
 
@@ -60,6 +62,20 @@ def test_ls_says_what_each_run_is_doing(tmp_path: Path, capsys):
     assert listed(tmp_path, capsys)["stopped"]["state"] == "running"
     os.utime(lease, (time.time() - 100,) * 2)
     assert listed(tmp_path, capsys)["stopped"]["state"] == "stopped"
+
+
+def test_ls_on_a_narrow_terminal_leaves_ages_out(tmp_path: Path):
+    write_search(tmp_path / "landscape-random-0", REWARDS, "search.num_trials=4")
+    for width, has_ages in ((60, False), (90, True)):
+        console = Console(width=width, file=io.StringIO(), color_system=None)
+        console.print(overview_table([overview(tmp_path / "landscape-random-0")], title="", width=width))
+        lines = console.file.getvalue().splitlines()
+        assert ("last line" in "".join(lines)) == has_ages
+        assert max(map(len, lines)) <= width
+        assert any(
+            " ".join(line.split()).startswith("landscape-random-0 search complete 4/4 ar100 0.3000")
+            for line in lines
+        )
 
 
 def test_ls_where_there_is_nothing_or_one_run(tmp_path: Path, monkeypatch, capsys):
