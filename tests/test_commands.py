@@ -35,6 +35,8 @@ COMPOSED_ONLY = {
     "search.num_workers": "workers on Ray, which tests/search/workers has",
 }
 GIVEN = {"b.proxy_task=...": "b.proxy_task=all_outputs", "RUN": "mine", "PRICE": "2.5"}
+DATA = ["data.train_images=DIR", "data.train_annotations=FILE"]
+VALIDATION = ["data.val_images=my_data/val", "data.val_annotations=my_data/val.json"]
 TRAINS = ("search", "resume", "rerank", "train", "proxy", "bench", "cluster")
 PLANS = ("estimate", "reproduce")
 READS = ("show", "ls", "models", "spec")
@@ -48,6 +50,7 @@ _TASK = {
     "proxy_task": "small",
     "proxy_task.num_steps": "2",
     "proxy_task.batch_size": "4",
+    "proxy_task.warmup_steps": "1",
     "proxy_task.bn_recalibration_batches": "1",
 }
 _GENERATED = {"data.num_images": "16", "data.num_val_images": "0", "data.held_out_share": "0.4"}
@@ -97,7 +100,9 @@ def given(command: DocCommand) -> list[str]:
     words: list[str] = []
     for word in command.words[1:]:
         if word == "...":
-            words += ["data.train_images=DIR", "data.train_annotations=FILE"] * ("data=coco" in command.words)
+            if "data=coco" in command.words:
+                words += [] if words[0] == "evaluate" else DATA
+                words += VALIDATION if words[0] in ("train", "evaluate") else []
         elif word == "data.train_annotations=FILE.json":  # which is a spec elsewhere
             words.append("data.train_annotations=FILE")
         elif word == "*.json":

@@ -55,7 +55,7 @@ def report_page(sources: Sequence[Source], *, version: str) -> str:
         "title": html.escape(", ".join(source.name for source in sources)),
         "style": _read("page.css"),
         "library": _read("echarts.min.js"),
-        "data": base64.b64encode(zlib.compress(text.encode(), 9)).decode(),
+        "data": base64.b64encode(zlib.compress(text.encode())).decode(),
         "script": "\n".join(_read(f"{name}.js") for name in _SCRIPTS),
     }
     before, *rest = _read("page.html").split("{{")
