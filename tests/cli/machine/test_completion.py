@@ -78,6 +78,7 @@ def test_fish(tmp_path: Path, capsys):
         assert [word.split("\t")[0] for word in found] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
 def test_zsh(tmp_path: Path, capsys):
     """In an interactive shell as bare as can be, at a terminal: the key Tab, and what the line then is."""

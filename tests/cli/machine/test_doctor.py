@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from spinesearch.cli.main import main
 from spinesearch.search import doctor
 
 
+@pytest.mark.slow
 def test_a_machine_that_can_search(tmp_path: Path, capsys):
     assert main(["doctor", "--json", "--runs-dir", str(tmp_path / "runs")]) == 0
     found = json.loads(capsys.readouterr().out)

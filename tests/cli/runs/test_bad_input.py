@@ -27,7 +27,10 @@ from spinesearch.space import SPINENET_49
         (["search.engine=slurm"], "search.engine: must be one of ray, serial, got 'slurm'"),
         (["search.reward_metric=fps"], "search.reward_metric: must be one of ap, ap50"),
         (["search.gpus_per_trial=-1"], "search.gpus_per_trial: must not be negative"),
-        (["controller.learning_rate=-1"], "controller.learning_rate: must be positive and finite, got -1"),
+        (
+            ["controller=reinforce", "controller.learning_rate=-1"],
+            "controller.learning_rate: must be positive and finite, got -1",
+        ),
         (
             ["proxy_task.image_size=100"],
             "image_size: must be a positive multiple of 128 up to 8192, got 100",
@@ -36,7 +39,10 @@ from spinesearch.space import SPINENET_49
         (["data.held_out_share=2"], "data.held_out_share"),
         (["seed=-1"], r"seed: must be in 0\.\.9223372036854775807, got -1"),
         (["seed=99999999999999999999"], r"seed: must be in 0\.\."),
-        (["controller.learning_rate=inf"], "controller.learning_rate: must be positive and finite, got inf"),
+        (
+            ["controller=reinforce", "controller.learning_rate=inf"],
+            "controller.learning_rate: must be positive and finite, got inf",
+        ),
         (["search.cpus_per_trial=inf"], "search.cpus_per_trial: must be positive, got inf"),
         (["search.lag=1000"], "search.lag: must be at most 100, got 1000"),
         (["controller.hidden_size=3", "controller=random"], "controller.hidden_size: not a setting of the"),

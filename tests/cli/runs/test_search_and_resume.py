@@ -20,6 +20,7 @@ from spinesearch.space import SPINENET_49
 
 def test_search_show_export_resume(serial, tmp_path: Path, capsys):
     runs = tmp_path / "runs"
+    serial = [*serial, "controller=reinforce"]  # it learns from the first generation
     assert main(["search", *serial, "name=first", "search.export_top=2"]) == 0
     out = capsys.readouterr().out
     assert out.count(" ap 0.") == 6  # AP printed per candidate
@@ -185,6 +186,7 @@ def test_a_diverging_candidate_fails_and_the_search_continues(serial, tmp_path: 
     command = [
         "search",
         *serial,
+        "controller=reinforce",
         "name=run",
         "proxy_task.lr=1e30",
         "proxy_task.num_steps=6",
