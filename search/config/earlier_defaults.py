@@ -1,8 +1,9 @@
 """A command that is given again to a run of an earlier release, which had other defaults: `as_begun`.
 
 A job that is restarted with the command it had continues its run: where the command leaves the choice to a
-default of today, the run keeps what it was begun with. What a command asks for in so many words is compared
-with the run, and refused if it differs, as ever.
+default of today, the run keeps what it was begun with, and a line says so. A value that is today's default
+counts as left out, also where it was asked for: the two cannot be told apart. Any other is compared with the
+run, and refused if it differs, as ever.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ def with_old_default_strategy(
         or wanted.controller != run_config(compose([])).controller
     ):
         return wanted
-    report("controller: the run was begun when reinforce was the default (before 2026-12), and keeps it")
+    report(
+        "controller: the run was begun when reinforce was the default (before 2026-12), and keeps it; "
+        f"begin a new run for {wanted.controller.name}"
+    )
     return replace(wanted, controller=run_config(begun).controller)
 
 

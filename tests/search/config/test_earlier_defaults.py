@@ -32,7 +32,8 @@ def test_it_continues_the_run(words: list[str]) -> None:
     assert wanted == run_config(recorded)
     check_resumable(run_config(recorded), wanted)
     assert reported == [
-        "controller: the run was begun when reinforce was the default (before 2026-12), and keeps it",
+        "controller: the run was begun when reinforce was the default (before 2026-12), and keeps it; "
+        "begin a new run for bayesian",
         "proxy_task: the run was begun under other defaults (before 2026-12), and keeps them",
     ]
 

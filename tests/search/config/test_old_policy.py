@@ -58,7 +58,8 @@ def test_so_does_one_that_left_the_choice_to_the_default():
     resumed = as_begun(wanted(), BEGUN, said.append)
     check_resumable(run_config(BEGUN), resumed)
     assert said[0] == (
-        "controller: the run was begun when reinforce was the default (before 2026-12), and keeps it"
+        "controller: the run was begun when reinforce was the default (before 2026-12), and keeps it; "
+        "begin a new run for bayesian"
     )
 
 
@@ -74,3 +75,10 @@ def test_what_was_asked_for_is_refused_by_name(words: list[str]):
 def test_a_run_of_random_search_is_not_one_of_reinforce():
     begun = {**BEGUN, "controller": {"name": "random"}}
     assert as_begun(wanted(), begun, lambda line: None).controller == wanted().controller
+
+
+def test_todays_default_asked_for_is_kept_out_and_said_how_to_have():
+    said: list[str] = []
+    resumed = as_begun(wanted("controller=bayesian"), BEGUN, said.append)
+    assert resumed.controller == run_config(BEGUN).controller
+    assert said[0].endswith("and keeps it; begin a new run for bayesian")
