@@ -58,7 +58,9 @@ def planned_training(config: TrainConfig, source: ModelSource, console: Console,
     if run.sessions:
         check_resumed(run, run_dir, config)
     ready = prepare_training(config, source, run, run_dir, console, ProcessGroup())
-    done = max(TrainCheckpoints(run_dir, {}).steps(), default=0)
+    # A run that lies in a mirror has its checkpoints there; its ledger has the steps that were measured.
+    recorded = (event["step"] for event in run.measurements)
+    done = max((*TrainCheckpoints(run_dir, {}).steps(), *recorded), default=0)
     if config.init_from is not None and not done:
         for line in fill_from(ready.model, Path(config.init_from)).lines():
             console.print(f"init_from: {line}", soft_wrap=True)

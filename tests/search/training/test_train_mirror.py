@@ -24,8 +24,10 @@ def test_a_training_goes_on_from_its_mirror_elsewhere(trained, tmp_path, cache_d
         "weights",
     ]
     shutil.rmtree(tmp_path / "runs")
-    elsewhere = tmp_path / "elsewhere"
     capsys.readouterr()
+    assert main(["estimate", *command(tmp_path, cache_dir, mirror), "--seconds-per-step", "1"]) == 0
+    assert ", 2 steps being done" in capsys.readouterr().out, "as far as the mirror's ledger says"
+    elsewhere = tmp_path / "elsewhere"
     assert main(["resume", f"file://{tmp_path / 'mirror'}/run", f"runs_dir={elsewhere}"]) == 0
     assert "goes on after step 3 of 4" in capsys.readouterr().out
     name = "weights/last.safetensors"
