@@ -14,7 +14,7 @@ from spinesearch.controller.random import RandomSettings
 from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.request import DETECTIONS
 from spinesearch.results.ledger.run import Run
-from spinesearch.results.ledger.trial import FINALISTS, Latency, Trial
+from spinesearch.results.ledger.trial import FINALISTS, Trial
 from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
 from spinesearch.search.config.earlier_defaults import as_begun
 from spinesearch.search.config.finalist_config import finalist_config
@@ -41,11 +41,11 @@ from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.retry import failed_trials
 from spinesearch.search.loop.rungs import Halving
 from spinesearch.search.loop.source import CandidateSource
-from spinesearch.search.scoring.constraints import limited, limits_of
+from spinesearch.search.scoring.constraints import limited
 from spinesearch.search.scoring.reward import soft_cost_of
+from spinesearch.search.scoring.search_limits import search_limits
 from spinesearch.search.watchers.tensorboard import tensorboard_observers
 from spinesearch.space import SearchSpace
-from spinesearch.space.cost.latency_table import LatencyTable, piece_names, read_table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,14 +135,8 @@ class SearchRequest:
         )
         # A run that is given more trials continues from before the updates of its tail.
         checkpoints = Checkpoints(run_dir, keep=self._plan.lag + 2)
-        limits = limits_of(
-            self.config.proxy_task,
-            len(event["data"]["class_names"]),
-            max_multiply_adds=self.config.search.max_multiply_adds,
-            max_parameters=self.config.search.max_parameters,
-            max_latency_ms=self.config.search.max_latency_ms,
-            table=_latency_table(self.config, space, self.begun),
-        )
+        num_classes = len(event["data"]["class_names"])
+        limits = search_limits(self.config, space, num_classes, self.begun)
         chosen_from = space if limits is None else limited(space, limits)
         controller = self.config.controller.build(chosen_from, seed=self.config.seed)
         begun = event if self.begun is None else self.begun.sessions[0]
@@ -217,30 +211,6 @@ class SearchRequest:
             max_latency_ms=settings.max_latency_ms if settings.latency_table is None else None,
             learns=not isinstance(self.config.controller, RandomSettings),
         )
-
-
-def _latency_table(config: RunConfig, space: SearchSpace, begun: Run | None) -> LatencyTable | None:
-    """The table that the settings name; None without one.
-
-    Raises:
-        ValueError: it cannot be used, or the run was begun with another.
-    """
-    named = config.search.latency_table
-    if begun and (begun.sessions[0]["config"]["search"].get("latency_table") is None) != (named is None):
-        raise ConfigError("search.latency_table: a run keeps it, or goes on without, as it was begun")
-    if named is None:
-        return None
-    path = Path(named)
-    table = read_table(path, names=piece_names(space.levels, is_mbconv=space.is_mbconv))
-    for trial in begun.trials if begun else ():
-        found = Latency(table.latency_ms(space.decode(trial.tokens)), table.device)
-        if (recorded := begun.latencies.get(trial.arch_id, found) if begun else found) != found:
-            raise ConfigError(
-                f"search.latency_table: {path}: has {found.ms:g} ms on {found.device} for trial "
-                f"{trial.trial}, and this run recorded {recorded.ms:g} ms on {recorded.device}; give it the "
-                "table it was begun with, or start a new run"
-            )
-    return table
 
 
 def _with_newer_rerank(config: RunConfig, run: Run, console: Console) -> RunConfig:

@@ -28,15 +28,17 @@ def bench_latency(arguments: list[str]) -> int:
         "--networks", type=int, default=80, metavar="N", help="random networks to measure (default: 80)"
     )
     parser.add_argument(
-        "--classes", type=int, default=80, metavar="N", help="classes of the detector (default: 80)"
+        "--classes",
+        type=int,
+        metavar="N",
+        help="classes of the detector (default: 80, or 1 with proxy_task.merge_classes)",
     )
     parser.add_overrides("settings of space and proxy_task, and seed")
     options = parser.parse_with_overrides(arguments)
-    if options.networks < _LEAST_NETWORKS or options.classes < 1:
-        return fail(
-            f"--networks: must be at least {_LEAST_NETWORKS} and --classes at least 1, "
-            f"got {options.networks} and {options.classes}"
-        )
+    if options.networks < _LEAST_NETWORKS:
+        return fail(f"--networks: must be at least {_LEAST_NETWORKS}, got {options.networks}")
+    if options.classes is not None and options.classes < 1:
+        return fail(f"--classes: must be at least 1, got {options.classes}")
     if options.file.exists():
         return fail(f"{options.file}: is there already; name another file, or remove it")
     import numpy as np
@@ -57,12 +59,13 @@ def bench_latency(arguments: list[str]) -> int:
         return 0
     space, settings = config.space.build(), config.proxy_task
     check_settings(settings, space.levels, is_mbconv=space.is_mbconv)
+    num_classes = options.classes or (1 if settings.merge_classes else 80)
     device = find_device(settings.device)
     console = build_console()
     console.print(f"measuring {options.networks} networks of {space.name}: {PROTOCOL}", soft_wrap=True)
     rng = np.random.default_rng(config.seed)
     specs = [space.decode(space.sample(rng)) for _ in range(options.networks)]
-    measured = [detector_latency(spec, settings, options.classes, device) for spec in specs]
+    measured = [detector_latency(spec, settings, num_classes, device) for spec in specs]
     name = measured[0][1]
     names = piece_names(space.levels, is_mbconv=space.is_mbconv)
     table = fit_table(specs, [ms for ms, _ in measured], names=names, device=name)
@@ -71,7 +74,7 @@ def bench_latency(arguments: list[str]) -> int:
         "image_size": settings.image_size,
         "precision": settings.precision,
         "filter_size_scale": settings.filter_size_scale,
-        "num_classes": options.classes,
+        "num_classes": num_classes,
         **table.notes,
     }
     write_whole(options.file, replace(table, notes=notes).to_json())

@@ -12,11 +12,13 @@ import numpy as np
 from spinesearch.data.data_settings import DataSettings
 from spinesearch.data.open import ProxyData, reopen_data
 from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.run_config import ConfigError, RunConfig
 from spinesearch.search.estimate.pace import Pace
-from spinesearch.search.scoring.constraints import limited, limits_of
+from spinesearch.search.scoring.constraints import limited
 from spinesearch.search.scoring.proxy_score import few_held_out
 from spinesearch.search.scoring.scorer import Score
+from spinesearch.search.scoring.search_limits import search_limits
 from spinesearch.space import ArchSpec, ResNetSpec, SearchSpace
 
 _NUM_DRAWN = 101  # candidates, of which the one of median multiply-adds is measured
@@ -35,7 +37,12 @@ def typical_candidate(space: SearchSpace, proxy_task: ProxySettings, seed: int) 
 
 
 def measured_pace(
-    config: RunConfig, data: ProxyData, *, num_steps: int, report: Callable[[str], None]
+    config: RunConfig,
+    data: ProxyData,
+    *,
+    num_steps: int,
+    report: Callable[[str], None],
+    begun: Run | None = None,
 ) -> tuple[Pace, int | None]:
     """The pace of a worker of this search, and how many workers the cluster has room for if it has one.
 
@@ -44,17 +51,13 @@ def measured_pace(
         data: of it.
         num_steps: that are measured.
         report: told in a line of what is done, and on a cluster of each node.
+        begun: the run as far as it is; None for a new one.
 
     Raises:
         ConfigError: the candidate cannot be trained, or no node of the cluster can be used.
     """
-    limits = limits_of(
-        config.proxy_task,
-        len(data.class_names),
-        max_multiply_adds=config.search.max_multiply_adds,
-        max_parameters=config.search.max_parameters,
-    )
     space = config.space.build()
+    limits = search_limits(config, space, len(data.class_names), begun)
     chosen_from = space if limits is None else limited(space, limits)
     spec = typical_candidate(chosen_from, config.proxy_task, config.seed)
     if config.search.trains_here:

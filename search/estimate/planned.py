@@ -56,7 +56,9 @@ def planned_search(config: RunConfig, console: Console, stated: Stated) -> tuple
             gpus_per_worker=1.0 if config.search.gpus_per_trial is None else config.search.gpus_per_trial,
         )
     else:
-        pace, found = measured_pace(config, data[""], num_steps=stated.num_steps, report=report)
+        pace, found = measured_pace(
+            config, data[""], num_steps=stated.num_steps, report=report, begun=request.begun
+        )
         workers = found or workers
     estimate = search_estimate(
         config, pace, num_train_images=num_images, run=run, duplicates=stated.duplicates

@@ -30,7 +30,7 @@ class LatencyTable:
     Attributes:
         device: which they were measured on.
         ms: milliseconds by piece, see `pieces`; a share may be negative, only sums mean something.
-        notes: how they were measured and how far off sums were, for people.
+        notes: how they were measured, at what sizes, and how far off sums were.
     """
 
     device: str
@@ -128,6 +128,9 @@ def read_table(path: Path, *, names: Sequence[str]) -> LatencyTable:
         value = ms.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"{where}: ms: {name!r} must be a finite number, got {value!r}; {write}")
+    notes = fields.get("notes")
     return LatencyTable(
-        device=device, ms={name: float(ms[name]) for name in names}, notes=fields.get("notes", {})
+        device=device,
+        ms={name: float(ms[name]) for name in names},
+        notes=notes if isinstance(notes, dict) else {},
     )

@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,10 +15,11 @@ from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.run_config import RunConfig, compose, run_config
 from spinesearch.search.estimate.estimate import Estimate, Part, Rates
 from spinesearch.search.estimate.line import EstimateLine, one_line, workers_here
-from spinesearch.search.estimate.measure import typical_candidate
+from spinesearch.search.estimate.measure import measured_pace, typical_candidate
 from spinesearch.search.estimate.pace import Pace, conditions, earlier_runs, pace_of, step_seconds
 from spinesearch.search.estimate.search_estimate import search_estimate
 from spinesearch.search.scoring.constraints import limited, limits_of
+from spinesearch.space.cost.latency_table import LatencyTable, piece_names
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "november_2026" / "runs" / "search"
 PACE = Pace(step_s=0.1, other_s=2.0, source="stated", gpus_per_worker=1.0)
@@ -172,3 +174,24 @@ def test_the_typical_candidate_is_within_the_limits():
     light = typical_candidate(limited(space, limits), proxy_task, 0)
     assert detector_cost_of(light, proxy_task, 1).multiply_adds <= 0.9 * typical
     assert typical_candidate(space, proxy_task, 0) == typical_candidate(space, proxy_task, 0)
+
+
+def test_the_candidate_that_is_measured_is_within_the_latency_table(tmp_path: Path, monkeypatch):
+    wanted = config("search.engine=serial", "proxy_task.device=cpu")
+    space = wanted.space.build()
+    names = piece_names(space.levels, is_mbconv=False)
+    ms = dict.fromkeys(names, 0.0) | {f"residual block at L{level}": 1.0 for level in space.levels}
+    table = LatencyTable(device="a board", ms=ms, notes={})
+    (tmp_path / "table.json").write_text(table.to_json())
+    most = table.latency_ms(typical_candidate(space, wanted.proxy_task, wanted.seed)) - 1
+    search = replace(wanted.search, latency_table=str(tmp_path / "table.json"), max_latency_ms=most)
+    measured = []
+
+    def score(spec, seed):
+        measured.append(spec)
+        return {"step_s": 0.1, "once_s": 1.0, "evaluated_image_s": 0.1, "is_cuda": 0.0}
+
+    monkeypatch.setattr("spinesearch.search.estimate.measure._score", lambda *_: score)
+    data = SimpleNamespace(class_names=["a"], scored=SimpleNamespace(held_out_index=range(4)))
+    measured_pace(replace(wanted, search=search), data, num_steps=1, report=lambda _: None)
+    assert table.latency_ms(measured[0]) <= most

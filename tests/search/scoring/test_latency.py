@@ -1,6 +1,6 @@
 """Limits on latency: measured where candidates are trained, or by a table of another device."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,13 @@ from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Latency
 from spinesearch.results.pareto import pareto_front
+from spinesearch.search.config.run_config import ConfigError, compose, run_config
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import Beginning, ControlledCandidates, SearchPlan
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.scoring.constraints import Limits, limited, too_slow
 from spinesearch.search.scoring.scorer import EngineError
+from spinesearch.search.scoring.search_limits import search_limits
 from spinesearch.space import SPINENET_49, SpineNetSpace, backbone_cost
 from spinesearch.space.cost.latency_table import LatencyTable, fit_table, piece_names, pieces, read_table
 
@@ -192,6 +194,40 @@ def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, text: str | None
         path.write_text(text)
     with pytest.raises(ValueError, match=f"search.latency_table: {path}: {message}"):
         read_table(path, names=NAMES)
+
+
+def test_a_table_measured_at_other_sizes_is_refused(tmp_path: Path):
+    path = tmp_path / "table.json"
+    words = ["proxy_task=small", f"search.latency_table={path}", "search.max_latency_ms=1"]
+    config = run_config(compose(words))
+    space = config.space.build()
+    names = piece_names(space.levels, is_mbconv=False)
+
+    def limits(config=config, begun: Run | None = None, **notes: object) -> Limits | None:
+        path.write_text(LatencyTable(device="a", ms=dict.fromkeys(names, 0.5), notes=notes).to_json())
+        return search_limits(config, space, 3, begun)
+
+    found = limits(image_size=128, precision="float32", filter_size_scale=0.125, num_classes=3)
+    assert found is not None
+    assert found.excess(SPINENET_49).endswith("search.max_latency_ms is 1"), "the table and the limit count"
+    assert limits(), "notes are not asked for"
+    merged = replace(config, proxy_task=replace(config.proxy_task, merge_classes=True))
+    assert limits(merged, num_classes=1)
+    for name, theirs, ours in (
+        ("image_size", 512, "proxy_task.image_size=128"),
+        ("precision", "bfloat16", "proxy_task.precision=float32"),
+        ("filter_size_scale", 1.0, "proxy_task.filter_size_scale=0.125"),
+        ("num_classes", 80, "--classes 3"),
+    ):
+        value = ours.replace("=", " ").split()[-1]
+        with pytest.raises(ConfigError) as refused:
+            limits(**{name: theirs})
+        assert str(refused.value) == (
+            f"search.latency_table: {path}: was measured with {name} {theirs}, and this search has {value}; "
+            f"measure another by `spinesearch bench latency FILE {ours}`"
+        )
+    begun = Run(sessions=[{"event": "run", "config": {"search": {"latency_table": str(path)}}}])
+    assert limits(begun=begun, image_size=512), "a run that has begun keeps its table"
 
 
 @pytest.mark.slow
