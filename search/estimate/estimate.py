@@ -66,6 +66,16 @@ class Stated:
     num_steps: int = 5
 
 
+def stated_gpus_note(gpus_per_worker: float, setting: str) -> str:
+    """What a stated pace takes for granted: whether the worker that has it has a GPU cannot be seen here.
+
+    Args:
+        gpus_per_worker: that it is counted with, above 0.
+        setting: by which it has none, ``search.gpus_per_trial=0``.
+    """
+    return f"a worker of the stated pace occupies {gpus_per_worker:g} GPU; {setting} counts none"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rates:
     """What an hour costs, as somebody stated it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.console import Console
 from spinesearch.results.ledger.ledger import parse_ledger
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.run_config import RunConfig
-from spinesearch.search.estimate.estimate import Estimate, Stated
+from spinesearch.search.estimate.estimate import Estimate, Stated, stated_gpus_note
 from spinesearch.search.estimate.line import workers_here
 from spinesearch.search.estimate.measure import measured_pace
 from spinesearch.search.estimate.pace import Pace
@@ -63,6 +64,9 @@ def planned_search(config: RunConfig, console: Console, stated: Stated) -> tuple
     estimate = search_estimate(
         config, pace, num_train_images=num_images, run=run, duplicates=stated.duplicates
     )
+    if stated.seconds is not None and pace.gpus_per_worker:
+        note = stated_gpus_note(pace.gpus_per_worker, "search.gpus_per_trial=0")
+        estimate = replace(estimate, notes=(*estimate.notes, note))
     return estimate, sorted({*_USUAL_WORKERS, *([workers] if workers else [])})
 
 

@@ -16,7 +16,7 @@ from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.models.weights.partial import fill_from
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
-from spinesearch.search.estimate.estimate import Estimate, Part, Stated
+from spinesearch.search.estimate.estimate import Estimate, Part, Stated, stated_gpus_note
 from spinesearch.search.estimate.planned import begun_run
 from spinesearch.search.runs.run_folder import planned_dir
 from spinesearch.search.scoring.proxy_score import few_held_out
@@ -89,6 +89,8 @@ def planned_training(config: TrainConfig, source: ModelSource, console: Console,
     notes = ["workers share a step and a measurement evenly"]
     if image_s is None:
         notes.append(f"the {len(measured)} measurements on {num_val_images} images come on top")
+    if stated.seconds is not None and is_cuda:
+        notes.append(stated_gpus_note(1, "train.device=cpu"))
     name = run.training["name"] if run.training is not None else source.name
     return Estimate(
         what=f"{name}: {num_steps - done} steps of {settings.batch_size} images, "

@@ -32,6 +32,7 @@ def test_stated_rates_as_json(serial, tmp_path: Path, capsys):
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert found["gpu_hours"] == pytest.approx(5000)
+    assert "a worker of the stated pace occupies 1 GPU; search.gpus_per_trial=0 counts none" in found["notes"]
     assert found["price"] == pytest.approx(22_000) == found["published"]["dollars"]
     assert found["energy_kwh"] == pytest.approx(1500)
     assert found["wall_hours"] == {"1": pytest.approx(5000), "8": pytest.approx(625)}
