@@ -56,7 +56,7 @@ exit codes:
   0    done, also where the reader of the output went away, as in `| head`
   1    the search cannot be continued as it is: the line says why and what to do
   2    bad input, or a file that cannot be read or written; a run that is there can be resumed
-  3    too many candidates failed: the same command would fail again
+  3    too many candidates failed, or all are too slow: it would end so again
   4    done, but the output could not be written: a full disk, a closed standard output
   130  interrupted, by Ctrl-C or SIGTERM; nothing finished is lost
 

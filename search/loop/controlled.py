@@ -245,6 +245,8 @@ class ControlledCandidates:
         is_new = generation == len(run.updates)
         if is_new:
             self.plan.failed_share.check(run, generation, self._accepted)
+            if self.plan.max_latency_ms is not None:
+                self.plan.failed_share.check_latencies(run, generation, self.plan.max_latency_ms)
         num_repeated = sum(trial.status == "duplicate" for trial in trials)
         if is_new and 2 * num_repeated > len(trials) and not self._has_collapsed:
             self._has_collapsed = True

@@ -1,4 +1,4 @@
-"""Stopping a search whose candidates fail too often, since the fault is hardly theirs."""
+"""Stopping a search whose candidates fail too often, or are all too slow: the fault is hardly theirs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ _NUM_REASONS = 3
 
 class TooManyFailedError(EngineError):
     """Most of what was trained failed; trying again without a change would only use up candidates."""
+
+    exit_code = 3
+
+
+class AllTooSlowError(EngineError):
+    """Nothing that was measured keeps to the limit on latency; going on would only use up candidates."""
 
     exit_code = 3
 
@@ -47,7 +53,7 @@ class FailedShare:
             for trial in reversed(trials)
             if trial.status in ("failed", "completed") and trial.trial not in accepted
         )
-        newest_first = list(itertools.islice(trained, max(self.generation_size, _LEAST_COUNTED)))
+        newest_first = list(itertools.islice(trained, self._num_counted))
         counted = newest_first[::-1]
         num_failed = sum(map(_has_failed, counted))
         is_excess = num_failed >= _LEAST_FAILED and num_failed > self.max_share * len(counted)
@@ -77,6 +83,31 @@ class FailedShare:
         raise TooManyFailedError(
             f"{_summary(counted)}, {share:.0%} where search.max_failed_share allows {self.max_share:.0%}. "
             f"{what_next}; search.max_failed_share=1 never stops"
+        )
+
+    def check_latencies(self, run: Run, generation: int, max_latency_ms: float) -> None:
+        """Check what was measured before a generation is learnt from, when all its results are in.
+
+        Args:
+            run: the run.
+            generation: its number.
+            max_latency_ms: the limit.
+
+        Raises:
+            AllTooSlowError: all are over it, and they are at least as many networks as `excess` counts.
+        """
+        trials = run.trials[: (generation + 1) * self.generation_size]
+        measured = {t.arch_id: run.latencies[t.arch_id] for t in trials if t.arch_id in run.latencies}
+        if self.max_share == 1 or len(measured) < self._num_counted:
+            return
+        fastest = min(measured.values())
+        if fastest.ms <= max_latency_ms:
+            return
+        raise AllTooSlowError(
+            f"search.max_latency_ms: all {len(measured)} networks measured are over it: the fastest takes "
+            f"{fastest.ms:g} ms on {fastest.device}, the limit is {max_latency_ms:g}. Begin a new run with a "
+            "higher one, or with narrower networks (proxy_task.filter_size_scale); if some are known to keep "
+            "to it, search.max_failed_share=1 goes on"
         )
 
     def accepted(self, run: Run) -> frozenset[int]:
@@ -118,6 +149,10 @@ class FailedShare:
             return [], ""
         reopened = [t.trial for t in run.trials if t.trial in failed or t.duplicate_of in failed]
         return reopened, _summary(counted)
+
+    @property
+    def _num_counted(self) -> int:
+        return max(self.generation_size, _LEAST_COUNTED)
 
     def _stopping(self, run: Run, generation: int, accepted: Set[int]) -> tuple[list[Trial], list[Trial]]:
         """The trials counted if too many failed up to a generation, and those of it that failed.

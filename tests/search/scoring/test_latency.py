@@ -12,13 +12,14 @@ from spinesearch.controller.evolution import EvolutionSettings
 from spinesearch.proxy_task.latency import detector_latency
 from spinesearch.proxy_task.request import INFEASIBLE, LATENCY_DEVICE, LATENCY_MS
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
+from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Latency
 from spinesearch.results.pareto import pareto_front
 from spinesearch.search.config.run_config import ConfigError, compose, run_config
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import Beginning, ControlledCandidates, SearchPlan
+from spinesearch.search.loop.failed_share import AllTooSlowError
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.scoring.constraints import Limits, limited, too_slow
 from spinesearch.search.scoring.scorer import EngineError
@@ -55,7 +56,7 @@ class Measuring:
         return {"ap": 0.1 + int(spec.arch_id[:4], 16) / 2**20, "num_multiply_adds": 1}
 
     def train(self, spec, seed, request):
-        assert request.max_latency_ms == MEDIAN
+        assert request.max_latency_ms is not None
         self.measured.append(spec.arch_id)
         ms = TABLE.latency_ms(spec)
         said = {LATENCY_MS: ms, LATENCY_DEVICE: self.device}
@@ -64,7 +65,9 @@ class Measuring:
         return {**self(spec, seed), **said}, {}
 
 
-def carry_out(run_dir: Path, score: Measuring, table: LatencyTable | None = None) -> Run:
+def carry_out(
+    run_dir: Path, score: Measuring, table: LatencyTable | None = None, most: float = MEDIAN, **plan_fields
+) -> Run:
     limits = None
     if table is not None:
         limits = Limits(
@@ -82,7 +85,8 @@ def carry_out(run_dir: Path, score: Measuring, table: LatencyTable | None = None
         lag=1,
         reward_metric="ap",
         failed_reward=0.0,
-        max_latency_ms=None if table else MEDIAN,
+        max_latency_ms=None if table else most,
+        **plan_fields,
     )
     controller = EvolutionSettings(population_size=5, tournament_size=2).build(space, seed=0)
     beginnings = [Beginning(tokens=SLOW), Beginning(tokens=SLOW)]
@@ -131,6 +135,30 @@ def test_what_is_measured_too_slow_is_not_trained_and_a_resumed_run_measures_not
         again = Measuring()
         assert ends(carry_out(tmp_path / str(cut), again)) == ends(run)
         assert not on_record & set(again.measured)
+
+
+def test_a_limit_that_nothing_meets_stops_the_search_and_a_resumed_one(tmp_path: Path):
+    stopping = {"most": 0.5, "max_failed_share": 0.3}
+    for _ in range(2):
+        score = Measuring()
+        with pytest.raises(AllTooSlowError) as stop:
+            carry_out(tmp_path, score, **stopping)
+        run = Run.from_events(tmp_path, read_ledger(tmp_path / LEDGER_NAME).events)
+        assert len(run.updates) == 2, "learnt from 7 different networks, the first two trials being one"
+        assert len(run.trials) == 16
+        first = [true_ms(trial.tokens) for trial in run.trials[:12]]
+        assert str(stop.value).startswith(
+            "search.max_latency_ms: all 11 networks measured are over it: the fastest takes "
+            f"{min(first):g} ms on a GPU, the limit is 0.5. Begin a new run with a higher one, or with "
+        )
+    assert not score.trained
+    assert ends(carry_out(tmp_path, Measuring(), most=0.5)) == ends(
+        carry_out(tmp_path / "never", Measuring(), most=0.5)
+    )
+
+
+def test_measured_networks_of_which_one_is_fast_enough_stop_nothing(tmp_path: Path):
+    assert carry_out(tmp_path, Measuring(), max_failed_share=0.3).num_done == 20
 
 
 def test_a_worker_of_another_kind_ends_the_search(tmp_path: Path):
