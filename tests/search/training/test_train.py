@@ -74,7 +74,6 @@ def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, cache_dir, traine
     fails([*base, "train.schedule=step"], r"train.decay_epochs: the step schedule needs", capsys)
     fails([*base, "data.num_val_images=0"], r"data.num_val_images: must be at least 1", capsys)
     fails([*base, "train.batch_size=1"], r"train.batch_size: at image_size 128 at least 2 images", capsys)
-    fails([*base, "init_from=none.safetensors"], r"init_from: .* is not a weight file", capsys)
     tensors = load_file(trained / "weights" / "last.safetensors")
     name = next(name for name in tensors if name.endswith("running_var"))
     for value, message in (
@@ -95,6 +94,15 @@ def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, cache_dir, traine
     fails(["search", *folder], r"holds a training, not a search", capsys)
     fails(["proxy", "variance", *folder], r"name: this folder holds a training", capsys)
     assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_weights_to_begin_from_are_looked_for_before_data_are_opened(tmp_path, capsys):
+    cache = tmp_path / "cache"
+    base = command(tmp_path, cache)
+    (tmp_path / "w.pt").touch()
+    fails([*base, "init_from=none.safetensors"], r"init_from: .*none.safetensors: there is no such", capsys)
+    fails([*base, f"init_from={tmp_path / 'w.pt'}"], r"w.pt: is not a weight file; give one", capsys)
+    assert not cache.exists()
 
 
 def test_a_batch_that_leaves_a_process_without_its_part_of_a_step_is_refused(tmp_path):
