@@ -20,6 +20,7 @@ from trained_run import NUM_STEPS, command, train_run
 
 from spinesearch import load_detector, save_weights
 from spinesearch.cli.main import main
+from spinesearch.cli.networks.train import _stop_on_signals
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.run_config import ConfigError, compose
 from spinesearch.search.config.sections import TRAINING
@@ -205,6 +206,16 @@ def test_kill_9_three_times_ends_bit_equal(trained, tmp_path, cache_dir):
     assert main(words) == 0
     name = "weights/last.safetensors"
     assert_equal_states(load_file(tmp_path / "runs" / "run" / name), load_file(whole / name))
+
+
+def test_after_a_training_signals_end_the_command_as_before():
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    with _stop_on_signals() as should_stop:
+        assert not should_stop()
+        signal.raise_signal(signal.SIGINT)
+        assert should_stop()
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 @pytest.mark.slow
