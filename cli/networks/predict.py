@@ -37,6 +37,8 @@ def predict(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     paths = _images(options.images)
     names = _picture_names(paths)
+    with named_files({"--output": options.output}):
+        _check_targets(paths, [options.output / name for name in (*names, _JSON)])
     detector, inference = open_weights(options.weights, options.image_size, options.device)
     from spinesearch.data.whole_file import write_whole
     from spinesearch.models.heads.predict import predict_images
@@ -94,6 +96,24 @@ def _picture_names(paths: Sequence[Path]) -> list[str]:
             yield name
 
     return list(names())
+
+
+def _check_targets(paths: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Returns if nothing that is to be written is one of the images, by whatever name.
+
+    Raises:
+        ValueError: one is.
+    """
+    images = {_identity(path) for path in paths if path.exists()}
+    for target in targets:
+        if target.exists() and _identity(target) in images:
+            raise ValueError(f"--output: {target}: would replace one of the images; give another folder")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What a file has whatever name it is opened by: through a link, or in other case where that is one."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _record(prediction: Prediction) -> dict[str, Any]:

@@ -128,6 +128,19 @@ def test_a_description_whose_classes_do_not_fit_the_head_is_refused(weights, tmp
         load_detector(path)
 
 
+def test_a_picture_never_replaces_an_image(tmp_path, capsys):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    picture(0, 50, 50).save(folder / "a.jpg")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.jpg").symlink_to(folder / "a.jpg")
+    before = (folder / "a.jpg").read_bytes()
+    for output in (folder, tmp_path / "out" / ".." / "images", tmp_path / "out"):
+        words = ["predict", "unread.safetensors", str(folder), "--output", str(output)]
+        fails(words, r"--output: .*a.jpg: would replace one of the images; give another folder", capsys)
+    assert (folder / "a.jpg").read_bytes() == before
+
+
 def test_what_cannot_be_looked_at_is_refused_in_a_line(weights, tmp_path, capsys):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
