@@ -17,6 +17,9 @@ from spinesearch.search.reproduce.table import Row, as_markdown, search_differen
 from spinesearch.search.training.train_config import train_config
 
 COCO = ["data.train_images=/images", "data.train_annotations=/annotations.json"]
+# Where the reader's files lie is no difference from the paper.
+PATHS = [f"data.{use}_{kind}=/{use}" for use in ("val", "score") for kind in ("images", "annotations")]
+PATHS += ["data.cache_dir=/cache"]
 
 
 def begun(config: dict[str, object], num_train: int, num_held_out: int) -> Run:
@@ -36,7 +39,7 @@ def test_every_search_is_composed_as_published():
         "one_gpu_day": None,
     }
     for name, published in SEARCHES.items():
-        config = run_config(compose([*search_words(name, "coco"), *COCO]))
+        config = run_config(compose([*search_words(name, "coco"), *COCO, *PATHS]))
         assert published.candidates in (None, config.search.num_trials)
         known = [
             "the controller's settings, which are not published",
@@ -54,7 +57,7 @@ def test_every_search_is_composed_as_published():
 
 
 def test_differences_of_trainings_are_named_once_and_numbered():
-    coco = train_config(compose([*training_words("coco"), *COCO], TRAINING)).to_dict()
+    coco = train_config(compose([*training_words("coco"), *COCO, *PATHS], TRAINING)).to_dict()
     own = "what is not published, as conf/train/protocol_b.yaml marks it"
     assert training_differences(begun(coco, 118_287, 0), 5_000) == (own,)
     tiny = train_config(compose(training_words("tiny"), TRAINING)).to_dict()
