@@ -5,14 +5,24 @@ from pathlib import Path
 
 import pytest
 from cli_checks import fails
+from written_runs import BEGUN, result, write_search, write_training
 
 from spinesearch.cli.main import main
 from spinesearch.cli.proxy.reproduce import _of_a_day
+from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.results.ledger.run import Run, load_run
+from spinesearch.results.ledger.trial import FINALISTS
 from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.search.config.sections import TRAINING
 from spinesearch.search.estimate.estimate import Estimate, Part
-from spinesearch.search.reproduce.stages import SEARCHES, TRAININGS, search_words, training_words
+from spinesearch.search.reproduce.sources import source_of
+from spinesearch.search.reproduce.stages import (
+    SEARCHES,
+    TRAININGS,
+    Reproduction,
+    search_words,
+    training_words,
+)
 from spinesearch.search.reproduce.table import Row, as_markdown, search_differences, training_differences
 from spinesearch.search.training.train_config import train_config
 
@@ -125,6 +135,33 @@ def test_a_day_of_one_gpu_is_filled_by_what_is_measured(tmp_path: Path, monkeypa
     parts = (parts[0], Part(name="finalists", count=20, seconds=5000.0, at_once=20))
     with pytest.raises(ValueError, match=r"a generation of 16 takes 0.4 hours here, and the finalists 27.8"):
         _of_a_day(run_config(compose(words)))
+
+
+def test_the_best_is_taken_once_its_finalists_are_ranked_and_then_stays(tmp_path: Path):
+    """What an interrupted ranking has on record is no best yet, and a training that has begun goes on."""
+    reproduction = Reproduction(tmp_path, "tiny")
+    words = ["search.finalists=1", "search.num_trials=4"]
+    run_dir = write_search(reproduction.searches / "cloud", [0.1, 0.4, 0.2, 0.3], *words)
+    best = load_run(run_dir)[0].trials[1]
+    chosen = {"event": "rerank", "rerank": 0, "setting": 0, "trials": [1], "baselines": {}, "seeds": [5]}
+    again = {"event": "propose", "side": FINALISTS, "trial": 0, "setting": 0, "seed": 5, "baseline": ""}
+    for event in (
+        {**chosen, "proxy_task": {}, "time": BEGUN},
+        {**again, "tokens": list(best.tokens), "arch_id": best.arch_id},
+        {**result(0, 0.5), "side": FINALISTS},
+    ):
+        with pytest.raises(ValueError, match=r"cloud is not over, its finalists are not ranked yet; `spine"):
+            source_of(reproduction, "best", None)
+        with Ledger(run_dir) as ledger:
+            ledger.append([event])
+    source = source_of(reproduction, "best", None)
+    assert source is not None
+    assert (source.origin["run"], source.origin["trial"]) == ("cloud", 1)
+    write_training(reproduction.trainings / "best", source.origin)
+    assert source_of(reproduction, "best", None) is None
+    assert source_of(reproduction, "best", "cloud") is None
+    with pytest.raises(ValueError, match=r"--search: .*best trains the best of cloud, got r0_sp53; leave"):
+        source_of(reproduction, "best", "r0_sp53")
 
 
 @pytest.mark.slow
