@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -214,16 +214,19 @@ def _evaluate(reproduction: Reproduction, names: Sequence[str], words: Sequence[
 
     console = build_console()
     for name, weights in trained_weights(reproduction, names).items():
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        config = train_config(overridden(load_run(reproduction.trainings / name)[0].config, words))
+        of_what = {
+            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "data": {key: value for key, value in asdict(config.data).items() if key != "cache_dir"},
+        }
         target = reproduction.evaluation(name)
-        if target.is_file() and json.loads(target.read_bytes()).get("weights_sha256") == digest:
+        if target.is_file() and of_what.items() <= json.loads(target.read_bytes()).items():
             console.print(f"{target}: complete")
             continue
-        config = train_config(overridden(load_run(reproduction.trainings / name)[0].config, words))
         detector, inference = open_weights(str(weights), None, config.train.device)
         found = evaluate_on(detector, inference, config.data, console).plain
         target.parent.mkdir(exist_ok=True)
-        write_whole(target, json.dumps({**found, "weights_sha256": digest}, indent=1))
+        write_whole(target, json.dumps({**found, **of_what}, indent=1))
         console.print(f"{name}: AP {found['AP'] or 0.0:.4f} on {found['num_images']} images, {target}")
     return 0
 

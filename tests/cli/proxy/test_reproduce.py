@@ -8,6 +8,7 @@ from cli_checks import fails
 from written_runs import BEGUN, result, write_search, write_training
 
 from spinesearch.cli.main import main
+from spinesearch.cli.networks.evaluate import Evaluated
 from spinesearch.cli.proxy.reproduce import _of_a_day
 from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.results.ledger.run import Run, load_run
@@ -162,6 +163,33 @@ def test_the_best_is_taken_once_its_finalists_are_ranked_and_then_stays(tmp_path
     assert source_of(reproduction, "best", "cloud") is None
     with pytest.raises(ValueError, match=r"--search: .*best trains the best of cloud, got r0_sp53; leave"):
         source_of(reproduction, "best", "r0_sp53")
+
+
+def test_an_evaluation_is_complete_for_its_weights_and_data_alone(tmp_path: Path, monkeypatch, capsys):
+    """Given again with other data or after other weights it is made anew, and says of what it is."""
+    measured: list[int] = []
+
+    def evaluated(detector, inference, settings, console):
+        measured.append(settings.num_val_images)
+        plain = {"AP": 0.5, "num_images": settings.num_val_images}
+        return Evaluated(data=None, found=None, scores=None, plain=plain)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("spinesearch.cli.networks.evaluate.evaluate_on", evaluated)
+    monkeypatch.setattr("spinesearch.cli.networks.weights.open_weights", lambda *arguments: (None, None))
+    reproduction = Reproduction(tmp_path, "coco")
+    reproduction.begin()
+    weights = write_training(reproduction.trainings / "spinenet49") / "weights" / "best.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"first")
+    command = ["reproduce", "evaluate", "--folder", str(tmp_path)]
+    for words, is_complete in ((["data.num_val_images=7"], False), ([], False), ([], True)):
+        assert main([*command, *words]) == 0
+        assert ("spinenet49.json: complete" in capsys.readouterr().out) == is_complete
+    assert main([*command, f"data.cache_dir={tmp_path}"]) == 0  # the same images wherever they are packed
+    weights.write_bytes(b"second")
+    assert main(command) == 0
+    assert measured == [7, 100, 100]
+    assert json.loads(reproduction.evaluation("spinenet49").read_text())["data"]["num_val_images"] == 100
 
 
 @pytest.mark.slow
