@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spinesearch.cli.networks.processes import is_first
 from spinesearch.cli.os_errors import named_files
 from spinesearch.cli.parser import build_console, command_parser, fail, path_argument, print_next
 
@@ -89,7 +90,7 @@ def reproduce(arguments: list[str]) -> int:
             code = _stage(reproduction, stage, names[1:], words, options.search, is_one=bool(names))
             if code:
                 return code
-    if names and names[0] in _NEXT:
+    if names and names[0] in _NEXT and is_first():
         stage, purpose = _NEXT[names[0]]
         print_next(build_console(), {reproduction.command(stage): purpose})
     return 0

@@ -189,6 +189,10 @@ def test_an_evaluation_is_complete_for_its_weights_and_data_alone(tmp_path: Path
     weights.write_bytes(b"second")
     assert main(command) == 0
     assert measured == [7, 100, 100]
+    assert capsys.readouterr().out.count("next:") == 2
+    monkeypatch.setenv("RANK", "1")  # as torchrun does; the first process alone says what to do now
+    assert main(command) == 0
+    assert "next:" not in capsys.readouterr().out
     assert json.loads(reproduction.evaluation("spinenet49").read_text())["data"]["num_val_images"] == 100
 
 
