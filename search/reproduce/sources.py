@@ -16,16 +16,6 @@ from spinesearch.search.training.recorder import BEST as BEST_WEIGHTS
 from spinesearch.search.training.train_session import is_complete
 
 
-def check_search(search: str | None) -> None:
-    """Check that ``--search`` names a search, where it is given.
-
-    Raises:
-        ConfigError: there is none of this name.
-    """
-    if search is not None and search not in SEARCHES:
-        raise ConfigError(f"--search: must be one of {', '.join(SEARCHES)}, got {search}")
-
-
 def source_of(reproduction: Reproduction, name: str, search: str | None) -> ModelSource | None:
     """The architecture of a training: published, or the best of a search that is over.
 
@@ -35,14 +25,13 @@ def source_of(reproduction: Reproduction, name: str, search: str | None) -> Mode
     Args:
         reproduction: its folder.
         name: one of `TRAININGS`.
-        search: whose best; None for the first that was run.
+        search: one of `SEARCHES`, whose best; None for the first that was run.
 
     Raises:
         ConfigError: there is no such search yet, it is not over, or another one's best is trained already.
     """
     if name != BEST:
         return published_source(name)
-    check_search(search)
     begun = reproduction.trainings / BEST
     if has_run(begun):
         training = load_run(begun)[0].training

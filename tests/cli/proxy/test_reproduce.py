@@ -9,7 +9,7 @@ from written_runs import BEGUN, result, write_search, write_training
 
 from spinesearch.cli.main import main
 from spinesearch.cli.networks.evaluate import Evaluated
-from spinesearch.cli.proxy.reproduce import _of_a_day
+from spinesearch.cli.proxy.reproduce import _of_a_day, _own
 from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.results.ledger.trial import FINALISTS
@@ -107,6 +107,11 @@ def test_bad_words_leave_nothing(tmp_path: Path, capsys):
         "paper_search is missing, whose best is wanted; `spinesearch reproduce search paper_search",
         capsys,
     )
+    # Without a stage all settings are checked before the first.
+    fails(["reproduce", *place, "serch.num_trials=8"], "serch.num_trials: there is no such setting", capsys)
+    fails(["reproduce", *place, *COCO, "train.lr=fast"], "train.lr: must be a number, got 'fast'", capsys)
+    fails(["reproduce", *place, *COCO], "data.val_annotations: must be given", capsys)
+    fails(["reproduce", *place, "--search", "r1"], "--search: must be one of paper_search", capsys)
     assert not folder.exists()
     (tmp_path / "note.txt").write_text("mine")
     fails(["reproduce", "verify", "--folder", str(tmp_path)], "is there and is no reproduction", capsys)
@@ -115,6 +120,13 @@ def test_bad_words_leave_nothing(tmp_path: Path, capsys):
     fails(
         ["reproduce", "verify", *place], "holds a reproduction at scale tiny, got coco; give --scale", capsys
     )
+
+
+def test_without_a_stage_each_takes_of_the_settings_what_is_its_own():
+    words = ["data=coco", "data.cache_dir=/c", "++data.skip_broken=true", "train.lr=0.1", "space=r0_sp53"]
+    assert _own("search", words) == [*words[:3], "space=r0_sp53"]
+    assert _own("train", words) == words[:4]
+    assert _own("evaluate", words) == ["data.cache_dir=/c"]  # of a recorded training
 
 
 def test_a_day_of_one_gpu_is_filled_by_what_is_measured(tmp_path: Path, monkeypatch):
