@@ -130,6 +130,7 @@ def test_stochastic_depth_rises_with_the_level() -> None:
         assert rates == pytest.approx([0.2 * int(level) / 5] * len(group))
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_parameter() -> None:
     backbone = narrow_pyramid(activation="swish").double().train()
     features = backbone(torch.randn(3, 3, 128, 128, dtype=torch.float64))

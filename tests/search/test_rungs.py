@@ -56,6 +56,7 @@ def recorded(run: Run) -> list[object]:
     ] + [(u.update, dict(u.stats), u.digest) for u in run.updates]
 
 
+@pytest.mark.slow
 def test_search_show_and_resume(serial, tmp_path: Path, capsys):
     command = ["search", *serial, *LADDER, "name=run"]
     assert main(command) == 0

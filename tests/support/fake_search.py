@@ -280,6 +280,7 @@ def carry_out(
             failed_reward=0.0,
             max_failed_share=max_failed_share,
             halving=halving,
+            learns=controller != "random",
         )
         source: CandidateSource
         source = search = ControlledCandidates(

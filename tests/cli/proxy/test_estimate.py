@@ -40,7 +40,8 @@ def test_stated_rates_as_json(serial, tmp_path: Path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_bad_words(serial, tmp_path: Path, capsys):
+def test_bad_words(serial, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # another test of this process may have left one
     command = ["estimate", "search", *serial]
     fails(["estimate", "serch"], "estimate serch: there is no such command; give one of", capsys)
     for option, value, rule in (

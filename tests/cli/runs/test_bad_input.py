@@ -81,7 +81,7 @@ def test_an_address_where_nobody_listens_is_reported_before_the_data_are_made(
 
 def test_words_that_are_no_command(capsys):
     fails(["serach"], "serach: there is no such command; did you mean search", capsys)
-    fails(["dance"], "commands are search, resume, show, rerank, export", capsys)
+    fails(["dance"], "commands are search, resume, retry, stop, rerank, ls, show", capsys)
     for arguments in (["show"], ["show", "a", "b"], ["export", "x", "--top", "many"]):
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
@@ -143,7 +143,7 @@ def test_runs_that_cannot_be_resumed(serial, tmp_path: Path, capsys):
     before = ledger.read_bytes()
     resume = ["resume", str(run_dir)]
     fails([*resume, "seed=1"], "seed: this run was begun with 0 and cannot be continued with 1", capsys)
-    fails([*resume, "controller.ent_coef=0.5"], "controller.ent_coef: this run was begun with 0.01", capsys)
+    fails([*resume, "controller.num_rounds=5"], "controller.num_rounds: this run was begun with 4", capsys)
     fails([*resume, "search.num_trials=1"], "search.num_trials: a run can grow but not shrink", capsys)
     fails([*resume, "controller=random"], "a resumed run takes settings of the form section.key", capsys)
     for text in (

@@ -137,6 +137,7 @@ def test_a_training_that_has_no_end_is_named(cluster, monkeypatch):
     assert "its short training did not end within 1 s" in report.problem
 
 
+@pytest.mark.slow
 def test_a_node_too_small_for_a_worker_tells_its_versions_and_no_more(cluster):
     report = check(worker_tasks.open_rated, TrialResources(cpus=1, gpus=1))
     assert report.facts is not None

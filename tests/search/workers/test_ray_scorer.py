@@ -165,6 +165,7 @@ def test_a_candidate_that_raises_leaves_its_worker_alive(build):
     assert "" in reasons
 
 
+@pytest.mark.slow
 def test_a_task_that_cannot_be_opened_ends_the_search_with_its_reason(build):
     scorer = build(worker_tasks.open_nothing)
     scorer.submit(Job(trial=0, spec=SPINENET_49, seed=0))
@@ -278,6 +279,7 @@ def test_a_candidate_that_trains_slowly_is_not_taken_to_hang(build):
         scorer.close()
 
 
+@pytest.mark.slow
 def test_a_candidate_is_handed_out_when_its_beginning_was_reported(build, tmp_path: Path):
     folder = tmp_path / "marks"
     folder.mkdir()
@@ -295,6 +297,7 @@ def test_a_candidate_is_handed_out_when_its_beginning_was_reported(build, tmp_pa
     assert (begun.node, begun.worker) == (outcome.node, outcome.worker)
 
 
+@pytest.mark.slow
 def test_a_worker_with_other_code_is_refused_by_name(build):
     warnings: list[str] = []
     scorer = build(worker_tasks.open_fake, warnings=warnings)

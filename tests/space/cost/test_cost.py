@@ -177,7 +177,8 @@ def random_arguments(rng: random.Random) -> dict[str, Any]:
 SIZES = [(32, 32), (33, 47), (64, 64), (96, 65), (127, 500), (200, 333), (384, 384), (640, 640), (800, 1333)]
 
 
-@pytest.mark.parametrize("seed", few(range(40), 1))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40))
 def test_torch_counts_the_same_on_random_specs(seed: int):
     """40 seeds of 5 specs; a spec takes about a third of a second."""
     rng = random.Random(seed)
