@@ -229,6 +229,25 @@ def test_compare_refuses_what_says_nothing_of_each_other(tmp_path: Path, capsys)
     assert "warning: " in capsys.readouterr().out
 
 
+def test_compare_takes_a_strategy_of_one_s_own(tmp_path: Path, capsys):
+    event = run_event("search.num_trials=4")
+
+    def run(name: str, **changes: dict) -> str:
+        with Ledger(tmp_path / name) as ledger:
+            ledger.append([{**event, "config": {**event["config"], **changes}}])
+            ledger.append([*proposals(4), *(result(number, 0.1) for number in range(4)), *updates(1)])
+        return str(tmp_path / name)
+
+    ours = run("ours")
+    own = [run(f"own-{x}", controller={"name": "greedy", "random_share": x}) for x in (0.1, 0.2)]
+    assert main(["compare", ours, *own, "--json"]) == 0
+    found = {row["strategy"]: row["runs"] for row in json.loads(capsys.readouterr().out)["rows"]}
+    shares = {"greedy random_share=0.1": own[:1], "greedy random_share=0.2": own[1:]}
+    assert found == {"bayesian": [ours], **shares}
+    worth = run("worth", search={**event["config"]["search"], "reward_metric": "worth"})
+    fails(["compare", own[0], worth], "/worth: search.reward_metric: must be one of", capsys)
+
+
 class Running:
     """A process that carries out a run, in a thread, until it is asked to stop."""
 
