@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -84,6 +85,9 @@ def test_ls_where_there_is_nothing_or_one_run(tmp_path: Path, monkeypatch, capsy
     assert capsys.readouterr().out == "runs: holds no runs; `spinesearch search` begins one\n"
     fails(["ls", "nowhere"], "FOLDER: nowhere is not a folder", capsys)
     assert list(listed(FIXTURES / "search", capsys)) == ["search"]
+    monkeypatch.chdir(FIXTURES / "search")
+    assert main(["ls", "."]) == 0
+    assert re.search(r"^\W*search +search +complete", capsys.readouterr().out, re.MULTILINE)
     assert {n: one["kind"] for n, one in listed(FIXTURES, capsys).items()} == {
         "search": "search",
         "variance": "study",
@@ -284,6 +288,8 @@ def test_stop_of_what_does_not_answer(tmp_path: Path, capsys):
         assert (run_dir / STOP_NAME).exists()
     fails(["stop", str(run_dir), "--timeout", "0"], "--timeout: must be positive", capsys)
     fails(["stop", str(tmp_path / "none")], "is not a run", capsys)
+    (tmp_path / "folder").mkdir()
+    fails(["stop", str(tmp_path / "folder")], "folder: is not a run: it has no ledger.jsonl", capsys)
 
 
 @pytest.mark.slow
