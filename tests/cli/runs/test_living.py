@@ -141,6 +141,25 @@ def test_follow_waits_for_a_stopped_run_until_interrupted(tmp_path: Path, monkey
     assert "4 of 12 candidates are done already" in out
 
 
+def test_follow_ends_once_nobody_reads(tmp_path: Path, monkeypatch):
+    run_dir = write_search(tmp_path / "run", REWARDS, "search.num_trials=8")
+    reader, writer = os.pipe()
+    looks = []
+
+    def look(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            assert b"waiting for one" in os.read(reader, 65536)
+            os.close(reader)
+        assert len(looks) < 3
+
+    monkeypatch.setattr("spinesearch.cli.runs.follow.time.sleep", look)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        assert main(["show", str(run_dir), "--follow"]) == 0
+    assert len(looks) == 2
+
+
 def test_show_as_json_and_csv(tmp_path: Path, capsys):
     changes = {3: {"status": "duplicate", "duplicate_of": 1, "reward": 0.3, "metrics": {"ap": 0.3}}}
     run_dir = write_search(tmp_path / "run", REWARDS, "search.num_trials=4", changes=changes)
