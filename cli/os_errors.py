@@ -40,6 +40,22 @@ def named_files(places: Mapping[str, Path]) -> Iterator[None]:
         raise FileError(os_error_line(error, places)) from error
 
 
+def check_target(setting: str, path: Path) -> None:
+    """Returns if a file may be written there, before the work that it is to hold.
+
+    Raises:
+        FileError: its folder is not there or may not be written to, or the path is a folder.
+    """
+    if path.is_dir():
+        raise FileError(f"{setting}: {path}: is a folder; give a file")
+    if not path.parent.is_dir():
+        raise FileError(
+            f"{setting}: {path}: there is no folder {path.parent}; make it, or give another {setting}"
+        )
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise FileError(f"{setting}: {path}: its folder may not be written to; give another {setting}")
+
+
 def os_error_line(error: OSError, places: Mapping[str, Path]) -> str:
     """What went wrong, where, and what to do; ``places`` as for `named_files`."""
     if not _has_working_folder():

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spinesearch.cli.networks.weights import add_weights, open_weights, weights_origin
-from spinesearch.cli.os_errors import named_files
+from spinesearch.cli.os_errors import check_target, named_files
 from spinesearch.cli.parser import build_console, command_parser, path_argument
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def evaluate(arguments: list[str]) -> int:
     )
     parser.add_overrides("settings of the data")
     options = parser.parse_with_overrides(arguments)
+    if options.output is not None:
+        check_target("--output", options.output)
     from spinesearch.data.whole_file import write_whole
     from spinesearch.search.training.train_data import scored_data_warning
     from spinesearch.training.measure.evaluation import coco_results

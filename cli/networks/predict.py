@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from spinesearch.cli.networks.weights import add_weights, open_weights
 from spinesearch.cli.os_errors import named_files
-from spinesearch.cli.parser import command_parser, path_argument
+from spinesearch.cli.parser import command_parser, fail, path_argument
 
 if TYPE_CHECKING:
     from spinesearch.models.heads.predict import Prediction
@@ -23,7 +23,8 @@ def predict(arguments: list[str]) -> int:
     parser = command_parser(
         "predict",
         "Find objects in images: a picture with boxes for each, and one JSON with all of them, whose boxes\n"
-        "are (x1, y1, x2, y2) in the pixels of the image file as stored.",
+        "are (x1, y1, x2, y2) in the pixels of the image file as stored. A file that cannot be read is left\n"
+        "out, with its error in the JSON; the exit code is 2 then.",
         "examples:\n"
         "  spinesearch predict runs/NAME/weights/best.safetensors photo.jpg --output found\n"
         "  spinesearch predict runs/NAME FOLDER --output found --threshold 0.5 --top-k 20",
@@ -37,27 +38,31 @@ def predict(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     paths = _images(options.images)
     names = _picture_names(paths)
+    with named_files({"--output": options.output}):
+        _check_targets(paths, [options.output / name for name in (*names, _JSON)])
     detector, inference = open_weights(options.weights, options.image_size, options.device)
     from spinesearch.data.whole_file import write_whole
-    from spinesearch.models.heads.predict import predict_images
+    from spinesearch.models.heads.predict import ImageError, predict_images
 
     found = predict_images(detector, paths, inference, threshold=options.threshold, top_k=options.top_k)
-    records = []
+    records, num_found, num_failed = [], 0, 0
     with named_files({"--output": options.output}):
         options.output.mkdir(parents=True, exist_ok=True)
-        for path, name in zip(paths, names, strict=True):
-            try:
-                prediction = next(found)
-            except (OSError, ValueError) as error:
-                raise ValueError(f"{path}: cannot be looked at: {' '.join(str(error).split())}") from error
+        for path, name, prediction in zip(paths, names, found, strict=True):
+            if isinstance(prediction, ImageError):
+                fail(f"{prediction}; it is left out")
+                num_failed += 1
+                records.append({"file": str(path), "error": str(prediction)})
+                continue
             _draw(path, prediction, options.output / name)
+            num_found += len(prediction.scores)
             records.append({"file": str(path), "picture": name, **_record(prediction)})
         write_whole(options.output / _JSON, json.dumps(records, indent=1))
-    num_found = sum(len(record["detections"]) for record in records)
     print(
-        f"found {num_found} objects in {len(records)} images: {options.output / _JSON} and a picture of each"
+        f"found {num_found} objects in {len(records) - num_failed} images: {options.output / _JSON} and a "
+        "picture of each"
     )
-    return 0
+    return 2 if num_failed else 0
 
 
 def _images(given: Sequence[Path]) -> list[Path]:
@@ -94,6 +99,24 @@ def _picture_names(paths: Sequence[Path]) -> list[str]:
             yield name
 
     return list(names())
+
+
+def _check_targets(paths: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Returns if nothing that is to be written is one of the images, by whatever name.
+
+    Raises:
+        ValueError: one is.
+    """
+    images = {_identity(path) for path in paths if path.exists()}
+    for target in targets:
+        if target.exists() and _identity(target) in images:
+            raise ValueError(f"--output: {target}: would replace one of the images; give another folder")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """What a file has whatever name it is opened by: through a link, or in other case where that is one."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _record(prediction: Prediction) -> dict[str, Any]:

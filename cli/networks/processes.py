@@ -16,6 +16,11 @@ def is_one_of_several() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def is_first() -> bool:
+    """Whether torchrun started this process as the first, or did not start it."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def joined_group(device: str) -> Iterator[ProcessGroup]:
     """The group of this process, joined by the variables that torchrun sets; left at the end.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spinesearch.cli.networks.training_words import add_model, model_argument, wanted_training
 from spinesearch.cli.parser import build_console, command_parser, print_next
@@ -122,8 +123,8 @@ def _train_on_ray(
             "search.num_workers: torchrun has started the processes already; leave one of the two out"
         )
     folder, console = run_dir or new_run_dir(config), build_console(quiet=quiet)
-    with ending(config, folder, console):
-        return train_on_ray(config, source, folder, console, should_stop=_stop_on_signals()), folder, console
+    with ending(config, folder, console), _stop_on_signals() as should_stop:
+        return train_on_ray(config, source, folder, console, should_stop=should_stop), folder, console
 
 
 def _train_here(
@@ -139,21 +140,20 @@ def _train_here(
         console = build_console(quiet=quiet)
         if not group.is_first:
             console.file = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - to the process's end
-        with ending(config, folder, console):
-            run = carry_out_training(
-                config, source, folder, console, group=group, should_stop=_stop_on_signals()
-            )
+        with ending(config, folder, console), _stop_on_signals() as should_stop:
+            run = carry_out_training(config, source, folder, console, group=group, should_stop=should_stop)
         group.from_first(None)  # the others wait until all is measured and written
         return run if group.is_first else None, folder, console
 
 
-def _stop_on_signals() -> Callable[[], bool]:
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM or Ctrl-C has come since this was first asked; a second one waits for no step's end.
 
-    Before that, while data are opened, they end the command at once.
+    Before that, while data are opened, and after the end, they end the command at once.
     """
     received: list[int] = []
-    is_asked: list[bool] = []
+    before: dict[int, Any] = {}  # handlers
 
     def note(signum: int, frame: FrameType | None) -> None:
         if received:
@@ -161,10 +161,13 @@ def _stop_on_signals() -> Callable[[], bool]:
         received.append(signum)
 
     def should_stop() -> bool:
-        if not is_asked:
-            is_asked.append(True)
+        if not before:
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, note)
+                before[number] = signal.signal(number, note)
         return bool(received)
 
-    return should_stop
+    try:
+        yield should_stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

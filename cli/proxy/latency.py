@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from spinesearch.cli.os_errors import check_target
 from spinesearch.cli.parser import build_console, command_parser, fail, path_argument
 
 _LEAST_NETWORKS = 8
@@ -39,6 +40,7 @@ def bench_latency(arguments: list[str]) -> int:
         )
     if options.file.exists():
         return fail(f"{options.file}: is there already; name another file, or remove it")
+    check_target("FILE", options.file)
     import numpy as np
 
     from spinesearch.data.whole_file import write_whole

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spinesearch.cli.networks.processes import is_first
 from spinesearch.cli.os_errors import named_files
 from spinesearch.cli.parser import build_console, command_parser, fail, path_argument, print_next
 
 if TYPE_CHECKING:
     from spinesearch.search.config.run_config import RunConfig
     from spinesearch.search.reproduce.stages import Reproduction
+    from spinesearch.search.training.train_config import TrainConfig
 
 _DEFAULT_SEARCH = "paper_search"
 _GPU_DAY_HOURS = 24.0
@@ -63,7 +65,8 @@ def reproduce(arguments: list[str]) -> int:
     parser.add_argument(
         "--search",
         metavar="NAME",
-        help="the search whose best is trained (default: the first of those that have been run)",
+        help="the search whose best is trained (default: the first of those that have been run); without a "
+        "stage it is run before",
     )
     parser.add_overrides("STAGE, NAME, and settings of the search or training")
     options = parser.parse_with_overrides(arguments)
@@ -73,6 +76,8 @@ def reproduce(arguments: list[str]) -> int:
     words = [word for word in options.overrides if "=" in word]
     if options.scale not in SCALES:
         raise ValueError(f"--scale: must be one of {', '.join(SCALES)}, got {options.scale}")
+    if options.search not in (None, *NAMES["search"]):
+        raise ValueError(f"--search: must be one of {', '.join(NAMES['search'])}, got {options.search}")
     if names and names[0] not in STAGES:
         raise ValueError(f"reproduce {names[0]}: there is no such stage; give one of {', '.join(STAGES)}")
     for name in names[1:]:
@@ -85,14 +90,38 @@ def reproduce(arguments: list[str]) -> int:
     with named_files({"--folder": options.folder}):
         reproduction = Reproduction(options.folder, options.scale)
         reproduction.check()
+        if not names:
+            _check_all(reproduction, options.search or _DEFAULT_SEARCH, words)
         for stage in names[:1] or STAGES:
             code = _stage(reproduction, stage, names[1:], words, options.search, is_one=bool(names))
             if code:
                 return code
-    if names and names[0] in _NEXT:
+    if names and names[0] in _NEXT and is_first():
         stage, purpose = _NEXT[names[0]]
         print_next(build_console(), {reproduction.command(stage): purpose})
     return 0
+
+
+def _check_all(reproduction: Reproduction, search: str, words: Sequence[str]) -> None:
+    """Check before the first stage what a later one would refuse: days may lie between the two."""
+    from spinesearch.data.sources import val_source
+    from spinesearch.search.config.overrides import parse_overrides
+    from spinesearch.search.reproduce.stages import BEST
+
+    parse_overrides(words)
+    _search_config(reproduction, search, _own("search", words))
+    config = _training_config(reproduction, BEST, _own("train", words))
+    val_source(config.data, config.train.image_size)
+
+
+def _own(stage: str, words: Sequence[str]) -> list[str]:
+    """Of settings given to all stages those that this one has."""
+    from spinesearch.search.config.sections import SEARCH, TRAINING
+
+    if stage == "evaluate":  # the trainings have recorded what else they were given, as groups
+        return [word for word in words if word.startswith("data.")]
+    schema = SEARCH if stage == "search" else TRAINING
+    return [word for word in words if schema.has(word.partition("=")[0].lstrip("+~"))]
 
 
 def _stage(
@@ -104,17 +133,14 @@ def _stage(
     *,
     is_one: bool,
 ) -> int:
-    from spinesearch.search.config.sections import SEARCH, TRAINING
-
     if stage in ("verify", "table"):
         if is_one and words:
             raise ValueError(f"{words[0]}: reproduce {stage} takes no settings")
         return _verify(reproduction) if stage == "verify" else _table(reproduction)
-    if not is_one:  # each stage takes of the settings what is its own
-        schema = SEARCH if stage == "search" else TRAINING
-        words = [word for word in words if schema.has(word.partition("=")[0].lstrip("+~"))]
+    if not is_one:
+        words = _own(stage, words)
     if stage == "search":
-        return _search(reproduction, (*names, _DEFAULT_SEARCH)[0], words)
+        return _search(reproduction, (*names, search or _DEFAULT_SEARCH)[0], words)
     if stage == "train":
         return _train(reproduction, names, words, search)
     return _evaluate(reproduction, names, words)
@@ -143,17 +169,23 @@ def _verify(reproduction: Reproduction) -> int:
 
 def _search(reproduction: Reproduction, name: str, words: Sequence[str]) -> int:
     from spinesearch.cli.runs.carry_out import carry_out
-    from spinesearch.search.config.run_config import compose, run_config
-    from spinesearch.search.reproduce.stages import GPU_DAY, search_words
+    from spinesearch.search.reproduce.stages import GPU_DAY
     from spinesearch.search.runs.run_folder import run_dir_of
 
-    place = [f"name={name}", f"runs_dir={reproduction.searches}"]
-    config = run_config(compose([*search_words(name, reproduction.scale), *words, *place]))
+    config = _search_config(reproduction, name, words)
     sets_length = any(word.startswith("search.num_trials=") for word in words)
     if name == GPU_DAY and reproduction.scale == "coco" and not sets_length:
         config = _of_a_day(config)
     reproduction.begin()
     return carry_out(config, run_dir_of(config), build_console())
+
+
+def _search_config(reproduction: Reproduction, name: str, words: Sequence[str]) -> RunConfig:
+    from spinesearch.search.config.run_config import compose, run_config
+    from spinesearch.search.reproduce.stages import search_words
+
+    place = [f"name={name}", f"runs_dir={reproduction.searches}"]
+    return run_config(compose([*search_words(name, reproduction.scale), *words, *place]))
 
 
 def _of_a_day(config: RunConfig) -> RunConfig:
@@ -183,24 +215,28 @@ def _of_a_day(config: RunConfig) -> RunConfig:
 
 def _train(reproduction: Reproduction, names: Sequence[str], words: Sequence[str], search: str | None) -> int:
     from spinesearch.cli.networks.train import carry_out_train
-    from spinesearch.search.config.run_config import compose
-    from spinesearch.search.config.sections import TRAINING
     from spinesearch.search.reproduce.sources import source_of
-    from spinesearch.search.reproduce.stages import TRAININGS, training_words
-    from spinesearch.search.training.train_config import train_config
+    from spinesearch.search.reproduce.stages import TRAININGS
 
     wanted = names or TRAININGS
     sources = {name: source_of(reproduction, name, search) for name in wanted}
-    configs = {}
-    for name in wanted:
-        place = [f"name={name}", f"runs_dir={reproduction.trainings}"]
-        configs[name] = train_config(compose([*training_words(reproduction.scale), *words, *place], TRAINING))
+    configs = {name: _training_config(reproduction, name, words) for name in wanted}
     reproduction.begin()
     for name, config in configs.items():
         code = carry_out_train(config, sources[name], None)
         if code:
             return code
     return 0
+
+
+def _training_config(reproduction: Reproduction, name: str, words: Sequence[str]) -> TrainConfig:
+    from spinesearch.search.config.run_config import compose
+    from spinesearch.search.config.sections import TRAINING
+    from spinesearch.search.reproduce.stages import training_words
+    from spinesearch.search.training.train_config import train_config
+
+    place = [f"name={name}", f"runs_dir={reproduction.trainings}"]
+    return train_config(compose([*training_words(reproduction.scale), *words, *place], TRAINING))
 
 
 def _evaluate(reproduction: Reproduction, names: Sequence[str], words: Sequence[str]) -> int:
@@ -214,16 +250,19 @@ def _evaluate(reproduction: Reproduction, names: Sequence[str], words: Sequence[
 
     console = build_console()
     for name, weights in trained_weights(reproduction, names).items():
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        config = train_config(overridden(load_run(reproduction.trainings / name)[0].config, words))
+        of_what = {
+            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "data": {key: value for key, value in asdict(config.data).items() if key != "cache_dir"},
+        }
         target = reproduction.evaluation(name)
-        if target.is_file() and json.loads(target.read_bytes()).get("weights_sha256") == digest:
+        if target.is_file() and of_what.items() <= json.loads(target.read_bytes()).items():
             console.print(f"{target}: complete")
             continue
-        config = train_config(overridden(load_run(reproduction.trainings / name)[0].config, words))
         detector, inference = open_weights(str(weights), None, config.train.device)
         found = evaluate_on(detector, inference, config.data, console).plain
         target.parent.mkdir(exist_ok=True)
-        write_whole(target, json.dumps({**found, "weights_sha256": digest}, indent=1))
+        write_whole(target, json.dumps({**found, **of_what}, indent=1))
         console.print(f"{name}: AP {found['AP'] or 0.0:.4f} on {found['num_images']} images, {target}")
     return 0
 

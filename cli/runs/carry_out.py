@@ -50,7 +50,9 @@ def carry_out(
                 from spinesearch.search.watchers.mirror_observer import send_exports
 
                 send_exports(config.mirror, run_dir, console)
-    more = 2 * len(run.trials)
+    num_trials = config.search.num_trials
+    is_over = run.num_done >= num_trials
+    goes_on = f"spinesearch resume {folder}" + (f" search.num_trials={2 * num_trials}" if is_over else "")
     print_next(
         console,
         {
@@ -58,7 +60,7 @@ def carry_out(
             f"spinesearch report {folder}": "one page to look at and to send",
             f"spinesearch export {folder} --format onnx": "the best network for use elsewhere",
             f"spinesearch train {folder} --rank 1 data=coco ...": "the best network trained",
-            f"spinesearch resume {folder} search.num_trials={more}": "on with more candidates",
+            goes_on: "on with more candidates",
         },
     )
     return 0

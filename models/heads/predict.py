@@ -30,6 +30,10 @@ _BATCH_SIZE = 8
 ImageLike = str | Path | Image.Image | npt.NDArray[np.uint8]
 
 
+class ImageError(ValueError):
+    """An image file cannot be read; the message begins with its path."""
+
+
 class Prediction(NamedTuple):
     """What was found in one image, by falling score.
 
@@ -79,8 +83,10 @@ def predict_images(
     *,
     threshold: float = DEFAULT_THRESHOLD,
     top_k: int = MAX_DETECTIONS,
-) -> Iterator[Prediction]:
+) -> Iterator[Prediction | ImageError]:
     """What a detector finds in each image, in their order; the model is left in evaluation mode.
+
+    In the place of a file that cannot be read comes the error, and the others follow.
 
     Args:
         model: images `[B, 3, S, S]` to class logits and box codes, on any device.
@@ -91,7 +97,6 @@ def predict_images(
 
     Raises:
         ValueError: the threshold or the number is out of range, or an array is no image.
-        OSError: an image cannot be read.
     """
     if not SCORE_THRESHOLD <= threshold < 1:
         raise ValueError(f"threshold: must be in {SCORE_THRESHOLD}..1, got {threshold}")
@@ -102,13 +107,16 @@ def predict_images(
 
 def _predictions(
     model: nn.Module, remaining: Iterator[ImageLike], inference: Inference, threshold: float, top_k: int
-) -> Iterator[Prediction]:
+) -> Iterator[Prediction | ImageError]:
     device = next(model.parameters()).device
     anchors = make_anchors(
         inference.image_size, num_scales=inference.num_scales, base_anchor=inference.base_anchor
     ).to(device)
-    while ready := [_ready(image, inference.image_size) for image in islice(remaining, _BATCH_SIZE)]:
-        yield from _predicted(model, ready, anchors, inference, threshold, top_k)
+    while batch := [_ready_or_error(image, inference.image_size) for image in islice(remaining, _BATCH_SIZE)]:
+        ready = [image for image in batch if isinstance(image, _Ready)]
+        found = _predicted(model, ready, anchors, inference, threshold, top_k) if ready else iter(())
+        for image in batch:
+            yield next(found) if isinstance(image, _Ready) else image
 
 
 def _predicted(
@@ -145,12 +153,21 @@ def _predicted(
         )
 
 
-def _ready(image: ImageLike, side: int) -> _Ready:
-    """An image in the top left of a square of this side, as a pack has it."""
-    if isinstance(image, str | Path):
+def _ready_or_error(image: ImageLike, side: int) -> _Ready | ImageError:
+    """As `_ready`, of a file too; the error if it cannot be read."""
+    if not isinstance(image, str | Path):
+        return _ready(image, side)
+    try:
         with opened_image(Path(image)) as opened:
             opened.load()
             return _ready(opened, side)
+    except Exception as error:  # Pillow's decoders raise nearly any type on damaged files
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        return ImageError(f"{image}: cannot be looked at: {reason}")
+
+
+def _ready(image: Image.Image | npt.NDArray[np.uint8], side: int) -> _Ready:
+    """An image in the top left of a square of this side, as a pack has it."""
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(

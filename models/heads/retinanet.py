@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from spinesearch.models.backbone import ScalePermutedBackbone
 from spinesearch.models.heads.detect import MAX_DETECTIONS
 from spinesearch.models.heads.inference import Inference
-from spinesearch.models.heads.predict import DEFAULT_THRESHOLD, ImageLike, Prediction, predict_images
+from spinesearch.models.heads.predict import (
+    DEFAULT_THRESHOLD,
+    ImageError,
+    ImageLike,
+    Prediction,
+    predict_images,
+)
 from spinesearch.models.layers import (
     BN_EPS,
     BN_MOMENTUM,
@@ -171,7 +177,7 @@ class RetinaNet(nn.Module):
 
         Raises:
             ValueError: it has no `inference` of its own and none is given, or as `predict_images`.
-            OSError: an image cannot be read.
+            ImageError: an image file cannot be read, which is a `ValueError` too.
         """
         known = inference or self.inference
         if known is None:
@@ -179,7 +185,12 @@ class RetinaNet(nn.Module):
                 "inference: these weights do not say how large their images are; give "
                 "inference=Inference(image_size=...), of spinesearch.models.heads.inference"
             )
-        return list(predict_images(self, images, known, threshold=threshold, top_k=top_k))
+        predictions = []
+        for found in predict_images(self, images, known, threshold=threshold, top_k=top_k):
+            if isinstance(found, ImageError):
+                raise found
+            predictions.append(found)
+        return predictions
 
 
 class _Subnet(nn.Module):

@@ -43,6 +43,18 @@ class Filled:
         return lines
 
 
+def check_init_from(path: Path) -> None:
+    """Returns if a path may name weights, before anything is read.
+
+    Raises:
+        ValueError: there is no such file, or it is no weight file by its name.
+    """
+    if not path.exists():
+        raise ValueError(f"init_from: {path}: there is no such file; give one that ends in {SUFFIX}")
+    if path.suffix != SUFFIX or not path.is_file():
+        raise ValueError(f"init_from: {path}: is not a weight file; give one that ends in {SUFFIX}")
+
+
 def fill_from(detector: RetinaNet, path: Path) -> Filled:
     """Take from a file of a detector or a backbone every tensor whose name and shape the detector has.
 
@@ -50,8 +62,7 @@ def fill_from(detector: RetinaNet, path: Path) -> Filled:
         ValueError: it is no weight file, of another architecture, compat or activation, or nothing fits.
         OSError: it cannot be read.
     """
-    if path.suffix != SUFFIX or not path.is_file():
-        raise ValueError(f"init_from: {path} is not a weight file; give one that ends in {SUFFIX}")
+    check_init_from(path)
     check_whole(path)
     state = detector.state_dict()
     kept: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from spinesearch.results.finalists import finished_rerank
 from spinesearch.results.ledger.files import WEIGHTS_FOLDER
 from spinesearch.results.ledger.run import load_run, ranked_trials
 from spinesearch.search.config.config_errors import ConfigError
@@ -15,21 +16,32 @@ from spinesearch.search.training.recorder import BEST as BEST_WEIGHTS
 from spinesearch.search.training.train_session import is_complete
 
 
-def source_of(reproduction: Reproduction, name: str, search: str | None) -> ModelSource:
+def source_of(reproduction: Reproduction, name: str, search: str | None) -> ModelSource | None:
     """The architecture of a training: published, or the best of a search that is over.
+
+    None for the best whose training has begun: that goes on with what it trains, whatever the search has
+    found since.
 
     Args:
         reproduction: its folder.
         name: one of `TRAININGS`.
-        search: whose best; None for the first that was run.
+        search: one of `SEARCHES`, whose best; None for the first that was run.
 
     Raises:
-        ConfigError: there is no such search yet, or it is not over.
+        ConfigError: there is no such search yet, it is not over, or another one's best is trained already.
     """
     if name != BEST:
         return published_source(name)
-    if search is not None and search not in SEARCHES:
-        raise ConfigError(f"--search: must be one of {', '.join(SEARCHES)}, got {search}")
+    begun = reproduction.trainings / BEST
+    if has_run(begun):
+        training = load_run(begun)[0].training
+        trained = None if training is None else training["source"].get("run")
+        if search not in (None, trained):
+            raise ConfigError(
+                f"--search: {begun} trains the best of {trained}, got {search}; leave --search out to "
+                "continue it, or move it away"
+            )
+        return None
     known = [key for key in SEARCHES if has_run(reproduction.searches / key)]
     chosen = search or next(iter(known), next(iter(SEARCHES)))
     run_dir = reproduction.searches / chosen
@@ -41,6 +53,11 @@ def source_of(reproduction: Reproduction, name: str, search: str | None) -> Mode
         raise ConfigError(
             f"reproduce train: {run_dir} is not over, {run.num_done} of "
             f"{run.config['search']['num_trials']} candidates are done; {give} continues it"
+        )
+    newest = run.reranks[-1] if run.reranks else None
+    if run.config["search"]["finalists"] and (newest is None or finished_rerank(run) is not newest):
+        raise ConfigError(
+            f"reproduce train: {run_dir} is not over, its finalists are not ranked yet; {give} continues it"
         )
     return run_source(run, run_dir, 1)
 

@@ -10,7 +10,7 @@ from spinesearch.results.finalists import final_ranking
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.config.run_config import compose, flat
-from spinesearch.search.config.sections import SEARCH, TRAINING
+from spinesearch.search.config.sections import DATA_PATHS, SEARCH, TRAINING
 from spinesearch.search.config.settings import FREE_SEARCH_SETTINGS
 from spinesearch.search.reproduce.stages import (
     BEST,
@@ -30,7 +30,7 @@ _COCO = {"num_train_images": 118_287, "num_held_out_images": 5_000}
 _HELD_OUT = 7_392  # of train2017, by the paper
 _OWN = "what is not published, as conf/{}.yaml marks it"
 _COMPARED = ("space", "proxy_task", "search", "train", "data")
-_WHERE = ("train_images", "train_annotations", "cache_dir", "num_images", "num_val_images", "seed")
+_WHERE = (*DATA_PATHS, "num_images", "num_val_images", "seed")
 
 
 class Row(NamedTuple):

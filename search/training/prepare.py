@@ -12,6 +12,7 @@ from rich.console import Console
 from spinesearch.data.open import ProxyData
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.weights.description import build_described, describe
+from spinesearch.models.weights.partial import check_init_from
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.session import check_same_data
@@ -54,6 +55,8 @@ def prepare_training(
 ) -> PreparedTraining:
     """Everything that can be wrong with a training, checked, and its data opened; as `carry_out_training`."""
     _check_settings(config, group)
+    if config.init_from is not None and not run.sessions:  # one that is begun goes on from its checkpoints
+        check_init_from(Path(config.init_from))
     device = find_device(config.train.device, "train.device")
     data = open_shared_data(config, console, group)
     if run.sessions:

@@ -10,7 +10,7 @@ import pytest
 from cli_checks import fails
 
 from spinesearch.cli.main import main
-from spinesearch.cli.os_errors import FileError, named_files, os_error_line
+from spinesearch.cli.os_errors import FileError, check_target, named_files, os_error_line
 from spinesearch.results.ledger.ledger import Ledger
 
 
@@ -50,6 +50,18 @@ def test_a_full_disk_without_a_path_names_what_lies_on_it(tmp_path: Path, monkey
         "what was written before is kept"
     )
     assert os_error_line(error(errno.ECONNRESET), places) == "Connection reset by peer"
+
+
+def test_where_no_file_can_be_written_is_said_before_the_work(tmp_path: Path, monkeypatch):
+    check_target("FILE", tmp_path / "a.json")
+    check_target("FILE", Path("a.json"))
+    with pytest.raises(FileError, match=r"FILE: .*/no/a.json: there is no folder .*/no; make it, or give"):
+        check_target("FILE", tmp_path / "no" / "a.json")
+    with pytest.raises(FileError, match=r"FILE: .*: is a folder; give a file"):
+        check_target("FILE", tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(FileError, match=r"FILE: .*a.json: its folder may not be written to; give another"):
+        check_target("FILE", tmp_path / "a.json")
 
 
 def test_other_errors_pass_unchanged(tmp_path: Path):

@@ -80,10 +80,10 @@ def write_search(
     return run_dir
 
 
-def write_training(run_dir: Path) -> Path:
-    """A training of four steps, measured twice."""
+def write_training(run_dir: Path, source: Mapping[str, Any] | None = None) -> Path:
+    """A training of four steps, measured twice; ``source`` is where its architecture comes from."""
     config = train_config(compose(["train=quick"], TRAINING)).to_dict()
-    training = {"name": "tiny", "source": {}, "model": {}, "cost": {}, "num_steps": 4}
+    training = {"name": "tiny", "source": source or {}, "model": {}, "cost": {}, "num_steps": 4}
     scores = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100"), 0.1)
     measured = {"event": "measure", "loss": 2.0, "class_aps": {"disk": 0.1, "ring": None}, "time": BEGUN}
     with Ledger(run_dir) as ledger:

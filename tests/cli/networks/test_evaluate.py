@@ -84,6 +84,8 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line(trained, tmp_path, cache_
     weights = str(trained / "weights" / "last.safetensors")
     fails(["evaluate", str(tmp_path / "none.safetensors")], r"there is no such file", capsys)
     fails(["evaluate", str(tmp_path)], r"WEIGHTS: .* is a folder without weights/best.safetensors", capsys)
+    output = ["--output", str(tmp_path / "nodir" / "x.json")]
+    fails(["evaluate", "unread.safetensors", *output], r"--output: .*nodir/x.json: there is no", capsys)
     fails(["evaluate", weights, "train.lr=1"], r"train.lr=1: settings of the data alone", capsys)
     fails(["evaluate", weights, "data=coco"], r"data.val_annotations: must be given", capsys)
     fails(["evaluate", weights, "--image-size", "100"], r"--image-size: must be a positive multiple", capsys)

@@ -128,6 +128,36 @@ def test_a_description_whose_classes_do_not_fit_the_head_is_refused(weights, tmp
         load_detector(path)
 
 
+def test_a_picture_never_replaces_an_image(tmp_path, capsys):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    picture(0, 50, 50).save(folder / "a.jpg")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.jpg").symlink_to(folder / "a.jpg")
+    before = (folder / "a.jpg").read_bytes()
+    for output in (folder, tmp_path / "out" / ".." / "images", tmp_path / "out"):
+        words = ["predict", "unread.safetensors", str(folder), "--output", str(output)]
+        fails(words, r"--output: .*a.jpg: would replace one of the images; give another folder", capsys)
+    assert (folder / "a.jpg").read_bytes() == before
+
+
+def test_a_file_that_cannot_be_read_is_left_out_under_its_own_name(weights, tmp_path, capsys):
+    images = [tmp_path / f"{name}.png" for name in "abc"]
+    for image in images:
+        picture(0, 50, 50).save(image)
+    images[1].write_bytes(images[1].read_bytes()[:60])  # the header alone is whole
+    output = tmp_path / "out"
+    words = ["predict", str(weights), *map(str, images), "--output", str(output)]
+    fails(words, r"b.png: cannot be looked at: .*; it is left out", capsys)
+    records = json.loads((output / "predictions.json").read_text())
+    assert [record["file"] for record in records] == [str(image) for image in images]
+    assert records[1]["error"].startswith(f"{images[1]}: cannot be looked at")
+    assert records[0]["detections"] == records[2]["detections"] != []
+    assert sorted(path.name for path in output.iterdir()) == ["a.jpg", "c.jpg", "predictions.json"]
+    with pytest.raises(ValueError, match=r"b.png: cannot be looked at"):
+        load_detector(weights).predict(images)
+
+
 def test_what_cannot_be_looked_at_is_refused_in_a_line(weights, tmp_path, capsys):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     (tmp_path / "empty").mkdir()

@@ -55,6 +55,8 @@ def test_another_candidate(settings, tmp_path: Path, capsys):
 def test_bad_words(settings, tmp_path: Path, capsys):
     command = ["bench", "proxy", *settings]
     fails(["bench", "prxy"], "bench prxy: there is no such command; give one of bench proxy", capsys)
+    latency = ["bench", "latency", str(tmp_path / "nodir" / "l.json")]
+    fails(latency, "FILE: .*nodir/l.json: there is no folder .*nodir; make it, or give another FILE", capsys)
     fails([*command, "--steps", "0"], "--steps: must be at least 1, got 0", capsys)
     fails([*command, "search.lag=1"], "search.lag: does not affect the time of one", capsys)
     fails([*command, "name=x"], "name: does not affect the time", capsys)

@@ -5,18 +5,32 @@ from pathlib import Path
 
 import pytest
 from cli_checks import fails
+from written_runs import BEGUN, result, write_search, write_training
 
 from spinesearch.cli.main import main
-from spinesearch.cli.proxy.reproduce import _of_a_day
+from spinesearch.cli.networks.evaluate import Evaluated
+from spinesearch.cli.proxy.reproduce import _of_a_day, _own
+from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.results.ledger.run import Run, load_run
+from spinesearch.results.ledger.trial import FINALISTS
 from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.search.config.sections import TRAINING
 from spinesearch.search.estimate.estimate import Estimate, Part
-from spinesearch.search.reproduce.stages import SEARCHES, TRAININGS, search_words, training_words
+from spinesearch.search.reproduce.sources import source_of
+from spinesearch.search.reproduce.stages import (
+    SEARCHES,
+    TRAININGS,
+    Reproduction,
+    search_words,
+    training_words,
+)
 from spinesearch.search.reproduce.table import Row, as_markdown, search_differences, training_differences
 from spinesearch.search.training.train_config import train_config
 
 COCO = ["data.train_images=/images", "data.train_annotations=/annotations.json"]
+# Where the reader's files lie is no difference from the paper.
+PATHS = [f"data.{use}_{kind}=/{use}" for use in ("val", "score") for kind in ("images", "annotations")]
+PATHS += ["data.cache_dir=/cache"]
 
 
 def begun(config: dict[str, object], num_train: int, num_held_out: int) -> Run:
@@ -36,7 +50,7 @@ def test_every_search_is_composed_as_published():
         "one_gpu_day": None,
     }
     for name, published in SEARCHES.items():
-        config = run_config(compose([*search_words(name, "coco"), *COCO]))
+        config = run_config(compose([*search_words(name, "coco"), *COCO, *PATHS]))
         assert published.candidates in (None, config.search.num_trials)
         known = [
             "the controller's settings, which are not published",
@@ -54,7 +68,7 @@ def test_every_search_is_composed_as_published():
 
 
 def test_differences_of_trainings_are_named_once_and_numbered():
-    coco = train_config(compose([*training_words("coco"), *COCO], TRAINING)).to_dict()
+    coco = train_config(compose([*training_words("coco"), *COCO, *PATHS], TRAINING)).to_dict()
     own = "what is not published, as conf/train/protocol_b.yaml marks it"
     assert training_differences(begun(coco, 118_287, 0), 5_000) == (own,)
     tiny = train_config(compose(training_words("tiny"), TRAINING)).to_dict()
@@ -93,6 +107,11 @@ def test_bad_words_leave_nothing(tmp_path: Path, capsys):
         "paper_search is missing, whose best is wanted; `spinesearch reproduce search paper_search",
         capsys,
     )
+    # Without a stage all settings are checked before the first.
+    fails(["reproduce", *place, "serch.num_trials=8"], "serch.num_trials: there is no such setting", capsys)
+    fails(["reproduce", *place, *COCO, "train.lr=fast"], "train.lr: must be a number, got 'fast'", capsys)
+    fails(["reproduce", *place, *COCO], "data.val_annotations: must be given", capsys)
+    fails(["reproduce", *place, "--search", "r1"], "--search: must be one of paper_search", capsys)
     assert not folder.exists()
     (tmp_path / "note.txt").write_text("mine")
     fails(["reproduce", "verify", "--folder", str(tmp_path)], "is there and is no reproduction", capsys)
@@ -101,6 +120,13 @@ def test_bad_words_leave_nothing(tmp_path: Path, capsys):
     fails(
         ["reproduce", "verify", *place], "holds a reproduction at scale tiny, got coco; give --scale", capsys
     )
+
+
+def test_without_a_stage_each_takes_of_the_settings_what_is_its_own():
+    words = ["data=coco", "data.cache_dir=/c", "++data.skip_broken=true", "train.lr=0.1", "space=r0_sp53"]
+    assert _own("search", words) == [*words[:3], "space=r0_sp53"]
+    assert _own("train", words) == words[:4]
+    assert _own("evaluate", words) == ["data.cache_dir=/c"]  # of a recorded training
 
 
 def test_a_day_of_one_gpu_is_filled_by_what_is_measured(tmp_path: Path, monkeypatch):
@@ -122,6 +148,64 @@ def test_a_day_of_one_gpu_is_filled_by_what_is_measured(tmp_path: Path, monkeypa
     parts = (parts[0], Part(name="finalists", count=20, seconds=5000.0, at_once=20))
     with pytest.raises(ValueError, match=r"a generation of 16 takes 0.4 hours here, and the finalists 27.8"):
         _of_a_day(run_config(compose(words)))
+
+
+def test_the_best_is_taken_once_its_finalists_are_ranked_and_then_stays(tmp_path: Path):
+    """What an interrupted ranking has on record is no best yet, and a training that has begun goes on."""
+    reproduction = Reproduction(tmp_path, "tiny")
+    words = ["search.finalists=1", "search.num_trials=4"]
+    run_dir = write_search(reproduction.searches / "cloud", [0.1, 0.4, 0.2, 0.3], *words)
+    best = load_run(run_dir)[0].trials[1]
+    chosen = {"event": "rerank", "rerank": 0, "setting": 0, "trials": [1], "baselines": {}, "seeds": [5]}
+    again = {"event": "propose", "side": FINALISTS, "trial": 0, "setting": 0, "seed": 5, "baseline": ""}
+    for event in (
+        {**chosen, "proxy_task": {}, "time": BEGUN},
+        {**again, "tokens": list(best.tokens), "arch_id": best.arch_id},
+        {**result(0, 0.5), "side": FINALISTS},
+    ):
+        with pytest.raises(ValueError, match=r"cloud is not over, its finalists are not ranked yet; `spine"):
+            source_of(reproduction, "best", None)
+        with Ledger(run_dir) as ledger:
+            ledger.append([event])
+    source = source_of(reproduction, "best", None)
+    assert source is not None
+    assert (source.origin["run"], source.origin["trial"]) == ("cloud", 1)
+    write_training(reproduction.trainings / "best", source.origin)
+    assert source_of(reproduction, "best", None) is None
+    assert source_of(reproduction, "best", "cloud") is None
+    with pytest.raises(ValueError, match=r"--search: .*best trains the best of cloud, got r0_sp53; leave"):
+        source_of(reproduction, "best", "r0_sp53")
+
+
+def test_an_evaluation_is_complete_for_its_weights_and_data_alone(tmp_path: Path, monkeypatch, capsys):
+    """Given again with other data or after other weights it is made anew, and says of what it is."""
+    measured: list[int] = []
+
+    def evaluated(detector, inference, settings, console):
+        measured.append(settings.num_val_images)
+        plain = {"AP": 0.5, "num_images": settings.num_val_images}
+        return Evaluated(data=None, found=None, scores=None, plain=plain)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("spinesearch.cli.networks.evaluate.evaluate_on", evaluated)
+    monkeypatch.setattr("spinesearch.cli.networks.weights.open_weights", lambda *arguments: (None, None))
+    reproduction = Reproduction(tmp_path, "coco")
+    reproduction.begin()
+    weights = write_training(reproduction.trainings / "spinenet49") / "weights" / "best.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"first")
+    command = ["reproduce", "evaluate", "--folder", str(tmp_path)]
+    for words, is_complete in ((["data.num_val_images=7"], False), ([], False), ([], True)):
+        assert main([*command, *words]) == 0
+        assert ("spinenet49.json: complete" in capsys.readouterr().out) == is_complete
+    assert main([*command, f"data.cache_dir={tmp_path}"]) == 0  # the same images wherever they are packed
+    weights.write_bytes(b"second")
+    assert main(command) == 0
+    assert measured == [7, 100, 100]
+    assert capsys.readouterr().out.count("next:") == 2
+    monkeypatch.setenv("RANK", "1")  # as torchrun does; the first process alone says what to do now
+    assert main(command) == 0
+    assert "next:" not in capsys.readouterr().out
+    assert json.loads(reproduction.evaluation("spinenet49").read_text())["data"]["num_val_images"] == 100
 
 
 @pytest.mark.slow

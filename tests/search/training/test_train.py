@@ -20,6 +20,7 @@ from trained_run import NUM_STEPS, command, train_run
 
 from spinesearch import load_detector, save_weights
 from spinesearch.cli.main import main
+from spinesearch.cli.networks.train import _stop_on_signals
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.run_config import ConfigError, compose
 from spinesearch.search.config.sections import TRAINING
@@ -74,7 +75,6 @@ def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, cache_dir, traine
     fails([*base, "train.schedule=step"], r"train.decay_epochs: the step schedule needs", capsys)
     fails([*base, "data.num_val_images=0"], r"data.num_val_images: must be at least 1", capsys)
     fails([*base, "train.batch_size=1"], r"train.batch_size: at image_size 128 at least 2 images", capsys)
-    fails([*base, "init_from=none.safetensors"], r"init_from: .* is not a weight file", capsys)
     tensors = load_file(trained / "weights" / "last.safetensors")
     name = next(name for name in tensors if name.endswith("running_var"))
     for value, message in (
@@ -95,6 +95,15 @@ def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, cache_dir, traine
     fails(["search", *folder], r"holds a training, not a search", capsys)
     fails(["proxy", "variance", *folder], r"name: this folder holds a training", capsys)
     assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_weights_to_begin_from_are_looked_for_before_data_are_opened(tmp_path, capsys):
+    cache = tmp_path / "cache"
+    base = command(tmp_path, cache)
+    (tmp_path / "w.pt").touch()
+    fails([*base, "init_from=none.safetensors"], r"init_from: .*none.safetensors: there is no such", capsys)
+    fails([*base, f"init_from={tmp_path / 'w.pt'}"], r"w.pt: is not a weight file; give one", capsys)
+    assert not cache.exists()
 
 
 def test_a_batch_that_leaves_a_process_without_its_part_of_a_step_is_refused(tmp_path):
@@ -197,6 +206,16 @@ def test_kill_9_three_times_ends_bit_equal(trained, tmp_path, cache_dir):
     assert main(words) == 0
     name = "weights/last.safetensors"
     assert_equal_states(load_file(tmp_path / "runs" / "run" / name), load_file(whole / name))
+
+
+def test_after_a_training_signals_end_the_command_as_before():
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    with _stop_on_signals() as should_stop:
+        assert not should_stop()
+        signal.raise_signal(signal.SIGINT)
+        assert should_stop()
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A training whose machine is gone is resumed from its mirror, and ends as if nothing had been."""
 
 import shutil
+from contextlib import nullcontext
 
 from cli_checks import fails
 from safetensors.torch import load_file
@@ -16,7 +17,7 @@ def test_a_training_goes_on_from_its_mirror_elsewhere(trained, tmp_path, cache_d
     mirror = f"mirror=file://{tmp_path / 'mirror'}"
     card = tmp_path / "runs" / "run" / "weights" / "README.md"
     with monkeypatch.context() as patch:  # a signal that comes in the step after the first measurement
-        patch.setattr(train, "_stop_on_signals", lambda: card.exists)
+        patch.setattr(train, "_stop_on_signals", lambda: nullcontext(card.exists))
         assert main(command(tmp_path, cache_dir, mirror)) == 130
     assert sorted(path.name for path in (tmp_path / "mirror" / "run").iterdir()) == [
         "checkpoints",
