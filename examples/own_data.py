@@ -20,6 +20,8 @@ from spinesearch.search.session import search
 
 def main(arguments: Sequence[str]) -> None:
     """Search, print the best, and build it with initial weights."""
+    if len(arguments) < 2:
+        raise ValueError("usage: python examples/own_data.py IMAGES_FOLDER ANNOTATIONS.json [key=value ...]")
     images, annotations, *settings = arguments
     words = ["data=coco", f"data.train_images={images}", f"data.train_annotations={annotations}"]
     config = run_config(compose([*words, "name=own_data", *settings]))
@@ -33,4 +35,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except ValueError as error:  # bad input, which its one line explains
+        sys.exit(str(error))

@@ -4,7 +4,7 @@
 
 A reward is one of the metrics that scoring a candidate gives. Here `score` adds one, and the loop of a
 search is put together from its parts, with a ledger that `spinesearch show` reads. The same command
-again resumes it.
+again resumes it; `spinesearch resume` refuses the run, as it has no reward `worth`.
 """
 
 import contextlib
@@ -57,6 +57,8 @@ def main(settings: Sequence[str]) -> None:
     with Ledger(run_dir) as ledger, contextlib.closing(SerialScorer(lambda: score)) as scorer:
         run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
         event = run_event(config, data)
+        reward = {"reward_metric": plan.reward_metric, "failed_reward": plan.failed_reward}
+        event["config"]["search"] |= reward
         ledger.append([event])
         run.apply(event)
         controller = config.controller.build(space, seed=config.seed)
@@ -73,4 +75,7 @@ def main(settings: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except ValueError as error:  # bad input, which its one line explains
+        sys.exit(str(error))

@@ -86,4 +86,7 @@ def main(settings: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except ValueError as error:  # bad input, which its one line explains
+        sys.exit(str(error))

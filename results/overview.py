@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -64,11 +65,14 @@ def overview(run_dir: Path) -> Overview:
     """What there is to say of the run in a folder that holds a ledger, damaged or not.
 
     Raises:
+        LedgerError: it holds none.
         OSError: it cannot be read.
     """
     try:
         return overview_of(load_run(run_dir)[0], run_dir)
     except LedgerError as error:
+        if not (run_dir / LEDGER_NAME).exists():
+            raise
         ledger, owner = (run_dir / LEDGER_NAME).stat(), running_owner(run_dir)
         is_beginning = owner is not None and not ledger.st_size
         return Overview(
@@ -160,5 +164,6 @@ def overview_table(found: list[Overview], *, title: str, width: int) -> Table:
         best = "" if one.best is None else f"{one.metric} {one.best:.4f}"
         age = "" if one.begun is None else duration(now - one.begun)
         ages = (age, duration(now - one.changed)) if has_ages else ()
-        table.add_row(Path(one.run).name, one.kind, one.state, done, best, *ages)
+        name = os.path.basename(os.path.abspath(one.run))  # of ".", too
+        table.add_row(name, one.kind, one.state, done, best, *ages)
     return table

@@ -27,6 +27,24 @@ def test_a_found_backbone_in_a_detector(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("100 boxes, the best at 0.")
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "line"),
+    [
+        ("own_data", ["images"], r"usage: python examples/own_data\.py IMAGES_FOLDER ANNOTATIONS\.json"),
+        ("own_data", ["images", "none.json"], r"annotation file .*none\.json: cannot be read"),
+        ("own_detector", ["nobody"], "model: nothing published is called 'nobody'"),
+        ("own_reward", ["sed=1"], "sed: there is no such setting"),
+        ("own_strategy", ["sed=1"], "sed: there is no such setting"),
+    ],
+)
+def test_bad_input_is_answered_in_a_line(
+    name: str, arguments: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=rf"^{line}[^\n]*$"):
+        run(name, arguments, monkeypatch)
+
+
 @pytest.fixture
 def quick(serial: list[str]) -> list[str]:
     return [*serial, "search.num_trials=2"]
@@ -58,3 +76,5 @@ def test_own_reward_whose_search_is_resumed_and_shown(quick: list[str], tmp_path
     assert "best: trial " in capsys.readouterr().out
     assert main(["show", str(tmp_path / "runs" / "own_reward")]) == 0
     assert "3 of 3 candidates done" in capsys.readouterr().out
+    assert main(["resume", str(tmp_path / "runs" / "own_reward"), "search.num_trials=4"]) == 2
+    assert "search.reward_metric: must be one of" in capsys.readouterr().err

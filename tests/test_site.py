@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from spinesearch.search.config.sections import GROUPS, choices
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
@@ -23,6 +25,15 @@ def test_every_link_of_the_readme_is_to_a_file():
     links = re.findall(r"\]\(([^)#\s]+)", text)
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
     assert len(text.splitlines()) < 150
+
+
+def test_the_settings_page_lists_every_choice_of_every_group():
+    rows = re.findall(r"^\| `(\w+)`.*? \| (.*) \|$", (DOCS / "settings.md").read_text(), re.MULTILINE)
+    remark = re.compile(r"\[[^]]*\]\([^)]*\)|\([^()]*\)")  # a link, then what stands in parentheses
+    listed = {
+        group: sorted(re.findall(r"`(\w+)`", remark.sub("", remark.sub("", cell)))) for group, cell in rows
+    }
+    assert listed == {group: list(choices(group)) for group in GROUPS if len(choices(group)) > 1}
 
 
 def test_the_citation_is_of_this_version():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from spinesearch.cli.parser import build_console, command_parser
@@ -12,7 +11,6 @@ from spinesearch.cli.runs.recorded import find_run
 
 if TYPE_CHECKING:
     from spinesearch.results.ledger.run import Run
-    from spinesearch.search.config.run_config import RunConfig
 
 # What a reward is made of, besides the proxy task.
 _REWARD = ("reward_metric", "failed_reward", "cost_target", "cost_weight")
@@ -81,22 +79,39 @@ def _read(texts: list[str]) -> dict[str, Run]:
     return runs
 
 
-def _configs(runs: Mapping[str, Run]) -> dict[str, RunConfig]:
-    """The configurations, in which older ledgers have what they did before a setting came."""
-    from spinesearch.search.config.run_config import run_config
+def _configs(runs: Mapping[str, Run]) -> dict[str, dict[str, Any]]:
+    """The configurations, in which older ledgers have what they did before a setting came.
 
-    return {name: run_config(run.config) for name, run in runs.items()}
+    The section of a strategy that is none of ours, as a script brings it, is as recorded.
+
+    Raises:
+        ValueError: one is not of this release.
+    """
+    from spinesearch.controller.strategies import STRATEGIES
+    from spinesearch.search.config.run_config import ConfigError, run_config
+
+    configs = {}
+    for name, run in runs.items():
+        recorded = run.config["controller"]
+        is_ours = recorded.get("name") in STRATEGIES
+        controller = recorded if is_ours else {"name": "random"}
+        try:
+            config = run_config({**run.config, "controller": controller}).to_dict()
+        except ConfigError as error:
+            raise ValueError(f"{name}: {error}") from error
+        configs[name] = config if is_ours else {**config, "controller": {"name": "unnamed", **recorded}}
+    return configs
 
 
-def _differences(runs: Mapping[str, Run], configs: Mapping[str, RunConfig]) -> list[str]:
+def _differences(runs: Mapping[str, Run], configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """By what each run's rewards cannot be compared with the first one's, a line for each run of which so."""
     from spinesearch.search.config.run_config import FREE_PROXY_SETTINGS
 
     def deciding(name: str) -> dict[str, Any]:
         config = configs[name]
-        settings = {f"space.{key}": value for key, value in asdict(config.space).items()}
-        settings |= {f"search.{key}": getattr(config.search, key) for key in _REWARD}
-        proxy = asdict(config.proxy_task).items()
+        settings = {f"space.{key}": value for key, value in config["space"].items()}
+        settings |= {f"search.{key}": config["search"][key] for key in _REWARD}
+        proxy = config["proxy_task"].items()
         settings |= {f"proxy_task.{key}": value for key, value in proxy if key not in FREE_PROXY_SETTINGS}
         return settings | {"data (key)": runs[name].sessions[0]["data"]["key"]}
 
@@ -115,7 +130,9 @@ def _differences(runs: Mapping[str, Run], configs: Mapping[str, RunConfig]) -> l
     return lines
 
 
-def _by_strategy(runs: Mapping[str, Run], configs: Mapping[str, RunConfig]) -> dict[str, dict[str, Run]]:
+def _by_strategy(
+    runs: Mapping[str, Run], configs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Run]]:
     """The runs of each strategy: those that differ by their seed alone.
 
     Raises:
@@ -124,7 +141,7 @@ def _by_strategy(runs: Mapping[str, Run], configs: Mapping[str, RunConfig]) -> d
     from spinesearch.search.config.settings import FREE_SEARCH_SETTINGS
 
     def settings(name: str) -> dict[str, Any]:
-        config = configs[name].to_dict()
+        config = configs[name]
         free = ("num_trials", *FREE_SEARCH_SETTINGS)
         return {**config["controller"], **{k: v for k, v in config["search"].items() if k not in free}}
 
@@ -135,13 +152,14 @@ def _by_strategy(runs: Mapping[str, Run], configs: Mapping[str, RunConfig]) -> d
             groups.append([name])
             continue
         for other in same:
-            if configs[other].seed == configs[name].seed:
-                raise ValueError(f"{name}: is the same search as {other}, seed {configs[name].seed} too")
+            seed = configs[name]["seed"]
+            if configs[other]["seed"] == seed:
+                raise ValueError(f"{name}: is the same search as {other}, seed {seed} too")
         same.append(name)
     found: dict[str, dict[str, Run]] = {}
     for group in groups:
-        controller = configs[group[0]].controller.name
-        alike = [g[0] for g in groups if configs[g[0]].controller.name == controller]
+        controller = configs[group[0]]["controller"]["name"]
+        alike = [g[0] for g in groups if configs[g[0]]["controller"]["name"] == controller]
         here = settings(group[0])
         apart = [k for k in here if any(settings(other).get(k) != here[k] for other in alike)]
         label = " ".join([controller, *(f"{key}={here[key]}" for key in apart)])

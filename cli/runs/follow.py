@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import stat
 import sys
 import time
 from collections.abc import Sequence
@@ -23,7 +26,7 @@ _LOOK_EVERY_S = 0.5
 def follow(run_dir: Path, console: Console) -> Run:
     """Print new lines of a run until it is complete and its process has ended; returns it.
 
-    A run that stops is waited for: somebody may resume it.
+    Ends too when nobody reads them any more. A run that stops is waited for: somebody may resume it.
 
     Raises:
         LedgerError: its ledger is damaged.
@@ -38,7 +41,7 @@ def follow(run_dir: Path, console: Console) -> Run:
         shown = _Shown(tail.run, console)
         was_running = True
         try:
-            while getattr(sys.stdout, "error", None) is None:  # else nobody reads it any more
+            while _is_read():
                 owner = running_owner(run_dir)
                 # After the look at the owner: what that wrote before it ended is among them.
                 shown.show(tail.read())
@@ -51,6 +54,21 @@ def follow(run_dir: Path, console: Console) -> Run:
         finally:
             shown.end()
     return tail.run
+
+
+def _is_read() -> bool:
+    """Whether somebody may read what is printed; of a pipe, known before the next print fails."""
+    if getattr(sys.stdout, "error", None) is not None:
+        return False
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # a stream without one, such as a notebook's
+        return True
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        return True
+    reader = select.poll()
+    reader.register(descriptor, 0)  # for POLLERR and POLLHUP alone
+    return not reader.poll(0)
 
 
 class _Shown:

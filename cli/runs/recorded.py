@@ -24,6 +24,8 @@ _MAX_NAMED = 5  # runs that a message names
 def find_run(text: str) -> Path:
     """The folder of the run that is meant: a path that exists, else a name in `DEFAULT_RUNS_DIR`.
 
+    A path that is no run gives way to a run of that name.
+
     Args:
         text: as it was typed: a run's folder, its ledger, or its name.
 
@@ -40,12 +42,14 @@ def find_run(text: str) -> Path:
     path = Path(local_path("RUN", text))
     if path.name == LEDGER_NAME and path.is_file():
         return path.parent
+    named = named_run(text)
+    if (named / LEDGER_NAME).exists() and not (path / LEDGER_NAME).exists():
+        return named
     if path.exists():
         runs = [] if (path / LEDGER_NAME).exists() else runs_in(path)
         if runs:
             raise ValueError(f"{text}: is not a run but holds {_listed(runs)}; give one of them")
         return path
-    named = named_run(text)
     if named.is_dir():
         return named
     nor = "" if path.is_absolute() else f", nor is there {named}"

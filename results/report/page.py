@@ -51,8 +51,10 @@ def report_page(sources: Sequence[Source], *, version: str) -> str:
         "runs": [_run_data(source, num_best) for source in sources],
     }
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    title = ", ".join(source.name for source in sources)
+    title = title.encode(errors="surrogateescape").decode(errors="replace")  # a folder's name may be no UTF-8
     parts = {
-        "title": html.escape(", ".join(source.name for source in sources)),
+        "title": html.escape(title),
         "style": _read("page.css"),
         "library": _read("echarts.min.js"),
         "data": base64.b64encode(zlib.compress(text.encode())).decode(),

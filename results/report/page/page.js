@@ -73,4 +73,8 @@ async function begin() {
   window.report = { runs, milliseconds: performance.now() - BEGIN };
 }
 
-begin();
+begin().catch((error) => {
+  console.error(error);
+  const line = `This report cannot be drawn here (${error}). It needs Chrome or Edge 80, Firefox 113, Safari 16.4, or newer.`;
+  document.getElementById("main").prepend(el("p", { class: "note" }, line));
+});

@@ -12,7 +12,7 @@ function rungsPanel(runs) {
       const build = () => ({
         legend: { data: fates.map(([name]) => name) },
         xAxis: axis("", { type: "category", data: run.rungs.map((row) => row.length) }),
-        yAxis: upright("candidates"),
+        yAxis: upright("candidates", { min: 0 }),
         tooltip: { trigger: "axis" },
         series: fates.map(([name, colour]) => ({
           name,
@@ -60,7 +60,7 @@ function coveragePanel(runs) {
   const build = () => ({
     legend: runLegend(known),
     xAxis: axis("", { type: "category", data: outputs }),
-    yAxis: upright("positive anchors, %"),
+    yAxis: upright("positive anchors, %", { min: 0 }),
     tooltip: { trigger: "axis", valueFormatter: (value) => `${value.toFixed(1)} %` },
     series: known.flatMap((run) => [
       {

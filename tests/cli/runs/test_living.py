@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -84,6 +85,9 @@ def test_ls_where_there_is_nothing_or_one_run(tmp_path: Path, monkeypatch, capsy
     assert capsys.readouterr().out == "runs: holds no runs; `spinesearch search` begins one\n"
     fails(["ls", "nowhere"], "FOLDER: nowhere is not a folder", capsys)
     assert list(listed(FIXTURES / "search", capsys)) == ["search"]
+    monkeypatch.chdir(FIXTURES / "search")
+    assert main(["ls", "."]) == 0
+    assert re.search(r"^\W*search +search +complete", capsys.readouterr().out, re.MULTILINE)
     assert {n: one["kind"] for n, one in listed(FIXTURES, capsys).items()} == {
         "search": "search",
         "variance": "study",
@@ -135,6 +139,25 @@ def test_follow_waits_for_a_stopped_run_until_interrupted(tmp_path: Path, monkey
     assert "no process carries it out; waiting for one" in out
     assert "continued by a process on there" in out
     assert "4 of 12 candidates are done already" in out
+
+
+def test_follow_ends_once_nobody_reads(tmp_path: Path, monkeypatch):
+    run_dir = write_search(tmp_path / "run", REWARDS, "search.num_trials=8")
+    reader, writer = os.pipe()
+    looks = []
+
+    def look(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 2:
+            assert b"waiting for one" in os.read(reader, 65536)
+            os.close(reader)
+        assert len(looks) < 3
+
+    monkeypatch.setattr("spinesearch.cli.runs.follow.time.sleep", look)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        assert main(["show", str(run_dir), "--follow"]) == 0
+    assert len(looks) == 2
 
 
 def test_show_as_json_and_csv(tmp_path: Path, capsys):
@@ -229,6 +252,25 @@ def test_compare_refuses_what_says_nothing_of_each_other(tmp_path: Path, capsys)
     assert "warning: " in capsys.readouterr().out
 
 
+def test_compare_takes_a_strategy_of_one_s_own(tmp_path: Path, capsys):
+    event = run_event("search.num_trials=4")
+
+    def run(name: str, **changes: dict) -> str:
+        with Ledger(tmp_path / name) as ledger:
+            ledger.append([{**event, "config": {**event["config"], **changes}}])
+            ledger.append([*proposals(4), *(result(number, 0.1) for number in range(4)), *updates(1)])
+        return str(tmp_path / name)
+
+    ours = run("ours")
+    own = [run(f"own-{x}", controller={"name": "greedy", "random_share": x}) for x in (0.1, 0.2)]
+    assert main(["compare", ours, *own, "--json"]) == 0
+    found = {row["strategy"]: row["runs"] for row in json.loads(capsys.readouterr().out)["rows"]}
+    shares = {"greedy random_share=0.1": own[:1], "greedy random_share=0.2": own[1:]}
+    assert found == {"bayesian": [ours], **shares}
+    worth = run("worth", search={**event["config"]["search"], "reward_metric": "worth"})
+    fails(["compare", own[0], worth], "/worth: search.reward_metric: must be one of", capsys)
+
+
 class Running:
     """A process that carries out a run, in a thread, until it is asked to stop."""
 
@@ -284,6 +326,8 @@ def test_stop_of_what_does_not_answer(tmp_path: Path, capsys):
         assert (run_dir / STOP_NAME).exists()
     fails(["stop", str(run_dir), "--timeout", "0"], "--timeout: must be positive", capsys)
     fails(["stop", str(tmp_path / "none")], "is not a run", capsys)
+    (tmp_path / "folder").mkdir()
+    fails(["stop", str(tmp_path / "folder")], "folder: is not a run: it has no ledger.jsonl", capsys)
 
 
 @pytest.mark.slow

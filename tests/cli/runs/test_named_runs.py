@@ -46,6 +46,12 @@ def test_a_path_that_exists_wins(here: Path, capsys):
     assert "spinenet49" in capsys.readouterr().out
 
 
+def test_a_folder_that_is_no_run_does_not_hide_the_run_of_its_name(here: Path):
+    (here / "demo").mkdir()
+    assert find_run("demo") == Path("runs/demo")
+    assert find_run(str(here / "demo")) == here / "demo"  # a path names one folder
+
+
 def test_a_run_called_as_a_spec_file_is(here: Path, capsys):
     for word in ("x.json", "runs/x.json"):
         assert main(["show", word]) == 0

@@ -139,6 +139,30 @@ def test_every_panel_draws_without_a_complaint(driver: Any, runs: Path):
     assert high["yAxis"] - low["yAxis"] == pytest.approx(1.96 * 2**0.5 * 0.02 / 2**0.5)
 
 
+def test_bars_begin_at_zero(driver: Any, runs: Path):
+    shown(driver, runs / "report.html")
+    everything_drawn(driver)
+    least = driver.execute_script(
+        "const plots = [...document.querySelectorAll('.plot')].map((one) => echarts.getInstanceByDom(one));"
+        "const options = plots.filter(Boolean).map((chart) => chart.getOption());"
+        "const bars = options.filter((option) => option.series.some((one) => one.type === 'bar'));"
+        "return bars.map((option) => option.yAxis[0].min)"
+    )
+    assert least == [0, 0]  # rungs, coverage
+
+
+def test_a_browser_that_cannot_draw_says_so(driver: Any, runs: Path):
+    lacking = {"source": "delete window.DecompressionStream"}
+    script = driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", lacking)
+    try:
+        driver.get((runs / "report.html").as_uri())
+        line = wait(driver, "return document.getElementById('main').innerText")
+    finally:
+        driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    assert line.startswith("This report cannot be drawn here (ReferenceError: DecompressionStream")
+    assert len(driver.get_log("browser")) == 1
+
+
 def test_texts_from_data_are_texts(driver: Any, runs: Path, tmp_path: Path):
     page = tmp_path / "odd.html"
     page.write_text(report_page([read_source(runs / "learns", name=ODD)], version=ODD), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import zlib
 from pathlib import Path
@@ -59,6 +60,9 @@ def test_what_a_run_says_is_never_html(page: str, tmp_path: Path):
         pass
     odd = report_page([read_source(tmp_path / "run", name=f"{ODD} {{{{data}}}}")], version="1.0")
     assert data_of(odd)["runs"][0]["name"] == f"{ODD} {{{{data}}}}"
+    no_utf8 = report_page([read_source(tmp_path / "run", name=os.fsdecode(b"a\xff"))], version="1.0")
+    assert "<title>a\ufffd - spinesearch report</title>" in no_utf8
+    no_utf8.encode()
     for text in (page, odd):
         assert text.count("<script") == text.count("</script") == 3
     assert "<title>&lt;/script&gt;&lt;script&gt;" in odd
