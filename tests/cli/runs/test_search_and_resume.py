@@ -121,16 +121,14 @@ def test_help_and_cfg_for_every_command(serial, tmp_path: Path, capsys):
 
 @pytest.mark.slow
 def test_a_disk_too_full_for_checkpoints_does_not_stop_the_search(serial, capsys, monkeypatch):
-    class FullDisk:
-        """In place of `os` in the checkpoints' module: what is there of a file cannot be made whole."""
+    replace = os.replace
 
-        fsync = staticmethod(os.fsync)
-
-        @staticmethod
-        def replace(source, destination):
+    def replace_on_a_full_disk(source, destination):
+        if Path(destination).parent.name == checkpoint.FOLDER:
             raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, destination)
 
-    monkeypatch.setattr(checkpoint, "os", FullDisk)
+    monkeypatch.setattr(os, "replace", replace_on_a_full_disk)
     assert main(["search", *serial, "name=run"]) == 0
     assert "warning: the controller's state was not saved, resuming will replay it" in capsys.readouterr().out
 
