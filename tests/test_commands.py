@@ -43,6 +43,7 @@ READS = ("show", "ls", "models", "spec")
 # They need runs that differ, go on or have failed, or a shell: tests/cli/runs and tests/cli/machine.
 TRIED_ELSEWHERE = ("compare", "stop", "retry", "completion")
 NEEDS_TENSORFLOW = ("import-checkpoint",)
+NOISE = "--noise"  # of a study under the run's own settings; tests/search/study/test_noise.py has such
 HEAVY = ("report", "tensorboard", "evaluate", "predict", "doctor")  # read, but take seconds or weights
 LIGHT_EXPORTS = ("json", "tf", "csv", "parquet", "optuna")
 
@@ -54,10 +55,9 @@ _TASK = {
     "proxy_task.bn_recalibration_batches": "1",
 }
 _GENERATED = {"data.num_images": "16", "data.num_val_images": "0", "data.held_out_share": "0.4"}
+_SCORED = {**_TASK, "search.engine": "serial", "search.reward_metric": "ap"}
 _SEARCH = {
-    **_TASK,
-    "search.engine": "serial",
-    "search.reward_metric": "ap",
+    **_SCORED,
     "search.generation_size": "2",
     "search.num_trials": "4",
     "search.finalists": "0",
@@ -65,7 +65,7 @@ _SEARCH = {
 # In place of what a page says, or behind it.
 TINY = {
     "search": _SEARCH,
-    "proxy": _SEARCH,
+    "proxy": _SCORED,
     "bench": _TASK,
     "resume": {"search.num_trials": "6"},
     "rerank": {"proxy_task.num_steps": "1", "proxy_task.image_size": "128"},
@@ -259,6 +259,8 @@ def test_a_page_is_carried_out(
     monkeypatch.setenv("SPINESEARCH_CACHE", str(cache_dir))
     fill(folder, page, recorded_run, trained, cache_dir)
     for command in [command for command in COMMANDS if command.page == page]:
+        if NOISE in command.words:
+            continue
         if not is_composed_only(command) and command.words[1] not in (*NEEDS_TENSORFLOW, *TRIED_ELSEWHERE):
             words = tiny(given(command))
             assert main(words) == 0, f"{words}: {capsys.readouterr().err}"
