@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
@@ -96,6 +97,10 @@ def explanation(images_dir: Path, missing: list[str]) -> str | None:
     return None
 
 
+def _with_suffix(suffix: str, name: str) -> str:
+    return os.path.splitext(name)[0] + suffix
+
+
 def _renames(sample: list[str]) -> Iterator[tuple[str | None, str | None, Rename]]:
     """Ways in which names differ from those of the files: what is wrong, the next step, the right name."""
     correct = "correct file_name in the annotations"
@@ -108,7 +113,7 @@ def _renames(sample: list[str]) -> Iterator[tuple[str | None, str | None, Rename
             yield (
                 f"the names end in {old!r} and the files in {suffix!r}",
                 correct,
-                lambda name, suffix=suffix: os.path.splitext(name)[0] + suffix,  # type: ignore[misc]
+                partial(_with_suffix, suffix),
             )
     yield "the names differ in case from the files", correct, str.lower
     yield "the names differ in case from the files", correct, str.upper
@@ -116,7 +121,7 @@ def _renames(sample: list[str]) -> Iterator[tuple[str | None, str | None, Rename
         yield (
             f"the names hold accents in another Unicode form than the files ({form})",
             correct,
-            lambda name, form=form: unicodedata.normalize(form, name),  # type: ignore[misc]
+            partial(unicodedata.normalize, form),
         )
     folder = PurePosixPath(sample[0].replace("\\", "/")).parent
     yield (

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from spinesearch.models.heads.detector import build_detector
+from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.weights.tf_weights import load_tf_weights, tf_variables
 
 ACTIVATIONS = ("relu", "swish")
@@ -24,13 +25,13 @@ _IMAGE_SIZE = 128
 _NORMALISED = ("gamma", "moving_variance")
 
 
-def oracle_difference(activation: str) -> float:
-    """The largest difference between our outputs and the authors', as a share of each output's maximum.
+def narrow_spinenet49(activation: str) -> RetinaNet:
+    """The network that the authors' code was run on, in evaluation mode, with initial weights.
 
     Args:
         activation: one of `ACTIVATIONS`.
     """
-    detector = build_detector(
+    return build_detector(
         "spinenet49",
         num_classes=91,
         filter_size_scale=0.25,
@@ -39,6 +40,15 @@ def oracle_difference(activation: str) -> float:
         head_num_filters=64,
         activation=activation,
     ).eval()
+
+
+def oracle_difference(activation: str) -> float:
+    """The largest difference between our outputs and the authors', as a share of each output's maximum.
+
+    Args:
+        activation: one of `ACTIVATIONS`.
+    """
+    detector = narrow_spinenet49(activation)
     shapes = {name: tuple(variable.shape) for name, variable in tf_variables(detector).items()}
     load_tf_weights(detector, {name: seeded_weight(name, shape) for name, shape in shapes.items()})
     images = torch.from_numpy(seeded_images(_IMAGE_SIZE)).permute(0, 3, 1, 2)

@@ -6,7 +6,8 @@ own. Plain rules and one media query: what renders SVG outside of browsers knows
 
 from __future__ import annotations
 
-_FILLS = {
+# By level; reports have them too.
+LEVEL_FILLS = {
     1: "#d9c8f0",
     2: "#b9d3f3",
     3: "#9fdfe6",
@@ -38,7 +39,7 @@ text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-se
 def style_text(theme: str) -> str:
     """CSS of a picture for a ``light`` or a ``dark`` page, or with ``auto`` for whichever is read."""
     light = _rules("#ffffff", "#1b1f24", "#57606a", "#e2e6ea", "#f3f5f7", "#c0142c", _STROKES)
-    dark = _rules("#14181d", "#e8ebee", "#a4adb6", "#2c333a", "#1d2329", "#ff7b86", _FILLS)
+    dark = _rules("#14181d", "#e8ebee", "#a4adb6", "#2c333a", "#1d2329", "#ff7b86", LEVEL_FILLS)
     if theme == "auto":
         return _scoped(_COMMON + light) + f"@media(prefers-color-scheme:dark){{{_scoped(dark)}}}"
     return _scoped(_COMMON + (dark if theme == "dark" else light))
@@ -52,7 +53,7 @@ def _rules(back: str, ink: str, muted: str, row: str, panel: str, ring: str, edg
         f".ring{{stroke:{ring}}}.output{{fill:{ring}}}",
         f".plain-fill{{fill:{panel};stroke:{muted}}}.edge.grey{{stroke:{muted}}}",
     ]
-    for level, fill in _FILLS.items():
+    for level, fill in LEVEL_FILLS.items():
         rules.append(
             f".block.l{level}{{fill:{fill};stroke:{_STROKES[level]}}}"
             f".edge.l{level}{{stroke:{edges[level]}}}.head.l{level}{{fill:{edges[level]}}}"

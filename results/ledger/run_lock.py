@@ -36,7 +36,7 @@ _POLL_S = 0.25
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-# By the time stamp of a lease, which may be of another machine's clock: for what people are told only.
+# By the time stamp of a lease, which may be of another machine's clock: for what people see only.
 _LOOKS_ALIVE_S = 60.0
 
 

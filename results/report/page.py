@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from spinesearch.results.drawing.style import LEVEL_FILLS
 from spinesearch.results.report.candidates import candidates, cost_names, marked, prediction_quality, updates
 from spinesearch.results.report.panels import failures, finalists, lost, rungs, work
 from spinesearch.results.report.source import Source
@@ -48,6 +49,7 @@ def report_page(sources: Sequence[Source], *, version: str) -> str:
     data = {
         "version": version,
         "made": time.strftime("%Y-%m-%d %H:%M %Z"),
+        "level_fills": LEVEL_FILLS,
         "runs": [_run_data(source, num_best) for source in sources],
     }
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))

@@ -25,7 +25,7 @@ def proposal(number: int, generation: int, suggestion: Suggestion, spec: ArchSpe
 
 
 def rollout(trial: Trial) -> Rollout:
-    """What the controller is told of a trial; nothing is known of one that the infrastructure failed."""
+    """What the controller gets of a trial; of one that the infrastructure failed it has no reward."""
     trial = trial.learnt or trial
     assert trial.status != "proposed"
     return Rollout(

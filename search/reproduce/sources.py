@@ -19,7 +19,7 @@ from spinesearch.search.training.train_session import is_complete
 def source_of(reproduction: Reproduction, name: str, search: str | None) -> ModelSource | None:
     """The architecture of a training: published, or the best of a search that is over.
 
-    None for the best whose training has begun: that goes on with what it trains, whatever the search has
+    None for the best whose training has begun: that keeps its network, whatever the search has
     found since.
 
     Args:

@@ -46,7 +46,7 @@ class Check(NamedTuple):
 
 
 def verify(progress: Callable[[Check], None]) -> list[Check]:
-    """Every check of every published model and of the two oracles; ``progress`` is told of each."""
+    """Every check of every published model and of the two oracles; ``progress`` receives each."""
     checks = []
     for check in (*_models(), *_oracles()):
         progress(check)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import build_backbone
-from spinesearch.models.heads.detector import build_detector
+from spinesearch.models.weights.oracle import narrow_spinenet49
 from spinesearch.models.weights.tf_weights import load_tf_weights, tf_variables
 
 ORACLES = Path(__file__).parents[2].parent / "shared" / "reference" / "oracles"
@@ -48,15 +48,7 @@ def test_variables_of_full_width_match_the_authors() -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "swish"])
 def test_outputs_match_the_authors(activation: str) -> None:
-    detector = build_detector(
-        "spinenet49",
-        num_classes=91,
-        filter_size_scale=0.25,
-        resample_alpha=0.25,
-        endpoints_num_filters=64,
-        head_num_filters=64,
-        activation=activation,
-    ).eval()
+    detector = narrow_spinenet49(activation)
     images = seeded_images(detector, 128)
     with torch.no_grad():
         features = detector.backbone(images)

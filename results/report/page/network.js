@@ -1,15 +1,7 @@
 // One architecture: its picture, its blocks, its spec on the clipboard.
 
 const SYMBOLS = { bottleneck: "rect", residual: "diamond", mbconv: "roundRect" };
-const LEVEL_COLOURS = {
-  1: "#d9c8f0",
-  2: "#b9d3f3",
-  3: "#9fdfe6",
-  4: "#a8dfa0",
-  5: "#f3e08c",
-  6: "#fbbf7c",
-  7: "#f59c94",
-};
+const LEVEL_FILLS = {}; // as in the drawings, from the page's data
 let shown = null; // the plot of the open panel
 
 function figures(run, trial) {
@@ -104,7 +96,7 @@ function graphOption(run, trial) {
           symbolSize: Math.max(16, Math.min(26, 380 / nodes.length)),
           title: `block ${i}: level ${node.level} ${node.block_type}${node.is_output ? `, output P${node.level}` : ""}${node.isDead ? ", no output depends on it" : ""}`,
           itemStyle: {
-            color: node.isDead ? css("--card") : LEVEL_COLOURS[node.level],
+            color: node.isDead ? css("--card") : LEVEL_FILLS[node.level],
             borderColor: node.is_output ? css("--ink") : muted,
             borderWidth: node.is_output ? 2.5 : 1,
             borderType: node.isDead ? "dashed" : "solid",
@@ -116,7 +108,7 @@ function graphOption(run, trial) {
           target: String(target),
           kind,
           lineStyle: {
-            color: kind === "plain" ? LEVEL_COLOURS[nodes[source].level] : muted,
+            color: kind === "plain" ? LEVEL_FILLS[nodes[source].level] : muted,
             width: 1.5,
             opacity: 0.9,
             type: { plain: "solid", implicit: "dashed", dead: "dotted" }[kind],

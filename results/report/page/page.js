@@ -41,6 +41,7 @@ function links() {
 
 async function begin() {
   const data = await unpack(document.getElementById("data").textContent);
+  Object.assign(LEVEL_FILLS, data.level_fills);
   const runs = data.runs.map((run, index) => new Run(run, index));
   const withCandidates = runs.filter((run) => run.size);
   head(data, runs);
