@@ -53,7 +53,7 @@ def write_onnx(
 ) -> None:
     """Write a network as an ONNX file with input ``images`` [B, 3, H, W].
 
-    Outputs are ``p3`` to ``p7`` of a backbone, ``logits`` [B, K] of a classifier, of a detector ``cls_logits``
+    Outputs are ``p3`` to ``p7`` of a backbone; ``logits`` [B, K] of a classifier; a detector's ``cls_logits``
     [B, N, K] and ``box_deltas`` [B, N, 4] if ``is_raw``, else ``detections`` [B, 100, 6]: x1, y1, x2, y2 in
     pixels of the input, score, class, by falling score, rows of 0 past an image's last.
 
