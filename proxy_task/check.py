@@ -27,9 +27,9 @@ def check_settings(
         ValueError: one line that names ``proxy_task.<field>``, its value, the rule and what to do.
     """
     _check_widths(settings, levels, is_mbconv=is_mbconv)
-    if settings.batch_size == 1 and settings.image_size == MAX_LEVEL_STRIDE:
+    if settings.batch_size == 1 and settings.image_size <= MAX_LEVEL_STRIDE:
         raise ValueError(
-            f"proxy_task.batch_size: must be at least 2 at image_size {MAX_LEVEL_STRIDE}, got 1: the "
+            f"proxy_task.batch_size: must be at least 2 at image_size {settings.image_size}, got 1: the "
             "coarsest level is one pixel then, and batch normalisation needs two values per channel; "
             "give a larger batch_size or image_size"
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("cosine", "step", "constant_decay")
 PRECISIONS = ("float32", "bfloat16")
+DETECTION, CLASSIFICATION = TASKS = ("detection", "classification")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +34,8 @@ class Recipe:
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
+        task: one of `TASKS`: what is learnt.
+        label_smoothing: share of the truth that classification spreads evenly over all classes.
     """
 
     image_size: int
@@ -50,3 +53,5 @@ class Recipe:
     flip: bool
     scale_jitter: tuple[float, float]
     precision: str
+    task: str = DETECTION
+    label_smoothing: float = 0.0

@@ -87,7 +87,7 @@ def carry_out_train(
 ) -> int:
     """Train to the end; returns the exit code."""
     from spinesearch.results.ledger.files import WEIGHTS_FOLDER
-    from spinesearch.results.training_table import best_measurement
+    from spinesearch.results.training_table import best_line, best_measurement
     from spinesearch.search.training.recorder import BEST
 
     if config.search.num_workers is None:
@@ -98,7 +98,7 @@ def carry_out_train(
         return 0
     best = best_measurement(run.measurements)
     weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
-    console.print(f"best AP {best['scores']['AP'] or 0.0:.4f} after epoch {best['epoch']}")
+    console.print(best_line(best))
     print_next(
         console,
         {
