@@ -131,8 +131,7 @@ class MaskRCNN(nn.Module):
             regions: `[B, P, 4]`, xyxy pixels.
         """
         logits, codes = self.head.boxes(crop_regions(features, regions, BOX_SIDE))
-        shape = regions.shape[:2]
-        return logits.unflatten(0, shape), codes.unflatten(0, shape)
+        return logits.view(*regions.shape[:2], -1), codes.view(*regions.shape[:2], -1, 4)
 
     def outline(self, features: Mapping[int, Tensor], regions: Tensor, labels: Tensor) -> Tensor:
         """Mask logits [B, P, 28, 28] over regions, each of the class of its label.
@@ -143,7 +142,7 @@ class MaskRCNN(nn.Module):
             labels: `[B, P]`, 0..K-1.
         """
         masks: Tensor = self.head.masks(crop_regions(features, regions, MASK_SIDE), labels.flatten())
-        return masks.unflatten(0, regions.shape[:2])
+        return masks.view(*regions.shape[:2], *masks.shape[1:])
 
 
 class AsTested(nn.Module):
