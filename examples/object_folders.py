@@ -2,8 +2,8 @@
 
     python examples/object_folders.py FOLDER [NUM_IMAGES NUM_VAL_IMAGES]
 
-Writes FOLDER/train and FOLDER/val, each with a folder of PNGs for every class of the generated data, from so many
-of its images (400 and 100). Then:
+Writes FOLDER/train and FOLDER/val, each with a folder of PNGs for every class of the generated data, from
+so many of its images (400 and 100). Then:
 
     spinesearch train spinenet49 train=quick train.task=classification train.image_size=64 data=classes \
         data.train_images=FOLDER/train data.val_images=FOLDER/val
@@ -47,6 +47,7 @@ def write_folders(target: Path, *, num_images: int, num_val_images: int, seed: i
 
 
 def main() -> None:
+    """Write the folders that the command line names."""
     if len(sys.argv) not in (2, 4) or not all(word.isdecimal() for word in sys.argv[2:]):
         sys.exit("usage: python examples/object_folders.py FOLDER [NUM_IMAGES NUM_VAL_IMAGES]")
     folder = Path(sys.argv[1])

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from spinesearch.data.cache import MOVE_HINT, default_cache_dir
 from spinesearch.data.classes.folders import Lists, list_folders
@@ -43,12 +44,16 @@ def as_coco(
     """
     if "val" in splits:
         _check_val(settings)
-    made = {split: _annotations(settings, split, progress) for split in splits}
+    files = {split: _annotations(settings, split, progress) for split in splits}
+    for path, document in files.values():  # all of them, once nothing is left to refuse
+        if document is not None:
+            _write(path, document)
+    made = {split: str(path) for split, (path, _) in files.items()}
     return CocoDataSettings(
         name=settings.name,
         train_images=settings.train_images,
         train_annotations=made.get("train", _UNREAD),
-        val_images=settings.val_images,
+        val_images=settings.val_images if "val" in made else None,
         val_annotations=made.get("val"),
         allow_overlap=settings.allow_overlap,
         held_out_share=settings.held_out_share,
@@ -75,8 +80,10 @@ def _check_val(settings: ClassDataSettings) -> None:
         )
 
 
-def _annotations(settings: ClassDataSettings, split: str, progress: Progress) -> str:
-    """The path of a split's annotation file, which is there when this returns."""
+def _annotations(
+    settings: ClassDataSettings, split: str, progress: Progress
+) -> tuple[Path, dict[str, Any] | None]:
+    """Where a split's annotation file lies, and what is to be written there; None if it is there."""
     images, annotations, setting = settings.train_images, settings.train_annotations, "data.train_images"
     names = None
     if split == "val":
@@ -86,7 +93,7 @@ def _annotations(settings: ClassDataSettings, split: str, progress: Progress) ->
         setting = "data.val_images"
     if annotations is None:
         folders = list_folders(Path(images), setting, known=names)
-        return _written(settings, folders.state(), lambda: folders.lists(progress))
+        return _made_of(settings, folders.state(), lambda: folders.lists(progress))
     path = Path(annotations)
     try:
         status = path.stat()
@@ -96,22 +103,27 @@ def _annotations(settings: ClassDataSettings, split: str, progress: Progress) ->
             "iNaturalist's form, or null for class folders"
         ) from error
     state = os.path.realpath(path), status.st_size, status.st_mtime_ns
-    return _written(settings, state, lambda: classes_of_file(path))
+    return _made_of(settings, state, lambda: classes_of_file(path))
 
 
-def _written(settings: ClassDataSettings, state: tuple[object, ...], lists: Callable[[], Lists]) -> str:
-    """The path of the file that these lists make; they are made, and it is written, if it is not there."""
+def _made_of(
+    settings: ClassDataSettings, state: tuple[object, ...], lists: Callable[[], Lists]
+) -> tuple[Path, dict[str, Any] | None]:
+    """The same of what has this state; its lists are made only if the file is not there."""
     digest = hashlib.blake2b(repr((_VERSION, state)).encode()).hexdigest()[:24]
     root = Path(settings.cache_dir).expanduser() if settings.cache_dir else default_cache_dir()
     path = root / "classes" / f"{digest}.json"
     if path.is_file():
-        return str(path)
+        return path, None
     images, categories, class_of = lists()
     boxes = [
         {"id": number, "image_id": image, "category_id": category, "bbox": _WHOLE_IMAGE}
         for number, (image, category) in enumerate(class_of, start=1)
     ]
-    document = {"images": images, "annotations": boxes, "categories": categories}
+    return path, {"images": images, "annotations": boxes, "categories": categories}
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(document).encode())
@@ -119,4 +131,3 @@ def _written(settings: ClassDataSettings, state: tuple[object, ...], lists: Call
         raise DataError(
             f"cache folder {path.parent}: cannot be written ({error.strerror or error}); {MOVE_HINT}"
         ) from error
-    return str(path)
