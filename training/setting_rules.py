@@ -11,6 +11,7 @@ from spinesearch.space.cost.plan import MIN_IMAGE_SIDE
 from spinesearch.training.recipe import (
     CLASSIFICATION,
     DETECTION,
+    FUSED,
     OPTIMIZERS,
     PRECISIONS,
     SCHEDULES,
@@ -45,6 +46,13 @@ def check_rules(section: str, settings: Any, rules: Mapping[str, Rule]) -> None:
             f"{section}.label_smoothing: must be 0 for the task {DETECTION}, got "
             f"{settings.label_smoothing!r}; it is of {section}.task={CLASSIFICATION}"
         )
+
+
+def words_from_yaml(settings: Any, *names: str) -> None:
+    """Make the word off of what yaml reads where it stands without quotes: false."""
+    for name in names:
+        if str(getattr(settings, name)) == "False":
+            object.__setattr__(settings, name, "off")
 
 
 def is_number(value: Any) -> bool:
@@ -133,5 +141,6 @@ SHARED_RULES: Mapping[str, Rule] = {
     "evaluator": one_of(EVALUATORS),
     "device": one_of(DEVICES),
     "precision": one_of(PRECISIONS),
+    "fused": one_of(FUSED),
     "num_threads": COUNT,
 }

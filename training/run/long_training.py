@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from spinesearch.data.open import ProxyData
+from spinesearch.models.gpu import folded, mark_for_gpu
 from spinesearch.training.input.augment import Batch, draw
 from spinesearch.training.input.batches import load_batches, shuffled_batches
 from spinesearch.training.measure.task import Seen, see_images, seen_scores
@@ -73,6 +74,9 @@ class LongTraining:
         self._num_images = len(data.train_index)
         self._recipe = settings.recipe(self._num_images)
         self._anchors = task_anchors(settings).to(self._device)
+        self._is_for_gpu = settings.fused == "all" and self._device.type == "cuda"
+        if self._is_for_gpu:
+            mark_for_gpu(model)
         freeze(model, settings.frozen)
         self._optimizer = FlatOptimizer(model, self._recipe)
         self._average = (
@@ -245,7 +249,7 @@ class LongTraining:
         mine = None  # with fewer images than processes
         if len(share):
             mine = see_images(
-                self._model,
+                folded(self._model) if self._is_for_gpu else self._model,
                 data,
                 data.held_out_index[share],
                 self._anchors,

@@ -18,8 +18,8 @@ from spinesearch.training.recipe import CLASSIFICATION, Recipe
 from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
 from spinesearch.training.step.divergence import LossWatch
 from spinesearch.training.step.state import TrainingState
-from spinesearch.training.targets.losses import classification_loss, detection_loss, loss_weight
-from spinesearch.training.targets.matching import make_targets
+from spinesearch.training.targets.forms import step_forms
+from spinesearch.training.targets.losses import classification_loss, loss_weight
 
 # Of a training step, in order: waiting for the batch, and what is done with it. The last one ends when its
 # loss and gradient are known to be finite.
@@ -140,11 +140,12 @@ def batch_loss(
         loss = classification_loss(logits, labels, label_smoothing=recipe.label_smoothing)
         lap("loss")
         return loss, loss.detach().new_full((), float(len(labels)))
-    classes, codes = make_targets(anchors, batch.boxes, batch.labels)
+    forms = step_forms(recipe.fused, anchors.device)
+    classes, codes = forms.make_targets(anchors, batch.boxes, batch.labels)
     lap("targets")
     cls_logits, box_deltas = head_outputs(model, batch.images, recipe.precision)
     lap("forward")
-    loss = detection_loss(cls_logits, box_deltas, classes, codes)
+    loss = forms.detection_loss(cls_logits, box_deltas, classes, codes)
     lap("loss")
     return loss, loss_weight(classes)
 
