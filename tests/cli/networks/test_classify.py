@@ -116,6 +116,7 @@ def test_evaluate_and_predict(run_dir: Path, tmp_path: Path, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_export(run_dir: Path, tmp_path: Path, capsys):
     weights = run_dir / "weights" / "best.safetensors"
     fails(
@@ -136,6 +137,7 @@ def test_export(run_dir: Path, tmp_path: Path, capsys):
     assert done.stdout == "('green', 'red')\n"
 
 
+@pytest.mark.slow
 def test_weights_pass_to_detection_and_back(run_dir: Path, tmp_path: Path, capsys):
     weights = run_dir / "weights" / "best.safetensors"
     base = command(tmp_path, tmp_path / "cache", "train.num_epochs=0.5")
