@@ -31,8 +31,9 @@ from spinesearch.training.measure.evaluators import find_evaluator
 from spinesearch.training.measure.found import Found, find_objects
 from spinesearch.training.measure.matched import matched_bytes
 from spinesearch.training.optim.optimizer import num_constant_steps
+from spinesearch.training.process.device_memory import limit_share, return_unused
 from spinesearch.training.process.failures import released
-from spinesearch.training.process.machine import find_device, keep_freed_memory, threads
+from spinesearch.training.process.machine import find_device, fix_precision, keep_freed_memory, threads
 from spinesearch.training.process.stopwatch import Lap, no_lap
 from spinesearch.training.process.streams import (
     AUGMENTATION,
@@ -43,7 +44,8 @@ from spinesearch.training.process.streams import (
     stream_generator,
     stream_seed,
 )
-from spinesearch.training.step.captured_step import Capturing, GraphSession
+from spinesearch.training.step.captured_step import GraphSession
+from spinesearch.training.step.capturing import Capturing
 from spinesearch.training.step.cuda_graph import find_session
 from spinesearch.training.step.state import TrainingState
 from spinesearch.training.step.train import recalibrate_batch_norm, train
@@ -57,12 +59,13 @@ class ProxyTask:
     Args:
         settings: how.
         data: on what; opened at ``settings.image_size``.
+        gpu_share: of a GPU's memory that is this process's, in (0, 1].
 
     Raises:
         ValueError: the settings and the data or the machine do not fit together.
     """
 
-    def __init__(self, settings: ProxySettings, data: ProxyData) -> None:
+    def __init__(self, settings: ProxySettings, data: ProxyData, *, gpu_share: float = 1.0) -> None:
         side = data.pack.images.shape[1]
         if side != settings.image_size:
             raise ValueError(
@@ -73,6 +76,9 @@ class ProxyTask:
         self.settings = settings
         self.data = data.with_merged_classes() if settings.merge_classes else data
         self.device = find_device(settings.device)
+        self._computed_on = fix_precision(self.device)
+        self._is_shared = gpu_share < 1
+        limit_share(self.device, gpu_share)
         self.capturing = Capturing(self.device, find_session(settings.cuda_graph, self.device))
         find_evaluator(settings.evaluator)
         self.recipe = settings.recipe(len(data.train_index))
@@ -117,6 +123,7 @@ class ProxyTask:
         Raises:
             TrainingDiverged: the loss stopped being finite.
             OutOfMemory: the candidate needs more memory than there is.
+            DeviceLost, DeviceCrowded: this process is of no use any more, or has no room beside others.
             Exception: whatever else went wrong. No error holds on to a tensor, and this task stays usable.
         """
         cuda = [self.device] if self.device.type == "cuda" else []
@@ -125,6 +132,9 @@ class ProxyTask:
                 return self.capturing.run(partial(self._train, spec, seed, request, on_step, lap))
             except Exception as error:
                 raise released(error, self.device) from None
+            finally:
+                if self._is_shared:
+                    return_unused(self.device)
 
     def _train(
         self,
@@ -186,6 +196,7 @@ class ProxyTask:
             seconds=time.perf_counter() - begin,
             train_seconds=train_seconds,
             images_per_s=(recipe.num_steps - first) * self.settings.batch_size / train_seconds,
+            device=self._computed_on,
         )
         return Trained(result=result, files=files)
 
