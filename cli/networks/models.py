@@ -10,8 +10,9 @@ from spinesearch.cli.networks.named import Network, find_network
 from spinesearch.cli.parser import build_console, command_parser
 from spinesearch.space.arch.resnet import RESNET_LEVELS, ResNetSpec
 from spinesearch.space.arch.spec import OUTPUT_LEVELS, ArchSpec
-from spinesearch.space.cost.cost import Cost, backbone_cost, detector_cost
+from spinesearch.space.cost.cost import Cost, backbone_cost, classifier_cost, detector_cost
 from spinesearch.space.published import PROTOCOLS, PUBLISHED, PublishedModel
+from spinesearch.space.published_classifiers import CLASSIFIERS, INPUT_SIZE, RECIPES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +26,7 @@ def models(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = command_parser(
         "models",
-        "List the published models with parameters, multiply-adds and AP; or show one of\n"
+        "List the published models with parameters, multiply-adds, AP and top-1; or show one of\n"
         "them, or a spec file, with its scaling, cost and drawing.",
         "examples:\n"
         "  spinesearch models\n"
@@ -45,6 +46,8 @@ def models(arguments: list[str]) -> int:
     if options.model is None:
         console.print(_all_models(options.input_size, options.num_classes))
         console.print(_notes())
+        console.print(_all_classifiers())
+        console.print(_classifier_notes())
         return 0
     print_network(find_network(options.model), console, options.input_size, options.num_classes)
     return 0
@@ -106,6 +109,31 @@ def _notes() -> str:
     )
 
 
+def _all_classifiers() -> Table:
+    table = _empty_table(("classifier", "data", "params", "madds", *RECIPES))
+    for name, classifiers in CLASSIFIERS.items():
+        model = PUBLISHED[name]
+        for one in classifiers:
+            cost = classifier_cost(
+                model.arch, INPUT_SIZE, num_classes=one.num_classes, **asdict(model.backbone)
+            )
+            sizes = _short(cost.parameters / 1e6, "M"), _short(cost.multiply_adds / 1e9, "B")
+            tops = [str(one.accuracy[recipe].top1) if recipe in one.accuracy else "-" for recipe in RECIPES]
+            table.add_row(name, one.data, *sizes, *tops)
+    return table
+
+
+def _classifier_notes() -> str:
+    width = max(map(len, RECIPES))
+    return "\n".join(
+        [
+            "",
+            f"top-1: published, in percent, at {INPUT_SIZE} px, by recipe:",
+            *(f"  {name.ljust(width)}  {text}" for name, text in RECIPES.items()),
+        ]
+    )
+
+
 def _short(number: float, unit: str) -> str:
     """Four digits, two at most behind the point."""
     decimals = 2 if number < 100 else 1 if number < 1000 else 0
@@ -145,6 +173,10 @@ def _one_model(model: Network, num_classes: int) -> Table:
 def _reports(source: PublishedModel, width: int) -> str:
     aps = ", ".join(f"{protocol}: {ap}" for protocol, ap in source.ap.items()) or "not known here"
     lines = [_wrapped(f"AP at {source.input_size}", aps, width), _wrapped("source", source.source, width)]
+    for one in CLASSIFIERS.get(source.name, ()):
+        tops = ", ".join(f"{recipe}: {top.top1} / {top.top5}" for recipe, top in one.accuracy.items())
+        what = f"{one.data} at {INPUT_SIZE}, top-1 / top-5: {tops} (paper, section 5.3; zoo)"
+        lines.append(_wrapped("classifier", what, width))
     return "\n".join(["", *lines, ""])
 
 

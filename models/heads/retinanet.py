@@ -53,7 +53,7 @@ class RetinaNetHead(nn.Module):
         num_filters: their channels.
         is_separable: whether all convolutions are depthwise separable, the predictions' included.
         levels: levels that are predicted from.
-        activation: ``relu`` or ``swish``.
+        activation: ``relu``, ``swish`` or ``hard_swish``.
         bn_momentum: weight of the newest batch in the running statistics.
         bn_eps: added to the variance by batch normalisation.
     """

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from spinesearch.space import ArchSpec
-from spinesearch.space.cost.cost import Cost, detector_cost
+from spinesearch.space.cost.cost import Cost, backbone_cost, classifier_cost, detector_cost
 from spinesearch.space.published import PUBLISHED, PublishedModel
+from spinesearch.space.published_classifiers import CLASSIFIERS, INPUT_SIZE
 
 _NUM_CLASSES = 91  # COCO's ids, as the authors count
 _COST_TOLERANCE = 0.005  # the authors print three digits, and their metric counts more than convolutions
@@ -26,6 +27,8 @@ _FIGURES = {
     "spinenet_mobile49": "L2M(0,1) L2M(1,2) L4M(1,2) L3M(3,4) L4M(3,5) L6M(4,6) L4M(4,6) L5M(7,8) L7M(7,9) "
     "L5M(9,10) L5M(9,11) L4M(6,11) L3M(5,11) L5M(8,13) L7M(6,15) L6M(13,15)",
 }
+# Multiply-adds of backbones at 224 px in billions, by the authors' metric as their code computes it.
+_BACKBONES_224 = {"spinenet49": 3.50, "spinenet96": 5.77, "spinenet143": 9.16, "spinenet190": 19.25}
 _LETTERS = {"bottleneck": "B", "residual": "R", "mbconv": "M"}
 
 
@@ -48,7 +51,7 @@ class Check(NamedTuple):
 def verify(progress: Callable[[Check], None]) -> list[Check]:
     """Every check of every published model and of the two oracles; ``progress`` receives each."""
     checks = []
-    for check in (*_models(), *_oracles()):
+    for check in (*_models(), *_classifiers(), *_oracles()):
         progress(check)
         checks.append(check)
     return checks
@@ -90,6 +93,37 @@ def _costs(model: PublishedModel) -> Iterator[Check]:
             abs(millions - model.parameters) <= max(0.05, _PARAMETER_TOLERANCE * model.parameters)
             and abs(billions - model.multiply_adds) <= digits + _COST_TOLERANCE * model.multiply_adds,
         )
+
+
+def _classifiers() -> Iterator[Check]:
+    """Backbones at the classifiers' size, and classifiers to the digits that the authors print of them."""
+    import torch
+
+    from spinesearch.models.cost import count_multiply_adds, count_parameters
+    from spinesearch.models.heads.classifier import build_classifier
+
+    for name, classifiers in CLASSIFIERS.items():
+        arch, scaling = PUBLISHED[name].arch, asdict(PUBLISHED[name].backbone)
+        billions = backbone_cost(arch, INPUT_SIZE, **scaling).profiler_multiply_adds / 1e9
+        yield Check(
+            f"{name}: multiply-adds of the backbone at {INPUT_SIZE} px, by the authors' metric",
+            f"{billions:.2f} B",
+            f"{_BACKBONES_224[name]:.2f} B",
+            abs(billions - _BACKBONES_224[name]) < 0.01,
+        )
+        for one in classifiers:
+            cost = classifier_cost(arch, INPUT_SIZE, num_classes=one.num_classes, **scaling)
+            with torch.device("meta"):
+                classifier = build_classifier(name, num_classes=one.num_classes)
+            built = count_parameters(classifier), count_multiply_adds(classifier, INPUT_SIZE)
+            ours = f"{cost.parameters / 1e6:.1f} M and {cost.multiply_adds / 1e9:.1f} B"
+            published = f"{one.parameters} M and {one.multiply_adds} B"
+            yield Check(
+                f"{name}: parameters and multiply-adds as a classifier on {one.data}, spec and built network",
+                ours,
+                published,
+                ours == published and built == (cost.parameters, cost.multiply_adds),
+            )
 
 
 def _cost(model: PublishedModel) -> Cost:

@@ -8,12 +8,19 @@ cost none.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spinesearch.space.arch.resnet import ResNetSpec
 from spinesearch.space.arch.spec import ArchSpec, SpecError
-from spinesearch.space.cost.count import count_head, count_resnet_fpn, count_scale_permuted
+from spinesearch.space.cost.count import (
+    count_classification_head,
+    count_head,
+    count_resnet_fpn,
+    count_scale_permuted,
+)
 from spinesearch.space.cost.tally import SWISH_FLOPS, Tally
+
+_ENDPOINTS = 256  # channels of every output feature, unless other ones are given
 
 
 class Cost(NamedTuple):
@@ -40,7 +47,7 @@ def backbone_cost(
     *,
     filter_size_scale: float = 1.0,
     resample_alpha: float = 0.5,
-    endpoints_num_filters: int = 256,
+    endpoints_num_filters: int = _ENDPOINTS,
     block_repeats: int = 1,
     stem_filters: int | None = None,
     live_only: bool = False,
@@ -102,7 +109,7 @@ def detector_cost(
     head_is_separable: bool | None = None,
     filter_size_scale: float = 1.0,
     resample_alpha: float = 0.5,
-    endpoints_num_filters: int = 256,
+    endpoints_num_filters: int = _ENDPOINTS,
     block_repeats: int = 1,
     stem_filters: int | None = None,
 ) -> Cost:
@@ -147,6 +154,28 @@ def detector_cost(
         is_separable=_is_mbconv(spec) if head_is_separable is None else head_is_separable,
     )
     return Cost(*(ours + heads for ours, heads in zip(backbone, _cost(tally), strict=True)))
+
+
+def classifier_cost(
+    spec: ArchSpec | ResNetSpec, input_size: int | tuple[int, int], *, num_classes: int, **backbone: Any
+) -> Cost:
+    """Cost of a backbone and the classification head on it, whose linear layer's products count too.
+
+    Args:
+        spec: the backbone's architecture.
+        input_size: side of a square image in pixels, or (height, width); at least 32.
+        num_classes: of the linear layer.
+        **backbone: the other arguments of `backbone_cost`.
+
+    Raises:
+        SpecError: an argument is out of range, or a width comes out as zero.
+    """
+    _check_at_least(1, num_classes=num_classes)
+    cost = backbone_cost(spec, input_size, **backbone)
+    tally = _tally(spec, input_size)
+    in_channels = backbone.get("endpoints_num_filters", _ENDPOINTS)
+    count_classification_head(tally, in_channels=in_channels, num_classes=num_classes)
+    return Cost(*(ours + heads for ours, heads in zip(cost, _cost(tally), strict=True)))
 
 
 def _tally(spec: ArchSpec | ResNetSpec, input_size: int | tuple[int, int]) -> Tally:
