@@ -24,7 +24,7 @@ from spinesearch.training.setting_rules import (
     one_of,
 )
 
-CUDA_GRAPHS = ("auto", "off")
+CUDA_GRAPHS = PACK_ON_DEVICE = ("auto", "off")
 _MAX_POINTS = 50  # of a curve: they stand in the ledger, some 50 bytes each
 
 
@@ -78,6 +78,8 @@ class ProxySettings:
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
         cuda_graph: one of `CUDA_GRAPHS`; "auto" captures the training step in a CUDA graph and replays it, on
             CUDA.
+        pack_on_device: one of `PACK_ON_DEVICE`; "auto" keeps the training images in a GPU's memory where they
+            take at most three quarters of what the process may use of it.
         num_threads: torch's threads on the CPU while a candidate is scored.
 
     Raises:
@@ -120,14 +122,16 @@ class ProxySettings:
     device: str = "auto"
     precision: str = "float32"
     cuda_graph: str = "auto"
+    pack_on_device: str = "off"
     num_threads: int = 1
 
     def __post_init__(self) -> None:
         for name in ("decay_at", "scale_jitter", "measure_at"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        if str(self.cuda_graph) == "False":  # what yaml takes a bare off for
-            object.__setattr__(self, "cuda_graph", "off")
+        for name in ("cuda_graph", "pack_on_device"):
+            if str(getattr(self, name)) == "False":  # what yaml takes a bare off for
+                object.__setattr__(self, name, "off")
         check_rules("proxy_task", self, _RULES)
         if (self.num_steps is None) == (self.num_epochs is None):
             raise ValueError(
@@ -178,4 +182,5 @@ _RULES: Mapping[str, Rule] = {
         f"at most {_MAX_POINTS} rising numbers of steps, each at least 1",
     ),
     "cuda_graph": one_of(CUDA_GRAPHS),
+    "pack_on_device": one_of(PACK_ON_DEVICE),
 }

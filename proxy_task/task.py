@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.space.cost.cost import Cost, detector_cost
-from spinesearch.training.input.augment import Batch
-from spinesearch.training.input.batches import load_batches, shuffled_batches
+from spinesearch.training.input.device_pack import TrainingBatches
 from spinesearch.training.measure.curve import Curve
 from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics, evaluation_case
 from spinesearch.training.measure.evaluators import find_evaluator
@@ -79,6 +77,8 @@ class ProxyTask:
         self._computed_on = fix_precision(self.device)
         self._is_shared = gpu_share < 1
         limit_share(self.device, gpu_share)
+        is_kept = settings.pack_on_device == "auto"
+        self._batches = TrainingBatches(self.data, self.device, is_kept=is_kept)
         self.capturing = Capturing(self.device, find_session(settings.cuda_graph, self.device))
         find_evaluator(settings.evaluator)
         self.recipe = settings.recipe(len(data.train_index))
@@ -164,15 +164,18 @@ class ProxyTask:
             losses=() if state is None else state.losses,
             aps={} if state is None else state.aps,
         )
+        order = stream_generator(seed, ORDER)
+        batches = self._batches.raw(recipe.num_steps, recipe.batch_size, order, first=first)
         loss = train(
             model,
-            curve.between_steps(self._batches(recipe.num_steps, recipe.batch_size, seed, ORDER, first)),
+            curve.between_steps(batches),
             self._anchors,
             recipe,
             generator=stream_generator(seed, AUGMENTATION),
             on_step=curve.on_step,
             lap=lap,
             session=session,
+            pack=self._batches.pack,
             start=state,
             state_at=num_constant_steps(recipe) if has_state else None,
             on_state=lambda state: files.update({STATE: replace(state, aps=dict(curve.aps)).to_bytes()}),
@@ -204,8 +207,8 @@ class ProxyTask:
         """COCO metrics by name and what they are of, statistics taken anew if the settings say so."""
         if num_batches := self.settings.bn_recalibration_batches:
             batch_size = self.settings.bn_recalibration_batch_size or self.settings.batch_size
-            batches = self._batches(num_batches, batch_size, seed, RECALIBRATION)
-            recalibrate_batch_norm(model, (b.to(self.device) for b in batches), self.recipe.precision)
+            batches = self._batches.whole(num_batches, batch_size, stream_generator(seed, RECALIBRATION))
+            recalibrate_batch_norm(model, batches, self.recipe.precision)
         lap("recalibration")
         found = self.find(model)
         metrics = self.metrics(found)
@@ -237,18 +240,6 @@ class ProxyTask:
             batch_size=self.settings.batch_size,
             precision=self.recipe.precision,
         )
-
-    def _batches(
-        self, num_batches: int, batch_size: int, seed: int, stream: int, first: int = 0
-    ) -> Iterator[Batch]:
-        """So many batches to train on, the same for a seed and stream, without those before ``first``."""
-        order = shuffled_batches(
-            self.data.train_index,
-            batch_size=batch_size,
-            num_batches=num_batches,
-            generator=stream_generator(seed, stream),
-        )
-        return load_batches(self.data, islice(order, first, None), self.device)
 
 
 def build_detector(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:

@@ -22,8 +22,11 @@ from spinesearch.data.pack.jpegs import JpegImages
 from spinesearch.data.pack.storage import PackedImages
 from spinesearch.data.parallel import MAX_THREADS, in_parts, num_processors
 from spinesearch.training.input.augment import Batch
+from spinesearch.training.input.device_copies import copied
 
 T = TypeVar("T")
+
+LoadBatch = Callable[[ProxyData, npt.NDArray[np.int64], torch.device], Batch]
 
 NUM_AHEAD = 2  # batches in the making while one is in use
 
@@ -44,13 +47,16 @@ def shuffled_batches(
         pending = pending[batch_size:]
 
 
-def load_batch(data: ProxyData, index: npt.NDArray[np.int64], device: torch.device) -> Batch:
+def load_batch(
+    data: ProxyData, index: npt.NDArray[np.int64], device: torch.device, *, images: Tensor | None = None
+) -> Batch:
     """The uint8 images `[B, 3, S, S]` at these positions of the pack, with their boxes, in main memory.
 
     Args:
         data: where from.
         index: `[B]`.
         device: where they are used; for a GPU they are in pinned memory, which it reads by itself.
+        images: what stands in the batch in place of the images, None for these.
     """
     labels = data.labels[index]
     num_boxes = int((labels >= 0).sum(axis=1).max(initial=0))  # objects stand before the padding
@@ -59,23 +65,34 @@ def load_batch(data: ProxyData, index: npt.NDArray[np.int64], device: torch.devi
         data.boxes[index, :num_boxes],
         labels[:, :num_boxes],
     )
-    tensors = [read_images(data.pack.images, index, pinned=device.type == "cuda")]
-    tensors += [torch.from_numpy(array) for array in arrays]
-    if device.type == "cuda":
-        tensors = [tensor.pin_memory() for tensor in tensors]
-    images, *rest = tensors
-    return Batch(images.permute(0, 3, 1, 2), *rest)
+    if images is None:
+        pixels = read_images(data.pack.images, index, pinned=device.type == "cuda")
+        images = pixels.permute(0, 3, 1, 2)
+    batch = Batch(images, *map(torch.from_numpy, arrays))
+    return Batch(*(tensor.pin_memory() for tensor in batch)) if device.type == "cuda" else batch
 
 
 def load_batches(
-    data: ProxyData, indices: Iterable[npt.NDArray[np.int64]], device: torch.device
+    data: ProxyData,
+    indices: Iterable[npt.NDArray[np.int64]],
+    device: torch.device,
+    load: LoadBatch | None = None,
 ) -> Iterator[Batch]:
-    """What `load_batch` gives for each; for a GPU `NUM_AHEAD` are loaded while the one before is in use."""
-    calls = (partial(load_batch, data, index, device) for index in indices)
+    """What `load_batch` gives for each, on the device and until the next is asked for: see `copied`.
+
+    For a GPU `NUM_AHEAD` are loaded, and one of them is copied, while the one before is in use.
+
+    Args:
+        data: where from.
+        indices: `[B]` each.
+        device: where they are used.
+        load: in place of `load_batch`.
+    """
+    calls = (partial(load or load_batch, data, index, device) for index in indices)
     if device.type != "cuda":
         return (call() for call in calls)
     # A thread begins on the first device, and pinned memory is taken through the thread's own.
-    return ahead(calls, begin_thread=partial(torch.cuda.set_device, device))
+    return copied(ahead(calls, begin_thread=partial(torch.cuda.set_device, device)), device)
 
 
 def read_images(images: PackedImages, index: npt.NDArray[np.int64], *, pinned: bool) -> Tensor:

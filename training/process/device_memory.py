@@ -29,6 +29,13 @@ def limit_share(device: torch.device, share: float) -> None:
     torch.cuda.set_per_process_memory_fraction(max(share / 2, share - CONTEXT_BYTES / total), device)
 
 
+def usable_bytes(device: torch.device) -> int:
+    """Memory of a GPU that this process may still take, in all, if its neighbours keep to their shares."""
+    free, total = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device)
+    return min(free, int(total * torch.cuda.get_per_process_memory_fraction(device)) - reserved)
+
+
 def return_unused(device: torch.device) -> None:
     """Give the memory that torch's allocator keeps for later to whoever shares the device."""
     if device.type == "cuda":
@@ -49,7 +56,5 @@ def has_little_left(device: torch.device) -> bool:
     """Whether this process could hardly get another gibibyte of the device."""
     if device.type != "cuda":
         return False
-    free, total = torch.cuda.mem_get_info(device)
-    reserved = torch.cuda.memory_reserved(device)
-    allowed = total * torch.cuda.get_per_process_memory_fraction(device) - reserved
-    return min(free, allowed) + reserved - torch.cuda.memory_allocated(device) < LITTLE_BYTES
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return usable_bytes(device) + cached < LITTLE_BYTES

@@ -102,6 +102,7 @@ def test_the_threads_that_load_for_a_gpu_are_on_its_device(monkeypatch: pytest.M
     device = torch.device("cuda", 3)
     here = threading.local()
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: setattr(here, "device", device))
+    monkeypatch.setattr(batches_module, "copied", lambda batches, device: batches)
     monkeypatch.setattr(batches_module, "load_batch", lambda data, index, of: (index, of, here.device))
     index = [np.array([i]) for i in range(4)]
     loaded = list(load_batches(None, index, device))  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -22,12 +24,21 @@ print(len(calls))
     assert run.stdout.strip() == "2"  # the two options, each once
 
 
-def test_float32_is_computed_as_the_record_says(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def backends() -> Iterator[list[Any]]:
+    """Of convolutions and of products, set to what nobody wants; as they were afterwards."""
+    found = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]
+    before = [backend.fp32_precision for backend in found]
+    for backend, wrong in zip(found, ("ieee", "tf32"), strict=True):
+        backend.fp32_precision = wrong
+    yield found
+    for backend, value in zip(found, before, strict=True):
+        backend.fp32_precision = value
+
+
+def test_float32_is_computed_as_the_record_says(backends: list[Any]) -> None:
     """Whatever the process, or a variable of its environment, had set before."""
-    convolutions, products = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-    for backend, before in ((convolutions, "ieee"), (products, "tf32")):
-        monkeypatch.setattr(backend, "fp32_precision", before)
     assert fix_precision(torch.device("cpu")) == "cpu"
-    assert (convolutions.fp32_precision, products.fp32_precision) == ("ieee", "tf32")
+    assert [backend.fp32_precision for backend in backends] == ["ieee", "tf32"]
     assert fix_precision(torch.device("cuda", 0)) == "cuda, convolutions in TF32"
-    assert (convolutions.fp32_precision, products.fp32_precision) == ("tf32", "ieee")
+    assert [backend.fp32_precision for backend in backends] == ["tf32", "ieee"]
