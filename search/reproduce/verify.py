@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from spinesearch.space import ArchSpec
 from spinesearch.space.cost.cost import Cost, backbone_cost, classifier_cost, detector_cost
+from spinesearch.space.cost.mask_rcnn import SUPPRESSION_MULTIPLY_ADDS
 from spinesearch.space.published import PUBLISHED, PublishedModel
 from spinesearch.space.published_classifiers import CLASSIFIERS, INPUT_SIZE
+from spinesearch.space.published_masks import PUBLISHED_MASK_RCNN, PublishedMaskRCNN
 
 _NUM_CLASSES = 91  # COCO's ids, as the authors count
 _COST_TOLERANCE = 0.005  # the authors print three digits, and their metric counts more than convolutions
@@ -51,7 +53,7 @@ class Check(NamedTuple):
 def verify(progress: Callable[[Check], None]) -> list[Check]:
     """Every check of every published model and of the two oracles; ``progress`` receives each."""
     checks = []
-    for check in (*_models(), *_classifiers(), *_oracles()):
+    for check in (*_models(), *_mask_models(), *_classifiers(), *_oracles()):
         progress(check)
         checks.append(check)
     return checks
@@ -76,12 +78,7 @@ def _costs(model: PublishedModel) -> Iterator[Check]:
     with torch.device("meta"):
         detector = build_detector(model.name, num_classes=_NUM_CLASSES)
     built = count_parameters(detector), count_multiply_adds(detector, model.input_size)
-    yield Check(
-        f"{model.name}: parameters and multiply-adds of the built network",
-        f"{built[0]:,} and {built[1]:,}",
-        f"{cost.parameters:,} and {cost.multiply_adds:,} by its spec",
-        built == (cost.parameters, cost.multiply_adds),
-    )
+    yield _built(model.name, built, cost)
     if model.parameters is not None and model.multiply_adds is not None:
         millions, billions = cost.parameters / 1e6, cost.profiler_multiply_adds / 1e9
         # Printed digits: half a unit of the last one is allowed besides.
@@ -93,6 +90,52 @@ def _costs(model: PublishedModel) -> Iterator[Check]:
             abs(millions - model.parameters) <= max(0.05, _PARAMETER_TOLERANCE * model.parameters)
             and abs(billions - model.multiply_adds) <= digits + _COST_TOLERANCE * model.multiply_adds,
         )
+
+
+def _mask_models() -> Iterator[Check]:
+    """Each published Mask R-CNN against torch's count and every figure of its sources."""
+    import torch
+
+    from spinesearch.models.cost import count_multiply_adds, count_parameters
+    from spinesearch.models.mask_rcnn.detector import AsTested, build_mask_rcnn
+
+    for model in PUBLISHED_MASK_RCNN.values():
+        name, cost = f"Mask R-CNN {model.name}", model.cost()
+        with torch.device("meta"):
+            detector = AsTested(build_mask_rcnn(model.name, num_classes=_NUM_CLASSES - 1))
+        built = count_parameters(detector), count_multiply_adds(detector, model.input_size)
+        yield _built(name, built, cost)
+        ours = f"{cost.parameters / 1e6:.1f}"
+        yield Check(
+            f"{name}: parameters against the authors' figure",
+            f"{ours} M",
+            f"{model.parameters} M",
+            ours == str(model.parameters),
+        )
+        yield from _mask_multiply_adds(model, name, cost)
+
+
+def _mask_multiply_adds(model: PublishedMaskRCNN, name: str, cost: Cost) -> Iterator[Check]:
+    for source, figures in model.figures.items():
+        if figures.multiply_adds is not None:
+            extra = SUPPRESSION_MULTIPLY_ADDS if source == "paper" else 0
+            billions = (cost.profiler_multiply_adds + extra) / 1e9
+            yield Check(
+                f"{name}: multiply-adds against the {source}'s figure",
+                f"{billions:.2f} B",
+                f"{figures.multiply_adds} B",
+                abs(billions - figures.multiply_adds) <= _COST_TOLERANCE * figures.multiply_adds,
+            )
+
+
+def _built(name: str, built: tuple[int, int], cost: Cost) -> Check:
+    """Parameters and multiply-adds that torch counts, against those from the spec alone."""
+    return Check(
+        f"{name}: parameters and multiply-adds of the built network",
+        f"{built[0]:,} and {built[1]:,}",
+        f"{cost.parameters:,} and {cost.multiply_adds:,} by its spec",
+        built == (cost.parameters, cost.multiply_adds),
+    )
 
 
 def _classifiers() -> Iterator[Check]:
