@@ -67,8 +67,8 @@ def _never(*args: object) -> bool:
 _PARTS = (
     Compared(
         "kernels cast, batches counted",
-        Form("layer by layer", [(train_module, "is_worth_it", _never)]),
-        Form("all at once", [(train_module, "is_worth_it", _always)]),
+        Form("layer by layer", [(train_module, "is_lean", _never)]),
+        Form("all at once", [(train_module, "is_lean", _always)]),
         True,
     ),
     Compared(

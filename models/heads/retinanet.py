@@ -209,8 +209,7 @@ class _Subnet(nn.Module):
         style: activation and normalisation.
         is_separable: whether the convolutions are depthwise separable.
         predict_bias: initial bias of the prediction.
-        is_exact: whether evaluation predicts in float32 within autocast too: a code rounded to bfloat16 moves
-            an edge by up to a 256th of what it codes.
+        is_exact: whether evaluation predicts in float32 within autocast too: bfloat16 would move boxes.
     """
 
     def __init__(
@@ -245,11 +244,16 @@ class _Subnet(nn.Module):
         assert isinstance(norms, nn.ModuleList)
         for conv, norm in zip(self.convs, norms, strict=True):
             x = self.activation(norm(conv(x)))
-        if self.is_exact and not self.training and torch.is_autocast_enabled(x.device.type):
-            with torch.autocast(x.device.type, enabled=False):
-                return self.predict(x.float())  # type: ignore[no-any-return]
-        out: Tensor = self.predict(x)
-        return out
+        return predicted(self.predict, x, is_exact=self.is_exact and not self.training)
+
+
+def predicted(predict: nn.Module, x: Tensor, *, is_exact: bool) -> Tensor:
+    """A prediction from the features before it; an exact one in float32 within autocast too."""
+    if is_exact and torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return predicted(predict, x.float(), is_exact=False)
+    out: Tensor = predict(x)
+    return out
 
 
 class SeparableConv2d(nn.Module):

@@ -55,6 +55,9 @@ class WearingScore(Protocol):
     def is_worn(self) -> bool:
         """Whether it has."""
 
+    def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> Mapping[str, Any]:
+        """As a `Score`."""
+
 
 OpenScore = Callable[[], Score]
 """Opens the proxy task, data set and all, and gives its `Score`. Called once per worker."""

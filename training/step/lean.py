@@ -15,9 +15,9 @@ from torch import nn
 from spinesearch.training.optim.optimizer import FlatOptimizer
 
 
-def is_worth_it(device: torch.device) -> bool:
-    """Whether launches take time worth saving on this device."""
-    return device.type == "cuda"
+def is_lean(fused: str, device: torch.device) -> bool:
+    """Whether a training with this `Recipe.fused` is: launches take time worth saving on a GPU."""
+    return fused != "off" and device.type == "cuda"
 
 
 class LeanPass:
@@ -45,7 +45,7 @@ class LeanPass:
         cast = self._optimizer.cast_kernels(torch.bfloat16) if self._is_cast else {}
         owners = [owner for owner in self._owners if id(owner[2]) in cast]
         norms = [norm for norm in self._norms if norm.training and norm.num_batches_tracked is not None]
-        counters = [norm.num_batches_tracked for norm in norms]
+        counters = [counter for norm in norms if (counter := norm.num_batches_tracked) is not None]
         try:
             for parameters, name, parameter in owners:
                 parameters[name] = cast[id(parameter)]  # type: ignore[assignment]

@@ -18,10 +18,10 @@ from spinesearch.training.process.stopwatch import Lap, no_lap
 from spinesearch.training.recipe import Recipe
 from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
 from spinesearch.training.step.divergence import LossWatch
-from spinesearch.training.step.lean import LeanPass, is_worth_it
+from spinesearch.training.step.lean import LeanPass, is_lean
 from spinesearch.training.step.state import TrainingState
-from spinesearch.training.targets.losses import detection_loss, loss_weight
-from spinesearch.training.targets.matching import make_targets
+from spinesearch.training.targets.forms import step_forms
+from spinesearch.training.targets.losses import loss_weight
 
 # Of a training step, in order: waiting for the batch, and what is done with it. The last one ends when its
 # loss and gradient are known to be finite.
@@ -72,6 +72,9 @@ def train(
         new_graph = stack.enter_context(session()) if session is not None else None
         optimizer = FlatOptimizer(model, recipe)
         watch = LossWatch(device, on_step)
+        lean: Callable[[], AbstractContextManager[None]] = nullcontext
+        if is_lean(recipe.fused, device):
+            lean = LeanPass(model, optimizer, recipe.precision)
         first = 0
         if start is not None:
             start.restore(model, optimizer, generator, device)
@@ -84,7 +87,7 @@ def train(
             recipe=recipe,
             optimizer=optimizer,
             pack=pack,
-            lean=LeanPass(model, optimizer, recipe.precision) if is_worth_it(device) else nullcontext,
+            lean=lean,
             lap=lap if new_graph is None else no_lap,
         )
         captured = None if new_graph is None else CapturedStep(work, new_graph, device)
@@ -137,13 +140,14 @@ def batch_loss(
     inputs: StepInputs, *, model: nn.Module, anchors: Tensor, recipe: Recipe, lap: Lap = no_lap
 ) -> tuple[Tensor, Tensor]:
     """Loss of a batch under augmentation, and by what it was divided: `loss_weight`; scalars."""
+    forms = step_forms(recipe.fused, anchors.device)
     batch = _augment(inputs, recipe)
     lap("augmentation")
-    classes, codes = make_targets(anchors, batch.boxes, batch.labels)
+    classes, codes = forms.make_targets(anchors, batch.boxes, batch.labels)
     lap("targets")
     cls_logits, box_deltas = head_outputs(model, batch.images, recipe.precision)
     lap("forward")
-    loss = detection_loss(cls_logits, box_deltas, classes, codes)
+    loss = forms.detection_loss(cls_logits, box_deltas, classes, codes)
     lap("loss")
     return loss, loss_weight(classes)
 

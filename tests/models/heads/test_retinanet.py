@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spinesearch.models.gpu import folded
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.retinanet import RetinaNet, RetinaNetHead, SeparableConv2d
 
@@ -196,6 +197,7 @@ def test_boxes_are_predicted_in_float32_for_figures() -> None:
             logits, deltas = model(images)
             features = model.backbone(images)
             coarse = model.head.box_net(features[3], 3)
+            assert folded(model)(images)[1].dtype == torch.float32
         assert (logits.dtype, deltas.dtype, coarse.dtype) == (torch.bfloat16, torch.float32, torch.float32)
         assert not torch.equal(coarse, coarse.bfloat16().float())  # it was not rounded on the way
         with torch.autocast("cpu", torch.bfloat16):

@@ -15,18 +15,23 @@ from torch import nn
 from spinesearch.models import layers, resample
 from spinesearch.training.optim.optimizer import FlatOptimizer
 from spinesearch.training.step import train as train_module
-from spinesearch.training.step.lean import LeanPass, is_worth_it
+from spinesearch.training.step.lean import LeanPass, is_lean
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def lean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_module, "is_worth_it", lambda device: True)
+    monkeypatch.setattr(train_module, "is_lean", lambda fused, device: True)
 
 
-def test_only_a_gpu_is_lean() -> None:
-    assert [is_worth_it(torch.device(name)) for name in ("cpu", "cuda:0")] == [False, True]
+def test_only_a_gpu_is_lean_and_only_if_nothing_is_to_be_plain() -> None:
+    found = {
+        (name, fused): is_lean(fused, torch.device(name))
+        for name in ("cpu", "cuda:0")
+        for fused in ("auto", "all", "off")
+    }
+    assert {key for key, value in found.items() if value} == {("cuda:0", "auto"), ("cuda:0", "all")}
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -34,7 +39,7 @@ def test_only_a_gpu_is_lean() -> None:
 def test_a_lean_training_is_the_plain_one(optimizer: str, precision: str, monkeypatch) -> None:
     settings = replace(SETTINGS, optimizer=optimizer, precision=precision)
     plain = run(settings)
-    monkeypatch.setattr(train_module, "is_worth_it", lambda device: True)
+    monkeypatch.setattr(train_module, "is_lean", lambda fused, device: True)
     assert_same(run(settings), plain)
     assert int(plain[1]["norm.num_batches_tracked"]) == len(FEW)
 
@@ -55,14 +60,14 @@ def test_kernels_that_serve_several_levels_get_the_gradient_they_had(precision: 
     images = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(3))
     recipe = replace(SETTINGS, optimizer="sgd", precision=precision).recipe(0)
     found = []
-    for is_lean in (False, True):
+    for lean_too in (False, True):
         model = tiny_detector().train()
         model.unused = nn.Conv2d(3, 3, 3)
         optimizer = FlatOptimizer(model, recipe)
         lean = LeanPass(model, optimizer, precision)
         for _ in range(2):
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                if is_lean:
+                if lean_too:
                     with lean():
                         out = model(images)
                 else:
