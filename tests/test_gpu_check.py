@@ -92,6 +92,7 @@ def test_on_a_bare_machine_every_section_passes(tmp_path: Path):
         "host",
         "shared",
         "backbone",
+        "fused",
         "loss",
         "search",
         "evaluation",
@@ -107,6 +108,8 @@ def test_on_a_bare_machine_every_section_passes(tmp_path: Path):
     (shared,) = sections["shared"]["parts"]
     assert list(shared["images_per_s"]) == ["1", "2"]
     assert [part["width"] for part in sections["backbone"]["parts"]] == [0.25, 1.0]
+    (fused,) = sections["fused"]["parts"]
+    assert {"targets, one crowded image", "targets, even", "network, evaluation"} <= fused["seconds"].keys()
     (loss,) = sections["loss"]["parts"]
     assert all(d["found"]["gradient"] < d["gradient_limit"] for d in loss["differences"].values())
     (search,) = sections["search"]["parts"]
