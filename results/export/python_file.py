@@ -12,9 +12,14 @@ import torch
 
 from spinesearch.data.whole_file import file_name, write_whole
 from spinesearch.models.heads.retinanet import RetinaNet
-from spinesearch.models.resnet_fpn import ResNetFPN
-from spinesearch.results.export.plain import backbone, detector, layers, resnet
-from spinesearch.results.export.plain_twin import Network, class_names, describe_plain, plain_twin
+from spinesearch.results.export.plain import detector
+from spinesearch.results.export.plain_twin import (
+    Network,
+    class_names,
+    describe_plain,
+    plain_parts,
+    plain_twin,
+)
 
 _LINE = 200  # a block's settings stay together
 _LOADING = '''
@@ -69,7 +74,7 @@ def write_python_file(module: Network, path: Path, *, name: str, base_anchor: fl
 def _file_text(module: Network, *, name: str, file: str, base_anchor: float | None = None) -> str:
     spine = module.backbone if isinstance(module, RetinaNet) else module
     is_detector = isinstance(module, RetinaNet)
-    parts = [layers, resnet if isinstance(spine, ResNetFPN) else backbone, *[detector] * is_detector]
+    parts = [*plain_parts(spine), *[detector] * is_detector]
     bodies, imports = [], {"pathlib": {"Path"}, "typing": {"Any"}}
     plain_imports = {"torch"}
     for part in parts:
