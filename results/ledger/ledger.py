@@ -17,11 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from spinesearch.results.ledger.lines import Event, decode_event, encode_event, is_torn
+from spinesearch.results.ledger.lines import Event, decode_events, encode_event, is_torn
 from spinesearch.results.ledger.run_lock import LEASE_NAME, LOCK_NAME, RunInUseError, RunLock
 
 LEDGER_NAME = "ledger.jsonl"
 _RENEWED_NAME = "ledger.renewed"
+_BLOCK = 2**18  # bytes of lines that are decoded at once
 # What a process killed at the very start of a run may leave in its folder.
 STARTING_NAMES = frozenset((LEDGER_NAME, _RENEWED_NAME, LOCK_NAME, LEASE_NAME))
 
@@ -54,6 +55,8 @@ def without_collection() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            gc.freeze()
+            gc.unfreeze()  # what is new joins the oldest generation without being looked through
             gc.enable()
 
 
@@ -84,8 +87,7 @@ def parse_ledger(
     Raises:
         LedgerError: a line before the last append is damaged.
     """
-    events: list[Event] = []
-    start = 0
+    events, start = _undamaged(data, first)
     while start < len(data):
         seq = first + len(events)
         end = data.find(b"\n", start)
@@ -93,7 +95,7 @@ def parse_ledger(
         try:
             if end < 0:
                 raise ValueError("it has no end")
-            event = decode_event(line, seq)
+            (event,) = decode_events([line], seq)
         except ValueError as error:
             if is_torn(data[start:], seq):
                 what = "the torn last line" if end < 0 or end + 1 == len(data) else "a torn last append"
@@ -109,6 +111,17 @@ def parse_ledger(
         events.append(event)
         start = end + 1
     return LedgerContents(events=tuple(events), num_bytes=start)
+
+
+def _undamaged(data: bytes, first: int) -> tuple[list[Event], int]:
+    """The events of a ledger's bytes up to the first block with any damage, and where that begins."""
+    events: list[Event] = []
+    start = 0
+    with contextlib.suppress(ValueError):
+        while (end := data.rfind(b"\n", start, start + _BLOCK)) >= 0:
+            events += decode_events(data[start:end].split(b"\n"), first + len(events))
+            start = end + 1
+    return events, start
 
 
 class Ledger:

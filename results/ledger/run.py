@@ -161,8 +161,9 @@ class Run:
         Raises:
             ValueError: it contradicts the events before it; the message says how.
         """
-        kind = event.get("event")
-        fields = {key: value for key, value in event.items() if key not in ("event", "time")}
+        fields = {**event}
+        kind = fields.pop("event", None)
+        fields.pop("time", None)
         if kind == "run":
             self._lose_begun(event["time"] if self.begun else 0.0)
             self.sessions.append(event)

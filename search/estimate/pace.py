@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError
-from spinesearch.results.ledger.lines import Event, decode_event
+from spinesearch.results.ledger.lines import Event, decode_events
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.pace import timed_parts, training_time
@@ -89,7 +89,7 @@ def earlier_runs(runs_dir: Path, wanted: Mapping[str, Any]) -> Iterator[tuple[Pa
     for _, path in sorted(found, reverse=True)[:_MAX_RUNS]:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, LedgerError):
             with (path / LEDGER_NAME).open("rb") as file:
-                first = decode_event(file.readline().rstrip(b"\n"), 0)
+                (first,) = decode_events([file.readline().rstrip(b"\n")], 0)
             if conditions(first) == wanted:
                 yield path, load_run(path)[0]
 
