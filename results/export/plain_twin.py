@@ -63,7 +63,7 @@ def plain_twin(module: Network, *, base_anchor: float | None = None) -> nn.Modul
     network = describe_plain(module, base_anchor=base_anchor)
     style = Style(**network["style"])
     spine = module.backbone if isinstance(module, RetinaNet) else module
-    twin = plain_parts(spine)[-1].build_backbone(network["backbone"], style)
+    twin: nn.Module = plain_parts(spine)[-1].build_backbone(network["backbone"], style)
     if "head" in network:
         twin = build_detector(twin, network["head"], style, base_anchor=network["base_anchor"])
     twin.load_state_dict(module.state_dict())

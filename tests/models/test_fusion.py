@@ -1,4 +1,4 @@
-"""Fusions that share their squeezes: against a sum written out, their weights, and what evaluation leaves out."""
+"""Fusions that share their squeezes: against a sum written out, weights, what evaluation leaves out."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ NARROW = {"filter_size_scale": 0.125, "resample_alpha": 0.25, "endpoints_num_fil
 
 
 def shared(fusion: str = "attention", *, seed: int = 0) -> ScalePermutedBackbone:
-    """SpineNet-49, narrow, in float64 and evaluation, after a batch in training; its weights differ by image."""
+    """SpineNet-49, narrow, in float64, after a batch in training; attention differs between images."""
     torch.manual_seed(seed)
     network = build_backbone("spinenet49", fusion=fusion, bn_momentum=0.5, **NARROW).double()
     assert isinstance(network, ScalePermutedBackbone)
