@@ -51,8 +51,8 @@ class ScalePermutedBackbone(nn.Module):
             The resamplings of an MBConv network have no middle.
         endpoints_num_filters: channels of every output feature.
         block_repeats: how many blocks are chained for each block of the spec, the stem's included.
-        activation: ``relu`` or ``swish``; by default what the published models have, ``swish`` for MBConv
-            blocks and ``relu`` for others.
+        activation: ``relu``, ``swish`` or ``hard_swish``; by default what the published models have:
+            ``swish`` for MBConv blocks and ``relu`` for others.
         stem_filters: of the first convolution; None for what the released code has, 64 however narrow the
             rest, and 8 scaled in MBConv networks.
         stochastic_depth_rate: probability of dropping a sample's branch in the last block. The n-th of N

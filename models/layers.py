@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from spinesearch.models.pointwise import can_rewrite, conv_norms
 from spinesearch.space.cost.plan import MIN_IMAGE_SIDE
 
-ACTIVATIONS = ("relu", "swish")
+ACTIVATIONS = ("relu", "swish", "hard_swish")
 # Whose padding, pooling and normalisation a network has: v1 the paper's code, v2 the Model Garden's.
 COMPAT = ("v1", "v2")
 BN_MOMENTUM = 0.003  # PyTorch's convention; 0.997 in the released RetinaNet configs
@@ -84,7 +84,9 @@ def build_style(
 
 
 def build_activation(name: str) -> nn.Module:
-    """The activation of this name; ``swish`` is x * sigmoid(x), which PyTorch calls SiLU.
+    """The activation of this name.
+
+    ``swish`` is x * sigmoid(x), which PyTorch calls SiLU, and ``hard_swish`` x * relu6(x + 3) / 6.
 
     Raises:
         ValueError: the name is not one of `ACTIVATIONS`.
@@ -94,6 +96,8 @@ def build_activation(name: str) -> nn.Module:
             return nn.ReLU(inplace=True)  # only ever applied to a fresh tensor: a sum or a norm's output
         case "swish":
             return nn.SiLU()
+        case "hard_swish":
+            return nn.Hardswish()
     raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
 
 

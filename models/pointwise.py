@@ -226,7 +226,7 @@ def _is_plain(layer: PointwiseLayer) -> bool:
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None
-        and type(activation) in (nn.ReLU, nn.SiLU, nn.Identity)
+        and type(activation) in (nn.ReLU, nn.SiLU, nn.Hardswish, nn.Identity)
         and isinstance(layer, nn.Module)
         and not any(has_hooks(module) for module in (layer, conv, norm, activation))
     )

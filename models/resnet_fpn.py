@@ -36,7 +36,7 @@ class ResNetFPN(nn.Module):
         filter_size_scale: factor on every block's width, rounded down; the published networks have 1.
         stem_filters: channels of the first convolution, which is not scaled; None for the published 64.
         endpoints_num_filters: channels of every output feature, and of the whole pyramid.
-        activation: ``relu`` or ``swish``.
+        activation: ``relu``, ``swish`` or ``hard_swish``.
         stochastic_depth_rate: probability of dropping a sample's branch in the blocks of level 5; those of
             level l have l / 5 of it.
         bn_momentum: weight of the newest batch in the running statistics (1 - TensorFlow's momentum); by
@@ -109,7 +109,8 @@ class ResNetFPN(nn.Module):
             nn.init.xavier_uniform_(conv.weight)  # TensorFlow's default, which the released pyramid leaves
             nn.init.zeros_(conv.bias)
         # Between levels 6 and 7: always relu in the paper's code. Level 6 is still needed, so not in place.
-        self.activation = nn.SiLU() if compat == "v2" and activation == "swish" else nn.ReLU()
+        is_relu = compat == "v1" or activation == "relu"
+        self.activation = nn.ReLU() if is_relu else style.build_activation()
         self.endpoints = nn.ModuleDict({str(n): style.build_norm(width) for n in OUTPUT_LEVELS})
         self.feature_info: FeatureInfo = endpoint_info(OUTPUT_LEVELS, width)
 

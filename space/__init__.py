@@ -14,7 +14,7 @@ from spinesearch.space.arch.spec import (
     load_spec,
 )
 from spinesearch.space.base import Decision, SearchSpace
-from spinesearch.space.cost.cost import Cost, backbone_cost, detector_cost
+from spinesearch.space.cost.cost import Cost, backbone_cost, classifier_cost, detector_cost
 from spinesearch.space.presets import (
     PRESETS,
     R0_SP53,
@@ -47,6 +47,7 @@ __all__ = [
     "SpecError",
     "SpineNetSpace",
     "backbone_cost",
+    "classifier_cost",
     "detector_cost",
     "draw_spec",
     "load_spec",

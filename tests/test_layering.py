@@ -45,7 +45,7 @@ FLOORS = {
     ],
     "training": ["process", "targets", "input", "optim", "measure", "step", "run"],
     "results": ["ledger", "drawing", "studies", "export", "report"],
-    "models": ["heads", "weights", "adapters"],
+    "models": ["heads", "mask_rcnn", "weights", "adapters"],
     "data": ["coco", "drawn", "pack", "split"],
     "space": ["arch", "cost"],
 }

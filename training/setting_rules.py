@@ -12,7 +12,7 @@ from spinesearch.training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
 
 DEVICES = ("auto", "cpu", "cuda")
 EVALUATORS = ("auto", "hotcoco", "faster_coco_eval", "pycocotools")
-ACTIVATIONS = ("relu", "swish")  # of `spinesearch.models.layers`
+ACTIVATIONS = ("relu", "swish", "hard_swish")  # of `spinesearch.models.layers`
 MAX_LEVEL_STRIDE = 2**7  # P7, the coarsest of the five outputs
 MAX_IMAGE_SIZE = 8192  # six times what detectors use: more is a typing error
 HUGE = 1e300  # Python's ints can be larger, and no float of a training can hold those

@@ -50,8 +50,8 @@ def export(arguments: list[str]) -> int:
         "  json    block specs (docs/specs.md)\n"
         "  tf      the block list of the authors' TensorFlow code\n"
         "  python  one file that needs torch only, and its weights beside it\n"
-        "  torch   a torch.export program: features, or a detector's raw outputs\n"
-        "  onnx    features, or a detector's detections (docs/deploy.md)\n"
+        "  torch   a torch.export program: features, a detector's raw outputs, or a classifier's logits\n"
+        "  onnx    features, a detector's detections, or a classifier's logits (docs/deploy.md)\n"
         "  csv, parquet  all candidates of a run, a row each, with metrics, costs and specs\n"
         "  optuna  all candidates of a run as an Optuna journal, for optuna-dashboard (docs/tables.md)\n\n"
         "examples:\n"
@@ -240,6 +240,7 @@ def _spec_text(source: Source, form: str) -> str:
 
 def _write_module(source: Source, path: Path, options: argparse.Namespace) -> None:
     from spinesearch.data.whole_file import write_whole
+    from spinesearch.models.heads.classifier import Classifier
     from spinesearch.models.heads.retinanet import RetinaNet
     from spinesearch.results.export.plain_twin import class_names, plain_twin
 
@@ -255,14 +256,15 @@ def _write_module(source: Source, path: Path, options: argparse.Namespace) -> No
         raise ValueError(f"--base-anchor: must be positive and finite, got {base_anchor}")
     module = build(source, num_classes=options.num_classes, backbone_only=bool(options.backbone_only))
     is_detector = isinstance(module, RetinaNet)
+    kind = "detector" if is_detector else "classifier" if isinstance(module, Classifier) else "backbone"
     if base_anchor is not None and not is_detector:
-        raise ValueError("--base-anchor: a backbone has no anchors; leave the option out")
+        raise ValueError(f"--base-anchor: a {kind} has no anchors; leave the option out")
     if options.raw and not is_detector:
-        raise ValueError("--raw: a backbone's features are as they are; leave the option out")
+        raise ValueError(f"--raw: a {kind}'s outputs are as they are; leave the option out")
     path.parent.mkdir(parents=True, exist_ok=True)
     if source.module is None:
         print("note: there are no trained weights of it, so it gets initial ones")
-    what = f"{source.name}, a {'detector' if is_detector else 'backbone'}"
+    what = f"{source.name}, a {kind}"
     if options.format == "python":
         from spinesearch.results.export.python_file import write_python_file
 

@@ -11,8 +11,7 @@ from spinesearch.space.arch.resnet import ResNetSpec
 from spinesearch.space.arch.spec import ArchSpec, SpecError
 
 if TYPE_CHECKING:
-    from spinesearch.models.heads.retinanet import RetinaNet
-    from spinesearch.models.weights.description import Backbone
+    from spinesearch.models.weights.description import Network
     from spinesearch.results.ledger.run import Run
 
 WEIGHTS_SUFFIX = ".safetensors"
@@ -34,7 +33,7 @@ class Source(NamedTuple):
     name: str
     arch: ArchSpec | ResNetSpec
     data: dict[str, Any] | None
-    module: Backbone | RetinaNet | None
+    module: Network | None
     model: ArchSpec | ResNetSpec | str
     input_size: int = _INPUT_SIZE
 
@@ -59,12 +58,12 @@ def find_source(text: str) -> Source:
         ValueError: a file is damaged or missing, or nothing is published under this name.
     """
     if text.endswith(WEIGHTS_SUFFIX):
-        from spinesearch.models.heads.retinanet import RetinaNet
+        from spinesearch.models.weights.description import Headed
         from spinesearch.models.weights.files import load_network
 
         path = Path(text).expanduser()
         module = load_network(path)
-        if not isinstance(module, RetinaNet):
+        if not isinstance(module, Headed):
             return Source(path.stem, module.spec, None, module, module.spec)
         spec, trained = module.backbone.spec, module.inference
         return Source(path.stem, spec, None, module, spec, trained.image_size if trained else _INPUT_SIZE)
@@ -103,7 +102,7 @@ def run_source(run: Run, run_dir: Path, *, rank: int, with_weights: bool) -> Sou
     return find_source(str(weights))._replace(name=spec.name, data=data)
 
 
-def build(source: Source, *, num_classes: int | None, backbone_only: bool) -> Backbone | RetinaNet:
+def build(source: Source, *, num_classes: int | None, backbone_only: bool) -> Network:
     """The network of a source in evaluation mode: with its weights, or with initial ones of a fixed seed.
 
     Args:
@@ -118,13 +117,13 @@ def build(source: Source, *, num_classes: int | None, backbone_only: bool) -> Ba
 
     from spinesearch.models.backbone import build_backbone
     from spinesearch.models.heads.detector import build_detector
-    from spinesearch.models.heads.retinanet import RetinaNet
+    from spinesearch.models.weights.description import Headed
 
     module = source.module
     if module is not None:
         if num_classes is not None:
             raise ValueError(f"--num-classes: the weights of {source.name} have a head; leave the option out")
-        return module.backbone if backbone_only and isinstance(module, RetinaNet) else module
+        return module.backbone if backbone_only and isinstance(module, Headed) else module
     torch.manual_seed(0)
     if num_classes is None:
         return build_backbone(source.model).eval()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spinesearch.cli.parser import command_parser, path_argument
+from spinesearch.training.setting_rules import ACTIVATIONS
 
 if TYPE_CHECKING:
     from spinesearch.models.heads.retinanet import RetinaNet
@@ -80,7 +81,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     add("-o", "--output", type=path_argument, required=True, metavar="FILE", help="ends in .safetensors")
     compat_help = "v1 builds the paper's network, v2 the Model Garden's (default: whose checkpoint it is)"
     add("--compat", choices=("auto", "v1", "v2"), default="auto", help=compat_help)
-    add("--activation", choices=("relu", "swish"), help="of the network; no checkpoint records it")
+    add("--activation", choices=ACTIVATIONS, help="of the network; no checkpoint records it")
     add(
         "--backbone-only",
         action="store_true",

@@ -10,8 +10,10 @@ from spinesearch.cli.networks.named import Network, find_network
 from spinesearch.cli.parser import build_console, command_parser
 from spinesearch.space.arch.resnet import RESNET_LEVELS, ResNetSpec
 from spinesearch.space.arch.spec import OUTPUT_LEVELS, ArchSpec
-from spinesearch.space.cost.cost import Cost, backbone_cost, detector_cost
+from spinesearch.space.cost.cost import Cost, backbone_cost, classifier_cost, detector_cost
 from spinesearch.space.published import PROTOCOLS, PUBLISHED, PublishedModel
+from spinesearch.space.published_classifiers import CLASSIFIERS, INPUT_SIZE, RECIPES
+from spinesearch.space.published_masks import PUBLISHED_MASK_RCNN, PublishedMaskRCNN
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +27,7 @@ def models(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = command_parser(
         "models",
-        "List the published models with parameters, multiply-adds and AP; or show one of\n"
+        "List the published models with parameters, multiply-adds, AP and top-1; or show one of\n"
         "them, or a spec file, with its scaling, cost and drawing.",
         "examples:\n"
         "  spinesearch models\n"
@@ -45,6 +47,12 @@ def models(arguments: list[str]) -> int:
     if options.model is None:
         console.print(_all_models(options.input_size, options.num_classes))
         console.print(_notes())
+        console.print()
+        console.print(_mask_models(options.input_size, options.num_classes))
+        console.print(_MASK_NOTES)
+        console.print()
+        console.print(_all_classifiers())
+        console.print(_classifier_notes())
         return 0
     print_network(find_network(options.model), console, options.input_size, options.num_classes)
     return 0
@@ -62,6 +70,9 @@ def print_network(
     console.print(table)
     if network.source is not None:
         console.print(_reports(network.source, width))
+        if (masks := PUBLISHED_MASK_RCNN.get(network.name)) is not None:
+            console.print(_mask_report(masks, input_size, num_classes))
+            console.print(_wrapped("\nsource", masks.source + "\n", width))
     console.print(_drawing(network.arch, console.width))
 
 
@@ -106,6 +117,53 @@ def _notes() -> str:
     )
 
 
+_MASK_NOTES = """
+params, madds: likewise, of 1,000 regions and 100 masks; background is a class.
+box, mask: published AP on COCO of boxes and masks, by paper and code."""
+
+
+def _mask_models(input_size: int | None, num_classes: int) -> Table:
+    table = _empty_table(("Mask R-CNN on", "input", "params", "madds", "box, mask: paper", "code"))
+    for model in PUBLISHED_MASK_RCNN.values():
+        cost = model.cost(input_size, num_classes=num_classes)
+        sizes = _short(cost.parameters / 1e6, "M"), _short(cost.multiply_adds / 1e9, "B")
+        table.add_row(model.name, str(input_size or model.input_size), *sizes, *_mask_aps(model).values())
+    return table
+
+
+def _mask_aps(model: PublishedMaskRCNN) -> dict[str, str]:
+    """Box and mask AP by source, as in ``42.9, 38.1``."""
+    return {
+        source: f"{figures.box_ap or '-'}, {figures.mask_ap or '-'}"
+        for source, figures in model.figures.items()
+    }
+
+
+def _all_classifiers() -> Table:
+    table = _empty_table(("classifier", "data", "params", "madds", *RECIPES))
+    for name, classifiers in CLASSIFIERS.items():
+        model = PUBLISHED[name]
+        for one in classifiers:
+            cost = classifier_cost(
+                model.arch, INPUT_SIZE, num_classes=one.num_classes, **asdict(model.backbone)
+            )
+            sizes = _short(cost.parameters / 1e6, "M"), _short(cost.multiply_adds / 1e9, "B")
+            tops = [str(one.accuracy[recipe].top1) if recipe in one.accuracy else "-" for recipe in RECIPES]
+            table.add_row(name, one.data, *sizes, *tops)
+    return table
+
+
+def _classifier_notes() -> str:
+    width = max(map(len, RECIPES))
+    return "\n".join(
+        [
+            "",
+            f"top-1: published, in percent, at {INPUT_SIZE} px, by recipe:",
+            *(f"  {name.ljust(width)}  {text}" for name, text in RECIPES.items()),
+        ]
+    )
+
+
 def _short(number: float, unit: str) -> str:
     """Four digits, two at most behind the point."""
     decimals = 2 if number < 100 else 1 if number < 1000 else 0
@@ -145,7 +203,25 @@ def _one_model(model: Network, num_classes: int) -> Table:
 def _reports(source: PublishedModel, width: int) -> str:
     aps = ", ".join(f"{protocol}: {ap}" for protocol, ap in source.ap.items()) or "not known here"
     lines = [_wrapped(f"AP at {source.input_size}", aps, width), _wrapped("source", source.source, width)]
+    for one in CLASSIFIERS.get(source.name, ()):
+        tops = ", ".join(f"{recipe}: {top.top1} / {top.top5}" for recipe, top in one.accuracy.items())
+        what = f"{one.data} at {INPUT_SIZE}, top-1 / top-5: {tops} (paper, section 5.3; zoo)"
+        lines.append(_wrapped("classifier", what, width))
     return "\n".join(["", *lines, ""])
+
+
+def _mask_report(model: PublishedMaskRCNN, input_size: int | None, num_classes: int) -> Table:
+    """What a Mask R-CNN on the same backbone costs, beside the figures of both sources."""
+    cost, side = model.cost(input_size, num_classes=num_classes), input_size or model.input_size
+    table = _empty_table(("Mask R-CNN", "params", "madds", "authors' metric", "box, mask AP"))
+    figures = cost.parameters / 1e6, cost.multiply_adds / 1e9, cost.profiler_multiply_adds / 1e9
+    numbers = (f"{number:.3f}{unit}" for number, unit in zip(figures, "MBB", strict=True))
+    table.add_row(f"{num_classes} classes at {side}", *numbers, "")
+    for source, aps in _mask_aps(model).items():
+        published = model.figures[source].multiply_adds
+        billions = "-" if published is None else f"{published}B"
+        table.add_row(f"{source}'s, at {model.input_size}", f"{model.parameters}M", "", billions, aps)
+    return table
 
 
 def _drawing(arch: ArchSpec | ResNetSpec, width: int) -> str:

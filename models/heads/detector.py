@@ -36,8 +36,8 @@ def build_detector(
         head_num_filters: their channels; 256 unless published otherwise.
         head_is_separable: whether all convolutions of the head are depthwise separable; by default those of
             MBConv networks are.
-        activation: of backbone and head, ``relu`` or ``swish``; by default ``swish`` for MBConv networks and
-            ``relu`` for others.
+        activation: of backbone and head, ``relu``, ``swish`` or ``hard_swish``; by default ``swish`` for
+            MBConv networks and ``relu`` for others.
         bn_momentum: of backbone and head; by default 0.003 in v1 and 0.01 in v2.
         bn_eps: of backbone and head; by default 1e-4 in v1 and 1e-3 in v2.
         compat: ``v1`` or ``v2``, as for the backbone. Nothing in the head is of stride 2, so that it differs

@@ -53,7 +53,7 @@ class RetinaNetHead(nn.Module):
         num_filters: their channels.
         is_separable: whether all convolutions are depthwise separable, the predictions' included.
         levels: levels that are predicted from.
-        activation: ``relu`` or ``swish``.
+        activation: ``relu``, ``swish`` or ``hard_swish``.
         bn_momentum: weight of the newest batch in the running statistics.
         bn_eps: added to the variance by batch normalisation.
     """
@@ -155,8 +155,8 @@ class RetinaNet(nn.Module):
         """
         cls_logits, box_deltas = self.head(self.backbone(images))
         return (
-            torch.cat([_by_anchor(x, self.head.num_classes) for x in cls_logits.values()], dim=1),
-            torch.cat([_by_anchor(x, 4) for x in box_deltas.values()], dim=1),
+            torch.cat([by_anchor(x, self.head.num_classes) for x in cls_logits.values()], dim=1),
+            torch.cat([by_anchor(x, 4) for x in box_deltas.values()], dim=1),
         )
 
     def predict(
@@ -275,8 +275,8 @@ def _conv3x3(in_channels: int, out_channels: int, *, std: float, initial_bias: f
     return conv
 
 
-def _by_anchor(prediction: Tensor, size: int) -> Tensor:
-    """[B, A * size, H, W] to [B, H * W * A, size]."""
+def by_anchor(prediction: Tensor, size: int) -> Tensor:
+    """A level's prediction [B, A * size, H, W] in the order of its anchors: [B, H * W * A, size]."""
     batch, channels, height, width = prediction.shape
     split = prediction.reshape(batch, channels // size, size, height, width)
     return split.permute(0, 3, 4, 1, 2).reshape(batch, height * width * (channels // size), size)

@@ -4,9 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spinesearch.models.weights.files import load_backbone, load_detector, load_weights, save_weights
+    from spinesearch.models.weights.files import (
+        load_backbone,
+        load_classifier,
+        load_detector,
+        load_weights,
+        save_weights,
+    )
 
-__all__ = ["load_backbone", "load_detector", "load_weights", "save_weights"]
+__all__ = ["load_backbone", "load_classifier", "load_detector", "load_weights", "save_weights"]
 
 
 def __getattr__(name: str) -> Any:

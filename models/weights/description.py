@@ -1,26 +1,27 @@
 """What a network is built from, as plain data for JSON, which is kept beside a weight file.
 
 A description is the spec as `spinesearch.space.load_spec` reads it (for a ResNet its depth) and, under
-``model``, the arguments of `build_backbone` or `build_detector`; of a detector that was trained also its
-`Inference`, under ``inference``.
+``model``, the arguments of `build_backbone`, `build_detector` or `build_classifier`; of a detector or
+classifier that was trained also its `Inference`, under ``inference``.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
 from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
+from spinesearch.models.heads.classifier import Classifier, build_classifier
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import ArchSpec, ResNetSpec
-from spinesearch.space.cost.cost import Cost, backbone_cost, detector_cost
+from spinesearch.space.cost.cost import Cost, backbone_cost, classifier_cost, detector_cost
 from spinesearch.space.cost.plan import MIN_IMAGE_SIDE
 
 _BACKBONE_ARGUMENTS: Mapping[str, type] = {
@@ -43,35 +44,51 @@ _DETECTOR_ARGUMENTS: Mapping[str, type] = {
     "head_num_filters": int,
     "head_is_separable": bool,
 }
+_CLASSIFIER_ARGUMENTS: Mapping[str, type] = {"num_classes": int}
+_COSTS: Mapping[str, Callable[..., Cost]] = {
+    "backbone": backbone_cost,
+    "detector": detector_cost,
+    "classifier": classifier_cost,
+}
 _MAY_LACK = ("fusion",)  # where it is the sum
 _RESNET_LACKS = ("resample_alpha", "block_repeats", "fusion")
 _RESNET_MAY_LACK = ("filter_size_scale", "stem_filters")  # where they are the published ones
 Backbone = ScalePermutedBackbone | ResNetFPN
+Headed = RetinaNet | Classifier
+Network = Backbone | Headed
+_WITH_HEADS = " or ".join(cls.__name__ for cls in (RetinaNet, Classifier))
+# What each kind has besides the arguments of its backbone.
+_ARGUMENTS: Mapping[str, Mapping[str, type]] = {
+    "backbone": {},
+    "detector": _DETECTOR_ARGUMENTS,
+    "classifier": _CLASSIFIER_ARGUMENTS,
+}
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
-    """The description of a backbone or a RetinaNet.
+    """The description of a backbone, a detector or a classifier.
 
     Raises:
-        TypeError: the module is neither.
+        TypeError: the module is none of them.
     """
-    backbone = module.backbone if isinstance(module, RetinaNet) else module
+    backbone = module.backbone if isinstance(module, Headed) else module
     if not isinstance(backbone, Backbone):
-        raise TypeError(f"module: expected a backbone or a RetinaNet, got {type(module).__name__}")
-    head = module.head.arguments if isinstance(module, RetinaNet) else {}
+        raise TypeError(f"module: expected a backbone or {_WITH_HEADS}, got {type(module).__name__}")
+    head = module.head.arguments if isinstance(module, Headed) else {}
     spec = backbone.spec
     architecture = (
         spec.to_dict() if isinstance(spec, ArchSpec) else {"name": spec.name, "resnet_depth": spec.depth}
     )
     types = {**_BACKBONE_ARGUMENTS, **_DETECTOR_ARGUMENTS}
     arguments = {name: types[name](value) for name, value in {**backbone.arguments, **head}.items()}
-    description = {**architecture, "model": {"kind": "detector" if head else "backbone", **arguments}}
-    if isinstance(module, RetinaNet) and module.inference is not None:
-        description["inference"] = module.inference.to_dict()
+    kind = "classifier" if isinstance(module, Classifier) else "detector" if head else "backbone"
+    description = {**architecture, "model": {"kind": kind, **arguments}}
+    if isinstance(module, Headed) and module.inference is not None:
+        description["inference"] = module.inference.to_dict(has_anchors=kind == "detector")
     return description
 
 
-def build_described(description: Any) -> Backbone | RetinaNet:
+def build_described(description: Any) -> Network:
     """A new network of a description, with initial weights.
 
     Raises:
@@ -80,18 +97,19 @@ def build_described(description: Any) -> Backbone | RetinaNet:
     kind, spec, arguments = _checked(description)
     if kind == "backbone":
         return build_backbone(spec, **arguments)
-    detector = build_detector(spec, **arguments)
+    build: Callable[..., Headed] = build_classifier if kind == "classifier" else build_detector
+    module = build(spec, **arguments)
     if "inference" in description:
-        detector.inference = Inference.from_dict(
+        module.inference = Inference.from_dict(
             description["inference"],
-            num_classes=detector.head.num_classes,
-            num_anchors=detector.head.num_anchors,
+            num_classes=module.head.num_classes,
+            num_anchors=module.head.num_anchors if isinstance(module, RetinaNet) else None,
         )
-    return detector
+    return module
 
 
 def described_network(description: Any) -> tuple[ArchSpec | ResNetSpec, dict[str, Any]]:
-    """The architecture of a description, and the arguments of `build_backbone` or `build_detector`.
+    """The architecture of a description, and the arguments of the function that builds its kind.
 
     Raises:
         ValueError: as for `build_described`.
@@ -134,9 +152,10 @@ def described_cost(description: Any, image_size: int) -> Cost:
 
 
 def _cost(kind: str, spec: ArchSpec | ResNetSpec, arguments: Mapping[str, Any], image_size: int) -> Cost:
-    cost = detector_cost if kind == "detector" else backbone_cost
-    known = inspect.signature(cost).parameters
-    return cost(spec, image_size, **{name: arguments[name] for name in arguments if name in known})
+    known = {**inspect.signature(backbone_cost).parameters, **_ARGUMENTS[kind]}
+    given = {name: arguments[name] for name in arguments if name in known}
+    cost = _COSTS[kind]
+    return cost(spec, image_size, **given)
 
 
 def _checked(description: Any) -> tuple[str, ArchSpec | ResNetSpec, dict[str, Any]]:
@@ -145,8 +164,8 @@ def _checked(description: Any) -> tuple[str, ArchSpec | ResNetSpec, dict[str, An
         raise ValueError("model: the file has no object of this name; `save_weights` writes one")
     arguments = dict(description["model"])
     kind = arguments.pop("kind", None)
-    if kind not in ("backbone", "detector"):
-        raise ValueError(f"model: kind must be backbone or detector, got {kind!r}")
+    if kind not in _ARGUMENTS:
+        raise ValueError(f"model: kind must be one of {', '.join(_ARGUMENTS)}, got {kind!r}")
     spec: ArchSpec | ResNetSpec
     if "resnet_depth" in description:
         _check_type("resnet_depth", description["resnet_depth"], int)
@@ -159,8 +178,7 @@ def _checked(description: Any) -> tuple[str, ArchSpec | ResNetSpec, dict[str, An
         for name, wanted in _BACKBONE_ARGUMENTS.items()
         if name not in lacks and (name in arguments or name not in may_lack)
     }
-    if kind == "detector":
-        needed |= _DETECTOR_ARGUMENTS
+    needed |= _ARGUMENTS[kind]
     if different := sorted(arguments.keys() ^ needed.keys()):
         has = "an unknown" if different[0] in arguments else "no"
         raise ValueError(f"model: there is {has} field {different[0]!r}; a {kind} has {', '.join(needed)}")

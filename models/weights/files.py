@@ -20,14 +20,23 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spinesearch.models.fit import check_fit
+from spinesearch.models.heads.classifier import Classifier
 from spinesearch.models.heads.retinanet import RetinaNet
-from spinesearch.models.weights.description import Backbone, build_described, check_size, describe
+from spinesearch.models.weights.description import (
+    Backbone,
+    Headed,
+    Network,
+    build_described,
+    check_size,
+    describe,
+)
 from spinesearch.models.weights.whole_file import check_whole
 from spinesearch.space import pretty_json
 
 SUFFIX = ".safetensors"
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # that weights may be stored in
 FORMAT_VERSION = "1"
+_BACKBONE_ALONE = "a backbone without a head; `load_backbone`"
 
 
 def save_weights(
@@ -43,7 +52,7 @@ def save_weights(
     are stored one by one in the usual order.
 
     Args:
-        module: a backbone or a RetinaNet.
+        module: a backbone, a RetinaNet or a Classifier.
         path: of the weights; must end in ``.safetensors``.
         overwrite: whether files that are there already are replaced.
         notes: what else the ``.json`` says, such as where the weights come from; nothing reads it.
@@ -74,8 +83,8 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     """Fill a network from a file of `save_weights`. A load that fails changes nothing.
 
     Args:
-        module: a backbone or a RetinaNet of the architecture and compat that were saved, on any device and of
-            any floating dtype.
+        module: a network of the kind, architecture and compat that were saved, on any device and of any
+            floating dtype.
         path: of the weights.
 
     Raises:
@@ -104,12 +113,22 @@ def load_detector(path: str | Path) -> RetinaNet:
     """
     module = load_network(path)
     if not isinstance(module, RetinaNet):
-        raise ValueError(f"{path}: holds a backbone without a head; `load_backbone` reads it")
+        what = "a classifier; `load_classifier`" if isinstance(module, Classifier) else _BACKBONE_ALONE
+        raise ValueError(f"{path}: holds {what} reads it")
+    return module
+
+
+def load_classifier(path: str | Path) -> Classifier:
+    """The classifier that `save_weights` wrote, in evaluation mode; else as `load_detector`."""
+    module = load_network(path)
+    if not isinstance(module, Classifier):
+        what = "a detector; `load_detector`" if isinstance(module, RetinaNet) else _BACKBONE_ALONE
+        raise ValueError(f"{path}: holds {what} reads it")
     return module
 
 
 def load_backbone(path: str | Path) -> Backbone:
-    """The backbone that `save_weights` wrote, alone or in a detector, in evaluation mode.
+    """The backbone that `save_weights` wrote, alone or under a head, in evaluation mode.
 
     Args:
         path: of the weights; the ``.json`` of the same name is beside them.
@@ -119,7 +138,7 @@ def load_backbone(path: str | Path) -> Backbone:
         OSError: one of the files cannot be read.
     """
     module = load_network(path)
-    return module.backbone if isinstance(module, RetinaNet) else module
+    return module.backbone if isinstance(module, Headed) else module
 
 
 def description_file(path: Path) -> Path:
@@ -223,7 +242,7 @@ def _difference(key: str, stored: str, needed: str) -> str:
     return f"holds weights of {key} {stored}, but the model's {key} is {needed}"
 
 
-def load_network(path: str | Path) -> Backbone | RetinaNet:
+def load_network(path: str | Path) -> Network:
     """Whatever network `save_weights` wrote, in evaluation mode.
 
     Args:

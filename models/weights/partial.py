@@ -9,8 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from spinesearch.models.fit import NUM_SHOWN
-from spinesearch.models.heads.retinanet import RetinaNet
-from spinesearch.models.weights.description import describe
+from spinesearch.models.weights.description import Headed, describe
 from spinesearch.models.weights.files import SUFFIX, check_format, converted, weight_header
 from spinesearch.models.weights.whole_file import check_whole
 
@@ -55,8 +54,8 @@ def check_init_from(path: Path) -> None:
         raise ValueError(f"init_from: {path}: is not a weight file; give one that ends in {SUFFIX}")
 
 
-def fill_from(detector: RetinaNet, path: Path) -> Filled:
-    """Take from a file of a detector or a backbone every tensor whose name and shape the detector has.
+def fill_from(network: Headed, path: Path) -> Filled:
+    """Take from a file of any network or backbone every tensor whose name and shape this one has.
 
     Raises:
         ValueError: it is no weight file, of another architecture, compat or activation, or nothing fits.
@@ -64,14 +63,14 @@ def fill_from(detector: RetinaNet, path: Path) -> Filled:
     """
     check_init_from(path)
     check_whole(path)
-    state = detector.state_dict()
+    state = network.state_dict()
     kept: list[str] = []
     num_taken = 0
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             check_format(header, f"init_from: {path}")
-            _check_header(header, detector, path)
+            _check_header(header, network, path)
             stored = set(file.keys())
             is_backbone = not any(name.startswith(_BACKBONE) for name in stored)
             for name, tensor in state.items():
@@ -94,9 +93,9 @@ def fill_from(detector: RetinaNet, path: Path) -> Filled:
     return Filled(num_taken=num_taken, kept=tuple(kept), left_over=tuple(sorted(stored)))
 
 
-def _check_header(stored: dict[str, str], detector: RetinaNet, path: Path) -> None:
+def _check_header(stored: dict[str, str], network: Headed, path: Path) -> None:
     """Raises `ValueError` if the header says that equal names mean other tensors."""
-    ours = weight_header(describe(detector))
+    ours = weight_header(describe(network))
     for key in _SAME:
         if stored.get(key, ours[key]) != ours[key]:
             what = "" if key == "architecture" else f": {stored[key]}, the model's is {ours[key]}"

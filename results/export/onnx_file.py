@@ -1,4 +1,4 @@
-"""Networks as ONNX: a backbone's features, a detector's raw outputs, or its detections.
+"""Networks as ONNX: a backbone's features, a detector's raw outputs or its detections, a classifier's logits.
 
 The batch is dynamic, height and width are fixed. Detections are decoded in the graph and suppressed by ONNX's
 own ``NonMaxSuppression``, so that a runtime needs nothing else.
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spinesearch.results.export.plain.classifier import Classifier
 from spinesearch.results.export.plain.detector import (
     MAX_DETECTIONS,
     NMS_IOU,
@@ -52,9 +53,9 @@ def write_onnx(
 ) -> None:
     """Write a network as an ONNX file with input ``images`` [B, 3, H, W].
 
-    Outputs are ``p3`` to ``p7`` of a backbone; of a detector ``cls_logits`` [B, N, K] and ``box_deltas``
-    [B, N, 4] if ``is_raw``, else ``detections`` [B, 100, 6]: x1, y1, x2, y2 in pixels of the input, score,
-    class, by falling score, rows of 0 past an image's last.
+    Outputs are ``p3`` to ``p7`` of a backbone; ``logits`` [B, K] of a classifier; a detector's ``cls_logits``
+    [B, N, K] and ``box_deltas`` [B, N, 4] if ``is_raw``, else ``detections`` [B, 100, 6]: x1, y1, x2, y2 in
+    pixels of the input, score, class, by falling score, rows of 0 past an image's last.
 
     Args:
         twin: from `plain_twin`.
@@ -68,8 +69,11 @@ def write_onnx(
     """
     check_onnx()
     example = torch.zeros(2, 3, *size)
-    if not isinstance(twin, Detector):
-        network: nn.Module = _Features(twin)
+    network: nn.Module
+    if isinstance(twin, Classifier):
+        network, names = twin, ["logits"]
+    elif not isinstance(twin, Detector):
+        network = _Features(twin)
         names = [f"p{level}" for level in (3, 4, 5, 6, 7)]
     elif is_raw:
         network, names = twin, ["cls_logits", "box_deltas"]

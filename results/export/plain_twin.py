@@ -8,20 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spinesearch.models.backbone import ScalePermutedBackbone
 from spinesearch.models.fusion import SumFusion
-from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.heads.classifier import Classifier
 from spinesearch.models.resnet_fpn import ResNetFPN
+from spinesearch.models.weights.description import Backbone, Headed, Network
 from spinesearch.results.export.plain import backbone as plain_backbone
 from spinesearch.results.export.plain import fusion as plain_fusion
 from spinesearch.results.export.plain import layers as plain_layers
 from spinesearch.results.export.plain import resnet as plain_resnet
+from spinesearch.results.export.plain.classifier import build_classifier
 from spinesearch.results.export.plain.detector import build_detector
 from spinesearch.results.export.plain.layers import Style
 from spinesearch.space.cost.plan import stem_strides
 from spinesearch.space.cost.widths import network_widths, resnet_widths
 
-Network = ScalePermutedBackbone | ResNetFPN | RetinaNet
 _BASE_ANCHOR = 3.0  # SpineNet-49's, section 5 of the paper
 _CHECK_SIZE = 64  # pixels; an image of which both forms are compared on
 _CHECK_TOLERANCE = 1e-4  # of the maximum: sums in another order, in float32
@@ -31,15 +31,18 @@ def describe_plain(module: Network, *, base_anchor: float | None = None) -> dict
     """What the plain form of a network is built from: literals only.
 
     Args:
-        module: a backbone or a RetinaNet.
+        module: a backbone, a RetinaNet or a Classifier.
         base_anchor: side of the smallest anchor of a level, in the level's strides; None for what the
             network was trained with, or the published 3 where it does not say.
     """
-    backbone = module.backbone if isinstance(module, RetinaNet) else module
+    backbone = module.backbone if isinstance(module, Headed) else module
     arguments = backbone.arguments
     style = {name: arguments[name] for name in ("activation", "bn_momentum", "bn_eps", "compat")}
     network: dict[str, Any] = {"style": style, "backbone": _backbone_config(backbone)}
-    if isinstance(module, RetinaNet):
+    if isinstance(module, Classifier):
+        classes = module.head.num_classes
+        network["classifier"] = {"in_channels": backbone.out_channels, "num_classes": classes}
+    elif isinstance(module, Headed):
         head = module.head
         network["head"] = {
             "in_channels": backbone.out_channels,
@@ -62,17 +65,19 @@ def plain_twin(module: Network, *, base_anchor: float | None = None) -> nn.Modul
     """
     network = describe_plain(module, base_anchor=base_anchor)
     style = Style(**network["style"])
-    spine = module.backbone if isinstance(module, RetinaNet) else module
+    spine = module.backbone if isinstance(module, Headed) else module
     twin: nn.Module = plain_parts(spine)[-1].build_backbone(network["backbone"], style)
     if "head" in network:
         twin = build_detector(twin, network["head"], style, base_anchor=network["base_anchor"])
+    if "classifier" in network:
+        twin = build_classifier(twin, network["classifier"])
     twin.load_state_dict(module.state_dict())
     twin.eval()
     _check_alike(module, twin)
     return twin
 
 
-def plain_parts(backbone: ScalePermutedBackbone | ResNetFPN) -> list[ModuleType]:
+def plain_parts(backbone: Backbone) -> list[ModuleType]:
     """The modules that the plain form of a backbone is made of, the last of which builds it."""
     if isinstance(backbone, ResNetFPN):
         return [plain_layers, plain_resnet]
@@ -80,7 +85,7 @@ def plain_parts(backbone: ScalePermutedBackbone | ResNetFPN) -> list[ModuleType]
     return [plain_layers, plain_backbone, *[plain_fusion] * (not has_sum)]
 
 
-def _backbone_config(backbone: ScalePermutedBackbone | ResNetFPN) -> dict[str, Any]:
+def _backbone_config(backbone: Backbone) -> dict[str, Any]:
     arguments = backbone.arguments
     rate, endpoints = arguments["stochastic_depth_rate"], arguments["endpoints_num_filters"]
     if isinstance(backbone, ResNetFPN):
@@ -147,12 +152,14 @@ def _check_alike(module: nn.Module, twin: nn.Module) -> None:
 
 
 def outputs_of(module: nn.Module, images: Tensor) -> list[Tensor]:
-    """A backbone's features from fine to coarse, or a detector's class logits and box deltas."""
+    """Features from fine to coarse, a detector's class logits and box deltas, or a classifier's logits."""
     out = module(images)
+    if isinstance(out, Tensor):
+        return [out]
     return list(out.values()) if isinstance(out, dict) else list(out)
 
 
 def class_names(module: Network) -> tuple[str, ...]:
-    """What a trained detector's classes are called, by label; empty if that is not known."""
-    known = isinstance(module, RetinaNet) and module.inference
+    """What a trained network's classes are called, by label; empty if that is not known."""
+    known = isinstance(module, Headed) and module.inference
     return known.class_names if known else ()

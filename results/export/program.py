@@ -1,4 +1,4 @@
-"""Networks as programs of ``torch.export``: a backbone's features or a detector's raw outputs."""
+"""Networks as programs of ``torch.export``: features, a detector's raw outputs, or a classifier's logits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def write_program(twin: nn.Module, path: Path, size: tuple[int, int]) -> None:
     """Write a network as a ``.pt2`` file that ``torch.export.load(path).module()`` runs without its code.
 
     The batch is dynamic, height and width are fixed. A backbone's program returns features by level, 3 to 7,
-    a detector's class logits [B, N, K] and box deltas [B, N, 4].
+    a detector's class logits [B, N, K] and box deltas [B, N, 4], a classifier's logits [B, K].
 
     Args:
         twin: from `plain_twin`.

@@ -11,15 +11,10 @@ from typing import Any
 import torch
 
 from spinesearch.data.whole_file import file_name, write_whole
-from spinesearch.models.heads.retinanet import RetinaNet
-from spinesearch.results.export.plain import detector
-from spinesearch.results.export.plain_twin import (
-    Network,
-    class_names,
-    describe_plain,
-    plain_parts,
-    plain_twin,
-)
+from spinesearch.models.heads.classifier import Classifier
+from spinesearch.models.weights.description import Headed, Network
+from spinesearch.results.export.plain import classifier, detector
+from spinesearch.results.export.plain_twin import class_names, describe_plain, plain_parts, plain_twin
 
 _LINE = 200  # a block's settings stay together
 _LOADING = '''
@@ -41,6 +36,8 @@ def load(path: str | Path | None = None) -> {kind}:
 if __name__ == "__main__":
     with torch.no_grad():
         outputs = load()(torch.zeros(1, 3, 256, 256))
+    if isinstance(outputs, torch.Tensor):
+        outputs = [outputs]
     for output in outputs.values() if isinstance(outputs, dict) else outputs:
         print(tuple(output.shape))
 '''
@@ -50,12 +47,14 @@ _DETECTOR_USE = (
     "    detections = network.detect(images)  # [B, 100, 6]: x1, y1, x2, y2, score, class"
 )
 
+_CLASSIFIER_USE = "probabilities = network(images).softmax(dim=1)  # [B, K]"
+
 
 def write_python_file(module: Network, path: Path, *, name: str, base_anchor: float | None = None) -> Path:
     """Write a network's code to a ``.py`` file and its weights to a ``.pt`` file beside it.
 
     Args:
-        module: a backbone or a RetinaNet, in evaluation mode on the CPU.
+        module: a backbone, a RetinaNet or a Classifier, in evaluation mode on the CPU.
         path: of the code.
         name: what the network is called.
         base_anchor: as for `describe_plain`.
@@ -72,26 +71,29 @@ def write_python_file(module: Network, path: Path, *, name: str, base_anchor: fl
 
 
 def _file_text(module: Network, *, name: str, file: str, base_anchor: float | None = None) -> str:
-    spine = module.backbone if isinstance(module, RetinaNet) else module
-    is_detector = isinstance(module, RetinaNet)
-    parts = [*plain_parts(spine), *[detector] * is_detector]
+    spine = module.backbone if isinstance(module, Headed) else module
+    parts = plain_parts(spine)
+    what, kind, returned, use = "backbone", "nn.Module", "backbone", _BACKBONE_USE
+    if isinstance(module, Classifier):
+        parts.append(classifier)
+        what, kind, use = "classifier", "Classifier", _CLASSIFIER_USE
+        returned = 'build_classifier(backbone, NETWORK["classifier"])'
+    elif isinstance(module, Headed):
+        parts.append(detector)
+        what, kind, use = "detector", "Detector", _DETECTOR_USE
+        returned = 'build_detector(backbone, NETWORK["head"], style, base_anchor=NETWORK["base_anchor"])'
     bodies, imports = [], {"pathlib": {"Path"}, "typing": {"Any"}}
     plain_imports = {"torch"}
     for part in parts:
         bodies.append(_without_imports(part, imports, plain_imports))
     network = _literal(describe_plain(module, base_anchor=base_anchor))
     names = class_names(module)
-    kind, returned = "nn.Module", "backbone"
-    if is_detector:
-        kind = "Detector"
-        returned = 'build_detector(backbone, NETWORK["head"], style, base_anchor=NETWORK["base_anchor"])'
-    what = "detector" if is_detector else "backbone"
     stem = Path(file).stem
     head = (
         f'"""{file_name(name)}: a {what} written by spinesearch. Needs torch only; weights: {stem}.pt\n\n'
         f"    from {stem} import load\n\n"
         f"    network = load()\n"
-        f"    {_DETECTOR_USE if is_detector else _BACKBONE_USE}\n\n"
+        f"    {use}\n\n"
         "Images are [B, 3, H, W], RGB, normalised by ImageNet's mean (0.485, 0.456, 0.406) and deviation\n"
         "(0.229, 0.224, 0.225) of values in 0..1, sides of at least 32 pixels.\n\n"
         "SPDX-License-Identifier: Apache-2.0\n"

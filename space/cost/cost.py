@@ -8,12 +8,19 @@ do not run and cost none.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spinesearch.space.arch.resnet import ResNetSpec
 from spinesearch.space.arch.spec import ArchSpec, SpecError
-from spinesearch.space.cost.count import count_head, count_resnet_fpn, count_scale_permuted
+from spinesearch.space.cost.count import (
+    count_classification_head,
+    count_head,
+    count_resnet_fpn,
+    count_scale_permuted,
+)
 from spinesearch.space.cost.tally import SWISH_FLOPS, Tally
+
+_ENDPOINTS = 256  # channels of every output feature, unless other ones are given
 
 
 class Cost(NamedTuple):
@@ -40,7 +47,7 @@ def backbone_cost(
     *,
     filter_size_scale: float = 1.0,
     resample_alpha: float = 0.5,
-    endpoints_num_filters: int = 256,
+    endpoints_num_filters: int = _ENDPOINTS,
     block_repeats: int = 1,
     stem_filters: int | None = None,
     fusion: str = "sum",
@@ -67,7 +74,7 @@ def backbone_cost(
     """
     if not isinstance(spec, ArchSpec | ResNetSpec):  # a name, most likely
         raise SpecError(f"spec: expected an ArchSpec or a ResNetSpec, got {spec!r}; try published(name).arch")
-    _check_at_least(1, endpoints_num_filters=endpoints_num_filters, block_repeats=block_repeats)
+    check_at_least(1, endpoints_num_filters=endpoints_num_filters, block_repeats=block_repeats)
     tally = _tally(spec, input_size)
     if isinstance(spec, ResNetSpec):
         if block_repeats != 1:
@@ -93,7 +100,7 @@ def backbone_cost(
             live_only=live_only,
             fusion=fusion,
         )
-    return _cost(tally)
+    return Cost(*tally.cost)
 
 
 def detector_cost(
@@ -107,7 +114,7 @@ def detector_cost(
     head_is_separable: bool | None = None,
     filter_size_scale: float = 1.0,
     resample_alpha: float = 0.5,
-    endpoints_num_filters: int = 256,
+    endpoints_num_filters: int = _ENDPOINTS,
     block_repeats: int = 1,
     stem_filters: int | None = None,
     fusion: str = "sum",
@@ -133,8 +140,8 @@ def detector_cost(
     Raises:
         SpecError: an argument is out of range, or a width comes out as zero.
     """
-    _check_at_least(1, num_classes=num_classes, num_anchors=num_anchors, head_num_filters=head_num_filters)
-    _check_at_least(0, head_num_convs=head_num_convs)
+    check_at_least(1, num_classes=num_classes, num_anchors=num_anchors, head_num_filters=head_num_filters)
+    check_at_least(0, head_num_convs=head_num_convs)
     backbone = backbone_cost(
         spec,
         input_size,
@@ -154,22 +161,41 @@ def detector_cost(
         num_filters=head_num_filters,
         is_separable=_is_mbconv(spec) if head_is_separable is None else head_is_separable,
     )
-    return Cost(*(ours + heads for ours, heads in zip(backbone, _cost(tally), strict=True)))
+    return Cost(*(ours + heads for ours, heads in zip(backbone, tally.cost, strict=True)))
+
+
+def classifier_cost(
+    spec: ArchSpec | ResNetSpec, input_size: int | tuple[int, int], *, num_classes: int, **backbone: Any
+) -> Cost:
+    """Cost of a backbone and the classification head on it, whose linear layer's products count too.
+
+    Args:
+        spec: the backbone's architecture.
+        input_size: side of a square image in pixels, or (height, width); at least 32.
+        num_classes: of the linear layer.
+        **backbone: the other arguments of `backbone_cost`.
+
+    Raises:
+        SpecError: an argument is out of range, or a width comes out as zero.
+    """
+    check_at_least(1, num_classes=num_classes)
+    cost = backbone_cost(spec, input_size, **backbone)
+    tally = _tally(spec, input_size)
+    in_channels = backbone.get("endpoints_num_filters", _ENDPOINTS)
+    count_classification_head(tally, in_channels=in_channels, num_classes=num_classes)
+    return Cost(*(ours + heads for ours, heads in zip(cost, tally.cost, strict=True)))
 
 
 def _tally(spec: ArchSpec | ResNetSpec, input_size: int | tuple[int, int]) -> Tally:
     return Tally(input_size, activation_flops=SWISH_FLOPS if _is_mbconv(spec) else 0)
 
 
-def _cost(tally: Tally) -> Cost:
-    return Cost(tally.parameters, tally.multiply_adds, tally.multiply_adds + tally.other_flops // 2)
-
-
 def _is_mbconv(spec: ArchSpec | ResNetSpec) -> bool:
     return isinstance(spec, ArchSpec) and spec.is_mbconv
 
 
-def _check_at_least(minimum: int, **arguments: int) -> None:
+def check_at_least(minimum: int, **arguments: int) -> None:
+    """Raises `SpecError` for an argument that is no whole number of at least the minimum."""
     for name, value in arguments.items():
         if type(value) is not int or value < minimum:
             raise SpecError(f"{name}: must be a whole number of at least {minimum}, got {value!r}")

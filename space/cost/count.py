@@ -91,6 +91,15 @@ def _count_pyramid(tally: Tally, filters_of: dict[int, int], num_filters: int) -
         tally.norm(num_filters)
 
 
+def count_classification_head(tally: Tally, *, in_channels: int, num_classes: int) -> None:
+    """Count the head that averages the five features and has one linear layer."""
+    for level in OUTPUT_LEVELS[:-1]:
+        tally.elementwise(in_channels, tally.pixels[level])  # plus the level above, upsampled
+    # Divided by the number of levels, and the means.
+    tally.elementwise(in_channels, tally.pixels[OUTPUT_LEVELS[0]], num_operations=2)
+    tally.conv(in_channels, num_classes, 1, 1, bias=True)
+
+
 def count_head(
     tally: Tally,
     *,

@@ -51,6 +51,11 @@ class Tally:
         """Parameters, multiply-adds and other operations so far."""
         return self.parameters, self.multiply_adds, self.other_flops
 
+    @property
+    def cost(self) -> tuple[int, int, int]:
+        """Parameters, multiply-adds, and these with half of the other operations, so far."""
+        return self.parameters, self.multiply_adds, self.multiply_adds + self.other_flops // 2
+
     def add(self, totals: tuple[int, int, int]) -> None:
         """Count what another tally has counted."""
         self.parameters += totals[0]
@@ -66,8 +71,12 @@ class Tally:
         self.multiply_adds += weights * pixels
         self.other_flops += _INITIALISER_FLOPS * weights
         if bias:
-            self.parameters += out_channels
-            self.other_flops += out_channels * pixels
+            self.bias(out_channels, pixels)
+
+    def bias(self, channels: int, pixels: int) -> None:
+        """Count the biases of a convolution."""
+        self.parameters += channels
+        self.other_flops += channels * pixels
 
     def separable(
         self, in_channels: int, out_channels: int, kernel_size: int, pixels: int, *, bias: bool = False

@@ -1,8 +1,8 @@
 """Architecture search for scale-permuted detection backbones.
 
 The public face: specs (`ArchSpec`, `load_spec`, `preset`, `PUBLISHED`), networks (`build_backbone`,
-`build_detector`) and their weights (`load_tf_weights`, `save_weights`, `load_weights`, `load_backbone`,
-`load_detector`). Everything else lives in its package: `spinesearch.space`, `spinesearch.models`,
+`build_detector`, `build_classifier`) and their weights (`load_tf_weights`, `save_weights`, `load_weights`,
+`load_backbone`, `load_detector`, `load_classifier`). Everything else lives in its package: `spinesearch.space`, `spinesearch.models`,
 `spinesearch.data`, `spinesearch.training`, `spinesearch.proxy_task`, `spinesearch.controller`,
 `spinesearch.search`, `spinesearch.results`, `spinesearch.cli`.
 """
@@ -23,12 +23,15 @@ from spinesearch.space import (
 
 if TYPE_CHECKING:
     from spinesearch.models import (
+        Classifier,
         ResNetFPN,
         RetinaNet,
         ScalePermutedBackbone,
         build_backbone,
+        build_classifier,
         build_detector,
         load_backbone,
+        load_classifier,
         load_detector,
         load_tf_weights,
         load_weights,
@@ -41,6 +44,7 @@ __all__ = [
     "PUBLISHED",
     "ArchSpec",
     "BlockSpec",
+    "Classifier",
     "PublishedModel",
     "ResNetFPN",
     "ResNetSpec",
@@ -49,8 +53,10 @@ __all__ = [
     "SpecError",
     "__version__",
     "build_backbone",
+    "build_classifier",
     "build_detector",
     "load_backbone",
+    "load_classifier",
     "load_detector",
     "load_spec",
     "load_tf_weights",
@@ -61,12 +67,15 @@ __all__ = [
 
 # What needs torch is imported from spinesearch.models when it is first used.
 _NEED_TORCH = {
+    "Classifier",
     "ResNetFPN",
     "RetinaNet",
     "ScalePermutedBackbone",
     "build_backbone",
+    "build_classifier",
     "build_detector",
     "load_backbone",
+    "load_classifier",
     "load_detector",
     "load_tf_weights",
     "load_weights",

@@ -23,7 +23,7 @@ def test_activations_are_relu_and_x_times_sigmoid() -> None:
 
 
 def test_unknown_activation_names_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match="activation: expected one of relu, swish, got 'gelu'"):
+    with pytest.raises(ValueError, match="activation: expected one of relu, swish, hard_swish, got 'gelu'"):
         build_activation("gelu")
 
 

@@ -8,12 +8,13 @@ from torch import nn
 
 from spinesearch.models.backbone import build_backbone
 from spinesearch.models.fusion import Target
+from spinesearch.models.heads.classifier import build_classifier
 from spinesearch.models.heads.detector import build_detector
-from spinesearch.results.export.plain_twin import Network
+from spinesearch.models.weights.description import Network
 
 QUARTER = {"filter_size_scale": 0.25, "endpoints_num_filters": 16}
 TINY_DETECTOR = {**NARROW, **HEAD, "num_anchors": 9}
-# Name: what `build_backbone` or, with classes, `build_detector` takes.
+# Name: what `build_backbone` takes or, with classes, `build_detector`, or what its name says.
 NETWORKS = {
     "tiny": (TINY, TINY_DETECTOR),
     "tiny v2 swish": (TINY, {**TINY_DETECTOR, "compat": "v2", "activation": "swish", "block_repeats": 2}),
@@ -30,6 +31,11 @@ NETWORKS = {
         "resnet50_fpn",
         {"endpoints_num_filters": 8, "compat": "v2", "activation": "swish"},
     ),
+    "classifier": (TINY, {**NARROW, "num_classes": 3, "activation": "hard_swish"}),
+    "resnet classifier": (
+        "resnet50_fpn",
+        {"endpoints_num_filters": 8, "num_classes": 2, "compat": "v2", "activation": "hard_swish"},
+    ),
 }
 
 
@@ -37,7 +43,8 @@ def build(name: str, *, seed: int = 0) -> Network:
     """A network in evaluation mode, with statistics of its own and, as a detector, many detections."""
     model, arguments = NETWORKS[name]
     torch.manual_seed(seed)
-    make = build_detector if "num_classes" in arguments else build_backbone
+    has_head = "num_classes" in arguments
+    make = build_classifier if "classifier" in name else build_detector if has_head else build_backbone
     module = make(model, **arguments).eval()
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
@@ -45,7 +52,7 @@ def build(name: str, *, seed: int = 0) -> Network:
             nn.init.uniform_(part.running_var, 0.5, 1.5)
         if isinstance(part, Target) and part.query is not None:
             nn.init.normal_(part.query)  # which is zero at first, and all images alike
-    if "num_classes" in arguments:
+    if make is build_detector:
         for net, spread in ((module.head.cls_net, 3.0), (module.head.box_net, 0.3)):
             _spread(net, module, spread)
     return module

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Style:
-    """What all layers have in common: activation (relu or swish), batch normalisation, padding."""
+    """What all layers have in common: activation (relu, swish, hard_swish), normalisation, padding."""
 
     activation: str
     bn_momentum: float
@@ -24,7 +24,7 @@ class Style:
 
     def build_activation(self) -> nn.Module:
         """The activation of this style."""
-        return nn.SiLU() if self.activation == "swish" else nn.ReLU()
+        return {"relu": nn.ReLU, "swish": nn.SiLU, "hard_swish": nn.Hardswish}[self.activation]()
 
     def build_norm(self, channels: int) -> nn.BatchNorm2d:
         """Batch normalisation over this many channels."""

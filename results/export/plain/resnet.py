@@ -64,7 +64,7 @@ class ResNetFPN(nn.Module):
                 for n in (3, 4, 5, 6, 7)
             }
         )
-        self.activation = nn.SiLU() if style.compat == "v2" and style.activation == "swish" else nn.ReLU()
+        self.activation = style.build_activation() if style.compat == "v2" else nn.ReLU()
         self.endpoints = nn.ModuleDict({str(n): style.build_norm(endpoints) for n in (3, 4, 5, 6, 7)})
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:

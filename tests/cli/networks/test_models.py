@@ -20,8 +20,8 @@ def printed(arguments: list[str], capsys) -> str:
 
 
 def row(out: str, first: str) -> str:
-    """The table's line that begins so, blanks squeezed."""
-    (line,) = [line for line in out.splitlines() if re.match(rf"{re.escape(first)} +[\d.]", line)]
+    """The first table's line that begins so, blanks squeezed."""
+    line, *_ = [line for line in out.splitlines() if re.match(rf"{re.escape(first)} +[\d.]", line)]
     return " ".join(line.split())
 
 
@@ -34,6 +34,10 @@ def test_the_table_has_every_model(capsys):
     assert row(out, "spinenet190") == "spinenet190 1280 163.6M 1882B - - 52.0-52.1 -"
     assert row(out, "spinenet_mobile49") == "spinenet_mobile49 384 2.34M 0.98B - - - 28.6"
     assert row(out, "resnet50_fpn") == "resnet50_fpn 640 34.09M 96.88B 37.8 40.4 - -"
+    # Mask R-CNN: box and mask AP, the paper's and the released code's
+    masks = out[out.index("Mask R-CNN on") :]
+    assert row(masks, "spinenet49") == "spinenet49 640 40.75M 215.4B 42.9, 38.1 42.8, 37.8"
+    assert row(masks, "spinenet190") == "spinenet190 1536 168.2M 1683B 52.5, - 52.0, 45.9"
     for protocol in ("A", "B", "C", "mobile"):
         assert re.search(rf"^  {protocol} +\d+ epochs, ", out, re.MULTILINE)
 
@@ -54,6 +58,8 @@ def test_one_model(capsys):
     assert row(out, "detector, 91 classes") == "detector, 91 classes 11.945M 33.745B 33.790B"
     assert row(out, "published, 91 classes at 640") == "published, 91 classes at 640 11.9M 33.8B"
     assert "AP at 640   B: 39.5-39.9, C: 41.5\n" in out
+    assert row(out, "91 classes at 640") == "91 classes at 640 13.947M 59.703B 59.804B"
+    assert row(out, "paper's, at 640") == "paper's, at 640 13.9M 60.2B 39.3, 34.8"
     assert "source      paper, sections 3.4 and 4.1" in out
     assert draw_spec(SPINENET_49) in out
 

@@ -111,8 +111,8 @@ def test_an_unknown_name_offers_the_nearest() -> None:
         ({"num_classes": 0}, "num_classes must be a whole number of at least 1, got 0"),
         ({"head_num_convs": -1}, "num_convs must be a whole number of at least 0, got -1"),
         ({"head_num_filters": 0}, "num_filters must be a whole number of at least 1, got 0"),
-        ({"activation": "gelu"}, "activation: expected one of relu, swish, got 'gelu'"),
-        ({"activation": ""}, "activation: expected one of relu, swish, got ''"),
+        ({"activation": "gelu"}, "activation: expected one of relu, swish, hard_swish, got 'gelu'"),
+        ({"activation": ""}, "activation: expected one of relu, swish, hard_swish, got ''"),
     ],
 )
 def test_arguments_out_of_range_are_refused(kwargs: dict[str, object], message: str) -> None:

@@ -167,7 +167,7 @@ def test_wrong_paths_are_reported(saved, tmp_path):
     ("change", "message"),
     [
         (lambda d: d.pop("model"), "model: the file has no object of this name"),
-        (lambda d: d["model"].update(kind="classifier"), "kind must be backbone or detector"),
+        (lambda d: d["model"].update(kind="segmenter"), "kind must be one of backbone, detector, classifier"),
         (lambda d: d["model"].pop("num_classes"), "there is no field 'num_classes'"),
         (lambda d: d["model"].update(depth=3), "there is an unknown field 'depth'"),
         (lambda d: d["model"].update(num_classes="3"), "num_classes must be of type int"),
@@ -266,9 +266,9 @@ def test_networks_without_memory_are_reported(saved, tmp_path):
 
 def test_other_modules_are_reported(saved, tmp_path):
     for module in (nn.Linear(1, 1), tiny_detector().head):
-        with pytest.raises(TypeError, match="expected a backbone or a RetinaNet"):
+        with pytest.raises(TypeError, match="expected a backbone or RetinaNet or Classifier"):
             save_weights(module, tmp_path / "w.safetensors")
-        with pytest.raises(TypeError, match="expected a backbone or a RetinaNet"):
+        with pytest.raises(TypeError, match="expected a backbone or RetinaNet or Classifier"):
             load_weights(module, saved)
 
 

@@ -8,6 +8,7 @@ import torch
 from exported_networks import build
 from torch import Tensor
 
+from spinesearch.models.heads.classifier import Classifier
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.results.export.onnx_file import OPSET, check_onnx, write_onnx
 from spinesearch.results.export.plain_twin import outputs_of, plain_twin
@@ -17,7 +18,7 @@ SIZE = (64, 96)
 BATCHES = (1, 2, 5)
 MISSING = [p for p in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(p) is None]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}: pip install -e '.[dev]'")
-EVERY = ["tiny v2 swish", "mobile", "r23_sp30", "resnet", "attention"]
+EVERY = ["tiny v2 swish", "mobile", "r23_sp30", "resnet", "attention", "classifier"]
 
 
 def close(got: Tensor, want: Tensor, tolerance: float) -> None:
@@ -61,8 +62,11 @@ def test_raw_outputs_in_onnxruntime(name: str, tmp_path: Path) -> None:
     assert {(i.domain, i.version) for i in model.opset_import} == {("", OPSET)}
     session = onnx_session(path)
     names = [output.name for output in session.get_outputs()]
-    is_detector = isinstance(module, RetinaNet)
-    assert names == (["cls_logits", "box_deltas"] if is_detector else ["p3", "p4", "p5", "p6", "p7"])
+    if isinstance(module, Classifier):
+        assert names == ["logits"]
+    else:
+        is_detector = isinstance(module, RetinaNet)
+        assert names == (["cls_logits", "box_deltas"] if is_detector else ["p3", "p4", "p5", "p6", "p7"])
     (images_in,) = session.get_inputs()
     assert (images_in.name, images_in.shape[1:]) == ("images", [3, *SIZE])
     for batch in BATCHES:

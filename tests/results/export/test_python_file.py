@@ -39,7 +39,10 @@ network = net.load()
 images = torch.load(sys.argv[2])
 with torch.no_grad():
     out = network(images)
-    outputs = list(out.values()) if isinstance(out, dict) else [*out, network.detect(images)]
+    if isinstance(out, torch.Tensor):
+        outputs = [out]
+    else:
+        outputs = list(out.values()) if isinstance(out, dict) else [*out, network.detect(images)]
 torch.save(outputs, sys.argv[3])
 assert not any(name.startswith("spinesearch") for name in sys.modules)
 """

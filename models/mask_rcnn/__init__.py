@@ -1,0 +1,1 @@
+"""Mask R-CNN: proposals, crops of the features, boxes and masks."""
