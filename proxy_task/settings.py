@@ -23,6 +23,7 @@ from spinesearch.training.setting_rules import (
     is_int,
     is_rising,
     one_of,
+    words_from_yaml,
 )
 
 CUDA_GRAPHS = ("auto", "off")
@@ -80,6 +81,9 @@ class ProxySettings:
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
         cuda_graph: one of `CUDA_GRAPHS`; "auto" captures the training step in a CUDA graph and replays it, on
             CUDA.
+        fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
+            and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
+            are equal to the last bit on the CPU, and to rounding on CUDA.
         num_threads: torch's threads on the CPU while a candidate is scored.
 
     Raises:
@@ -123,14 +127,14 @@ class ProxySettings:
     device: str = "auto"
     precision: str = "float32"
     cuda_graph: str = "auto"
+    fused: str = "auto"
     num_threads: int = 1
 
     def __post_init__(self) -> None:
         for name in ("decay_at", "scale_jitter", "measure_at"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        if str(self.cuda_graph) == "False":  # what yaml takes a bare off for
-            object.__setattr__(self, "cuda_graph", "off")
+        words_from_yaml(self, "cuda_graph", "fused")
         check_rules("proxy_task", self, _RULES)
         if (self.num_steps is None) == (self.num_epochs is None):
             raise ValueError(

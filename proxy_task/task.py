@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from spinesearch.data.open import ProxyData
+from spinesearch.models.gpu import folded, mark_for_gpu
 from spinesearch.models.heads import detector
 from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
 from spinesearch.models.heads.retinanet import RetinaNet
@@ -75,6 +76,7 @@ class ProxyTask:
         self.device = find_device(settings.device)
         self.capturing = Capturing(self.device, find_session(settings.cuda_graph, self.device))
         find_evaluator(settings.evaluator)
+        self._is_for_gpu = settings.fused == "all" and self.device.type == "cuda"
         self.recipe = settings.recipe(len(data.train_index))
         self._anchors = make_anchors(
             side, num_scales=settings.num_scales, base_anchor=settings.base_anchor
@@ -143,6 +145,8 @@ class ProxyTask:
         files: dict[str, bytes] = {}
         seed_global(stream_seed(seed, INIT), self.device)  # for initialisers and stochastic depth
         model = build_detector(spec, self.settings, num_classes=self.data.num_classes).to(self.device)
+        if self._is_for_gpu:
+            mark_for_gpu(model)
         lap("build")
 
         train_start = time.perf_counter()
@@ -218,8 +222,9 @@ class ProxyTask:
 
     def find(self, model: nn.Module) -> Found:
         """What a model finds in the images to score on; the model is left in evaluation mode."""
+        model.eval()
         return find_objects(
-            model,
+            folded(model) if self._is_for_gpu else model,
             self.data.scored,
             self.data.scored.held_out_index,
             self._anchors,

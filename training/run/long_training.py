@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from spinesearch.data.open import ProxyData
+from spinesearch.models.gpu import folded, mark_for_gpu
 from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.training.input.augment import Batch, draw
 from spinesearch.training.input.batches import load_batches, shuffled_batches
@@ -76,6 +77,9 @@ class LongTraining:
         self._anchors = make_anchors(
             settings.image_size, num_scales=settings.num_scales, base_anchor=settings.base_anchor
         ).to(self._device)
+        self._is_for_gpu = settings.fused == "all" and self._device.type == "cuda"
+        if self._is_for_gpu:
+            mark_for_gpu(model)
         freeze(model, settings.frozen)
         self._optimizer = FlatOptimizer(model, self._recipe)
         self._average = (
@@ -248,7 +252,7 @@ class LongTraining:
         mine = None  # with fewer images than processes
         if len(share):
             mine = find_objects(
-                self._model,
+                folded(self._model) if self._is_for_gpu else self._model,
                 data,
                 data.held_out_index[share],
                 self._anchors,

@@ -23,6 +23,7 @@ from spinesearch.training.setting_rules import (
     is_int,
     is_rising,
     or_null,
+    words_from_yaml,
 )
 
 # What a model decides itself where the settings have null: as published, or full width for a spec file.
@@ -89,6 +90,9 @@ class TrainSettings:
         evaluator: the library that counts AP.
         device: "auto" takes CUDA where there is one.
         precision: float32, or bfloat16 by autocast: weights and losses stay float32.
+        fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
+            and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
+            are equal to the last bit on the CPU, and to rounding on CUDA.
         num_threads: torch's threads on the CPU.
 
     Raises:
@@ -132,12 +136,14 @@ class TrainSettings:
     evaluator: str = "auto"
     device: str = "auto"
     precision: str = "float32"
+    fused: str = "auto"
     num_threads: int = 1
 
     def __post_init__(self) -> None:
         for name in ("decay_epochs", "scale_jitter", "frozen"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
+        words_from_yaml(self, "fused")
         check_rules("train", self, _RULES)
         if self.schedule == "step" and not self.decay_epochs:
             raise ValueError("train.decay_epochs: the step schedule needs at least one epoch, got ()")

@@ -18,8 +18,8 @@ from spinesearch.training.recipe import Recipe
 from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
 from spinesearch.training.step.divergence import LossWatch
 from spinesearch.training.step.state import TrainingState
-from spinesearch.training.targets.losses import detection_loss, loss_weight
-from spinesearch.training.targets.matching import make_targets
+from spinesearch.training.targets.forms import step_forms
+from spinesearch.training.targets.losses import loss_weight
 
 # Of a training step, in order: waiting for the batch, and what is done with it. The last one ends when its
 # loss and gradient are known to be finite.
@@ -126,13 +126,14 @@ def batch_loss(
     inputs: StepInputs, *, model: nn.Module, anchors: Tensor, recipe: Recipe, lap: Lap = no_lap
 ) -> tuple[Tensor, Tensor]:
     """Loss of a batch under augmentation, and by what it was divided: `loss_weight`; scalars."""
+    forms = step_forms(recipe.fused, anchors.device)
     batch = _augment(inputs, recipe)
     lap("augmentation")
-    classes, codes = make_targets(anchors, batch.boxes, batch.labels)
+    classes, codes = forms.make_targets(anchors, batch.boxes, batch.labels)
     lap("targets")
     cls_logits, box_deltas = head_outputs(model, batch.images, recipe.precision)
     lap("forward")
-    loss = detection_loss(cls_logits, box_deltas, classes, codes)
+    loss = forms.detection_loss(cls_logits, box_deltas, classes, codes)
     lap("loss")
     return loss, loss_weight(classes)
 
