@@ -90,6 +90,7 @@ def test_on_a_bare_machine_every_section_passes(tmp_path: Path):
         "paper",
         "small",
         "backbone",
+        "fused",
         "loss",
         "search",
         "evaluation",
@@ -99,6 +100,8 @@ def test_on_a_bare_machine_every_section_passes(tmp_path: Path):
         assert bench["images_per_s"]["eager"] > 0
         assert bench["matmul_share"]["eager"] > 0
     assert [part["width"] for part in sections["backbone"]["parts"]] == [0.25, 1.0]
+    (fused,) = sections["fused"]["parts"]
+    assert {"targets, one crowded image", "targets, even", "network, evaluation"} <= fused["seconds"].keys()
     (loss,) = sections["loss"]["parts"]
     assert all(d["found"]["gradient"] < d["gradient_limit"] for d in loss["differences"].values())
     (search,) = sections["search"]["parts"]

@@ -27,11 +27,11 @@ class Section:
 
 SECTIONS = (
     Section(name="machine", title="The machine", weight=30, module="section_machine"),
-    Section(name="tests", title="Tests marked `gpu`", weight=130, module="section_tests"),
+    Section(name="tests", title="Tests marked `gpu`", weight=110, module="section_tests"),
     Section(
         name="paper",
         title="The proxy task at `paper`",
-        weight=90,
+        weight=80,
         module="section_proxy",
         function="run_paper",
     ),
@@ -43,9 +43,10 @@ SECTIONS = (
         function="run_small",
     ),
     Section(name="backbone", title="SpineNet-49 against a plain port", weight=50, module="section_backbone"),
+    Section(name="fused", title="Fused forms against plain ones", weight=40, module="section_fused"),
     Section(name="loss", title="Loss and gradients against the CPU", weight=40, module="section_loss"),
     Section(name="search", title="A search of four candidates", weight=40, module="section_search"),
-    Section(name="evaluation", title="Evaluation", weight=50, module="section_evaluation"),
+    Section(name="evaluation", title="Evaluation", weight=40, module="section_evaluation"),
 )
 NAMES = tuple(section.name for section in SECTIONS)
 
