@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from spinesearch.training.recipe import Recipe
 from spinesearch.training.setting_rules import (
@@ -41,6 +42,7 @@ class ProxySettings:
         resample_alpha: width of a resampling connection against its parent's bottleneck width.
         endpoints_num_filters: channels of P3..P7.
         block_repeats: how often each block is repeated.
+        fusion: one of `spinesearch.space.cost.fusion.FUSIONS`: how blocks read earlier features.
         activation: one of `ACTIVATIONS`, everywhere.
         stochastic_depth_rate: drop rate of the last block, rising linearly; 0 turns it off.
         bn_momentum: share of a new batch in batch normalisation's running statistics (PyTorch's convention).
@@ -96,6 +98,7 @@ class ProxySettings:
     resample_alpha: float = 0.25
     endpoints_num_filters: int = 64
     block_repeats: int = 1
+    fusion: str = "sum"
     activation: str = "relu"
     stochastic_depth_rate: float = 0.0
     bn_momentum: float = 0.003
@@ -155,6 +158,13 @@ class ProxySettings:
                 f"proxy_task.measure_at: must not go beyond num_steps, which is {self.num_steps}, "
                 f"got {self.measure_at!r}"
             )
+
+    @classmethod
+    def recorded(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What a ledger recorded of these settings, and the defaults of those that are younger than it."""
+        values = {field.name: settings.get(field.name, field.default) for field in fields(cls)}
+        # JSON has lists only.
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def training_steps(self, num_images: int) -> int:
         """Optimiser steps of one training over this many images, at least 1."""

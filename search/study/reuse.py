@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spinesearch.proxy_task.result import device_kind
+from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.studies.study import Study
@@ -65,7 +66,7 @@ def conditions(run: Run, side: str) -> dict[str, Any]:
         config, data = Study(run).config(side), Study(run).data(side)
     settings = {
         f"proxy_task.{key}": value
-        for key, value in config["proxy_task"].items()
+        for key, value in ProxySettings.recorded(config["proxy_task"]).items()
         if key not in FREE_PROXY_SETTINGS
     }
     code = {
