@@ -55,7 +55,7 @@ def _head_sizes(settings: ProxySettings) -> dict[str, Any]:
 def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, Any]:
     """What the backbone and its cost are functions of, besides the spec.
 
-    A ResNet's depth is that of its spec, and nothing is resampled.
+    A ResNet's depth is that of its spec, and nothing is resampled or fused.
     """
     sizes = {
         "filter_size_scale": settings.filter_size_scale,
@@ -63,5 +63,5 @@ def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, An
         "stem_filters": settings.stem_filters,
     }
     if isinstance(spec, ArchSpec):
-        sizes |= {"resample_alpha": settings.resample_alpha, "block_repeats": settings.block_repeats}
+        sizes |= {name: getattr(settings, name) for name in ("resample_alpha", "block_repeats", "fusion")}
     return sizes

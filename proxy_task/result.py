@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+CPU = "cpu"
 _OF_DETECTORS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar100")
 _OF_CLASSIFIERS = ("top1", "top5")
 
@@ -37,6 +39,7 @@ class TaskResult:
         seconds: wall-clock time of the whole score.
         train_seconds: its part that trained, with what was measured on the way.
         images_per_s: training images per second of `train_seconds`.
+        device: where and how it was computed, as `spinesearch.training.process.machine.fix_precision` has it.
     """
 
     ap: float | None = None
@@ -57,11 +60,17 @@ class TaskResult:
     seconds: float = field(compare=False)
     train_seconds: float = field(compare=False)
     images_per_s: float = field(compare=False)
+    device: str = CPU
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; without the other task's metrics, and `curve` if it is empty."""
-        lacks = {
-            *(_OF_CLASSIFIERS if self.top1 is None else _OF_DETECTORS),
-            *(() if self.curve else ["curve"]),
+        """Plain data for JSON, of its task's metrics; `curve` if there is one, `device` if it is no CPU."""
+        left_out = {*(_OF_CLASSIFIERS if self.top1 is None else _OF_DETECTORS)}
+        left_out |= {
+            name for name, is_out in (("curve", not self.curve), ("device", self.device == CPU)) if is_out
         }
-        return {key: value for key, value in asdict(self).items() if key not in lacks}
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
+
+
+def device_kind(metrics: Mapping[str, Any]) -> str:
+    """Where a score was computed, ``cpu`` or ``cuda``, from its `TaskResult.to_dict`."""
+    return str(metrics.get("device", CPU)).partition(",")[0]
