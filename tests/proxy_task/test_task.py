@@ -23,7 +23,7 @@ from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.results.studies.image_draws import Matched
 from spinesearch.space import R0_SP53, SPINENET_49
-from spinesearch.training.input import batches
+from spinesearch.training.input import batches, device_pack
 from spinesearch.training.measure.evaluate import CocoMetrics, evaluation_case
 from spinesearch.training.measure.matched import matched_bytes
 from spinesearch.training.step.divergence import TrainingDiverged
@@ -305,3 +305,13 @@ def task_settings(name: str) -> dict[str, object]:
     path = Path(__file__).parents[2] / "conf" / "proxy_task" / f"{name}.yaml"
     values: dict[str, object] = yaml.safe_load(path.read_text())
     return values
+
+
+@pytest.mark.slow
+def test_a_pack_on_the_device_gives_the_same_result(data: ProxyData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics after training, and evaluation, included; the device is the CPU here."""
+    expected = score_with_losses(ProxyTask(TINY, data), seed=7)
+    monkeypatch.setattr(device_pack, "fits", lambda data, device: True)
+    task = ProxyTask(replace(TINY, pack_on_device="auto"), data)
+    assert task._batches.pack is not None
+    assert score_with_losses(task, seed=7) == expected

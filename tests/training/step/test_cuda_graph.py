@@ -179,6 +179,30 @@ def test_what_a_network_does_on_a_gpu_alone_scores_as_without(
 @pytest.mark.gpu
 @needs_cuda
 @pytest.mark.parametrize("cuda_graph", ["auto", "off"])
+def test_a_pack_on_the_device_trains_as_one_in_main_memory(data: ProxyData, cuda_graph: str) -> None:
+    settings = replace(CUDA, cuda_graph=cuda_graph, precision="bfloat16")
+    kept, loaded = (losses_of(replace(settings, pack_on_device=value), data) for value in ("auto", "off"))
+    assert kept == pytest.approx(loaded, rel=0.05)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_a_share_of_a_gpu_is_kept_to(data: ProxyData) -> None:
+    """A tensor that the device has room for and the share has not; the task scores as before."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    try:
+        task = ProxyTask(CUDA, data, gpu_share=0.5)
+        _, total = torch.cuda.mem_get_info(device)
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(total * 6 // 10, dtype=torch.uint8, device=device)
+        assert task.score(SPINENET_49, seed=0).device.startswith("cuda, ")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("cuda_graph", ["auto", "off"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_step_does_not_make_the_processor_wait(data: ProxyData, optimizer: str, cuda_graph: str) -> None:
     """From when the first step's loss is read until the last's is; a wait would be an error of PyTorch's."""
