@@ -240,7 +240,7 @@ def test_gpu_memory_is_flat_over_fifty_captures(data: ProxyData) -> None:
 @contextmanager
 def out_of_memory(at_pass: int) -> Iterator[None]:
     """In this forward pass, counted from 1."""
-    build = task_module.build_detector
+    build = task_module.build_model
 
     def sabotaged(*args: object, **kwargs: object) -> torch.nn.Module:
         model = build(*args, **kwargs)  # type: ignore[arg-type]
@@ -255,7 +255,7 @@ def out_of_memory(at_pass: int) -> Iterator[None]:
         return model
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task_module, "build_detector", sabotaged)
+        patch.setattr(task_module, "build_model", sabotaged)
         yield
 
 
