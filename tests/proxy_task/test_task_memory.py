@@ -72,7 +72,7 @@ FAILURES: dict[str, tuple[Callable[[], None], type[Exception], str]] = {
 @contextmanager
 def failing(fail: Callable[[], object], at_pass: int) -> Iterator[None]:
     """Candidates fail in this forward pass, counted from 1, with the network's outputs in memory."""
-    build = task_module.build_detector
+    build = task_module.build_model
 
     def sabotaged(*args: object, **kwargs: object) -> nn.Module:
         model: nn.Module = build(*args, **kwargs)  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def failing(fail: Callable[[], object], at_pass: int) -> Iterator[None]:
         return model
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task_module, "build_detector", sabotaged)
+        patch.setattr(task_module, "build_model", sabotaged)
         yield
 
 
