@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _JSON = "predictions.json"
+_COMMENT = b"spinesearch predict"  # in every picture, which may be replaced therefore
 
 
 def predict(arguments: list[str]) -> int:
@@ -24,7 +26,8 @@ def predict(arguments: list[str]) -> int:
         "predict",
         "Find objects in images: a picture with boxes for each, and one JSON with all of them, whose boxes\n"
         "are (x1, y1, x2, y2) in the pixels of the image file as stored. A file that cannot be read is left\n"
-        "out, with its error in the JSON; the exit code is 2 then.",
+        "out, with its error in the JSON; the exit code is 2 then. Nothing in DIR is replaced but what an\n"
+        "earlier `predict` wrote.",
         "examples:\n"
         "  spinesearch predict runs/NAME/weights/best.safetensors photo.jpg --output found\n"
         "  spinesearch predict runs/NAME FOLDER --output found --threshold 0.5 --top-k 20",
@@ -102,15 +105,34 @@ def _picture_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _check_targets(paths: Sequence[Path], targets: Sequence[Path]) -> None:
-    """Returns if nothing that is to be written is one of the images, by whatever name.
+    """Returns if what is to be written replaces nothing but what an earlier predict wrote.
 
     Raises:
-        ValueError: one is.
+        ValueError: it would replace one of the images, by whatever name, or another file.
     """
     images = {_identity(path) for path in paths if path.exists()}
-    for target in targets:
-        if target.exists() and _identity(target) in images:
+    for target in filter(Path.exists, targets):
+        if _identity(target) in images:
             raise ValueError(f"--output: {target}: would replace one of the images; give another folder")
+        if not _is_ours(target):
+            raise ValueError(
+                f"--output: {target}: is there already and was not written by `spinesearch predict`; give "
+                "another folder"
+            )
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether an earlier predict wrote the file: its pictures have a comment, its JSON is a list of files."""
+    from spinesearch.data.image_files import opened_image
+
+    if target.name == _JSON:
+        with contextlib.suppress(ValueError, OSError):
+            rows = json.loads(target.read_bytes())
+            return isinstance(rows, list) and all(isinstance(row, dict) and "file" in row for row in rows)
+        return False
+    with contextlib.suppress(OSError), opened_image(target) as image:
+        return image.info.get("comment") == _COMMENT
+    return False
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -146,4 +168,4 @@ def _draw(path: Path, prediction: Prediction, target: Path) -> None:
     with opened_image(path) as image:
         exif = image.getexif()
         picture = draw_detections(as_rgb(image), prediction.boxes.tolist(), prediction.labels.tolist(), texts)
-    picture.save(target, quality=92, exif=exif)
+    picture.save(target, quality=92, exif=exif, comment=_COMMENT)
