@@ -26,7 +26,7 @@ from spinesearch.training.setting_rules import (
     words_from_yaml,
 )
 
-CUDA_GRAPHS = ("auto", "off")
+CUDA_GRAPHS = PACK_ON_DEVICE = ("auto", "off")
 _MAX_POINTS = 50  # of a curve: they stand in the ledger, some 50 bytes each
 
 
@@ -81,6 +81,8 @@ class ProxySettings:
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
         cuda_graph: one of `CUDA_GRAPHS`; "auto" captures the training step in a CUDA graph and replays it, on
             CUDA.
+        pack_on_device: one of `PACK_ON_DEVICE`; "auto" keeps the training images in a GPU's memory where they
+            take at most three quarters of what the process may use of it.
         fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
             and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
             are equal to the last bit on the CPU, and to rounding on CUDA.
@@ -127,6 +129,7 @@ class ProxySettings:
     device: str = "auto"
     precision: str = "float32"
     cuda_graph: str = "auto"
+    pack_on_device: str = "off"
     fused: str = "auto"
     num_threads: int = 1
 
@@ -134,7 +137,7 @@ class ProxySettings:
         for name in ("decay_at", "scale_jitter", "measure_at"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        words_from_yaml(self, "cuda_graph", "fused")
+        words_from_yaml(self, "cuda_graph", "pack_on_device", "fused")
         check_rules("proxy_task", self, _RULES)
         if (self.num_steps is None) == (self.num_epochs is None):
             raise ValueError(
@@ -196,4 +199,5 @@ _RULES: Mapping[str, Rule] = {
         f"at most {_MAX_POINTS} rising numbers of steps, each at least 1",
     ),
     "cuda_graph": one_of(CUDA_GRAPHS),
+    "pack_on_device": one_of(PACK_ON_DEVICE),
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
-from fake_cuda import Allocator
+from fake_cuda import Allocator, Streams
 from recorded_graph import CallAgain, Sessions
 from tiny_task import TINY_TASK
 from torch import Tensor
@@ -21,6 +21,7 @@ from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import R0_SP53, SPINENET_49
 from spinesearch.training.process.failures import OutOfMemory
+from spinesearch.training.step.captured_step import CaptureInvalidated
 from spinesearch.training.step.cuda_graph import CudaGraph, cuda_graphs, find_session
 from spinesearch.training.targets.forms import PLAIN, step_forms
 
@@ -94,12 +95,39 @@ def test_after_any_capture_the_allocator_is_free(case: str, monkeypatch: pytest.
         assert graph.replay() is outputs
         assert allocator.uses == 1
     else:
-        error = RuntimeError if case == "invalid at the end" else KeyError
-        with pytest.raises(error, match="previous error" if error is RuntimeError else case):
+        # Whether CUDA itself broke it off is told apart, for that may harm more than this capture.
+        error = CaptureInvalidated if case.startswith("invalid") else KeyError
+        with pytest.raises(error, match="previous error" if case == "invalid at the end" else case):
             graph.capture(work)
     graph.reset()
     assert (allocator.underway, allocator.uses) == ([], 0)
     torch.cuda.empty_cache()
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_graphs_of_a_training_are_reset_together_and_none_lives_beside_them(
+    monkeypatch: pytest.MonkeyPatch, is_lost: bool
+) -> None:
+    """Resetting one frees the workspaces of all that were captured on its stream (pytorch#193402)."""
+    allocator, streams = Allocator(monkeypatch), Streams(monkeypatch)
+    device = torch.device("cuda", 0)
+    outputs = torch.zeros(()), torch.ones(())
+    for _ in range(2):
+        with (
+            pytest.raises(RuntimeError, match="device-side assert") if is_lost else nullcontext(),
+            cuda_graphs(device) as new_graph,
+        ):
+            for _ in range(3):
+                new_graph().capture(lambda: outputs)
+            with (
+                pytest.raises(RuntimeError, match="graphs of another training are alive"),
+                cuda_graphs(device),
+            ):
+                pass
+            assert allocator.uses == 3
+            streams.is_lost = is_lost
+        assert allocator.uses == 0
+        streams.is_lost = False
 
 
 @pytest.mark.gpu
