@@ -15,15 +15,15 @@ from torch import nn
 
 from spinesearch.data.open import ProxyData
 from spinesearch.models.gpu import folded, mark_for_gpu
-from spinesearch.models.heads import detector
-from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
+from spinesearch.models.heads.classifier import Classifier
 from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.proxy_task.model import build_model, network_cost_of
 from spinesearch.proxy_task.request import DETECTIONS, STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec, ResNetSpec
-from spinesearch.space.cost.cost import Cost, detector_cost
 from spinesearch.training.input.device_pack import TrainingBatches
+from spinesearch.training.measure.classify import class_scores, classify_images, true_classes
 from spinesearch.training.measure.curve import Curve
 from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics, evaluation_case
 from spinesearch.training.measure.evaluators import find_evaluator
@@ -43,17 +43,19 @@ from spinesearch.training.process.streams import (
     stream_generator,
     stream_seed,
 )
+from spinesearch.training.recipe import CLASSIFICATION
 from spinesearch.training.step.captured_step import GraphSession
 from spinesearch.training.step.capturing import Capturing
 from spinesearch.training.step.cuda_graph import find_session
 from spinesearch.training.step.state import TrainingState
 from spinesearch.training.step.train import recalibrate_batch_norm, train
+from spinesearch.training.targets.task_anchors import task_anchors
 
 PHASES = ("build", "recalibration", "evaluation")  # of a candidate's time, besides the steps of its training
 
 
 class ProxyTask:
-    """Trains a small RetinaNet on a candidate's backbone and measures its AP on the held-out images.
+    """Trains a small RetinaNet, or a classifier, on a candidate's backbone and scores it on held-out images.
 
     Args:
         settings: how.
@@ -84,9 +86,7 @@ class ProxyTask:
         find_evaluator(settings.evaluator)
         self._is_for_gpu = settings.fused == "all" and self.device.type == "cuda"
         self.recipe = settings.recipe(len(data.train_index))
-        self._anchors = make_anchors(
-            side, num_scales=settings.num_scales, base_anchor=settings.base_anchor
-        ).to(self.device)
+        self._anchors = task_anchors(settings).to(self.device)
 
     def score(
         self,
@@ -154,7 +154,7 @@ class ProxyTask:
         has_state = STATE in request.wants and recipe.schedule == "constant_decay"
         files: dict[str, bytes] = {}
         seed_global(stream_seed(seed, INIT), self.device)  # for initialisers and stochastic depth
-        model = build_detector(spec, self.settings, num_classes=self.data.num_classes).to(self.device)
+        model = build_model(spec, self.settings, num_classes=self.data.num_classes).to(self.device)
         if self._is_for_gpu:
             mark_for_gpu(model)
         lap("build")
@@ -163,7 +163,7 @@ class ProxyTask:
         curve = Curve(
             model,
             self.settings.measure_at,
-            lambda: self._measured(model, seed)[0]["ap"],
+            lambda: float(self._measured(model, seed)[0][self._main_metric]),
             on_step,
             losses=() if state is None else state.losses,
             aps={} if state is None else state.aps,
@@ -186,8 +186,8 @@ class ProxyTask:
         )
         train_seconds = time.perf_counter() - train_start
         metrics, found = self._measured(model, seed, lap)
-        cost = detector_cost_of(spec, self.settings, self.data.num_classes)
-        if DETECTIONS in request.wants:
+        cost = network_cost_of(spec, self.settings, self.data.num_classes)
+        if found is not None and DETECTIONS in request.wants:
             case = evaluation_case(self.data.scored.dataset, self.data.scored.held_out_index, *found)
             files[DETECTIONS] = matched_bytes(case)
         if WEIGHTS in request.wants:
@@ -207,13 +207,23 @@ class ProxyTask:
         )
         return Trained(result=result, files=files)
 
-    def _measured(self, model: nn.Module, seed: int, lap: Lap = no_lap) -> tuple[dict[str, Any], Found]:
-        """COCO metrics by name and what they are of, statistics taken anew if the settings say so."""
+    @property
+    def _main_metric(self) -> str:
+        return "top1" if self.settings.task == CLASSIFICATION else "ap"
+
+    def _measured(
+        self, model: nn.Module, seed: int, lap: Lap = no_lap
+    ) -> tuple[dict[str, Any], Found | None]:
+        """Metrics by name and the detections they are of, statistics taken anew if the settings say so."""
         if num_batches := self.settings.bn_recalibration_batches:
             batch_size = self.settings.bn_recalibration_batch_size or self.settings.batch_size
             batches = self._batches.whole(num_batches, batch_size, stream_generator(seed, RECALIBRATION))
             recalibrate_batch_norm(model, batches, self.recipe.precision)
         lap("recalibration")
+        if self.settings.task == CLASSIFICATION:
+            scores = self._classified(model)
+            lap("evaluation")
+            return scores, None
         found = self.find(model)
         metrics = self.metrics(found)
         lap("evaluation")
@@ -246,22 +256,22 @@ class ProxyTask:
             precision=self.recipe.precision,
         )
 
+    def _classified(self, model: nn.Module) -> dict[str, Any]:
+        """Top-1 and top-5 on the images to score on."""
+        data = self.data.scored
+        model.eval()
+        seen = classify_images(
+            folded(model) if self._is_for_gpu else model,
+            data,
+            data.held_out_index,
+            batch_size=self.settings.batch_size,
+            precision=self.recipe.precision,
+        )
+        return dict(class_scores(seen, true_classes(data, data.held_out_index)).summary)
 
-def build_detector(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
-    """The detector that the proxy task trains for a spec, initialised from torch's global generator."""
-    return detector.build_detector(
-        spec,
-        num_classes=num_classes,
-        activation=settings.activation,
-        bn_momentum=settings.bn_momentum,
-        bn_eps=settings.bn_eps,
-        stochastic_depth_rate=settings.stochastic_depth_rate,
-        **_sizes(spec, settings),
-    )
 
-
-def _weight_files(model: RetinaNet) -> dict[str, bytes]:
-    """What `save_weights` writes of a trained detector, by file name."""
+def _weight_files(model: RetinaNet | Classifier) -> dict[str, bytes]:
+    """What `save_weights` writes of a trained network, by file name."""
     from spinesearch.models.weights.files import (
         save_weights,
     )  # a machine that only measures has no safetensors
@@ -269,26 +279,3 @@ def _weight_files(model: RetinaNet) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         save_weights(model, Path(folder) / WEIGHTS)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
-def detector_cost_of(spec: ArchSpec | ResNetSpec, settings: ProxySettings, num_classes: int) -> Cost:
-    """What the detector of a spec costs at a setting: what its result records."""
-    return detector_cost(spec, settings.image_size, num_classes=num_classes, **_sizes(spec, settings))
-
-
-def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, Any]:
-    """What the detector and its cost are functions of, besides the spec and the number of classes.
-
-    A ResNet's depth is that of its spec, and nothing is resampled or fused.
-    """
-    sizes = {
-        "num_anchors": anchors_per_cell(settings.num_scales),
-        "head_num_convs": settings.head_num_convs,
-        "head_num_filters": settings.head_num_filters,
-        "filter_size_scale": settings.filter_size_scale,
-        "endpoints_num_filters": settings.endpoints_num_filters,
-        "stem_filters": settings.stem_filters,
-    }
-    if isinstance(spec, ArchSpec):
-        sizes |= {name: getattr(settings, name) for name in ("resample_alpha", "block_repeats", "fusion")}
-    return sizes

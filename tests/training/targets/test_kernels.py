@@ -26,13 +26,10 @@ from spinesearch.training.targets.matching import BACKGROUND, make_targets
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed; it comes with [dev]")
-interpreted = [
-    needs_triton,
-    pytest.mark.skipif(
-        os.environ.get("TRITON_INTERPRET") != "1",
-        reason="Triton compiles here; TRITON_INTERPRET=1 interprets",
-    ),
-]
+interpreted = pytest.mark.skipif(
+    not HAS_TRITON or os.environ.get("TRITON_INTERPRET") != "1",
+    reason="no Triton that interprets: [dev] brings it, and TRITON_INTERPRET=1 has it interpret",
+)
 on_gpu = [
     pytest.mark.gpu,
     needs_triton,
@@ -156,7 +153,7 @@ def test_what_a_setting_takes(device: torch.device) -> None:
 
 
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize("case", ["absent", pytest.param("wrong", marks=[*interpreted, pytest.mark.slow])])
+@pytest.mark.parametrize("case", ["absent", pytest.param("wrong", marks=[interpreted, pytest.mark.slow])])
 def test_without_good_kernels_the_plain_forms_run_which_is_said_once(
     case: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -180,9 +177,9 @@ def test_without_good_kernels_the_plain_forms_run_which_is_said_once(
 
 
 @pytest.mark.slow
+@interpreted
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize("marked", [pytest.param(None, marks=interpreted)])
-def test_a_training_with_the_kernels_is_the_plain_one(marked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_with_the_kernels_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = run(boxes=[3, 0, 9, 2])
     monkeypatch.setattr(train_module, "step_forms", lambda fused, device: forms._kernels(device))
     fused = run(replace(SETTINGS, fused="auto"), boxes=[3, 0, 9, 2])
