@@ -107,6 +107,20 @@ def test_a_batch_without_objects_and_turned_predictions(device: torch.device) ->
     assert bool((box_grad == 0).all())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_prediction_that_is_not_finite_shows_in_the_loss(device: torch.device, which: int) -> None:
+    """So that a training that diverges is noticed."""
+    from spinesearch.training.targets.loss_kernels import fused_detection_loss
+
+    *predicted, classes, codes = predictions(device, torch.float32)
+    image, anchor = (classes != BACKGROUND).nonzero()[0]
+    for value in (float("nan"), float("inf")):
+        with torch.no_grad():
+            predicted[which][image, anchor] = value
+        assert not torch.isfinite(fused_detection_loss(*predicted, classes, codes).detach())
+
+
 def truth(device: torch.device) -> tuple[Tensor, Tensor]:
     """Five images: crowded, on a grid with equal boxes, with gaps, empty, of one object."""
     generator = torch.Generator().manual_seed(1)
