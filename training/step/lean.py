@@ -25,8 +25,8 @@ class LeanPass:
     """Opened around every forward pass of a training; nothing that is computed changes, to the last bit.
 
     In bfloat16 all kernels are cast together, as one tensor, and not one by one by autocast; their gradients
-    then arrive in one piece too. Batches are counted by one operation for all normalisations, of which each is
-    used once.
+    then arrive in one piece too. Batches are counted by one operation for all normalisations, each of which
+    is used once.
 
     Args:
         model: in training, outside of which nothing of it changes.
