@@ -225,6 +225,8 @@ class SpineNetSpace:
             zip(spec.blocks, self._layout.reach, strict=True), start=len(self.stem)
         ):
             distances = sorted(block_id - 1 - parent for parent in block.parents)
+            if len(distances) < NUM_PARENTS:
+                raise SpecError(f"{where}: block {block_id} reads one block, where its candidates read two")
             if distances[-1] >= reach:
                 raise SpecError(
                     f"{where}: block {block_id} reaches {distances[-1] + 1} back, window {self.window}"
