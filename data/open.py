@@ -6,10 +6,13 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from spinesearch.data.classes.as_coco import as_coco
 from spinesearch.data.coco.dataset import CocoDataset
 from spinesearch.data.coco.sizes import largest_side
 from spinesearch.data.data_settings import (
+    ClassDataSettings,
     CocoDataSettings,
+    CocoFormSettings,
     DataSettings,
     GeneratedDataSettings,
     check_integer,
@@ -31,6 +34,7 @@ from spinesearch.data.split.held_out import Groups, check_score_set, check_split
 from spinesearch.data.split.overlap import check_no_overlap
 
 __all__ = [
+    "ClassDataSettings",
     "CocoDataSettings",
     "DataSettings",
     "GeneratedDataSettings",
@@ -71,8 +75,9 @@ def open_data(
         DataError: the data cannot be used as they are; see `open_pack`.
     """
     check_integer("proxy_task.image_size", image_size, minimum=1)
-    return _opening(settings, progress, warn, report).open(
-        train_source(settings, image_size), score_source(settings, image_size)
+    opening = _opening(settings, progress, warn, report, "train")
+    return opening.open(
+        train_source(opening.settings, image_size), score_source(opening.settings, image_size)
     )
 
 
@@ -100,11 +105,11 @@ def open_training_data(
         DataError: the data cannot be used as they are, or images are both trained on and validated on, and
             ``data.allow_overlap`` is not set.
     """
-    opening = replace(_opening(settings, progress, warn, report), is_training=True)
-    train = train_source(settings, image_size)
+    opening = replace(_opening(settings, progress, warn, report, "train", "val"), is_training=True)
+    train = train_source(opening.settings, image_size)
     if pack_size > image_size and (largest := largest_side(train.annotations_path)) is not None:
         pack_size = max(image_size, min(pack_size, largest))
-    return opening.open(replace(train, image_size=pack_size), val_source(settings, image_size))
+    return opening.open(replace(train, image_size=pack_size), val_source(opening.settings, image_size))
 
 
 def open_val_data(
@@ -116,8 +121,9 @@ def open_val_data(
     report: Callable[[str], None] | None = None,
 ) -> ProxyData:
     """The validation images alone, all of them to score on; arguments and errors as for `open_data`."""
-    opening = _opening(settings, progress, warn, report)
-    return val_data(settings, opening.open_pack(val_source(settings, image_size), lambda dataset: None))
+    opening = _opening(settings, progress, warn, report, "val")
+    source = val_source(opening.settings, image_size)
+    return val_data(opening.settings, opening.open_pack(source, lambda dataset: None))
 
 
 def _opening(
@@ -125,8 +131,17 @@ def _opening(
     progress: Progress | None,
     warn: Callable[[str], None] | None,
     report: Callable[[str], None] | None,
+    *splits: str,
 ) -> _Opening:
-    """Whom to report to; data that are to be drawn are there when this returns."""
+    """Whom to report to; data that are to be drawn, and annotations of classes, are there when this returns.
+
+    Args:
+        settings: which data.
+        progress: as for `open_data`.
+        warn: likewise.
+        report: likewise.
+        *splits: which of them are opened, ``train`` and ``val``.
+    """
     tell = progress or (lambda description, done, total: None)
     if isinstance(settings, GeneratedDataSettings):
         generate_dataset(
@@ -137,6 +152,8 @@ def _opening(
             object_sizes=settings.object_sizes,
             progress=lambda done, total: tell("drawing images", done, total),
         )
+    if isinstance(settings, ClassDataSettings):
+        settings = as_coco(settings, splits, tell)
     return _Opening(
         settings=settings, progress=tell, warn=warn or _log.warning, report=report or (lambda line: None)
     )
@@ -171,6 +188,8 @@ def reopen_data(settings: DataSettings, *, image_size: int, key: str) -> ProxyDa
 
 def _in_cache(settings: DataSettings, image_size: int) -> Iterator[ProxyData]:
     """All data that packs of this machine's cache make, whatever the packs are of, with their keys."""
+    if isinstance(settings, ClassDataSettings):
+        settings = as_coco(settings)
     source, apart = train_source(settings, image_size), score_source(settings, image_size)
     for pack in packs_in(cache_dir(settings), source):
         if apart is None:
@@ -185,7 +204,7 @@ def _in_cache(settings: DataSettings, image_size: int) -> Iterator[ProxyData]:
 class _Opening:
     """Opens data, and reports to whom was named."""
 
-    settings: DataSettings
+    settings: CocoFormSettings
     progress: Progress
     warn: Callable[[str], None]
     report: Callable[[str], None]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+CPU = "cpu"
+_OF_DETECTORS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar100")
+_OF_CLASSIFIERS = ("top1", "top5")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,13 +19,16 @@ class TaskResult:
     measured durations do not count.
 
     Attributes:
-        ap: COCO AP on the held-out images, IoU 0.50:0.95, in [0, 1]. The search's reward is made of it.
+        ap: COCO AP on the held-out images, IoU 0.50:0.95, in [0, 1]. The search's reward is made of one of
+            these metrics. Those of detection are None of a classifier, and the other way round.
         ap50: AP at IoU 0.50.
         ap75: AP at IoU 0.75.
         ap_small: AP of objects below 32**2 original pixels; None where the held-out images have none.
         ap_medium: AP of objects from 32**2 to 96**2 original pixels; None as above.
         ap_large: AP of objects above 96**2 original pixels; None as above.
         ar100: average recall with at most 100 detections per image.
+        top1: of a classifier the share of the held-out images whose class it finds the most likely.
+        top5: the share of those whose class is among its five most likely.
         loss: mean training loss over the last tenth of training.
         mean_loss: mean training loss over all of it; times `num_steps` it is the sum.
         curve: after each of `ProxySettings.measure_at` steps: their number, the mean training loss over the
@@ -31,15 +39,18 @@ class TaskResult:
         seconds: wall-clock time of the whole score.
         train_seconds: its part that trained, with what was measured on the way.
         images_per_s: training images per second of `train_seconds`.
+        device: where and how it was computed, as `spinesearch.training.process.machine.fix_precision` has it.
     """
 
-    ap: float
-    ap50: float
-    ap75: float
-    ap_small: float | None
-    ap_medium: float | None
-    ap_large: float | None
-    ar100: float
+    ap: float | None = None
+    ap50: float | None = None
+    ap75: float | None = None
+    ap_small: float | None = None
+    ap_medium: float | None = None
+    ap_large: float | None = None
+    ar100: float | None = None
+    top1: float | None = None
+    top5: float | None = None
     loss: float
     mean_loss: float
     curve: tuple[tuple[int, float, float], ...] = ()
@@ -49,8 +60,17 @@ class TaskResult:
     seconds: float = field(compare=False)
     train_seconds: float = field(compare=False)
     images_per_s: float = field(compare=False)
+    device: str = CPU
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; without `curve` where nothing was measured on the way."""
-        plain = asdict(self)
-        return plain if self.curve else {key: value for key, value in plain.items() if key != "curve"}
+        """Plain data for JSON, of its task's metrics; `curve` if there is one, `device` if it is no CPU."""
+        left_out = {*(_OF_CLASSIFIERS if self.top1 is None else _OF_DETECTORS)}
+        left_out |= {
+            name for name, is_out in (("curve", not self.curve), ("device", self.device == CPU)) if is_out
+        }
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
+
+
+def device_kind(metrics: Mapping[str, Any]) -> str:
+    """Where a score was computed, ``cpu`` or ``cuda``, from its `TaskResult.to_dict`."""
+    return str(metrics.get("device", CPU)).partition(",")[0]

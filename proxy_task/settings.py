@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from spinesearch.training.recipe import Recipe
+from spinesearch.training.recipe import CLASSIFICATION, DETECTION, Recipe
 from spinesearch.training.setting_rules import (
     BOOLEAN,
     COUNT_OR_NULL,
@@ -26,7 +26,7 @@ from spinesearch.training.setting_rules import (
     words_from_yaml,
 )
 
-CUDA_GRAPHS = ("auto", "off")
+CUDA_GRAPHS = PACK_ON_DEVICE = ("auto", "off")
 _MAX_POINTS = 50  # of a curve: they stand in the ledger, some 50 bytes each
 
 
@@ -35,7 +35,9 @@ class ProxySettings:
     """How one candidate is built, trained and scored. Valid once constructed.
 
     Attributes:
-        image_size: side of the square network input in pixels, a multiple of 128 (the stride of P7).
+        task: one of `TASKS`: a RetinaNet that finds objects, or a classifier of whole images.
+        image_size: side of the square network input in pixels, a multiple of 128 (the stride of P7); of a
+            classifier any from 32.
         filter_size_scale: width of the backbone against the paper's table of channels.
         stem_filters: of the stem's first convolution, which is not scaled; None for what the released code
             has, 64 (and 8 scaled in MBConv networks).
@@ -69,6 +71,7 @@ class ProxySettings:
         warmup_steps: steps over which the learning rate rises linearly from zero.
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
+        label_smoothing: share of the truth that classification spreads evenly over all classes.
         bn_recalibration_batches: batches of training images, unaugmented, over which batch normalisation's
             statistics are averaged again before evaluation; 0 keeps the running ones.
         bn_recalibration_batch_size: images of each; None for `batch_size`. Few images in small batches give
@@ -81,6 +84,8 @@ class ProxySettings:
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
         cuda_graph: one of `CUDA_GRAPHS`; "auto" captures the training step in a CUDA graph and replays it, on
             CUDA.
+        pack_on_device: one of `PACK_ON_DEVICE`; "auto" keeps the training images in a GPU's memory where they
+            take at most three quarters of what the process may use of it.
         fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
             and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
             are equal to the last bit on the CPU, and to rounding on CUDA.
@@ -90,6 +95,7 @@ class ProxySettings:
         ValueError: one line that names ``proxy_task.<field>``, its value and the rule.
     """
 
+    task: str = DETECTION
     image_size: int = 128
     filter_size_scale: float = 0.25
     stem_filters: int | None = None
@@ -120,6 +126,7 @@ class ProxySettings:
     warmup_steps: int = 0
     flip: bool = True
     scale_jitter: tuple[float, float] = (1.0, 1.0)
+    label_smoothing: float = 0.0
     bn_recalibration_batches: int = 0
     bn_recalibration_batch_size: int | None = None
     measure_at: tuple[int, ...] = ()
@@ -127,6 +134,7 @@ class ProxySettings:
     device: str = "auto"
     precision: str = "float32"
     cuda_graph: str = "auto"
+    pack_on_device: str = "off"
     fused: str = "auto"
     num_threads: int = 1
 
@@ -134,7 +142,7 @@ class ProxySettings:
         for name in ("decay_at", "scale_jitter", "measure_at"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        words_from_yaml(self, "cuda_graph", "fused")
+        words_from_yaml(self, "cuda_graph", "pack_on_device", "fused")
         check_rules("proxy_task", self, _RULES)
         if (self.num_steps is None) == (self.num_epochs is None):
             raise ValueError(
@@ -147,6 +155,11 @@ class ProxySettings:
             raise ValueError(
                 "proxy_task.decay_at: the schedule constant_decay needs one fraction of training, where its "
                 f"rate begins to fall, such as [0.8], got {list(self.decay_at)}"
+            )
+        if self.task == CLASSIFICATION and self.merge_classes:
+            raise ValueError(
+                f"proxy_task.merge_classes: must be false for the task {CLASSIFICATION}, which tells classes "
+                "apart, got True"
             )
         if self.measure_at and self.num_steps is None:
             raise ValueError("proxy_task.measure_at: counts steps: give num_steps in place of num_epochs")
@@ -192,4 +205,5 @@ _RULES: Mapping[str, Rule] = {
         f"at most {_MAX_POINTS} rising numbers of steps, each at least 1",
     ),
     "cuda_graph": one_of(CUDA_GRAPHS),
+    "pack_on_device": one_of(PACK_ON_DEVICE),
 }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,24 @@ from torch import nn
 
 from spinesearch.data.open import ProxyData
 from spinesearch.models.gpu import folded, mark_for_gpu
-from spinesearch.models.heads import detector
-from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
+from spinesearch.models.heads.classifier import Classifier
 from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.proxy_task.model import build_model, network_cost_of
 from spinesearch.proxy_task.request import DETECTIONS, STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec, ResNetSpec
-from spinesearch.space.cost.cost import Cost, detector_cost
-from spinesearch.training.input.augment import Batch
-from spinesearch.training.input.batches import load_batches, shuffled_batches
+from spinesearch.training.input.device_pack import TrainingBatches
+from spinesearch.training.measure.classify import class_scores, classify_images, true_classes
 from spinesearch.training.measure.curve import Curve
 from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics, evaluation_case
 from spinesearch.training.measure.evaluators import find_evaluator
 from spinesearch.training.measure.found import Found, find_objects
 from spinesearch.training.measure.matched import matched_bytes
 from spinesearch.training.optim.optimizer import num_constant_steps
+from spinesearch.training.process.device_memory import limit_share, return_unused
 from spinesearch.training.process.failures import released
-from spinesearch.training.process.machine import find_device, keep_freed_memory, threads
+from spinesearch.training.process.machine import find_device, fix_precision, keep_freed_memory, threads
 from spinesearch.training.process.stopwatch import Lap, no_lap
 from spinesearch.training.process.streams import (
     AUGMENTATION,
@@ -44,26 +43,30 @@ from spinesearch.training.process.streams import (
     stream_generator,
     stream_seed,
 )
-from spinesearch.training.step.captured_step import Capturing, GraphSession
+from spinesearch.training.recipe import CLASSIFICATION
+from spinesearch.training.step.captured_step import GraphSession
+from spinesearch.training.step.capturing import Capturing
 from spinesearch.training.step.cuda_graph import find_session
 from spinesearch.training.step.state import TrainingState
 from spinesearch.training.step.train import recalibrate_batch_norm, train
+from spinesearch.training.targets.task_anchors import task_anchors
 
 PHASES = ("build", "recalibration", "evaluation")  # of a candidate's time, besides the steps of its training
 
 
 class ProxyTask:
-    """Trains a small RetinaNet on a candidate's backbone and measures its AP on the held-out images.
+    """Trains a small RetinaNet, or a classifier, on a candidate's backbone and scores it on held-out images.
 
     Args:
         settings: how.
         data: on what; opened at ``settings.image_size``.
+        gpu_share: of a GPU's memory that is this process's, in (0, 1].
 
     Raises:
         ValueError: the settings and the data or the machine do not fit together.
     """
 
-    def __init__(self, settings: ProxySettings, data: ProxyData) -> None:
+    def __init__(self, settings: ProxySettings, data: ProxyData, *, gpu_share: float = 1.0) -> None:
         side = data.pack.images.shape[1]
         if side != settings.image_size:
             raise ValueError(
@@ -74,13 +77,16 @@ class ProxyTask:
         self.settings = settings
         self.data = data.with_merged_classes() if settings.merge_classes else data
         self.device = find_device(settings.device)
+        self._computed_on = fix_precision(self.device)
+        self._is_shared = gpu_share < 1
+        limit_share(self.device, gpu_share)
+        is_kept = settings.pack_on_device == "auto"
+        self._batches = TrainingBatches(self.data, self.device, is_kept=is_kept)
         self.capturing = Capturing(self.device, find_session(settings.cuda_graph, self.device))
         find_evaluator(settings.evaluator)
         self._is_for_gpu = settings.fused == "all" and self.device.type == "cuda"
         self.recipe = settings.recipe(len(data.train_index))
-        self._anchors = make_anchors(
-            side, num_scales=settings.num_scales, base_anchor=settings.base_anchor
-        ).to(self.device)
+        self._anchors = task_anchors(settings).to(self.device)
 
     def score(
         self,
@@ -119,6 +125,7 @@ class ProxyTask:
         Raises:
             TrainingDiverged: the loss stopped being finite.
             OutOfMemory: the candidate needs more memory than there is.
+            DeviceLost, DeviceCrowded: this process is of no use any more, or has no room beside others.
             Exception: whatever else went wrong. No error holds on to a tensor, and this task stays usable.
         """
         cuda = [self.device] if self.device.type == "cuda" else []
@@ -127,6 +134,9 @@ class ProxyTask:
                 return self.capturing.run(partial(self._train, spec, seed, request, on_step, lap))
             except Exception as error:
                 raise released(error, self.device) from None
+            finally:
+                if self._is_shared:
+                    return_unused(self.device)
 
     def _train(
         self,
@@ -144,7 +154,7 @@ class ProxyTask:
         has_state = STATE in request.wants and recipe.schedule == "constant_decay"
         files: dict[str, bytes] = {}
         seed_global(stream_seed(seed, INIT), self.device)  # for initialisers and stochastic depth
-        model = build_detector(spec, self.settings, num_classes=self.data.num_classes).to(self.device)
+        model = build_model(spec, self.settings, num_classes=self.data.num_classes).to(self.device)
         if self._is_for_gpu:
             mark_for_gpu(model)
         lap("build")
@@ -153,28 +163,31 @@ class ProxyTask:
         curve = Curve(
             model,
             self.settings.measure_at,
-            lambda: self._measured(model, seed)[0]["ap"],
+            lambda: float(self._measured(model, seed)[0][self._main_metric]),
             on_step,
             losses=() if state is None else state.losses,
             aps={} if state is None else state.aps,
         )
+        order = stream_generator(seed, ORDER)
+        batches = self._batches.raw(recipe.num_steps, recipe.batch_size, order, first=first)
         loss = train(
             model,
-            curve.between_steps(self._batches(recipe.num_steps, recipe.batch_size, seed, ORDER, first)),
+            curve.between_steps(batches),
             self._anchors,
             recipe,
             generator=stream_generator(seed, AUGMENTATION),
             on_step=curve.on_step,
             lap=lap,
             session=session,
+            pack=self._batches.pack,
             start=state,
             state_at=num_constant_steps(recipe) if has_state else None,
             on_state=lambda state: files.update({STATE: replace(state, aps=dict(curve.aps)).to_bytes()}),
         )
         train_seconds = time.perf_counter() - train_start
         metrics, found = self._measured(model, seed, lap)
-        cost = detector_cost_of(spec, self.settings, self.data.num_classes)
-        if DETECTIONS in request.wants:
+        cost = network_cost_of(spec, self.settings, self.data.num_classes)
+        if found is not None and DETECTIONS in request.wants:
             case = evaluation_case(self.data.scored.dataset, self.data.scored.held_out_index, *found)
             files[DETECTIONS] = matched_bytes(case)
         if WEIGHTS in request.wants:
@@ -190,16 +203,27 @@ class ProxyTask:
             seconds=time.perf_counter() - begin,
             train_seconds=train_seconds,
             images_per_s=(recipe.num_steps - first) * self.settings.batch_size / train_seconds,
+            device=self._computed_on,
         )
         return Trained(result=result, files=files)
 
-    def _measured(self, model: nn.Module, seed: int, lap: Lap = no_lap) -> tuple[dict[str, Any], Found]:
-        """COCO metrics by name and what they are of, statistics taken anew if the settings say so."""
+    @property
+    def _main_metric(self) -> str:
+        return "top1" if self.settings.task == CLASSIFICATION else "ap"
+
+    def _measured(
+        self, model: nn.Module, seed: int, lap: Lap = no_lap
+    ) -> tuple[dict[str, Any], Found | None]:
+        """Metrics by name and the detections they are of, statistics taken anew if the settings say so."""
         if num_batches := self.settings.bn_recalibration_batches:
             batch_size = self.settings.bn_recalibration_batch_size or self.settings.batch_size
-            batches = self._batches(num_batches, batch_size, seed, RECALIBRATION)
-            recalibrate_batch_norm(model, (b.to(self.device) for b in batches), self.recipe.precision)
+            batches = self._batches.whole(num_batches, batch_size, stream_generator(seed, RECALIBRATION))
+            recalibrate_batch_norm(model, batches, self.recipe.precision)
         lap("recalibration")
+        if self.settings.task == CLASSIFICATION:
+            scores = self._classified(model)
+            lap("evaluation")
+            return scores, None
         found = self.find(model)
         metrics = self.metrics(found)
         lap("evaluation")
@@ -232,34 +256,22 @@ class ProxyTask:
             precision=self.recipe.precision,
         )
 
-    def _batches(
-        self, num_batches: int, batch_size: int, seed: int, stream: int, first: int = 0
-    ) -> Iterator[Batch]:
-        """So many batches to train on, the same for a seed and stream, without those before ``first``."""
-        order = shuffled_batches(
-            self.data.train_index,
-            batch_size=batch_size,
-            num_batches=num_batches,
-            generator=stream_generator(seed, stream),
+    def _classified(self, model: nn.Module) -> dict[str, Any]:
+        """Top-1 and top-5 on the images to score on."""
+        data = self.data.scored
+        model.eval()
+        seen = classify_images(
+            folded(model) if self._is_for_gpu else model,
+            data,
+            data.held_out_index,
+            batch_size=self.settings.batch_size,
+            precision=self.recipe.precision,
         )
-        return load_batches(self.data, islice(order, first, None), self.device)
+        return dict(class_scores(seen, true_classes(data, data.held_out_index)).summary)
 
 
-def build_detector(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
-    """The detector that the proxy task trains for a spec, initialised from torch's global generator."""
-    return detector.build_detector(
-        spec,
-        num_classes=num_classes,
-        activation=settings.activation,
-        bn_momentum=settings.bn_momentum,
-        bn_eps=settings.bn_eps,
-        stochastic_depth_rate=settings.stochastic_depth_rate,
-        **_sizes(spec, settings),
-    )
-
-
-def _weight_files(model: RetinaNet) -> dict[str, bytes]:
-    """What `save_weights` writes of a trained detector, by file name."""
+def _weight_files(model: RetinaNet | Classifier) -> dict[str, bytes]:
+    """What `save_weights` writes of a trained network, by file name."""
     from spinesearch.models.weights.files import (
         save_weights,
     )  # a machine that only measures has no safetensors
@@ -267,26 +279,3 @@ def _weight_files(model: RetinaNet) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         save_weights(model, Path(folder) / WEIGHTS)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
-def detector_cost_of(spec: ArchSpec | ResNetSpec, settings: ProxySettings, num_classes: int) -> Cost:
-    """What the detector of a spec costs at a setting: what its result records."""
-    return detector_cost(spec, settings.image_size, num_classes=num_classes, **_sizes(spec, settings))
-
-
-def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, Any]:
-    """What the detector and its cost are functions of, besides the spec and the number of classes.
-
-    A ResNet's depth is that of its spec, and nothing is resampled or fused.
-    """
-    sizes = {
-        "num_anchors": anchors_per_cell(settings.num_scales),
-        "head_num_convs": settings.head_num_convs,
-        "head_num_filters": settings.head_num_filters,
-        "filter_size_scale": settings.filter_size_scale,
-        "endpoints_num_filters": settings.endpoints_num_filters,
-        "stem_filters": settings.stem_filters,
-    }
-    if isinstance(spec, ArchSpec):
-        sizes |= {name: getattr(settings, name) for name in ("resample_alpha", "block_repeats", "fusion")}
-    return sizes

@@ -8,6 +8,7 @@ OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("cosine", "step", "constant_decay")
 PRECISIONS = ("float32", "bfloat16")
 FUSED = ("auto", "all", "off")
+DETECTION, CLASSIFICATION = TASKS = ("detection", "classification")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +38,8 @@ class Recipe:
         fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
             and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
             are equal to the last bit on the CPU, and to rounding on CUDA.
+        task: one of `TASKS`: what is learnt.
+        label_smoothing: share of the truth that classification spreads evenly over all classes.
     """
 
     image_size: int
@@ -55,3 +58,5 @@ class Recipe:
     scale_jitter: tuple[float, float]
     precision: str
     fused: str
+    task: str = DETECTION
+    label_smoothing: float = 0.0

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from spinesearch.controller.strategies import ControllerSettings
-from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
+from spinesearch.data.data_settings import DataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.as_yaml import to_yaml
 from spinesearch.search.config.checked import CSV, checked_values
@@ -34,7 +34,7 @@ class RunConfig:
     space: SpineNetSettings
     proxy_task: ProxySettings
     controller: ControllerSettings
-    data: GeneratedDataSettings | CocoDataSettings
+    data: DataSettings
     search: SearchSettings
     mirror: str | None = None  # younger than the first ledgers
 
@@ -153,7 +153,7 @@ def _plain(node: Any) -> dict[str, Any]:
 
 
 # Settings of the proxy task under which a candidate scores the same, up to the last bits.
-FREE_PROXY_SETTINGS = ("device", "evaluator", "cuda_graph", "fused")
+FREE_PROXY_SETTINGS = ("device", "evaluator", "cuda_graph", "pack_on_device", "fused")
 
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
 _FREE_SETTINGS = frozenset(

@@ -28,11 +28,11 @@ _PATIENCE_S = 60.0  # that a node may take to find a place
 
 def typical_candidate(space: SearchSpace, proxy_task: ProxySettings, seed: int) -> ArchSpec:
     """The candidate of median multiply-adds among 101 drawn uniformly from a space."""
-    from spinesearch.proxy_task.task import detector_cost_of
+    from spinesearch.proxy_task.model import network_cost_of
 
     random = np.random.default_rng(seed)
     drawn = [space.decode(space.sample(random)) for _ in range(_NUM_DRAWN)]
-    drawn.sort(key=lambda spec: detector_cost_of(spec, proxy_task, 1).multiply_adds)
+    drawn.sort(key=lambda spec: network_cost_of(spec, proxy_task, 1).multiply_adds)
     return drawn[_NUM_DRAWN // 2]
 
 

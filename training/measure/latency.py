@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from spinesearch.models.heads.predict import head_outputs
+from spinesearch.models.heads.predict import network_output
 
 NUM_WARMUPS, NUM_RUNS = 5, 20
 # What figures are of; the number of threads is in the device's name.
@@ -35,7 +35,7 @@ def measure_latency(model: nn.Module, *, image_size: int, precision: str, device
     with torch.inference_mode():
         for _ in range(NUM_WARMUPS + NUM_RUNS):
             begun = time.perf_counter()
-            head_outputs(model, image, precision)
+            network_output(model, image, precision)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds.append(time.perf_counter() - begun)

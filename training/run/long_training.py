@@ -12,14 +12,12 @@ from torch import nn
 
 from spinesearch.data.open import ProxyData
 from spinesearch.models.gpu import folded, mark_for_gpu
-from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.training.input.augment import Batch, draw
 from spinesearch.training.input.batches import load_batches, shuffled_batches
-from spinesearch.training.measure.evaluate import detection_scores
-from spinesearch.training.measure.found import Found, find_objects
+from spinesearch.training.measure.task import Seen, see_images, seen_scores
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.group import ProcessGroup
-from spinesearch.training.process.machine import keep_freed_memory, threads
+from spinesearch.training.process.machine import fix_precision, keep_freed_memory, threads
 from spinesearch.training.process.streams import AUGMENTATION, ORDER, stream_generator
 from spinesearch.training.run.averaging import WeightAverage
 from spinesearch.training.run.batch_step import BatchStep
@@ -29,6 +27,7 @@ from spinesearch.training.run.train_settings import TrainSettings
 from spinesearch.training.run.watcher import Measurement, Unwatched, Watcher
 from spinesearch.training.step.divergence import LossWatch
 from spinesearch.training.step.state import TrainingState
+from spinesearch.training.targets.task_anchors import task_anchors
 
 
 class Stopped(Exception):  # noqa: N818 - it says what happened
@@ -69,14 +68,13 @@ class LongTraining:
         keep_freed_memory()
         self._model, self._data, self._settings = model, data, settings
         self._device = next(model.parameters()).device
+        fix_precision(self._device)
         self._seed, self._group, self._should_stop = seed, group, should_stop
         self._checkpoints = checkpoints
         self._watcher: Watcher = Unwatched()
         self._num_images = len(data.train_index)
         self._recipe = settings.recipe(self._num_images)
-        self._anchors = make_anchors(
-            settings.image_size, num_scales=settings.num_scales, base_anchor=settings.base_anchor
-        ).to(self._device)
+        self._anchors = task_anchors(settings).to(self._device)
         self._is_for_gpu = settings.fused == "all" and self._device.type == "cuda"
         if self._is_for_gpu:
             mark_for_gpu(model)
@@ -219,7 +217,7 @@ class LongTraining:
 
     def _measure(self, step: int, losses: list[float]) -> None:
         with self._average.in_place() if self._average is not None else nullcontext():
-            found = self._find()
+            seen = self._see()
             if self._group.is_first:
                 data = self._data.scored
                 self._model.eval()
@@ -227,10 +225,10 @@ class LongTraining:
                     step=step,
                     epoch=self._epoch(step),
                     loss=float(np.mean(losses[self._last_measured : step])),
-                    scores=detection_scores(
-                        data.dataset,
+                    scores=seen_scores(
+                        data,
                         data.held_out_index,
-                        *found,
+                        seen,
                         evaluator=self._settings.evaluator,
                         num_threads=self._settings.num_threads,
                     ),
@@ -238,8 +236,8 @@ class LongTraining:
                 self._watcher.measured(measurement, self._model)
         self._last_measured = step
 
-    def _find(self) -> Found:
-        """What the network finds in all validation images, of which each process looked at its share."""
+    def _see(self) -> Seen:
+        """What the network makes of all validation images, of which each process looked at its share."""
         data = self._data.scored
         total = len(data.held_out_index)
         share = np.arange(total)[self._mine]
@@ -251,16 +249,18 @@ class LongTraining:
         num_at_once = self._settings.micro_batch_size or max(1, self._recipe.batch_size // self._group.size)
         mine = None  # with fewer images than processes
         if len(share):
-            mine = find_objects(
+            mine = see_images(
                 folded(self._model) if self._is_for_gpu else self._model,
                 data,
                 data.held_out_index[share],
                 self._anchors,
+                task=self._settings.task,
                 batch_size=num_at_once,
                 precision=self._recipe.precision,
                 on_batch=check_stop,
             )
         shares, parts = zip(*self._group.gathered((share, mine)), strict=True)
         order = np.argsort(np.concatenate(shares))
-        found = (part for part in parts if part is not None)
-        return Found(*(np.concatenate(arrays)[order] for arrays in zip(*found, strict=True)))
+        seen = [part for part in parts if part is not None]
+        whole: Seen = type(seen[0])(*(np.concatenate(arrays)[order] for arrays in zip(*seen, strict=True)))
+        return whole

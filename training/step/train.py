@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from spinesearch.models.heads.predict import head_outputs
+from spinesearch.models.heads.predict import head_outputs, network_output
 from spinesearch.training.input.augment import Batch, draw, normalize, place, placement_of
+from spinesearch.training.input.device_pack import DevicePack
 from spinesearch.training.measure.curve import last_tenth
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.stopwatch import Lap, no_lap
-from spinesearch.training.recipe import Recipe
+from spinesearch.training.recipe import CLASSIFICATION, Recipe
 from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
 from spinesearch.training.step.divergence import LossWatch
+from spinesearch.training.step.lean import LeanPass, is_lean
 from spinesearch.training.step.state import TrainingState
 from spinesearch.training.targets.forms import step_forms
-from spinesearch.training.targets.losses import loss_weight
+from spinesearch.training.targets.losses import classification_loss, loss_weight
 
 # Of a training step, in order: waiting for the batch, and what is done with it. The last one ends when its
 # loss and gradient are known to be finite.
@@ -38,6 +40,7 @@ def train(
     on_step: Callable[[int, float], None] | None = None,
     lap: Lap = no_lap,
     session: GraphSession | None = None,
+    pack: DevicePack | None = None,
     start: TrainingState | None = None,
     state_at: int | None = None,
     on_state: Callable[[TrainingState], None] | None = None,
@@ -45,15 +48,17 @@ def train(
     """Mean loss over the last tenth of training; the model is trained in place and left in training mode.
 
     Args:
-        model: images `[B, 3, S, S]` to class logits `[B, A, K]` and box codes `[B, A, 4]`.
+        model: images `[B, 3, S, S]` to class logits `[B, A, K]` and box codes `[B, A, 4]`; a classifier to
+            logits `[B, K]`.
         batches: as many as there are steps to take, uint8, of equal size; pinned if the model is on CUDA.
-        anchors: `[A, 4]`, xyxy pixels, on the model's device.
+        anchors: `[A, 4]`, xyxy pixels, on the model's device; of a classifier none, `[0, 4]`.
         recipe: how.
         generator: decides the augmentation; on the CPU.
         on_step: called with (step, loss) of every step, on CUDA when the next one has been queued.
         lap: called at the end of each of `STEP_PHASES`, in that order, in every step; of `GRAPH_PHASES` with
             a session.
         session: of the graphs in which steps are captured, None for eager steps. The steps are the same.
+        pack: holds the images, of which the batches then hold the numbers; None where they hold the images.
         start: where to go on from, None for the beginning. The steps that follow, and the loss, are those of
             a training that was never interrupted: bit for bit on the CPU.
         state_at: number of steps, counted from the beginning, after which ``on_state`` is called.
@@ -68,6 +73,9 @@ def train(
         new_graph = stack.enter_context(session()) if session is not None else None
         optimizer = FlatOptimizer(model, recipe)
         watch = LossWatch(device, on_step)
+        lean: Callable[[], AbstractContextManager[None]] = nullcontext
+        if is_lean(recipe.fused, device):
+            lean = LeanPass(model, optimizer, recipe.precision)
         first = 0
         if start is not None:
             start.restore(model, optimizer, generator, device)
@@ -79,6 +87,8 @@ def train(
             anchors=anchors,
             recipe=recipe,
             optimizer=optimizer,
+            pack=pack,
+            lean=lean,
             lap=lap if new_graph is None else no_lap,
         )
         captured = None if new_graph is None else CapturedStep(work, new_graph, device)
@@ -113,10 +123,15 @@ def _step(
     anchors: Tensor,
     recipe: Recipe,
     optimizer: FlatOptimizer,
+    pack: DevicePack | None,
+    lean: Callable[[], AbstractContextManager[None]],
     lap: Lap,
 ) -> Outputs:
     """Loss and gradient norm of one step, which is taken. Nothing here may make the processor wait."""
-    loss, _ = batch_loss(inputs, model=model, anchors=anchors, recipe=recipe, lap=lap)
+    if pack is not None:
+        inputs = inputs._replace(batch=pack.with_images(inputs.batch))
+    with lean():
+        loss, _ = batch_loss(inputs, model=model, anchors=anchors, recipe=recipe, lap=lap)
     torch.autograd.backward(loss)
     lap("backward")
     return loss.detach(), optimizer.step()
@@ -125,10 +140,21 @@ def _step(
 def batch_loss(
     inputs: StepInputs, *, model: nn.Module, anchors: Tensor, recipe: Recipe, lap: Lap = no_lap
 ) -> tuple[Tensor, Tensor]:
-    """Loss of a batch under augmentation, and by what it was divided: `loss_weight`; scalars."""
-    forms = step_forms(recipe.fused, anchors.device)
+    """Loss of a batch under augmentation, and by what it was divided; scalars.
+
+    That is `loss_weight`, or the number of images that are classified.
+    """
     batch = _augment(inputs, recipe)
     lap("augmentation")
+    if recipe.task == CLASSIFICATION:
+        labels = inputs.batch.labels[:, 0]  # a crop of an image is of its class
+        lap("targets")
+        logits = network_output(model, batch.images, recipe.precision)
+        lap("forward")
+        loss = classification_loss(logits, labels, label_smoothing=recipe.label_smoothing)
+        lap("loss")
+        return loss, loss.detach().new_full((), float(len(labels)))
+    forms = step_forms(recipe.fused, anchors.device)
     classes, codes = forms.make_targets(anchors, batch.boxes, batch.labels)
     lap("targets")
     cls_logits, box_deltas = head_outputs(model, batch.images, recipe.precision)
@@ -158,7 +184,7 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], precision
         norm.train()
     with torch.no_grad():
         for raw in batches:
-            head_outputs(model, normalize(raw).images, precision)
+            network_output(model, normalize(raw).images, precision)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
