@@ -127,4 +127,7 @@ def test_ablate(file: Path, tmp_path: Path, capsys):
     assert main(["spec", "validate", str(short)]) == 0
     fails(["spec", "ablate", "resnet50_fpn", "--remove", "long"], "is a ResNet, which has no block", capsys)
     fails(["spec", "ablate", "r0_sp53", "--remove", "long", "-o", "x.svg"], "must end in .json", capsys)
-    fails(["spec", "ablate", "r0_sp53"], "one of the arguments --remove --keep is required", capsys)
+    with pytest.raises(SystemExit) as caught:
+        main(["spec", "ablate", "r0_sp53"])
+    assert caught.value.code == 2
+    assert "one of the arguments --remove --keep is required" in capsys.readouterr().err
