@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spinesearch.training.optim.optimizer import FlatOptimizer
 
@@ -39,7 +40,9 @@ class LeanPass:
         self._norms = [m for m in modules if isinstance(m, nn.BatchNorm2d) and m.momentum is not None]
         # Of the layers whose kernel autocast would cast; what else there is is read as it is.
         layers = [m for m in modules if isinstance(m, nn.Conv2d | nn.Linear)]
-        self._owners = [(layer._parameters, layer.weight) for layer in layers]
+        self._owners: list[tuple[dict[str, Any], Tensor]] = [
+            (layer._parameters, layer.weight) for layer in layers
+        ]
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -50,7 +53,7 @@ class LeanPass:
         counters = [counter for norm in norms if (counter := norm.num_batches_tracked) is not None]
         try:
             for parameters, kernel in owners:
-                parameters["weight"] = cast[id(kernel)]  # type: ignore[assignment]
+                parameters["weight"] = cast[id(kernel)]
             for norm in norms:
                 norm.num_batches_tracked = None
             yield
