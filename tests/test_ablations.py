@@ -1,4 +1,4 @@
-"""Ablations: what is compared costs what it says, a run goes on, and the page says no more than is on record."""
+"""Ablations: costs are as equal as said, a run goes on, and the page says no more than is on record."""
 
 import importlib
 import json
