@@ -86,7 +86,7 @@ class ProxySettings:
             CUDA.
         pack_on_device: one of `PACK_ON_DEVICE`; "auto" keeps the training images in a GPU's memory where they
             take at most three quarters of what the process may use of it.
-        fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
+        kernels: one of `KERNELS`. "off" is the plain form of everything; "auto" takes the fastest form of targets
             and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
             are equal to the last bit on the CPU, and to rounding on CUDA.
         num_threads: torch's threads on the CPU while a candidate is scored.
@@ -135,14 +135,14 @@ class ProxySettings:
     precision: str = "float32"
     cuda_graph: str = "auto"
     pack_on_device: str = "off"
-    fused: str = "auto"
+    kernels: str = "auto"
     num_threads: int = 1
 
     def __post_init__(self) -> None:
         for name in ("decay_at", "scale_jitter", "measure_at"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        words_from_yaml(self, "cuda_graph", "pack_on_device", "fused")
+        words_from_yaml(self, "cuda_graph", "pack_on_device", "kernels")
         check_rules("proxy_task", self, _RULES)
         if (self.num_steps is None) == (self.num_epochs is None):
             raise ValueError(

@@ -84,7 +84,7 @@ class ProxyTask:
         self._batches = TrainingBatches(self.data, self.device, is_kept=is_kept)
         self.capturing = Capturing(self.device, find_session(settings.cuda_graph, self.device))
         find_evaluator(settings.evaluator)
-        self._is_for_gpu = settings.fused == "all" and self.device.type == "cuda"
+        self._is_for_gpu = settings.kernels == "all" and self.device.type == "cuda"
         self.recipe = settings.recipe(len(data.train_index))
         self._anchors = task_anchors(settings).to(self.device)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("cosine", "step", "constant_decay")
 PRECISIONS = ("float32", "bfloat16")
-FUSED = ("auto", "all", "off")
+KERNELS = ("auto", "all", "off")
 DETECTION, CLASSIFICATION = TASKS = ("detection", "classification")
 
 
@@ -35,7 +35,7 @@ class Recipe:
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
-        fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
+        kernels: one of `KERNELS`. "off" is the plain form of everything; "auto" takes the fastest form of targets
             and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
             are equal to the last bit on the CPU, and to rounding on CUDA.
         task: one of `TASKS`: what is learnt.
@@ -57,6 +57,6 @@ class Recipe:
     flip: bool
     scale_jitter: tuple[float, float]
     precision: str
-    fused: str
+    kernels: str
     task: str = DETECTION
     label_smoothing: float = 0.0

@@ -12,7 +12,7 @@ from spinesearch.space.cost.plan import MIN_IMAGE_SIDE
 from spinesearch.training.recipe import (
     CLASSIFICATION,
     DETECTION,
-    FUSED,
+    KERNELS,
     OPTIMIZERS,
     PRECISIONS,
     SCHEDULES,
@@ -143,6 +143,6 @@ SHARED_RULES: Mapping[str, Rule] = {
     "evaluator": one_of(EVALUATORS),
     "device": one_of(DEVICES),
     "precision": one_of(PRECISIONS),
-    "fused": one_of(FUSED),
+    "kernels": one_of(KERNELS),
     "num_threads": COUNT,
 }

@@ -22,7 +22,7 @@ SETTINGS = ProxySettings(
     weight_decay=0.01,
     warmup_steps=3,
     scale_jitter=(0.8, 1.2),
-    fused="off",  # as on CUDA without Triton: the CPU's own form of the targets cannot be captured
+    kernels="off",  # as on CUDA without Triton: the CPU's own form of the targets cannot be captured
 )
 ANCHORS = make_anchors(128, num_scales=1, base_anchor=3.0)
 

@@ -75,7 +75,7 @@ class LongTraining:
         self._num_images = len(data.train_index)
         self._recipe = settings.recipe(self._num_images)
         self._anchors = task_anchors(settings).to(self._device)
-        self._is_for_gpu = settings.fused == "all" and self._device.type == "cuda"
+        self._is_for_gpu = settings.kernels == "all" and self._device.type == "cuda"
         if self._is_for_gpu:
             mark_for_gpu(model)
         freeze(model, settings.frozen)

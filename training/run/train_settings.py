@@ -93,7 +93,7 @@ class TrainSettings:
         evaluator: the library that counts AP.
         device: "auto" takes CUDA where there is one.
         precision: float32, or bfloat16 by autocast: weights and losses stay float32.
-        fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
+        kernels: one of `KERNELS`. "off" is the plain form of everything; "auto" takes the fastest form of targets
             and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
             are equal to the last bit on the CPU, and to rounding on CUDA.
         num_threads: torch's threads on the CPU.
@@ -141,14 +141,14 @@ class TrainSettings:
     evaluator: str = "auto"
     device: str = "auto"
     precision: str = "float32"
-    fused: str = "auto"
+    kernels: str = "auto"
     num_threads: int = 1
 
     def __post_init__(self) -> None:
         for name in ("decay_epochs", "scale_jitter", "frozen"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        words_from_yaml(self, "fused")
+        words_from_yaml(self, "kernels")
         check_rules("train", self, _RULES)
         if self.schedule == "step" and not self.decay_epochs:
             raise ValueError("train.decay_epochs: the step schedule needs at least one epoch, got ()")

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from spinesearch.training.optim.optimizer import FlatOptimizer
 
 
-def is_lean(fused: str, device: torch.device) -> bool:
-    """Whether a training with this `Recipe.fused` is: launches take time worth saving on a GPU."""
-    return fused != "off" and device.type == "cuda"
+def is_lean(kernels: str, device: torch.device) -> bool:
+    """Whether a training with this `Recipe.kernels` is: launches take time worth saving on a GPU."""
+    return kernels != "off" and device.type == "cuda"
 
 
 class LeanPass:

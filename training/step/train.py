@@ -75,7 +75,7 @@ def train(
         optimizer = FlatOptimizer(model, recipe)
         watch = LossWatch(device, on_step)
         lean: Callable[[], AbstractContextManager[None]] = nullcontext
-        if is_lean(recipe.fused, device):
+        if is_lean(recipe.kernels, device):
             lean = LeanPass(model, optimizer, recipe.precision)
         first = 0
         if start is not None:
@@ -155,7 +155,7 @@ def batch_loss(
         loss = classification_loss(logits, labels, label_smoothing=recipe.label_smoothing)
         lap("loss")
         return loss, loss.detach().new_full((), float(len(labels)))
-    forms = step_forms(recipe.fused, anchors.device)
+    forms = step_forms(recipe.kernels, anchors.device)
     classes, codes = forms.make_targets(anchors, batch.boxes, batch.labels)
     lap("targets")
     cls_logits, box_deltas = head_outputs(model, batch.images, recipe.precision)

@@ -35,13 +35,13 @@ OBJECTS_ALONE = StepForms(partial(make_targets, match=match_objects), detection_
 """Equal to the last bit; for the CPU."""
 
 
-def step_forms(fused: str, device: torch.device) -> StepForms:
-    """The forms of a `Recipe.fused` on this device.
+def step_forms(kernels: str, device: torch.device) -> StepForms:
+    """The forms of a `Recipe.kernels` on this device.
 
     "off" is `PLAIN`; else it is `OBJECTS_ALONE` on the CPU and Triton's kernels on CUDA. Where these cannot
     be compiled, or do not give what the plain forms give, that is logged once and the plain forms are used.
     """
-    if fused == "off":
+    if kernels == "off":
         return PLAIN
     return OBJECTS_ALONE if device.type == "cpu" else _kernels(device)
 
@@ -58,8 +58,8 @@ def _kernels(device: torch.device) -> StepForms:
     except Exception as error:  # no Triton, no C compiler, a GPU that it does not know, a wrong result
         text = " ".join(f"{type(error).__name__}: {error}".split())
         _log.warning(
-            "fused: the kernels of loss and targets cannot be used (%s); training goes on with the plain "
-            "forms, which give the same and are slower; fused=off skips the attempt",
+            "kernels: those of loss and targets cannot be used (%s); training goes on with the plain "
+            "forms, which give the same and are slower; kernels=off skips the attempt",
             text[:300],
         )
         return PLAIN

@@ -1,4 +1,4 @@
-"""`proxy_task.cuda_graph`, `fused`, `pack_on_device`: matters of the machine, not of the run."""
+"""`proxy_task.cuda_graph`, `kernels`, `pack_on_device`: matters of the machine, not of the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spinesearch.search.config.run_config import (
     with_overrides,
 )
 
-NAMES = {"cuda_graph": "auto", "fused": "auto", "pack_on_device": "off"}  # and their defaults
+NAMES = {"cuda_graph": "auto", "kernels": "auto", "pack_on_device": "off"}  # and their defaults
 
 
 def test_a_run_may_go_on_without() -> None:
@@ -45,7 +45,7 @@ def test_off_without_quotes_is_the_word(name: str) -> None:
     ("name", "words"),
     [
         ("cuda_graph", "auto, off"),
-        ("fused", "auto, all, off"),
+        ("kernels", "auto, all, off"),
         ("pack_on_device", "auto, off"),
     ],
 )

@@ -150,13 +150,13 @@ def test_a_graph_trains_as_eager_steps_do(data: ProxyData, optimizer: str, preci
 @pytest.mark.gpu
 @needs_cuda
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("fused", ["auto", "all"])
-def test_fused_steps_train_as_plain_ones(data: ProxyData, fused: str, precision: str) -> None:
+@pytest.mark.parametrize("kernels", ["auto", "all"])
+def test_fused_steps_train_as_plain_ones(data: ProxyData, kernels: str, precision: str) -> None:
     """Captured, to the tolerance of the test above: rounding differs, and training amplifies it."""
     if importlib.util.find_spec("triton") is not None:  # else they would be compared with themselves
-        assert step_forms(fused, torch.device("cuda", torch.cuda.current_device())) is not PLAIN
+        assert step_forms(kernels, torch.device("cuda", torch.cuda.current_device())) is not PLAIN
     found, plain = (
-        losses_of(replace(CUDA, fused=value, precision=precision), data) for value in (fused, "off")
+        losses_of(replace(CUDA, kernels=value, precision=precision), data) for value in (kernels, "off")
     )
     assert found == pytest.approx(plain, rel=0.02 if precision == "float32" else 0.05)
 
@@ -170,7 +170,7 @@ def test_what_a_network_does_on_a_gpu_alone_scores_as_without(
     plain, marked = (ProxyTask(cpu, data) for _ in range(2))
     expected = plain.score(SPINENET_49, 0)
     marked._is_for_gpu = True
-    monkeypatch.setattr(train_module, "is_lean", lambda fused, device: True)
+    monkeypatch.setattr(train_module, "is_lean", lambda kernels, device: True)
     found = marked.score(SPINENET_49, 0)
     assert found.loss == pytest.approx(expected.loss, rel=5e-3)  # of the third step: rounding has grown
     assert found.ap == pytest.approx(expected.ap, abs=0.01)

@@ -22,14 +22,14 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def lean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_module, "is_lean", lambda fused, device: True)
+    monkeypatch.setattr(train_module, "is_lean", lambda kernels, device: True)
 
 
 def test_only_a_gpu_is_lean_and_only_if_nothing_is_to_be_plain() -> None:
     found = {
-        (name, fused): is_lean(fused, torch.device(name))
+        (name, kernels): is_lean(kernels, torch.device(name))
         for name in ("cpu", "cuda:0")
-        for fused in ("auto", "all", "off")
+        for kernels in ("auto", "all", "off")
     }
     assert {key for key, value in found.items() if value} == {("cuda:0", "auto"), ("cuda:0", "all")}
 
@@ -39,7 +39,7 @@ def test_only_a_gpu_is_lean_and_only_if_nothing_is_to_be_plain() -> None:
 def test_a_lean_training_is_the_plain_one(optimizer: str, precision: str, monkeypatch) -> None:
     settings = replace(SETTINGS, optimizer=optimizer, precision=precision)
     plain = run(settings)
-    monkeypatch.setattr(train_module, "is_lean", lambda fused, device: True)
+    monkeypatch.setattr(train_module, "is_lean", lambda kernels, device: True)
     assert_same(run(settings), plain)
     assert int(plain[1]["norm.num_batches_tracked"]) == len(FEW)
 
@@ -60,7 +60,7 @@ def test_what_autocast_does_not_cast_is_not_cast(optimizer: str, monkeypatch) ->
     settings = replace(SETTINGS, optimizer=optimizer, precision="bfloat16")
     found = []
     for lean_too in (False, True):
-        monkeypatch.setattr(train_module, "is_lean", lambda fused, device, lean_too=lean_too: lean_too)
+        monkeypatch.setattr(train_module, "is_lean", lambda kernels, device, lean_too=lean_too: lean_too)
         torch.manual_seed(4)
         found.append(run(settings, model=Gained()))
     assert_same(*found)

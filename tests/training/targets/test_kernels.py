@@ -187,7 +187,7 @@ def test_without_good_kernels_the_plain_forms_run_which_is_said_once(
         if case == "absent"
         else "AssertionError: Scalars are not close"
     )
-    assert f"fused: the kernels of loss and targets cannot be used ({reason}" in record.getMessage()
+    assert f"kernels: those of loss and targets cannot be used ({reason}" in record.getMessage()
 
 
 @pytest.mark.slow
@@ -195,8 +195,8 @@ def test_without_good_kernels_the_plain_forms_run_which_is_said_once(
 @pytest.mark.usefixtures("fresh")
 def test_a_training_with_the_kernels_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = run(boxes=[3, 0, 9, 2])
-    monkeypatch.setattr(train_module, "step_forms", lambda fused, device: forms._kernels(device))
-    fused = run(replace(SETTINGS, fused="auto"), boxes=[3, 0, 9, 2])
+    monkeypatch.setattr(train_module, "step_forms", lambda kernels, device: forms._kernels(device))
+    fused = run(replace(SETTINGS, kernels="auto"), boxes=[3, 0, 9, 2])
     assert fused[0] == pytest.approx(plain[0], rel=1e-5)
     for name, value in plain[1].items():
         assert_close(fused[1][name], value, rtol=1e-3, atol=1e-4)
