@@ -24,7 +24,14 @@ from spinesearch.data.notices import (
 )
 from spinesearch.data.pack.pack import Pack, open_pack, packs_in
 from spinesearch.data.pack.pack_build import PackSource
-from spinesearch.data.proxy_data import ProxyData, val_data, with_held_out_images, with_score_set
+from spinesearch.data.pack.pack_masks import pack_masks, read_masked
+from spinesearch.data.proxy_data import (
+    ProxyData,
+    val_data,
+    with_held_out_images,
+    with_masks,
+    with_score_set,
+)
 from spinesearch.data.sources import cache_dir, group_rule, score_source, train_source, val_source
 from spinesearch.data.split.groups import group_images, groups_beside, pack_groups
 from spinesearch.data.split.held_out import Groups, check_score_set, check_split_has_objects, held_out_mask
@@ -51,6 +58,7 @@ def open_data(
     settings: DataSettings,
     *,
     image_size: int,
+    masks: bool = False,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
     report: Callable[[str], None] | None = None,
@@ -60,6 +68,7 @@ def open_data(
     Args:
         settings: which data.
         image_size: S, pixels; images get this long side.
+        masks: whether a mask model needs them, and with them the objects' masks.
         progress: see `Progress`.
         warn: called with one line if boxes or images of the data set are left out, or if images that are
             scored on are, or look like, training images; None logs it. A process says it once per data set,
@@ -71,7 +80,7 @@ def open_data(
         DataError: the data cannot be used as they are; see `open_pack`.
     """
     check_integer("proxy_task.image_size", image_size, minimum=1)
-    return _opening(settings, progress, warn, report).open(
+    return _opening(settings, progress, warn, report, masks=masks).open(
         train_source(settings, image_size), score_source(settings, image_size)
     )
 
@@ -81,6 +90,7 @@ def open_training_data(
     *,
     pack_size: int,
     image_size: int,
+    masks: bool = False,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
     report: Callable[[str], None] | None = None,
@@ -92,6 +102,7 @@ def open_training_data(
         pack_size: pixels of the packed training images' long side; smaller if the largest image file is, but
             not smaller than `image_size`.
         image_size: the same of the validation images.
+        masks: as for `open_data`.
         progress: as for `open_data`.
         warn: as for `open_data`.
         report: as for `open_data`.
@@ -100,7 +111,7 @@ def open_training_data(
         DataError: the data cannot be used as they are, or images are both trained on and validated on, and
             ``data.allow_overlap`` is not set.
     """
-    opening = replace(_opening(settings, progress, warn, report), is_training=True)
+    opening = replace(_opening(settings, progress, warn, report, masks=masks), is_training=True)
     train = train_source(settings, image_size)
     if pack_size > image_size and (largest := largest_side(train.annotations_path)) is not None:
         pack_size = max(image_size, min(pack_size, largest))
@@ -111,13 +122,17 @@ def open_val_data(
     settings: DataSettings,
     *,
     image_size: int,
+    masks: bool = False,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ProxyData:
     """The validation images alone, all of them to score on; arguments and errors as for `open_data`."""
-    opening = _opening(settings, progress, warn, report)
-    return val_data(settings, opening.open_pack(val_source(settings, image_size), lambda dataset: None))
+    opening = _opening(settings, progress, warn, report, masks=masks)
+    source = val_source(settings, image_size)
+    pack = opening.open_pack(source, lambda dataset: None)
+    data = val_data(settings, pack)
+    return with_masks(data, pack_masks(pack, source)) if masks else data
 
 
 def _opening(
@@ -125,6 +140,8 @@ def _opening(
     progress: Progress | None,
     warn: Callable[[str], None] | None,
     report: Callable[[str], None] | None,
+    *,
+    masks: bool,
 ) -> _Opening:
     """Whom to report to; data that are to be drawn are there when this returns."""
     tell = progress or (lambda description, done, total: None)
@@ -138,11 +155,15 @@ def _opening(
             progress=lambda done, total: tell("drawing images", done, total),
         )
     return _Opening(
-        settings=settings, progress=tell, warn=warn or _log.warning, report=report or (lambda line: None)
+        settings=settings,
+        progress=tell,
+        warn=warn or _log.warning,
+        report=report or (lambda line: None),
+        masks=masks,
     )
 
 
-def reopen_data(settings: DataSettings, *, image_size: int, key: str) -> ProxyData:
+def reopen_data(settings: DataSettings, *, image_size: int, key: str, masks: bool = False) -> ProxyData:
     """The data that another process has opened with these settings, as a worker of a search does.
 
     Where the packs are in this machine's cache, they are all that is read: neither the annotations nor the
@@ -152,15 +173,16 @@ def reopen_data(settings: DataSettings, *, image_size: int, key: str) -> ProxyDa
         settings: which data.
         image_size: S, pixels.
         key: of the other process's data.
+        masks: as for `open_data`.
 
     Raises:
         DataError: the data cannot be opened here, or they are not the other process's.
     """
-    for data in _in_cache(settings, image_size):
+    for data in _in_cache(settings, image_size, masks=masks):
         if data.key == key:
             return data
     # The other process has warned of what is odd about the data.
-    data = open_data(settings, image_size=image_size, warn=lambda line: None, report=_log.info)
+    data = open_data(settings, image_size=image_size, masks=masks, warn=lambda line: None, report=_log.info)
     if data.key != key:
         raise DataError(
             f"data: this machine's copy (key {data.key}) is not the one the search uses (key {key}); "
@@ -169,16 +191,20 @@ def reopen_data(settings: DataSettings, *, image_size: int, key: str) -> ProxyDa
     return data
 
 
-def _in_cache(settings: DataSettings, image_size: int) -> Iterator[ProxyData]:
+def _in_cache(settings: DataSettings, image_size: int, *, masks: bool) -> Iterator[ProxyData]:
     """All data that packs of this machine's cache make, whatever the packs are of, with their keys."""
     source, apart = train_source(settings, image_size), score_source(settings, image_size)
     for pack in packs_in(cache_dir(settings), source):
         if apart is None:
             for groups in groups_beside(pack):
-                yield with_held_out_images(settings, image_size, pack, groups)
+                data = with_held_out_images(settings, image_size, pack, groups)
+                yield with_masks(data, pack_masks(pack, source)) if masks else data
         else:
             for score in packs_in(cache_dir(settings), apart):
-                yield with_score_set(settings, image_size, pack, score)
+                data = with_score_set(settings, image_size, pack, score)
+                yield (
+                    with_masks(data, pack_masks(pack, source), pack_masks(score, apart)) if masks else data
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,6 +215,7 @@ class _Opening:
     progress: Progress
     warn: Callable[[str], None]
     report: Callable[[str], None]
+    masks: bool
     is_training: bool = False
 
     def open(self, train: PackSource, apart: PackSource | None) -> ProxyData:
@@ -225,14 +252,23 @@ class _Opening:
                 warn=self.warn,
                 progress=lambda done, total: self.progress("looking for copies", done, total),
             )
+        if self.masks:
+            score_masks = pack_masks(score, apart) if score is not None and apart is not None else None
+            data = with_masks(data, pack_masks(pack, train), score_masks)
         return data
 
     def open_pack(self, source: PackSource, check: Callable[[CocoDataset], None]) -> Pack:
         """A pack, and what is odd about its data said."""
+
+        def checked(dataset: CocoDataset) -> None:
+            check(dataset)
+            if self.masks:
+                read_masked(source)
+
         pack = open_pack(
             source,
             cache_dir(self.settings),
-            check=check,
+            check=checked,
             progress=lambda done, total: self.progress("packing images", done, total),
             report=self.report,
         )

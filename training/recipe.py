@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("cosine", "step", "constant_decay")
+DETECTORS = ("retinanet", "mask_rcnn")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -32,6 +33,7 @@ class Recipe:
         warmup_steps: steps over which the learning rate rises linearly from zero.
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
+        rois_per_image: regions of an image that a Mask R-CNN's box head learns from.
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
     """
 
@@ -50,3 +52,4 @@ class Recipe:
     flip: bool
     scale_jitter: tuple[float, float]
     precision: str
+    rois_per_image: int = 512

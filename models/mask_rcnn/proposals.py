@@ -51,7 +51,7 @@ def propose_regions(proposed: Proposed, anchors: Tensor, content: Tensor, *, is_
     per_cell = scores.shape[1] // sum(cells)
     best, index, level = [], [], []
     start = 0
-    for number, part in enumerate(scores.split([per_cell * count for count in cells], dim=1)):
+    for number, part in enumerate(torch.split(scores, [per_cell * count for count in cells], dim=1)):
         top = part.topk(min(num_candidates, part.shape[1]), dim=1)
         best.append(top.values)
         index.append(top.indices + start)

@@ -19,6 +19,7 @@ from spinesearch.data.pack.jpegs import MAX_THREADS, JpegImages
 from spinesearch.data.pack.storage import PackedImages
 from spinesearch.data.parallel import num_processors
 from spinesearch.training.input.augment import Batch
+from spinesearch.training.input.masks import object_masks
 
 T = TypeVar("T")
 
@@ -56,6 +57,8 @@ def load_batch(data: ProxyData, index: npt.NDArray[np.int64], device: torch.devi
     )
     tensors = [read_images(data.pack.images, index, pinned=device.type == "cuda")]
     tensors += [torch.from_numpy(array) for array in arrays]
+    if data.masks is not None:
+        tensors += [torch.from_numpy(object_masks(data, index, num_boxes)), tensors[2].clone()]
     if device.type == "cuda":
         tensors = [tensor.pin_memory() for tensor in tensors]
     images, *rest = tensors

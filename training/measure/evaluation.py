@@ -17,7 +17,7 @@ from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.training.measure.evaluate import DetectionScores, detection_scores
-from spinesearch.training.measure.found import Found, find_objects
+from spinesearch.training.measure.found import Found, find_objects, mask_pair
 
 _BATCH_SIZE = 8
 NUM_COCO_IDS = 91  # classes of the released code: COCO's largest id, plus 0 for the background
@@ -122,8 +122,16 @@ def evaluate_detector(
     )
     labels = np.asarray(match.labels, np.int64)[found.labels]
     scores = np.where(labels >= 0, found.scores, 0.0).astype(np.float32)
-    found = Found(found.boxes, scores, labels.clip(min=0))
-    return found, detection_scores(data.dataset, index, *found, evaluator=evaluator, num_threads=num_threads)
+    found = found._replace(scores=scores, labels=labels.clip(min=0))
+    scored = detection_scores(
+        data.dataset,
+        index,
+        *found[:3],
+        masks=mask_pair(data, found),
+        evaluator=evaluator,
+        num_threads=num_threads,
+    )
+    return found, scored
 
 
 def coco_results(dataset: CocoDataset, found: Found) -> list[dict[str, Any]]:

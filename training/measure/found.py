@@ -5,7 +5,7 @@ Shapes: N images, D detections per image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from spinesearch.models.heads.detect import MAX_DETECTIONS, Detections, detect_o
 from spinesearch.models.heads.predict import head_outputs
 from spinesearch.training.input.augment import Batch, normalize
 from spinesearch.training.input.batches import load_batches
+from spinesearch.training.measure.evaluate import MaskPair
 
 
 class Found(NamedTuple):
@@ -27,11 +28,14 @@ class Found(NamedTuple):
         boxes: `[N, D, 4]`, xyxy in original pixels.
         scores: `[N, D]`.
         labels: `[N, D]`, class indices of the model.
+        masks: `[N, D]` of bytes, COCO's compressed run lengths in the original image, of a mask model; empty
+            in padded rows.
     """
 
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
+    masks: npt.NDArray[np.object_] | None = None
 
 
 def find_objects(
@@ -63,6 +67,25 @@ def find_objects(
         on_batch(sum(len(part.scores) for part in found))
     boxes, scores, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
     return Found(boxes, scores, labels)
+
+
+def mask_pair(data: ProxyData, found: Found) -> MaskPair | None:
+    """The masks of what is true and of what was found; None of a model without masks."""
+    if found.masks is None:
+        return None
+    assert data.masks is not None, "opened for a mask model"
+    return MaskPair(data.masks, found.masks)
+
+
+def joined(parts: Sequence[Found]) -> Found:
+    """What was found in the images of all parts, one after the other."""
+    masks = [part.masks for part in parts if part.masks is not None]
+    return Found(
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate(masks) if masks else None,
+    )
 
 
 def _detections(

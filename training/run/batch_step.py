@@ -78,7 +78,7 @@ class BatchStep:
         for rows in np.array_split(np.arange(len(batch.images)), num_parts):
             part = slice(rows[0], rows[-1] + 1)
             inputs = StepInputs(
-                Batch(*(tensor[part] for tensor in batch)).to(device),
+                batch.each(lambda tensor, part=part: tensor[part]).to(device),
                 draws[:, part].to(device, non_blocking=True),
             )
             loss, weight = batch_loss(inputs, model=self._model, anchors=self._anchors, recipe=self._recipe)

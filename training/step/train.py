@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.models.heads.predict import head_outputs
+from spinesearch.models.mask_rcnn.detector import MaskRCNN
 from spinesearch.training.input.augment import Batch, draw, normalize, place, placement_of
 from spinesearch.training.measure.curve import last_tenth
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
@@ -17,6 +18,7 @@ from spinesearch.training.process.stopwatch import Lap, no_lap
 from spinesearch.training.recipe import Recipe
 from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
 from spinesearch.training.step.divergence import LossWatch
+from spinesearch.training.step.mask_step import mask_rcnn_loss
 from spinesearch.training.step.state import TrainingState
 from spinesearch.training.targets.losses import detection_loss, loss_weight
 from spinesearch.training.targets.matching import make_targets
@@ -125,9 +127,16 @@ def _step(
 def batch_loss(
     inputs: StepInputs, *, model: nn.Module, anchors: Tensor, recipe: Recipe, lap: Lap = no_lap
 ) -> tuple[Tensor, Tensor]:
-    """Loss of a batch under augmentation, and by what it was divided: `loss_weight`; scalars."""
+    """Loss of a batch under augmentation, and by what it was divided; scalars.
+
+    That is `loss_weight`, and for a Mask R-CNN, whose losses are means, the images plus one: `BatchStep` takes
+    the one away.
+    """
     batch = _augment(inputs, recipe)
     lap("augmentation")
+    if isinstance(model, MaskRCNN):
+        loss = mask_rcnn_loss(model, batch, anchors, recipe, lap)
+        return loss, loss.new_tensor(len(batch.images) + 1.0)
     classes, codes = make_targets(anchors, batch.boxes, batch.labels)
     lap("targets")
     cls_logits, box_deltas = head_outputs(model, batch.images, recipe.precision)
@@ -137,7 +146,9 @@ def batch_loss(
     return loss, loss_weight(classes)
 
 
-def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], precision: str) -> None:
+def recalibrate_batch_norm(
+    model: nn.Module, batches: Iterable[Batch], anchors: Tensor, recipe: Recipe
+) -> None:
     """Replace the running statistics of batch normalisation by plain averages over these uint8 batches.
 
     After a short training the running averages still remember weights long gone; with a momentum of 0.003
@@ -146,7 +157,8 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], precision
     Args:
         model: left in evaluation mode.
         batches: at least one.
-        precision: of the passes, one of `spinesearch.training.recipe.PRECISIONS`.
+        anchors: `[A, 4]`, on the model's device; a Mask R-CNN's regions are drawn as in training.
+        recipe: its precision, and how regions are drawn.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -157,7 +169,11 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], precision
         norm.train()
     with torch.no_grad():
         for raw in batches:
-            head_outputs(model, normalize(raw).images, precision)
+            batch = normalize(raw)
+            if isinstance(model, MaskRCNN):
+                mask_rcnn_loss(model, batch, anchors, recipe)
+            else:
+                head_outputs(model, batch.images, recipe.precision)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()

@@ -38,8 +38,9 @@ def proposal_loss(
     costs = F.binary_cross_entropy_with_logits(sampled, targets.is_object, reduction="none")
     score_loss = (costs * targets.counts).sum() / (ANCHORS_PER_IMAGE * len(scores))
     errors = F.huber_loss(box_deltas.float(), targets.codes, reduction="none", delta=PROPOSAL_HUBER_DELTA)
-    sums = (errors.sum(dim=-1) * targets.is_matched).split(list(level_sizes), dim=1)
-    counts = targets.is_matched.split(list(level_sizes), dim=1)
+    sizes = list(level_sizes)
+    sums = torch.split(errors.sum(dim=-1) * targets.is_matched, sizes, dim=1)
+    counts = torch.split(targets.is_matched, sizes, dim=1)
     box_loss = torch.stack([_mean(a.sum(), 4 * b.sum()) for a, b in zip(sums, counts, strict=True)]).sum()
     return score_loss + box_loss
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spinesearch.models.heads.boxes import encode_boxes, pairwise_iou
+from spinesearch.models.mask_rcnn.detect import BOX_WEIGHTS
 from spinesearch.models.mask_rcnn.proposals import Regions
 from spinesearch.training.targets.matching import BACKGROUND, match_anchors
 
@@ -20,7 +21,6 @@ from spinesearch.training.targets.matching import BACKGROUND, match_anchors
 ANCHOR_IOU, ANCHOR_BACKGROUND_IOU = 0.7, 0.3  # foreground from, background below
 ANCHORS_PER_IMAGE, ANCHOR_FOREGROUND = 256, 0.5
 REGION_IOU, REGION_FOREGROUND = 0.5, 0.25
-BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # that the box head's codes are multiplied by
 MASK_SIDE = 28
 IGNORED = -2
 
