@@ -140,6 +140,7 @@ class ConvNorm(nn.Module):
             bias=False,
         )
         self.is_pointwise = kernel_size == 1 and stride == 1 and not depthwise
+        self.is_for_gpu = False  # see `spinesearch.models.gpu`
         self.norm = style.build_norm(out_channels)
         self.activation = style.build_activation() if activate else nn.Identity()
         if depthwise:

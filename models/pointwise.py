@@ -1,4 +1,4 @@
-"""1x1 convolutions with batch normalisation on the CPU, rewritten to touch memory less often.
+"""1x1 convolutions with batch normalisation, rewritten to touch memory less often.
 
 A 1x1 convolution is one matrix product over all pixels, and on a CPU the passes that batch normalisation
 makes over its output cost as much time as the product. These rewrites save most of them; none changes what
@@ -9,6 +9,8 @@ is computed, only the order of float sums. `docs/model-speed.md` has what each o
   normalisation can go into the kernel before the product is taken (`ExpandNorm`), and the product before
   upsampling (`expand_norm`).
 - In evaluation, batch normalisation is a factor on the kernel and a bias.
+
+Layers that `spinesearch.models.gpu` marks have all but the covariance, on any device and in any precision.
 
 Shapes: B images, n and m channels before and after, H x W pixels, N = B * H * W rows.
 """
@@ -36,20 +38,20 @@ class PointwiseLayer(Protocol):
     conv: nn.Conv2d
     norm: nn.BatchNorm2d
     activation: nn.Module
+    is_for_gpu: bool
 
 
 def can_rewrite(x: Tensor, layers: Sequence[PointwiseLayer]) -> bool:
     """Whether `conv_norms` may take the place of these layers, all of them 1x1 and of stride 1.
 
-    It may on the CPU, in full precision, outside of autocast and of graph capture, as long as no part
-    of the layers has been replaced or has a hook. Several layers must normalise alike, in one mode: a part
-    of a network may be frozen.
+    It may on the CPU, in full precision, outside of autocast and of graph capture, and anywhere if they are
+    marked, as long as no part of the layers has been replaced or has a hook. Several layers must normalise
+    alike, in one mode: a part of a network may be frozen.
     """
+    is_for_gpu = all(layer.is_for_gpu for layer in layers)
     return (
         type(x) is Tensor
-        and x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
-        and not torch.is_autocast_enabled("cpu")
+        and (x.numel() > x.shape[1] if is_for_gpu else _is_full_precision_on_cpu(x))
         and not torch.compiler.is_compiling()
         and forward_ad._current_level < 0  # no forward-mode differentiation is under way
         and not _has_any_global_hook()  # type: ignore[no-untyped-call]
@@ -60,12 +62,8 @@ def can_rewrite(x: Tensor, layers: Sequence[PointwiseLayer]) -> bool:
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether a hook is set that observes this module, or changes its inputs or outputs."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )
+    forward, backward = module._forward_hooks, module._backward_hooks
+    return bool(forward or module._forward_pre_hooks or backward or module._backward_pre_hooks)
 
 
 def conv_norms(x: Tensor, layers: Sequence[PointwiseLayer]) -> list[Tensor]:
@@ -79,7 +77,7 @@ def conv_norms(x: Tensor, layers: Sequence[PointwiseLayer]) -> list[Tensor]:
         One tensor [B, m, H, W] per layer, channels last; those of several layers are parts of one.
     """
     first = layers[0]
-    if first.norm.training and len(layers) == 1 and _fold_is_faster(x, first.conv):
+    if first.norm.training and len(layers) == 1 and _fold_is_faster(x, first):
         out = expand_norm(x, first, size=(x.shape[2], x.shape[3]))
     else:
         norms = [layer.norm for layer in layers]
@@ -90,15 +88,16 @@ def conv_norms(x: Tensor, layers: Sequence[PointwiseLayer]) -> list[Tensor]:
         if first.norm.training:
             momentum = first.norm.momentum
             assert momentum is not None
-            out = _images(F.linear(_rows(x), kernel), x)
-            out = F.batch_norm(out, mean, variance, gamma, beta, True, momentum, first.norm.eps)
+            out = F.batch_norm(
+                _product(x, kernel, first), mean, variance, gamma, beta, True, momentum, first.norm.eps
+            )
             if len(layers) > 1:
                 torch._foreach_copy_(means, torch.split(mean, [len(part) for part in means]))
                 torch._foreach_copy_(variances, torch.split(variance, [len(part) for part in variances]))
             _count_batch(norms)
         else:
             factor = gamma * torch.rsqrt(variance + first.norm.eps)
-            out = _images(F.linear(_rows(x), kernel * factor[:, None], beta - mean * factor), x)
+            out = _product(x, kernel * factor[:, None], first, beta - mean * factor)
     out = first.activation(out)
     if len(layers) == 1:
         return [out]
@@ -106,7 +105,7 @@ def conv_norms(x: Tensor, layers: Sequence[PointwiseLayer]) -> list[Tensor]:
 
 
 def expand_norm(x: Tensor, layer: PointwiseLayer, *, size: tuple[int, int]) -> Tensor:
-    """Output of a 1x1 layer in training, before its activation, by `ExpandNorm`.
+    """Output of a 1x1 layer in training, before its activation.
 
     Repeating every pixel equally often changes neither mean nor variance of a batch, so a feature may be
     upsampled after this instead of before. Only the running variance distinguishes the two: it estimates the
@@ -122,7 +121,14 @@ def expand_norm(x: Tensor, layer: PointwiseLayer, *, size: tuple[int, int]) -> T
     """
     conv, norm = layer.conv, layer.norm
     out: Tensor
-    out, mean, variance = ExpandNorm.apply(x, conv.weight.flatten(1), norm.weight, norm.bias, norm.eps)  # type: ignore[no-untyped-call]
+    if layer.is_for_gpu:
+        mean, variance = norm.weight.new_zeros(2, len(norm.weight))
+        out = F.batch_norm(
+            F.conv2d(x, conv.weight), mean, variance, norm.weight, norm.bias, True, 1.0, norm.eps
+        )
+        variance = variance * (1 - 1 / (x.numel() // x.shape[1]))  # divided by N - 1, that before upsampling
+    else:
+        out, mean, variance = ExpandNorm.apply(x, conv.weight.flatten(1), norm.weight, norm.bias, norm.eps)  # type: ignore[no-untyped-call]
     num_rows = x.shape[0] * size[0] * size[1]
     assert norm.momentum is not None
     with torch.no_grad():
@@ -211,9 +217,22 @@ def _differentiable_gradients(
     return (*(next(found) if t.requires_grad else None for t in (x, kernel, gamma, beta)), None)
 
 
-def _fold_is_faster(x: Tensor, conv: nn.Conv2d) -> bool:
-    num_rows = x.shape[0] * x.shape[2] * x.shape[3]
-    return num_rows >= MIN_FOLD_ROWS and conv.out_channels >= MIN_FOLD_EXPANSION * conv.in_channels
+def _fold_is_faster(x: Tensor, layer: PointwiseLayer) -> bool:
+    num_rows, conv = x.shape[0] * x.shape[2] * x.shape[3], layer.conv
+    is_wide = num_rows >= MIN_FOLD_ROWS and conv.out_channels >= MIN_FOLD_EXPANSION * conv.in_channels
+    return is_wide and not layer.is_for_gpu
+
+
+def _product(x: Tensor, kernel: Tensor, layer: PointwiseLayer, bias: Tensor | None = None) -> Tensor:
+    """Every pixel of [B, n, H, W] times a kernel [m, n]: [B, m, H, W]."""
+    if layer.is_for_gpu:
+        return F.conv2d(x, kernel[:, :, None, None], bias)
+    return _images(F.linear(_rows(x), kernel, bias), x)
+
+
+def _is_full_precision_on_cpu(x: Tensor) -> bool:
+    is_full = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    return is_full and x.device.type == "cpu"
 
 
 def _is_plain(layer: PointwiseLayer) -> bool:

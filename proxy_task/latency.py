@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from spinesearch.proxy_task.network import build_detector
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.proxy_task.task import build_detector
 from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.training.measure.latency import device_name, measure_latency
 from spinesearch.training.process.failures import released

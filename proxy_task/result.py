@@ -21,6 +21,7 @@ class TaskResult:
         ap_medium: AP of objects from 32**2 to 96**2 original pixels; None as above.
         ap_large: AP of objects above 96**2 original pixels; None as above.
         ar100: average recall with at most 100 detections per image.
+        mask_ap: AP of the masks of a Mask R-CNN, as `ap`; None of other detectors.
         loss: mean training loss over the last tenth of training.
         mean_loss: mean training loss over all of it; times `num_steps` it is the sum.
         curve: after each of `ProxySettings.measure_at` steps: their number, the mean training loss over the
@@ -42,6 +43,7 @@ class TaskResult:
     ar100: float
     loss: float
     mean_loss: float
+    mask_ap: float | None = None
     curve: tuple[tuple[int, float, float], ...] = ()
     num_steps: int
     num_parameters: int
@@ -51,6 +53,7 @@ class TaskResult:
     images_per_s: float = field(compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; without `curve` where nothing was measured on the way."""
-        plain = asdict(self)
-        return plain if self.curve else {key: value for key, value in plain.items() if key != "curve"}
+        """Plain data for JSON, without `curve` and `mask_ap` where there are none."""
+        absent = {"curve"} if not self.curve else set()
+        absent |= {"mask_ap"} if self.mask_ap is None else set()
+        return {key: value for key, value in asdict(self).items() if key not in absent}

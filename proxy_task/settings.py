@@ -22,6 +22,7 @@ from spinesearch.training.setting_rules import (
     is_int,
     is_rising,
     one_of,
+    words_from_yaml,
 )
 
 CUDA_GRAPHS = ("auto", "off")
@@ -46,6 +47,11 @@ class ProxySettings:
         bn_eps: added to the variance in batch normalisation.
         head_num_convs: convolutions before the prediction in each of the head's two branches.
         head_num_filters: their channels.
+        detector: one of `DETECTORS`. A Mask R-CNN has `head_num_convs` convolutions of `head_num_filters` in
+            its box and mask heads and four times as wide a fully connected layer; it trains on masks, which
+            the data must have, and is released with one anchor size per level (num_scales 1), a `bn_momentum`
+            of 0.01 and a `bn_eps` of 1e-3.
+        rois_per_image: regions of an image that its box head learns from, a quarter of them with an object.
         num_scales: anchor sizes per octave; there are three ratios, so ``3 * num_scales`` anchors per cell.
         base_anchor: side of the smallest anchor of a level over the level's stride.
         merge_classes: train and score where objects are, and not what they are: all classes are one. A short
@@ -78,6 +84,9 @@ class ProxySettings:
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
         cuda_graph: one of `CUDA_GRAPHS`; "auto" captures the training step in a CUDA graph and replays it, on
             CUDA.
+        fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
+            and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
+            are equal to the last bit on the CPU, and to rounding on CUDA.
         num_threads: torch's threads on the CPU while a candidate is scored.
 
     Raises:
@@ -96,6 +105,8 @@ class ProxySettings:
     bn_eps: float = 1e-4
     head_num_convs: int = 4
     head_num_filters: int = 64
+    detector: str = "retinanet"
+    rois_per_image: int = 512
     num_scales: int = 3
     base_anchor: float = 3.0
     merge_classes: bool = False
@@ -120,14 +131,14 @@ class ProxySettings:
     device: str = "auto"
     precision: str = "float32"
     cuda_graph: str = "auto"
+    fused: str = "auto"
     num_threads: int = 1
 
     def __post_init__(self) -> None:
         for name in ("decay_at", "scale_jitter", "measure_at"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        if str(self.cuda_graph) == "False":  # what yaml takes a bare off for
-            object.__setattr__(self, "cuda_graph", "off")
+        words_from_yaml(self, "cuda_graph", "fused")
         check_rules("proxy_task", self, _RULES)
         if (self.num_steps is None) == (self.num_epochs is None):
             raise ValueError(
@@ -148,6 +159,11 @@ class ProxySettings:
                 f"proxy_task.measure_at: must not go beyond num_steps, which is {self.num_steps}, "
                 f"got {self.measure_at!r}"
             )
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether the detector learns masks, which the data must have then."""
+        return self.detector == "mask_rcnn"
 
     def training_steps(self, num_images: int) -> int:
         """Optimiser steps of one training over this many images, at least 1."""

@@ -15,20 +15,25 @@ import torch
 from torch import nn
 
 from spinesearch.data.open import ProxyData
-from spinesearch.models.heads import detector
-from spinesearch.models.heads.anchors import anchors_per_cell, make_anchors
-from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.gpu import folded, mark_for_gpu
+from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.proxy_task.network import build_detector, detector_cost_of
 from spinesearch.proxy_task.request import DETECTIONS, STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec, ResNetSpec
-from spinesearch.space.cost.cost import Cost, detector_cost
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.batches import load_batches, shuffled_batches
 from spinesearch.training.measure.curve import Curve
-from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics, evaluation_case
+from spinesearch.training.measure.evaluate import (
+    CocoMetrics,
+    MaskPair,
+    coco_metrics,
+    evaluation_case,
+    mask_ap,
+)
 from spinesearch.training.measure.evaluators import find_evaluator
-from spinesearch.training.measure.found import Found, find_objects
+from spinesearch.training.measure.found import Found, find_objects, mask_pair
 from spinesearch.training.measure.matched import matched_bytes
 from spinesearch.training.optim.optimizer import num_constant_steps
 from spinesearch.training.process.failures import released
@@ -52,7 +57,7 @@ PHASES = ("build", "recalibration", "evaluation")  # of a candidate's time, besi
 
 
 class ProxyTask:
-    """Trains a small RetinaNet on a candidate's backbone and measures its AP on the held-out images.
+    """Trains a small detector on a candidate's backbone and measures its AP on the held-out images.
 
     Args:
         settings: how.
@@ -69,12 +74,21 @@ class ProxyTask:
                 f"proxy_task.image_size: is {settings.image_size} but the data were opened at {side}; "
                 "open them again"
             )
+        if settings.needs_masks and data.masks is None:
+            raise ValueError(
+                "proxy_task.detector: mask_rcnn needs masks, which these data were opened without"
+            )
         keep_freed_memory()
         self.settings = settings
         self.data = data.with_merged_classes() if settings.merge_classes else data
         self.device = find_device(settings.device)
-        self.capturing = Capturing(self.device, find_session(settings.cuda_graph, self.device))
+        cuda_graph = (
+            "off" if settings.needs_masks else settings.cuda_graph
+        )  # how many regions differs by step
+        self.capturing = Capturing(self.device, find_session(cuda_graph, self.device))
         find_evaluator(settings.evaluator)
+        is_on_gpu = self.device.type == "cuda"
+        self._is_for_gpu = settings.fused == "all" and is_on_gpu and not settings.needs_masks
         self.recipe = settings.recipe(len(data.train_index))
         self._anchors = make_anchors(
             side, num_scales=settings.num_scales, base_anchor=settings.base_anchor
@@ -143,6 +157,8 @@ class ProxyTask:
         files: dict[str, bytes] = {}
         seed_global(stream_seed(seed, INIT), self.device)  # for initialisers and stochastic depth
         model = build_detector(spec, self.settings, num_classes=self.data.num_classes).to(self.device)
+        if self._is_for_gpu:
+            mark_for_gpu(model)
         lap("build")
 
         train_start = time.perf_counter()
@@ -171,12 +187,14 @@ class ProxyTask:
         metrics, found = self._measured(model, seed, lap)
         cost = detector_cost_of(spec, self.settings, self.data.num_classes)
         if DETECTIONS in request.wants:
-            case = evaluation_case(self.data.scored.dataset, self.data.scored.held_out_index, *found)
+            case = evaluation_case(self.data.scored.dataset, self.data.scored.held_out_index, *found[:3])
             files[DETECTIONS] = matched_bytes(case)
         if WEIGHTS in request.wants:
             files |= _weight_files(model)
+        masks = mask_pair(self.data.scored, found)
         result = TaskResult(
             **metrics,
+            mask_ap=None if masks is None else self._mask_ap(found, masks),
             loss=loss,
             mean_loss=curve.mean_loss,
             curve=curve.points,
@@ -194,7 +212,8 @@ class ProxyTask:
         if num_batches := self.settings.bn_recalibration_batches:
             batch_size = self.settings.bn_recalibration_batch_size or self.settings.batch_size
             batches = self._batches(num_batches, batch_size, seed, RECALIBRATION)
-            recalibrate_batch_norm(model, (b.to(self.device) for b in batches), self.recipe.precision)
+            moved = (batch.to(self.device) for batch in batches)
+            recalibrate_batch_norm(model, moved, self._anchors, self.recipe)
         lap("recalibration")
         found = self.find(model)
         metrics = self.metrics(found)
@@ -211,15 +230,26 @@ class ProxyTask:
         return coco_metrics(
             self.data.scored.dataset,
             self.data.scored.held_out_index,
-            *found,
+            *found[:3],
+            evaluator=self.settings.evaluator,
+            num_threads=self.settings.num_threads,
+        )
+
+    def _mask_ap(self, found: Found, masks: MaskPair) -> float:
+        return mask_ap(
+            self.data.scored.dataset,
+            self.data.scored.held_out_index,
+            *found[:3],
+            masks,
             evaluator=self.settings.evaluator,
             num_threads=self.settings.num_threads,
         )
 
     def find(self, model: nn.Module) -> Found:
         """What a model finds in the images to score on; the model is left in evaluation mode."""
+        model.eval()
         return find_objects(
-            model,
+            folded(model) if self._is_for_gpu else model,
             self.data.scored,
             self.data.scored.held_out_index,
             self._anchors,
@@ -240,20 +270,7 @@ class ProxyTask:
         return load_batches(self.data, islice(order, first, None), self.device)
 
 
-def build_detector(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_classes: int) -> RetinaNet:
-    """The detector that the proxy task trains for a spec, initialised from torch's global generator."""
-    return detector.build_detector(
-        spec,
-        num_classes=num_classes,
-        activation=settings.activation,
-        bn_momentum=settings.bn_momentum,
-        bn_eps=settings.bn_eps,
-        stochastic_depth_rate=settings.stochastic_depth_rate,
-        **_sizes(spec, settings),
-    )
-
-
-def _weight_files(model: RetinaNet) -> dict[str, bytes]:
+def _weight_files(model: nn.Module) -> dict[str, bytes]:
     """What `save_weights` writes of a trained detector, by file name."""
     from spinesearch.models.weights.files import (
         save_weights,
@@ -262,26 +279,3 @@ def _weight_files(model: RetinaNet) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         save_weights(model, Path(folder) / WEIGHTS)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
-def detector_cost_of(spec: ArchSpec | ResNetSpec, settings: ProxySettings, num_classes: int) -> Cost:
-    """What the detector of a spec costs at a setting: what its result records."""
-    return detector_cost(spec, settings.image_size, num_classes=num_classes, **_sizes(spec, settings))
-
-
-def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, Any]:
-    """What the detector and its cost are functions of, besides the spec and the number of classes.
-
-    A ResNet's depth is that of its spec, and nothing is resampled.
-    """
-    sizes = {
-        "num_anchors": anchors_per_cell(settings.num_scales),
-        "head_num_convs": settings.head_num_convs,
-        "head_num_filters": settings.head_num_filters,
-        "filter_size_scale": settings.filter_size_scale,
-        "endpoints_num_filters": settings.endpoints_num_filters,
-        "stem_filters": settings.stem_filters,
-    }
-    if isinstance(spec, ArchSpec):
-        sizes |= {"resample_alpha": settings.resample_alpha, "block_repeats": settings.block_repeats}
-    return sizes

@@ -8,6 +8,7 @@ OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("cosine", "step", "constant_decay")
 DETECTORS = ("retinanet", "mask_rcnn")
 PRECISIONS = ("float32", "bfloat16")
+FUSED = ("auto", "all", "off")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +34,11 @@ class Recipe:
         warmup_steps: steps over which the learning rate rises linearly from zero.
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
-        rois_per_image: regions of an image that a Mask R-CNN's box head learns from.
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
+        fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
+            and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
+            are equal to the last bit on the CPU, and to rounding on CUDA.
+        rois_per_image: regions of an image that a Mask R-CNN's box head learns from.
     """
 
     image_size: int
@@ -52,4 +56,5 @@ class Recipe:
     flip: bool
     scale_jitter: tuple[float, float]
     precision: str
+    fused: str
     rois_per_image: int = 512

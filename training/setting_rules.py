@@ -7,7 +7,7 @@ from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
-from spinesearch.training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
+from spinesearch.training.recipe import DETECTORS, FUSED, OPTIMIZERS, PRECISIONS, SCHEDULES
 
 DEVICES = ("auto", "cpu", "cuda")
 EVALUATORS = ("auto", "hotcoco", "faster_coco_eval", "pycocotools")
@@ -30,6 +30,13 @@ def check_rules(section: str, settings: Any, rules: Mapping[str, Rule]) -> None:
         is_valid, rule = rules[field.name]
         if not is_valid(value):
             raise ValueError(f"{section}.{field.name}: must be {rule}, got {value!r}")
+
+
+def words_from_yaml(settings: Any, *names: str) -> None:
+    """Make the word off of what yaml reads where it stands without quotes: false."""
+    for name in names:
+        if str(getattr(settings, name)) == "False":
+            object.__setattr__(settings, name, "off")
 
 
 def is_number(value: Any) -> bool:
@@ -97,6 +104,8 @@ SHARED_RULES: Mapping[str, Rule] = {
     "bn_eps": POSITIVE,
     "head_num_convs": NATURAL,
     "head_num_filters": COUNT,
+    "detector": one_of(DETECTORS),
+    "rois_per_image": ((lambda v: is_int(v) and v >= 4), "an integer of at least 4"),
     "num_scales": COUNT,
     "base_anchor": POSITIVE,
     "batch_size": COUNT,
@@ -112,5 +121,6 @@ SHARED_RULES: Mapping[str, Rule] = {
     "evaluator": one_of(EVALUATORS),
     "device": one_of(DEVICES),
     "precision": one_of(PRECISIONS),
+    "fused": one_of(FUSED),
     "num_threads": COUNT,
 }

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from spinesearch.data.open import ProxyData
 from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.proxy_task.network import build_detector
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.proxy_task.task import build_detector
 from spinesearch.space import SPINENET_49
 from spinesearch.training.input.augment import normalize
 from spinesearch.training.input.batches import load_batch

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from spinesearch.data.open import open_data
 from spinesearch.models.heads.predict import head_outputs
-from spinesearch.proxy_task.task import ProxyTask, build_detector
+from spinesearch.proxy_task.network import build_detector
+from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.results.studies.statistics import same_seed_icc, variance_components
 from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.search.study.study import sample_architectures

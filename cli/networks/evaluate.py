@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from spinesearch.data.open import DataSettings, ProxyData
     from spinesearch.models.heads.inference import Inference
-    from spinesearch.models.heads.retinanet import RetinaNet
+    from spinesearch.models.weights.description import Detector
     from spinesearch.training.measure.evaluate import DetectionScores
     from spinesearch.training.measure.found import Found
 
@@ -23,8 +23,8 @@ def evaluate(arguments: list[str]) -> int:
     """Run ``spinesearch evaluate``; returns its exit code."""
     parser = command_parser(
         "evaluate",
-        "COCO's twelve numbers and the AP of each class, on the validation images of a data set.\n"
-        "Classes are matched by name.",
+        "COCO's twelve numbers and the AP of each class, on the validation images of a data set; of a\n"
+        "Mask R-CNN the same of its masks. Classes are matched by name.",
         "examples:\n"
         "  spinesearch evaluate runs/NAME/weights/best.safetensors data=coco data.val_images=DIR \\\n"
         "      data.val_annotations=FILE\n"
@@ -83,7 +83,7 @@ class Evaluated(NamedTuple):
 
 
 def evaluate_on(
-    detector: RetinaNet, inference: Inference, settings: DataSettings, console: Console
+    detector: Detector, inference: Inference, settings: DataSettings, console: Console
 ) -> Evaluated:
     """What a detector is worth on the validation images of a data set.
 
@@ -91,11 +91,13 @@ def evaluate_on(
         DataError: the data cannot be used.
     """
     from spinesearch.data.open import open_val_data
+    from spinesearch.models.heads.detect import FindsInstances
     from spinesearch.search.engine import reporting
     from spinesearch.training.measure.evaluation import evaluate_detector, match_classes
 
     with reporting(console) as reports:
-        data = open_val_data(settings, image_size=inference.image_size, **reports)
+        needs_masks = isinstance(detector, FindsInstances)
+        data = open_val_data(settings, image_size=inference.image_size, masks=needs_masks, **reports)
         match = match_classes(data.dataset.categories, inference.class_names, detector.head.num_classes)
         for line in match.lines:
             reports["warn"](line)
@@ -135,9 +137,13 @@ def _data_settings(overrides: list[str]) -> DataSettings:
 def _plain(
     scores: DetectionScores, key: str, num_images: int, missing: tuple[str, ...], extra: tuple[str, ...]
 ) -> dict[str, Any]:
+    masks = {}
+    if scores.masks is not None:
+        masks["masks"] = {**scores.masks.summary, "class_aps": scores.masks.class_aps}
     return {
         **scores.summary,
         "class_aps": scores.class_aps,
+        **masks,
         "num_images": num_images,
         "data_key": key,
         "missing_classes": list(missing),
@@ -149,7 +155,11 @@ def _print(scores: DetectionScores) -> None:
     from spinesearch.results.tables import narrow_table
 
     console = build_console()
-    for title, numbers in (("COCO's numbers", scores.summary), ("AP by class", scores.class_aps)):
+    tables = [("COCO's numbers", scores.summary), ("AP by class", scores.class_aps)]
+    if scores.masks is not None:
+        tables += [("COCO's numbers, of masks", scores.masks.summary)]
+        tables += [("AP by class, of masks", scores.masks.class_aps)]
+    for title, numbers in tables:
         table = narrow_table(title)
         table.add_column("")
         table.add_column("", justify="right")

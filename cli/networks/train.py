@@ -34,7 +34,7 @@ def train(arguments: list[str]) -> int:
         "      data.train_annotations=FILE data.val_images=DIR data.val_annotations=FILE\n"
         "  spinesearch train spec.json train=finetune init_from=FILE.safetensors train.frozen=[backbone]\n"
         "  spinesearch train spinenet49 name=b search.num_workers=8 search.ray_address=auto\n\n"
-        "groups: train=quick|protocol_a|protocol_b|protocol_c|finetune  data=generated|coco\n"
+        "groups: train=quick|protocol_a|protocol_b|protocol_c|mask_rcnn|finetune  data=generated|coco\n"
         "        --cfg prints every setting with its value. docs/train.md has more.",
     )
     add_model(parser)

@@ -13,7 +13,7 @@ from spinesearch.cli.runs.recorded import named_run
 
 if TYPE_CHECKING:
     from spinesearch.models.heads.inference import Inference
-    from spinesearch.models.heads.retinanet import RetinaNet
+    from spinesearch.models.weights.description import Detector
 
 
 def add_weights(parser: CommandParser) -> None:
@@ -29,7 +29,7 @@ def add_weights(parser: CommandParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
-def open_weights(text: str, image_size: int | None, device: str) -> tuple[RetinaNet, Inference]:
+def open_weights(text: str, image_size: int | None, device: str) -> tuple[Detector, Inference]:
     """The detector on its device, and how images are made for it.
 
     Raises:

@@ -16,13 +16,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from spinesearch.data.coco.outlines import encode_mask
 from spinesearch.data.image_files import opened_image
 from spinesearch.data.pack.images import as_rgb, shrunk
-from spinesearch.data.upright import stored_boxes, upright
+from spinesearch.data.upright import stored_boxes, stored_mask, upright
 from spinesearch.models.heads.anchors import make_anchors
-from spinesearch.models.heads.detect import MAX_DETECTIONS, SCORE_THRESHOLD, detect_objects
+from spinesearch.models.heads.detect import MAX_DETECTIONS, SCORE_THRESHOLD, FindsInstances, detect_objects
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.heads.normalize import normalize_images
+from spinesearch.models.heads.paste import paste_mask
 
 DEFAULT_THRESHOLD = 0.3  # own: pictures with all that scores above COCO's 0.05 are hard to look at
 _BATCH_SIZE = 8
@@ -44,6 +46,7 @@ class Prediction(NamedTuple):
         names: the classes' names, n of them; the labels' digits where the weights know no names.
         width: of the image as stored, pixels.
         height: of the image as stored.
+        masks: COCO's compressed run lengths in the image as stored, n of them, of a mask model; else None.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -52,6 +55,7 @@ class Prediction(NamedTuple):
     names: tuple[str, ...]
     width: int
     height: int
+    masks: tuple[bytes, ...] | None = None
 
 
 class _Ready(NamedTuple):
@@ -89,7 +93,7 @@ def predict_images(
     In the place of a file that cannot be read comes the error, and the others follow.
 
     Args:
-        model: images `[B, 3, S, S]` to class logits and box codes, on any device.
+        model: images `[B, 3, S, S]` to class logits and box codes, or a Mask R-CNN; on any device.
         images: paths, Pillow's images or RGB arrays `[H, W, 3]`; looked at as their EXIF orientation says.
         inference: of the detector.
         threshold: least score, 0.05 or more.
@@ -137,19 +141,34 @@ def _predicted(
             [image.upright_size for image in ready],
         )
     )
+    masks = None
     with torch.inference_mode():
-        cls_logits, box_deltas = head_outputs(model, normalize_images(pixels, content), "float32")
-        found = detect_objects(cls_logits, box_deltas, anchors, scales, sizes)
-    for image, boxes, scores, labels in zip(ready, *(part.cpu().numpy() for part in found), strict=True):
+        pixels = normalize_images(pixels, content)
+        if isinstance(model, FindsInstances):
+            found, over_boxes = model.instances(pixels, content, anchors, scales, sizes, "float32")
+            masks = over_boxes.cpu().numpy()
+        else:
+            cls_logits, box_deltas = head_outputs(model, pixels, "float32")
+            found = detect_objects(cls_logits, box_deltas, anchors, scales, sizes)
+    columns = zip(*(part.cpu().numpy() for part in found), strict=True)
+    for row, (image, (boxes, scores, labels)) in enumerate(zip(ready, columns, strict=True)):
         kept = np.flatnonzero(scores >= threshold)[:top_k]
         names = inference.class_names
+        width, height = image.stored_size
+        stored = stored_boxes(boxes[kept], image.orientation, width, height)
         yield Prediction(
-            boxes=stored_boxes(boxes[kept], image.orientation, *image.stored_size),
+            boxes=stored,
             scores=scores[kept],
             labels=labels[kept],
             names=tuple(names[label] if names else str(label) for label in labels[kept].tolist()),
-            width=image.stored_size[0],
-            height=image.stored_size[1],
+            width=width,
+            height=height,
+            masks=None
+            if masks is None
+            else tuple(
+                encode_mask(paste_mask(stored_mask(mask, image.orientation), box, width, height))
+                for mask, box in zip(masks[row][kept], stored, strict=True)
+            ),
         )
 
 

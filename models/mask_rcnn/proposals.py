@@ -12,12 +12,25 @@ from torch import Tensor
 
 from spinesearch.models.heads.boxes import box_area, clip_boxes, decode_boxes
 from spinesearch.models.heads.detect import non_maximum_suppression
-from spinesearch.models.mask_rcnn.detector import Proposed
 from spinesearch.space.cost.mask_rcnn import NUM_REGIONS
 
 # The released configuration: anchors of each level that enter suppression, and how much they may overlap.
 TRAINING_CANDIDATES, TESTING_CANDIDATES = 2000, 1000
 PROPOSAL_NMS_IOU = 0.7
+
+
+class Proposed(NamedTuple):
+    """What the network says of anchors, and the features that regions are cropped from.
+
+    Attributes:
+        scores: `[B, N]`, objectness before the sigmoid; anchors by level, row, column, anchor.
+        box_deltas: `[B, N, 4]`, codes (ty, tx, th, tw).
+        features: per level `[B, C, H, W]`.
+    """
+
+    scores: Tensor
+    box_deltas: Tensor
+    features: dict[int, Tensor]
 
 
 class Regions(NamedTuple):

@@ -28,7 +28,7 @@ _PATIENCE_S = 60.0  # that a node may take to find a place
 
 def typical_candidate(space: SearchSpace, proxy_task: ProxySettings, seed: int) -> ArchSpec:
     """The candidate of median multiply-adds among 101 drawn uniformly from a space."""
-    from spinesearch.proxy_task.task import detector_cost_of
+    from spinesearch.proxy_task.network import detector_cost_of
 
     random = np.random.default_rng(seed)
     drawn = [space.decode(space.sample(random)) for _ in range(_NUM_DRAWN)]
@@ -84,7 +84,8 @@ def open_timed(settings: ProxySettings, data: DataSettings, key: str, num_steps:
     Raises:
         DataError: the data set cannot be opened there, or is not the one of ``key``.
     """
-    return _score(settings, reopen_data(data, image_size=settings.image_size, key=key), num_steps)
+    opened = reopen_data(data, image_size=settings.image_size, key=key, masks=settings.needs_masks)
+    return _score(settings, opened, num_steps)
 
 
 def _score(settings: ProxySettings, data: ProxyData, num_steps: int) -> Score:

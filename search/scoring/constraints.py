@@ -78,7 +78,7 @@ def limits_of(
     """The limits on the detectors of a proxy setting that follow from specs; None without any."""
     if max_multiply_adds is None and max_parameters is None and table is None:
         return None
-    from spinesearch.proxy_task.task import detector_cost_of
+    from spinesearch.proxy_task.network import detector_cost_of
 
     return Limits(
         cost=lambda spec: detector_cost_of(spec, proxy, num_classes),

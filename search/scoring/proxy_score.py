@@ -25,7 +25,8 @@ def open_proxy_score(settings: ProxySettings, data: DataSettings, data_key: str)
     Raises:
         DataError: the data set cannot be opened here, or is not the one of ``data_key``.
     """
-    return proxy_score(settings, reopen_data(data, image_size=settings.image_size, key=data_key))
+    opened = reopen_data(data, image_size=settings.image_size, key=data_key, masks=settings.needs_masks)
+    return proxy_score(settings, opened)
 
 
 def proxy_score(settings: ProxySettings, data: ProxyData) -> Score:

@@ -10,8 +10,7 @@ import torch
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
-from spinesearch.models.heads.retinanet import RetinaNet
-from spinesearch.models.weights.description import build_described, describe
+from spinesearch.models.weights.description import Detector, build_described, describe
 from spinesearch.models.weights.partial import check_init_from
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
@@ -39,7 +38,7 @@ class PreparedTraining(NamedTuple):
     """
 
     data: ProxyData
-    model: RetinaNet
+    model: Detector
     source_record: Mapping[str, Any]
     description: Mapping[str, Any]
     device: torch.device
@@ -85,13 +84,13 @@ def _check_settings(config: TrainConfig, group: ProcessGroup) -> None:
 
 def _build(
     config: TrainConfig, source: ModelSource | None, run: Run, data: ProxyData, run_dir: Path
-) -> tuple[RetinaNet, dict[str, Any]]:
+) -> tuple[Detector, dict[str, Any]]:
     """The detector with its initial weights on the CPU, and what the ledger says of where it comes from."""
     with torch.random.fork_rng(devices=[]):
         seed_global(stream_seed(config.seed, INIT), torch.device("cpu"))
         if run.training is not None:
             model = build_described(run.training["model"])
-            assert isinstance(model, RetinaNet)
+            assert isinstance(model, Detector)
             if source is not None and describe(
                 build_source(source, config.train, data.class_names)
             ) != describe(model):

@@ -15,7 +15,7 @@ from spinesearch.search.config.train_workers import TrainWorkers
 from spinesearch.training.run.train_settings import TrainSettings
 
 # How a training is carried out, and where the same data lie; the rest decides its result.
-FREE_TRAIN_SETTINGS = ("micro_batch_size", "eval_every_epochs", "evaluator", "device", "num_threads")
+FREE_TRAIN_SETTINGS = ("micro_batch_size", "eval_every_epochs", "evaluator", "device", "fused", "num_threads")
 _FREE = frozenset(
     {"name", "label", "mirror", "search", "data.max_megapixels", "data.allow_overlap", *PATH_SETTINGS}
     | {f"train.{name}" for name in FREE_TRAIN_SETTINGS}

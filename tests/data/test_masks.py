@@ -149,3 +149,29 @@ def test_drawn_objects_have_masks_of_their_areas(tmp_path: Path):
                 assert [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1] == box.tolist()
                 assert mask.sum() == area
                 place += 1
+
+
+def test_masks_of_stored_images_are_turned_as_their_boxes_are():
+    # A mask over a box of the upright image, drawn there, is the mask over the stored box, drawn as stored.
+    from spinesearch.data.upright import stored_boxes, stored_mask, upright
+    from spinesearch.models.heads.paste import paste_mask
+
+    mask = np.zeros((28, 28), np.float32)
+    mask[:20, :7] = 1
+    for orientation in range(1, 9):
+        stored = Image.new("L", (40, 30))
+        stored.getexif()[0x0112] = orientation
+        file = stored.copy()
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        file.info["exif"] = exif.tobytes()
+        turned, _ = upright(file)
+        box = np.array([[4, 6, 22, 24]], np.float32)
+        there = paste_mask(mask, box[0], *turned.size)
+        (own,) = stored_boxes(box, orientation, 40, 30)
+        here = paste_mask(stored_mask(mask, orientation), own, 40, 30)
+        drawn = Image.fromarray(here.astype(np.uint8) * 255)
+        drawn.info["exif"] = exif.tobytes()
+        again, found = upright(drawn)
+        assert found == orientation
+        assert np.array_equal(np.asarray(again) > 0, there)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from spinesearch.models import backbone, layers, pointwise, resample
 from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
+from spinesearch.models.gpu import mark_for_gpu
 from spinesearch.space import MBCONV_STEM, OUTPUT_LEVELS, SPINENET_STEM, ArchSpec
 
 NARROW = {"filter_size_scale": 0.125, "endpoints_num_filters": 8}
@@ -155,6 +156,16 @@ def test_published_networks_equal_their_plain_form(
     assert_networks_equal(seasoned(name, **kwargs), batches)
     expected = {"pointwise", "folded"} | (set() if "mobile" in name else {"merged", "before upsampling"})
     assert {what for what, times in taken.items() if times} == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["spinenet49", "r0_sp53"])
+def test_networks_for_a_gpu_equal_their_plain_form(name: str, taken: Counter[str]) -> None:
+    """In training and evaluation, running variances with the N of after the upsampling included."""
+    network = seasoned(name, **NARROW, compat="v2" if name == "r0_sp53" else "v1")
+    mark_for_gpu(network)
+    assert_networks_equal(network, [torch.randn(4, 3, 128, 128, dtype=torch.float64) for _ in range(2)])
+    assert {what for what, times in taken.items() if times} == {"pointwise", "merged", "before upsampling"}
 
 
 @pytest.mark.parametrize("seed", few(range(20), 3))

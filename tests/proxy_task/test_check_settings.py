@@ -6,8 +6,8 @@ import torch
 
 from spinesearch.models.backbone import build_backbone
 from spinesearch.proxy_task.check import check_settings
+from spinesearch.proxy_task.network import build_detector
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.proxy_task.task import build_detector
 from spinesearch.space import SPINENET_49, SPINENET_MOBILE_49
 
 SETTINGS = ProxySettings(num_steps=1, endpoints_num_filters=8, head_num_convs=0, device="cpu")

@@ -16,7 +16,13 @@ from spinesearch.training.step.train import train
 CPU = torch.device("cpu")
 NUM_STEPS = 9
 SETTINGS = ProxySettings(
-    num_steps=NUM_STEPS, optimizer="muon", lr=0.05, weight_decay=0.01, warmup_steps=3, scale_jitter=(0.8, 1.2)
+    num_steps=NUM_STEPS,
+    optimizer="muon",
+    lr=0.05,
+    weight_decay=0.01,
+    warmup_steps=3,
+    scale_jitter=(0.8, 1.2),
+    fused="off",  # as on CUDA without Triton: the CPU's own form of the targets cannot be captured
 )
 ANCHORS = make_anchors(128, num_scales=1, base_anchor=3.0)
 

@@ -15,7 +15,7 @@ from spinesearch.data.coco.dataset import CocoDataset
 from spinesearch.data.open import ProxyData
 from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.models.heads.inference import Inference
-from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.weights.description import Detector
 from spinesearch.training.measure.evaluate import DetectionScores, detection_scores
 from spinesearch.training.measure.found import Found, find_objects, mask_pair
 
@@ -93,7 +93,7 @@ def match_classes(
 
 
 def evaluate_detector(
-    detector: RetinaNet,
+    detector: Detector,
     data: ProxyData,
     inference: Inference,
     match: ClassMatch,
@@ -137,6 +137,8 @@ def evaluate_detector(
 def coco_results(dataset: CocoDataset, found: Found) -> list[dict[str, Any]]:
     """Detections in COCO's results format: image_id, category_id, bbox (x, y, width, height), score.
 
+    Those of a mask model have their RLE as segmentation too.
+
     Args:
         dataset: its ids are used; all its images were looked at, in its order.
         found: in its classes.
@@ -147,7 +149,12 @@ def coco_results(dataset: CocoDataset, found: Found) -> list[dict[str, Any]]:
     ids = dataset.images.ids[rows].tolist()
     labels = found.labels[rows, columns].tolist()
     scores = found.scores[rows, columns].astype(np.float64).tolist()
-    return [
+    results: list[dict[str, Any]] = [
         {"image_id": i, "category_id": dataset.categories[label][0], "bbox": box, "score": score}
         for i, label, box, score in zip(ids, labels, xywh, scores, strict=True)
     ]
+    if found.masks is not None:
+        for result, code, row in zip(results, found.masks[rows, columns], rows, strict=True):
+            width, height = dataset.images.sizes[row].tolist()
+            result["segmentation"] = {"size": [height, width], "counts": code.decode("ascii")}
+    return results

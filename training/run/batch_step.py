@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spinesearch.models.mask_rcnn.detector import MaskRCNN
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.optim.optimizer import FlatOptimizer
 from spinesearch.training.process.group import ProcessGroup
@@ -74,7 +75,9 @@ class BatchStep:
         # Of the largest share: processes normalise together, so that each has as many parts as any other.
         largest = -(-self._recipe.batch_size // self._group.size)
         num_parts = num_micro_batches(largest, self._micro_batch_size)
-        totals = torch.zeros(2, device=device)  # of losses times weights, and of weights but for the ones
+        totals = torch.zeros(2, device=device)  # of losses times weights, and of weights
+        # In `loss_weight` is a one besides the anchors, which the whole batch has but once.
+        once = 0.0 if isinstance(self._model, MaskRCNN) else 1.0
         for rows in np.array_split(np.arange(len(batch.images)), num_parts):
             part = slice(rows[0], rows[-1] + 1)
             inputs = StepInputs(
@@ -83,12 +86,12 @@ class BatchStep:
             )
             loss, weight = batch_loss(inputs, model=self._model, anchors=self._anchors, recipe=self._recipe)
             torch.autograd.backward(loss * weight)
-            totals += torch.stack((loss.detach() * weight, weight - 1))
+            totals += torch.stack((loss.detach() * weight, weight - once))
 
         def combine(grads: list[Tensor]) -> None:
             self._group.add([*grads, totals])
             for grad in grads:
-                grad.div_(totals[1] + 1)
+                grad.div_(totals[1] + once)
 
         norm = self._optimizer.step(combine)
-        return totals[0] / (totals[1] + 1), norm
+        return totals[0] / (totals[1] + once), norm

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from spinesearch.data.open import ProxyData
+from spinesearch.models.gpu import folded, mark_for_gpu
 from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.training.input.augment import Batch, draw
 from spinesearch.training.input.batches import load_batches, shuffled_batches
 from spinesearch.training.measure.evaluate import detection_scores
-from spinesearch.training.measure.found import Found, find_objects
+from spinesearch.training.measure.found import Found, find_objects, joined, mask_pair
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.process.machine import keep_freed_memory, threads
@@ -76,6 +77,10 @@ class LongTraining:
         self._anchors = make_anchors(
             settings.image_size, num_scales=settings.num_scales, base_anchor=settings.base_anchor
         ).to(self._device)
+        is_on_gpu = self._device.type == "cuda"
+        self._is_for_gpu = settings.fused == "all" and is_on_gpu and not settings.needs_masks
+        if self._is_for_gpu:
+            mark_for_gpu(model)
         freeze(model, settings.frozen)
         self._optimizer = FlatOptimizer(model, self._recipe)
         self._average = (
@@ -226,7 +231,8 @@ class LongTraining:
                     scores=detection_scores(
                         data.dataset,
                         data.held_out_index,
-                        *found,
+                        *found[:3],
+                        masks=mask_pair(data, found),
                         evaluator=self._settings.evaluator,
                         num_threads=self._settings.num_threads,
                     ),
@@ -248,7 +254,7 @@ class LongTraining:
         mine = None  # with fewer images than processes
         if len(share):
             mine = find_objects(
-                self._model,
+                folded(self._model) if self._is_for_gpu else self._model,
                 data,
                 data.held_out_index[share],
                 self._anchors,
@@ -258,5 +264,4 @@ class LongTraining:
             )
         shares, parts = zip(*self._group.gathered((share, mine)), strict=True)
         order = np.argsort(np.concatenate(shares))
-        found = (part for part in parts if part is not None)
-        return Found(*(np.concatenate(arrays)[order] for arrays in zip(*found, strict=True)))
+        return joined([part for part in parts if part is not None]).rows(order)

@@ -20,8 +20,8 @@ from spinesearch.training.step.captured_step import CapturedStep, GraphSession, 
 from spinesearch.training.step.divergence import LossWatch
 from spinesearch.training.step.mask_step import mask_rcnn_loss
 from spinesearch.training.step.state import TrainingState
-from spinesearch.training.targets.losses import detection_loss, loss_weight
-from spinesearch.training.targets.matching import make_targets
+from spinesearch.training.targets.forms import step_forms
+from spinesearch.training.targets.losses import loss_weight
 
 # Of a training step, in order: waiting for the batch, and what is done with it. The last one ends when its
 # loss and gradient are known to be finite.
@@ -127,21 +127,21 @@ def _step(
 def batch_loss(
     inputs: StepInputs, *, model: nn.Module, anchors: Tensor, recipe: Recipe, lap: Lap = no_lap
 ) -> tuple[Tensor, Tensor]:
-    """Loss of a batch under augmentation, and by what it was divided; scalars.
+    """Loss of a batch under augmentation, and its weight among the parts of a batch; scalars.
 
-    That is `loss_weight`, and for a Mask R-CNN, whose losses are means, the images plus one: `BatchStep` takes
-    the one away.
+    The weight is `loss_weight`, by which the loss was divided, and for a Mask R-CNN the number of images.
     """
     batch = _augment(inputs, recipe)
     lap("augmentation")
     if isinstance(model, MaskRCNN):
         loss = mask_rcnn_loss(model, batch, anchors, recipe, lap)
-        return loss, loss.new_tensor(len(batch.images) + 1.0)
-    classes, codes = make_targets(anchors, batch.boxes, batch.labels)
+        return loss, loss.new_tensor(float(len(batch.images)))
+    forms = step_forms(recipe.fused, anchors.device)
+    classes, codes = forms.make_targets(anchors, batch.boxes, batch.labels)
     lap("targets")
     cls_logits, box_deltas = head_outputs(model, batch.images, recipe.precision)
     lap("forward")
-    loss = detection_loss(cls_logits, box_deltas, classes, codes)
+    loss = forms.detection_loss(cls_logits, box_deltas, classes, codes)
     lap("loss")
     return loss, loss_weight(classes)
 

@@ -5,6 +5,8 @@ Shapes: B images, M boxes per image after padding (label -1 marks a padded row),
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,9 @@ BACKGROUND = -1
 # Boxes compared with all anchors at a time. For 64 images of 512 px and 9 anchors a cell each takes 13 MB in
 # every intermediate, so that one image full of objects must not multiply them.
 _ROWS_AT_ONCE = 32
+# Overlaps computed at a time where objects alone are compared: a megabyte, so that a processor's cache holds
+# the intermediates.
+_PAIRS_AT_ONCE = 2**18
 
 
 def match_anchors(anchors: Tensor, boxes: Tensor, labels: Tensor, *, match_iou: float = MATCH_IOU) -> Tensor:
@@ -56,12 +61,47 @@ def match_anchors(anchors: Tensor, boxes: Tensor, labels: Tensor, *, match_iou: 
     return torch.where(forced < num_rows, forced, rows)
 
 
-def make_targets(anchors: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def match_objects(anchors: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+    """What `match_anchors` returns for the same arguments, from the objects alone.
+
+    Its time is that of the objects of all images together, where `match_anchors` takes every image for as
+    full as the fullest one. How many there are is read from the labels, so that it is for the CPU.
+    """
+    (num_images, num_rows), num_anchors = labels.shape, len(anchors)
+    matched = torch.full((num_images * num_anchors,), num_rows)  # the first of the rows that overlap it most
+    forced = matched.clone()
+    best = boxes.new_zeros(num_images * num_anchors)
+    image, row = (labels != BACKGROUND).nonzero(as_tuple=True)  # [N]
+    chunks = torch.split(torch.arange(len(image)), max(1, _PAIRS_AT_ONCE // num_anchors))
+    hits = []
+    for chunk in chunks:
+        iou = pairwise_iou(boxes[image[chunk], row[chunk]], anchors)  # [n, A]
+        top_iou, top_anchor = iou.max(dim=1)
+        claimed = (image[chunk] * num_anchors + top_anchor)[top_iou > 0]
+        forced.scatter_reduce_(0, claimed, row[chunk][top_iou > 0], "amin")
+        which, anchor = (iou >= MATCH_IOU).nonzero(as_tuple=True)
+        hits.append((image[chunk][which] * num_anchors + anchor, row[chunk][which], iou[which, anchor]))
+    if hits:
+        place, hit_row, overlap = (torch.cat(parts) for parts in zip(*hits, strict=True))
+        best.scatter_reduce_(0, place, overlap, "amax")
+        is_best = overlap == best[place]
+        matched.scatter_reduce_(0, place[is_best], hit_row[is_best], "amin")
+    rows = torch.where(forced < num_rows, forced, matched)
+    return torch.where(rows < num_rows, rows, BACKGROUND).view(num_images, num_anchors)
+
+
+def make_targets(
+    anchors: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    *,
+    match: Callable[[Tensor, Tensor, Tensor], Tensor] = match_anchors,
+) -> tuple[Tensor, Tensor]:
     """Class `[B, A]`, `BACKGROUND` where there is no object, and box codes `[B, A, 4]` for each anchor.
 
-    The codes of background anchors are zero. Arguments as for `match_anchors`.
+    The codes of background anchors are zero. Arguments as for `match_anchors`, and which form of it.
     """
-    rows = match_anchors(anchors, boxes, labels)
+    rows = match(anchors, boxes, labels)
     if boxes.shape[1] == 0:
         return rows, torch.zeros(*rows.shape, 4, device=boxes.device)
     is_object = rows != BACKGROUND

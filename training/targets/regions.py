@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spinesearch.models.heads.boxes import encode_boxes, pairwise_iou
-from spinesearch.models.mask_rcnn.detect import BOX_WEIGHTS
+from spinesearch.models.mask_rcnn.detector import BOX_WEIGHTS
 from spinesearch.models.mask_rcnn.proposals import Regions
 from spinesearch.training.targets.matching import BACKGROUND, match_anchors
 

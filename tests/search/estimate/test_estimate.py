@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from spinesearch.proxy_task.task import detector_cost_of
+from spinesearch.proxy_task.network import detector_cost_of
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.run_config import RunConfig, compose, run_config

@@ -9,7 +9,13 @@ from torch.testing import assert_close
 from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.models.heads.boxes import decode_boxes, encode_boxes, pairwise_iou
 from spinesearch.training.targets import matching
-from spinesearch.training.targets.matching import BACKGROUND, MATCH_IOU, make_targets, match_anchors
+from spinesearch.training.targets.matching import (
+    BACKGROUND,
+    MATCH_IOU,
+    make_targets,
+    match_anchors,
+    match_objects,
+)
 
 
 @pytest.fixture(autouse=True, params=[matching._ROWS_AT_ONCE, 2, 1])
@@ -149,6 +155,27 @@ def test_no_objects() -> None:
         assert classes.dtype == torch.int64
         assert codes.shape == (2, len(anchors), 4)
         assert (codes == 0).all()
+
+
+@pytest.mark.parametrize("pairs_at_once", [matching._PAIRS_AT_ONCE, 5000, 1])
+def test_the_objects_alone_are_matched_alike(pairs_at_once: int, monkeypatch) -> None:
+    """Crowded, empty and gappy images, boxes beside no anchor, and a grid on which ties are many."""
+    monkeypatch.setattr(matching, "_PAIRS_AT_ONCE", pairs_at_once)
+    anchors = make_anchors(128, num_scales=1, base_anchor=3.0)
+    generator = torch.Generator().manual_seed(3)
+    for seed in range(12):
+        boxes, labels = random_truth(6, 9, seed=seed)
+        if seed % 2:
+            boxes = (boxes / 16).round() * 16
+        labels[torch.rand(6, 9, generator=generator) < 0.3] = BACKGROUND
+        labels[0] = BACKGROUND
+        boxes[1, 0] += 1000
+        boxes[labels == BACKGROUND] = float("nan")
+        rows = match_objects(anchors, boxes, labels)
+        assert torch.equal(rows, match_anchors(anchors, boxes, labels))
+        assert rows.dtype == torch.int64
+    for none in (torch.zeros(2, 0, dtype=torch.int64), torch.full((2, 3), BACKGROUND)):
+        assert (match_objects(anchors, torch.zeros(*none.shape, 4), none) == BACKGROUND).all()
 
 
 def test_targets_say_class_and_code_of_the_matched_box() -> None:

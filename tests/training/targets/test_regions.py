@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spinesearch.models.mask_rcnn.detector import Proposed
-from spinesearch.models.mask_rcnn.proposals import Regions, propose_regions
+from spinesearch.models.mask_rcnn.proposals import Proposed, Regions, propose_regions
 from spinesearch.training.targets.matching import BACKGROUND
 from spinesearch.training.targets.region_losses import mask_loss, proposal_loss, region_loss
 from spinesearch.training.targets.regions import (
