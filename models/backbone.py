@@ -5,7 +5,7 @@ Shapes: B images of H x W pixels; a feature of level l is [B, C, ceil(H / 2**l),
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from spinesearch.models.blocks import build_repeats
 from spinesearch.models.feature_info import FeatureInfo, endpoint_info
+from spinesearch.models.fusion import SharedFusion, SumFusion
 from spinesearch.models.layers import ConvNorm, build_style, check_images, max_pool_same, refuse_torchscript
-from spinesearch.models.mbconv import DepthwiseResample
-from spinesearch.models.pointwise import can_rewrite, conv_norms, has_hooks
-from spinesearch.models.resample import Resample
+from spinesearch.models.pointwise import has_hooks
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import OUTPUT_LEVELS, ArchSpec, ResNetSpec, load_spec
 from spinesearch.space.cost.plan import SizePlan, plan_for_size, stem_strides
@@ -66,10 +65,13 @@ class ScalePermutedBackbone(nn.Module):
             a hard sigmoid in squeeze-and-excitation. Both have the same parameters and give other outputs.
             (In the Model Garden's mobile code every repeat of a block reads the same input, so that only the
             last one counts. No published model has repeats there, and here they are chained.)
+        fusion: one of `spinesearch.space.cost.fusion.FUSIONS`. ``sum`` is the paper's; ``weighted`` and
+            ``attention`` weigh all features that a block depends on (`SharedFusion`), in networks without
+            MBConv blocks.
 
     Raises:
-        ValueError: an argument is out of range, a width comes out as zero, or the stem's levels do not rise
-            from level 2 (level 1 for MBConv blocks) by steps of 0 or 1.
+        ValueError: an argument is out of range, a width comes out as zero, the stem's levels do not rise
+            from level 2 (level 1 for MBConv blocks) by steps of 0 or 1, or the fusion does not suit.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class ScalePermutedBackbone(nn.Module):
         bn_momentum: float | None = None,
         bn_eps: float | None = None,
         compat: str = "v1",
+        fusion: str = "sum",
     ) -> None:
         super().__init__()
         for name, value in (
@@ -113,8 +116,11 @@ class ScalePermutedBackbone(nn.Module):
             filter_size_scale=filter_size_scale,
             resample_alpha=resample_alpha,
             stem_filters=stem_filters,
+            fusion=fusion,
         )
         self.arguments["stem_filters"] = widths.stem_conv
+        if fusion != "sum":  # which files of earlier releases do not name
+            self.arguments["fusion"] = fusion
         channels = self.block_channels = widths.channels
 
         self.stem_conv = ConvNorm(3, widths.stem_conv, 3 if spec.is_mbconv else 7, stride=2, style=style)
@@ -134,16 +140,10 @@ class ScalePermutedBackbone(nn.Module):
             for i, block in enumerate(blocks)
         )
 
-        def build_resample(parent: int, child: int) -> Resample | DepthwiseResample:
-            num_down = max(blocks[child].level - blocks[parent].level, 0)
-            if spec.is_mbconv:
-                return DepthwiseResample(channels[parent], channels[child], num_down=num_down, style=style)
-            middle = widths.resample[parent]
-            return Resample(channels[parent], middle, channels[child], down=num_down > 0, style=style)
-
-        self.resamples = nn.ModuleList(  # of block id - len(stem): one per parent
-            nn.ModuleList(build_resample(parent, child) for parent in block.parents)
-            for child, block in enumerate(spec.blocks, start=num_stem)
+        self.resamples: SumFusion | SharedFusion = (
+            SumFusion(spec, widths, style=style)
+            if fusion == "sum"
+            else SharedFusion(spec, widths, is_attention=fusion == "attention", style=style)
         )
         self.activation = style.build_activation()
         self.endpoints = nn.ModuleDict(
@@ -185,16 +185,18 @@ class ScalePermutedBackbone(nn.Module):
     def _run(self, images: Tensor, plan: SizePlan, wanted: Collection[int]) -> dict[int, Tensor]:
         """Features of the wanted blocks by id, rising; `wanted` must hold all that its blocks read."""
         features: dict[int, Tensor] = {}
-        squeezed: dict[nn.Module, Tensor] = {}
-        readers = self._readers(wanted)
+        fusing = self.resamples.begin(plan, wanted)
         x = self._stem(images)
         for i in range(len(self.spec)):
             if i not in wanted:
                 continue
             if i >= len(self.spec.stem):
-                x = self._fuse(i, features, squeezed, plan)
+                fused = fusing.read(i)
+                for j in plan.unresampled[i]:
+                    fused = fused.add_(features[j])
+                x = self.activation(fused)
             x = features[i] = self.blocks[i](x)
-            squeezed |= _squeeze(x, readers[i])
+            fusing.put(i, x)
         return features
 
     def _stem(self, images: Tensor) -> Tensor:
@@ -211,45 +213,6 @@ class ScalePermutedBackbone(nn.Module):
             x = max_pool_same(stem(images), (3, 3), (2, 2))
         return x
 
-    def _fuse(
-        self, i: int, features: dict[int, Tensor], squeezed: dict[nn.Module, Tensor], plan: SizePlan
-    ) -> Tensor:
-        """Input of block i: the activated sum of its resampled parents and of its unresampled inputs."""
-        first, second = (
-            resample.rescale(squeezed.pop(resample), plan.sizes[i])
-            if isinstance(resample, Resample) and resample in squeezed
-            else resample(features[parent], plan.sizes[i])
-            for resample, parent in zip(self._resamples_of(i), self.spec.block(i).parents, strict=True)
-        )
-        fused: Tensor = first.add_(second)
-        for j in plan.unresampled[i]:
-            fused = fused.add_(features[j])
-        activated: Tensor = self.activation(fused)
-        return activated
-
-    def _readers(self, wanted: Collection[int]) -> list[list[Resample]]:
-        """By block id: the resamplings that squeeze its feature for the wanted blocks that read it."""
-        readers: list[list[Resample]] = [[] for _ in self.spec.all_blocks]
-        for i, block in enumerate(self.spec.blocks, start=len(self.spec.stem)):
-            if i in wanted:
-                for parent, resample in zip(block.parents, self._resamples_of(i), strict=True):
-                    if isinstance(resample, Resample):
-                        readers[parent].append(resample)
-        return readers
-
-    def _resamples_of(self, i: int) -> nn.ModuleList:
-        resamples = self.resamples[i - len(self.spec.stem)]
-        assert isinstance(resamples, nn.ModuleList)
-        return resamples
-
-
-def _squeeze(x: Tensor, resamples: Sequence[Resample]) -> dict[nn.Module, Tensor]:
-    """A feature squeezed for all resamplings that read it; empty where each has to do it by itself."""
-    layers = [resample.squeeze for resample in resamples]
-    if len(layers) > 1 and not any(map(has_hooks, resamples)) and can_rewrite(x, layers):
-        return dict(zip(resamples, conv_norms(x, layers), strict=True))
-    return {}
-
 
 def build_backbone(
     spec: ArchSpec | ResNetSpec | str | Path, **kwargs: Any
@@ -260,7 +223,7 @@ def build_backbone(
         spec: the architecture, the name of a published one, which then also gives the defaults of all that is
             left out, or the path of a file that ends in ``.json``.
         **kwargs: the arguments of `ScalePermutedBackbone`. A ResNet takes the same, but its blocks cannot be
-            repeated, and nothing is resampled.
+            repeated, and nothing is resampled or fused.
 
     Raises:
         ValueError: an argument is out of range, or nothing is published under this name.
@@ -268,8 +231,8 @@ def build_backbone(
     arch, scaling, _ = resolve_spec(spec)
     if isinstance(arch, ArchSpec):
         return ScalePermutedBackbone(arch, **asdict(scaling) | kwargs)
-    neutral = asdict(BackboneScaling())
-    for name in ("block_repeats", "resample_alpha"):
+    neutral = {**asdict(BackboneScaling()), "fusion": "sum"}
+    for name in ("block_repeats", "resample_alpha", "fusion"):
         if (value := kwargs.pop(name, neutral[name])) != neutral[name]:
             raise ValueError(f"{name}: {arch.name} has none to change, got {value}")
     return ResNetFPN(arch, **{"endpoints_num_filters": scaling.endpoints_num_filters, **kwargs})

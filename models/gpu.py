@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from spinesearch.models.heads.retinanet import RetinaNetHead, SeparableConv2d
+from spinesearch.models.heads.retinanet import RetinaNetHead, SeparableConv2d, predicted
 from spinesearch.models.layers import ConvNorm
 
 M = TypeVar("M", bound=nn.Module)
@@ -60,17 +60,17 @@ class _FoldedSubnet(nn.Module):
                         part
                         for conv, norm in zip(subnet.convs, norms, strict=True)
                         for part in (_with_norm(conv, norm), subnet.activation)
-                    ),
-                    subnet.predict,
+                    )
                 )
                 for level, norms in subnet.norms.items()
             }
         )
+        self.predict = subnet.predict
+        self.is_exact: bool = subnet.is_exact
 
     def forward(self, x: Tensor, level: int) -> Tensor:
         """[B, in_channels, H, W] to [B, out_channels, H, W]."""
-        out: Tensor = self.levels[str(level)](x)
-        return out
+        return predicted(self.predict, self.levels[str(level)](x), is_exact=self.is_exact)
 
 
 def _with_norm(conv: nn.Module, norm: nn.BatchNorm2d) -> nn.Module:

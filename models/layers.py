@@ -192,7 +192,8 @@ class StochasticDepth(nn.Module):
         if not self.training or self.rate == 0.0:
             return x
         keep = x.new_empty((x.shape[0], 1, 1, 1)).bernoulli_(1.0 - self.rate)
-        return x * (keep / (1.0 - self.rate))
+        scale = keep.to(torch.promote_types(x.dtype, torch.float32)) / (1.0 - self.rate)
+        return (x * scale).to(x.dtype)  # bfloat16 would round the scale itself, every sample's alike
 
     def extra_repr(self) -> str:
         """The rate, for ``print(module)``."""

@@ -273,8 +273,8 @@ def _variance(norm: nn.BatchNorm2d) -> Tensor:
 
 def _count_batch(norms: Iterable[nn.BatchNorm2d]) -> None:
     for norm in norms:
-        assert norm.num_batches_tracked is not None
-        norm.num_batches_tracked.add_(1)
+        if norm.num_batches_tracked is not None:  # else it is counted elsewhere, as `nn.BatchNorm2d` has it
+            norm.num_batches_tracked.add_(1)
 
 
 def _empty(like: Tensor, channels: int) -> Tensor:

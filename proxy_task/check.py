@@ -27,6 +27,11 @@ def check_settings(
         ValueError: one line that names ``proxy_task.<field>``, its value, the rule and what to do.
     """
     _check_widths(settings, levels, is_mbconv=is_mbconv)
+    if is_mbconv and settings.fusion != "sum":
+        raise ValueError(
+            f"proxy_task.fusion: must be sum for MBConv blocks, which have no squeeze to share, got "
+            f"{settings.fusion}; give sum, or a space of bottlenecks and residual blocks"
+        )
     if settings.batch_size == 1 and settings.image_size == MAX_LEVEL_STRIDE:
         raise ValueError(
             f"proxy_task.batch_size: must be at least 2 at image_size {MAX_LEVEL_STRIDE}, got 1: the "
@@ -53,6 +58,9 @@ def _check_widths(settings: ProxySettings, levels: Collection[int], *, is_mbconv
             f"proxy_task.filter_size_scale: {places.get(level, f'a block at level {level}')} must keep at "
             f"least one of its {filters} filters, got {scale!r}; give at least {_rounded_up(1 / filters)}"
         )
+    if settings.fusion != "sum":  # where every middle is the widest block's
+        level = max(levels, key=table.__getitem__)
+        width = int(table[level] * scale)
     if not is_mbconv and int(width * alpha) < 1:
         raise ValueError(
             f"proxy_task.resample_alpha: resampling a block at level {level} must keep at least one of its "

@@ -39,7 +39,7 @@ def detector_cost_of(spec: ArchSpec | ResNetSpec, settings: ProxySettings, num_c
 def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, Any]:
     """What the detector and its cost are functions of, besides the spec and the number of classes.
 
-    A ResNet's depth is that of its spec, and nothing is resampled.
+    A ResNet's depth is that of its spec, and nothing is resampled or fused.
     """
     sizes = {
         "num_anchors": anchors_per_cell(settings.num_scales),
@@ -50,5 +50,5 @@ def _sizes(spec: ArchSpec | ResNetSpec, settings: ProxySettings) -> dict[str, An
         "stem_filters": settings.stem_filters,
     }
     if isinstance(spec, ArchSpec):
-        sizes |= {"resample_alpha": settings.resample_alpha, "block_repeats": settings.block_repeats}
+        sizes |= {name: getattr(settings, name) for name in ("resample_alpha", "block_repeats", "fusion")}
     return sizes

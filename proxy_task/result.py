@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+CPU = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +35,7 @@ class TaskResult:
         seconds: wall-clock time of the whole score.
         train_seconds: its part that trained, with what was measured on the way.
         images_per_s: training images per second of `train_seconds`.
+        device: where and how it was computed, as `spinesearch.training.process.machine.fix_precision` has it.
     """
 
     ap: float
@@ -51,9 +55,14 @@ class TaskResult:
     seconds: float = field(compare=False)
     train_seconds: float = field(compare=False)
     images_per_s: float = field(compare=False)
+    device: str = CPU
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, without `curve` and `mask_ap` where there are none."""
-        absent = {"curve"} if not self.curve else set()
-        absent |= {"mask_ap"} if self.mask_ap is None else set()
-        return {key: value for key, value in asdict(self).items() if key not in absent}
+        """Plain data for JSON; `curve` and `mask_ap` only where there are any, `device` only if no CPU."""
+        left_out = {"curve": not self.curve, "mask_ap": self.mask_ap is None, "device": self.device == CPU}
+        return {key: value for key, value in asdict(self).items() if not left_out.get(key)}
+
+
+def device_kind(metrics: Mapping[str, Any]) -> str:
+    """Where a score was computed, ``cpu`` or ``cuda``, from its `TaskResult.to_dict`."""
+    return str(metrics.get("device", CPU)).partition(",")[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from spinesearch.training.recipe import Recipe
 from spinesearch.training.setting_rules import (
@@ -25,7 +26,7 @@ from spinesearch.training.setting_rules import (
     words_from_yaml,
 )
 
-CUDA_GRAPHS = ("auto", "off")
+CUDA_GRAPHS = PACK_ON_DEVICE = ("auto", "off")
 _MAX_POINTS = 50  # of a curve: they stand in the ledger, some 50 bytes each
 
 
@@ -41,6 +42,7 @@ class ProxySettings:
         resample_alpha: width of a resampling connection against its parent's bottleneck width.
         endpoints_num_filters: channels of P3..P7.
         block_repeats: how often each block is repeated.
+        fusion: one of `spinesearch.space.cost.fusion.FUSIONS`: how blocks read earlier features.
         activation: one of `ACTIVATIONS`, everywhere.
         stochastic_depth_rate: drop rate of the last block, rising linearly; 0 turns it off.
         bn_momentum: share of a new batch in batch normalisation's running statistics (PyTorch's convention).
@@ -84,6 +86,8 @@ class ProxySettings:
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
         cuda_graph: one of `CUDA_GRAPHS`; "auto" captures the training step in a CUDA graph and replays it, on
             CUDA.
+        pack_on_device: one of `PACK_ON_DEVICE`; "auto" keeps the training images in a GPU's memory where they
+            take at most three quarters of what the process may use of it.
         fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
             and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
             are equal to the last bit on the CPU, and to rounding on CUDA.
@@ -99,6 +103,7 @@ class ProxySettings:
     resample_alpha: float = 0.25
     endpoints_num_filters: int = 64
     block_repeats: int = 1
+    fusion: str = "sum"
     activation: str = "relu"
     stochastic_depth_rate: float = 0.0
     bn_momentum: float = 0.003
@@ -131,6 +136,7 @@ class ProxySettings:
     device: str = "auto"
     precision: str = "float32"
     cuda_graph: str = "auto"
+    pack_on_device: str = "off"
     fused: str = "auto"
     num_threads: int = 1
 
@@ -138,7 +144,7 @@ class ProxySettings:
         for name in ("decay_at", "scale_jitter", "measure_at"):  # yaml and JSON know lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        words_from_yaml(self, "cuda_graph", "fused")
+        words_from_yaml(self, "cuda_graph", "pack_on_device", "fused")
         check_rules("proxy_task", self, _RULES)
         if (self.num_steps is None) == (self.num_epochs is None):
             raise ValueError(
@@ -164,6 +170,13 @@ class ProxySettings:
     def needs_masks(self) -> bool:
         """Whether the detector learns masks, which the data must have then."""
         return self.detector == "mask_rcnn"
+
+    @classmethod
+    def recorded(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What a ledger recorded of these settings, and the defaults of those that are younger than it."""
+        values = {field.name: settings.get(field.name, field.default) for field in fields(cls)}
+        # JSON has lists only.
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def training_steps(self, num_images: int) -> int:
         """Optimiser steps of one training over this many images, at least 1."""
@@ -194,4 +207,5 @@ _RULES: Mapping[str, Rule] = {
         f"at most {_MAX_POINTS} rising numbers of steps, each at least 1",
     ),
     "cuda_graph": one_of(CUDA_GRAPHS),
+    "pack_on_device": one_of(PACK_ON_DEVICE),
 }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from spinesearch.proxy_task.request import DETECTIONS, STATE, WEIGHTS, WHOLE, Tr
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec, ResNetSpec
-from spinesearch.training.input.augment import Batch
-from spinesearch.training.input.batches import load_batches, shuffled_batches
+from spinesearch.training.input.device_pack import TrainingBatches
 from spinesearch.training.measure.curve import Curve
 from spinesearch.training.measure.evaluate import (
     CocoMetrics,
@@ -36,8 +34,9 @@ from spinesearch.training.measure.evaluators import find_evaluator
 from spinesearch.training.measure.found import Found, find_objects, mask_pair
 from spinesearch.training.measure.matched import matched_bytes
 from spinesearch.training.optim.optimizer import num_constant_steps
+from spinesearch.training.process.device_memory import limit_share, return_unused
 from spinesearch.training.process.failures import released
-from spinesearch.training.process.machine import find_device, keep_freed_memory, threads
+from spinesearch.training.process.machine import find_device, fix_precision, keep_freed_memory, threads
 from spinesearch.training.process.stopwatch import Lap, no_lap
 from spinesearch.training.process.streams import (
     AUGMENTATION,
@@ -48,7 +47,8 @@ from spinesearch.training.process.streams import (
     stream_generator,
     stream_seed,
 )
-from spinesearch.training.step.captured_step import Capturing, GraphSession
+from spinesearch.training.step.captured_step import GraphSession
+from spinesearch.training.step.capturing import Capturing
 from spinesearch.training.step.cuda_graph import find_session
 from spinesearch.training.step.state import TrainingState
 from spinesearch.training.step.train import recalibrate_batch_norm, train
@@ -62,12 +62,13 @@ class ProxyTask:
     Args:
         settings: how.
         data: on what; opened at ``settings.image_size``.
+        gpu_share: of a GPU's memory that is this process's, in (0, 1].
 
     Raises:
         ValueError: the settings and the data or the machine do not fit together.
     """
 
-    def __init__(self, settings: ProxySettings, data: ProxyData) -> None:
+    def __init__(self, settings: ProxySettings, data: ProxyData, *, gpu_share: float = 1.0) -> None:
         side = data.pack.images.shape[1]
         if side != settings.image_size:
             raise ValueError(
@@ -82,9 +83,13 @@ class ProxyTask:
         self.settings = settings
         self.data = data.with_merged_classes() if settings.merge_classes else data
         self.device = find_device(settings.device)
-        cuda_graph = (
-            "off" if settings.needs_masks else settings.cuda_graph
-        )  # how many regions differs by step
+        self._computed_on = fix_precision(self.device)
+        self._is_shared = gpu_share < 1
+        limit_share(self.device, gpu_share)
+        is_kept = settings.pack_on_device == "auto"
+        self._batches = TrainingBatches(self.data, self.device, is_kept=is_kept)
+        # The step of a Mask R-CNN asks in between what suppression has left.
+        cuda_graph = "off" if settings.needs_masks else settings.cuda_graph
         self.capturing = Capturing(self.device, find_session(cuda_graph, self.device))
         find_evaluator(settings.evaluator)
         is_on_gpu = self.device.type == "cuda"
@@ -131,6 +136,7 @@ class ProxyTask:
         Raises:
             TrainingDiverged: the loss stopped being finite.
             OutOfMemory: the candidate needs more memory than there is.
+            DeviceLost, DeviceCrowded: this process is of no use any more, or has no room beside others.
             Exception: whatever else went wrong. No error holds on to a tensor, and this task stays usable.
         """
         cuda = [self.device] if self.device.type == "cuda" else []
@@ -139,6 +145,9 @@ class ProxyTask:
                 return self.capturing.run(partial(self._train, spec, seed, request, on_step, lap))
             except Exception as error:
                 raise released(error, self.device) from None
+            finally:
+                if self._is_shared:
+                    return_unused(self.device)
 
     def _train(
         self,
@@ -170,15 +179,18 @@ class ProxyTask:
             losses=() if state is None else state.losses,
             aps={} if state is None else state.aps,
         )
+        order = stream_generator(seed, ORDER)
+        batches = self._batches.raw(recipe.num_steps, recipe.batch_size, order, first=first)
         loss = train(
             model,
-            curve.between_steps(self._batches(recipe.num_steps, recipe.batch_size, seed, ORDER, first)),
+            curve.between_steps(batches),
             self._anchors,
             recipe,
             generator=stream_generator(seed, AUGMENTATION),
             on_step=curve.on_step,
             lap=lap,
             session=session,
+            pack=self._batches.pack,
             start=state,
             state_at=num_constant_steps(recipe) if has_state else None,
             on_state=lambda state: files.update({STATE: replace(state, aps=dict(curve.aps)).to_bytes()}),
@@ -204,6 +216,7 @@ class ProxyTask:
             seconds=time.perf_counter() - begin,
             train_seconds=train_seconds,
             images_per_s=(recipe.num_steps - first) * self.settings.batch_size / train_seconds,
+            device=self._computed_on,
         )
         return Trained(result=result, files=files)
 
@@ -211,9 +224,8 @@ class ProxyTask:
         """COCO metrics by name and what they are of, statistics taken anew if the settings say so."""
         if num_batches := self.settings.bn_recalibration_batches:
             batch_size = self.settings.bn_recalibration_batch_size or self.settings.batch_size
-            batches = self._batches(num_batches, batch_size, seed, RECALIBRATION)
-            moved = (batch.to(self.device) for batch in batches)
-            recalibrate_batch_norm(model, moved, self._anchors, self.recipe)
+            batches = self._batches.whole(num_batches, batch_size, stream_generator(seed, RECALIBRATION))
+            recalibrate_batch_norm(model, batches, self._anchors, self.recipe)
         lap("recalibration")
         found = self.find(model)
         metrics = self.metrics(found)
@@ -256,18 +268,6 @@ class ProxyTask:
             batch_size=self.settings.batch_size,
             precision=self.recipe.precision,
         )
-
-    def _batches(
-        self, num_batches: int, batch_size: int, seed: int, stream: int, first: int = 0
-    ) -> Iterator[Batch]:
-        """So many batches to train on, the same for a seed and stream, without those before ``first``."""
-        order = shuffled_batches(
-            self.data.train_index,
-            batch_size=batch_size,
-            num_batches=num_batches,
-            generator=stream_generator(seed, stream),
-        )
-        return load_batches(self.data, islice(order, first, None), self.device)
 
 
 def _weight_files(model: nn.Module) -> dict[str, bytes]:

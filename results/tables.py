@@ -18,6 +18,7 @@ _MAX_PROGRESS_ROWS = 12
 _MAX_FAILURE_ROWS = 5
 _MAX_ATTEMPT_ROWS = 10
 _BAR_WIDTH = 24
+_IN_OLD_LEDGERS = {"fusion": "sum"}  # what searches did whose ledgers are older than a setting
 _FIGURES = ("AP", "AP50", "APs", "APm", "APl", "params", "madds")
 
 
@@ -82,7 +83,7 @@ def rerank_line(run: Run) -> str:
 
 def rerank_setting(run: Run, rerank: Rerank) -> str:
     """Seeds of a re-ranking, and what differs from the search's setting."""
-    searched = run.config["proxy_task"]
+    searched = {**_IN_OLD_LEDGERS, **run.config["proxy_task"]}
     differs = [
         f"{key}={value}"
         for key, value in rerank.proxy_task.items()

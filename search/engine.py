@@ -120,6 +120,23 @@ def check_engine(config: RunConfig, *, warn: Callable[[str], None]) -> None:
         check_address(config.search.ray_address)
 
 
+def trains_on(config: RunConfig) -> str:
+    """Where candidates of a configuration will be trained: ``cpu``, ``cuda``, or empty if that is not known.
+
+    It is not where a cluster that was not asked yet decides whether workers get a GPU.
+    """
+    device, search = config.proxy_task.device, config.search
+    if device != "auto":
+        return device
+    if search.engine == "ray" and search.gpus_per_trial is not None:
+        return "cuda" if search.gpus_per_trial else "cpu"
+    if search.engine == "ray" and search.ray_address != "local":
+        return ""
+    from spinesearch.training.process.machine import find_device
+
+    return find_device(device).type
+
+
 class _Rate(ProgressColumn):
     """Images a second."""
 
@@ -169,7 +186,9 @@ def open_scorer(
         if proxy_task.device == "auto":
             proxy_task = replace(proxy_task, device="cuda" if resources.gpus else "cpu")
         scorer = RayScorer(
-            functools.partial(open_proxy_score, proxy_task, config.data, data.key),
+            functools.partial(
+                open_proxy_score, proxy_task, config.data, data.key, gpu_share=min(1.0, resources.gpus or 1.0)
+            ),
             num_workers=settings.num_workers,
             resources=resources,
             max_attempts=settings.max_attempts,

@@ -89,7 +89,10 @@ def test_on_a_bare_machine_every_section_passes(tmp_path: Path):
         "tests",
         "paper",
         "small",
+        "host",
+        "shared",
         "backbone",
+        "fused",
         "loss",
         "search",
         "evaluation",
@@ -98,7 +101,15 @@ def test_on_a_bare_machine_every_section_passes(tmp_path: Path):
         (bench,) = sections[name]["parts"]
         assert bench["images_per_s"]["eager"] > 0
         assert bench["matmul_share"]["eager"] > 0
+    (host,) = sections["host"]["parts"]
+    for forms in host["parts"].values():
+        assert min(forms["before"]["step_s"], forms["after"]["step_s"]) > 0
+    assert len(host["parts"]) == (4 if torch.cuda.is_available() else 2)
+    (shared,) = sections["shared"]["parts"]
+    assert list(shared["images_per_s"]) == ["1", "2"]
     assert [part["width"] for part in sections["backbone"]["parts"]] == [0.25, 1.0]
+    (fused,) = sections["fused"]["parts"]
+    assert {"targets, one crowded image", "targets, even", "network, evaluation"} <= fused["seconds"].keys()
     (loss,) = sections["loss"]["parts"]
     assert all(d["found"]["gradient"] < d["gradient_limit"] for d in loss["differences"].values())
     (search,) = sections["search"]["parts"]

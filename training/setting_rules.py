@@ -7,6 +7,7 @@ from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
+from spinesearch.space.cost.fusion import FUSIONS
 from spinesearch.training.recipe import DETECTORS, FUSED, OPTIMIZERS, PRECISIONS, SCHEDULES
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -98,6 +99,7 @@ SHARED_RULES: Mapping[str, Rule] = {
     "resample_alpha": POSITIVE,
     "endpoints_num_filters": COUNT,
     "block_repeats": COUNT,
+    "fusion": one_of(FUSIONS),
     "activation": one_of(ACTIVATIONS),
     "stochastic_depth_rate": BELOW_ONE,
     "bn_momentum": ((lambda v: is_number(v) and 0 < v <= 1), "a number in (0, 1]"),

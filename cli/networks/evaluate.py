@@ -40,6 +40,12 @@ def evaluate(arguments: list[str]) -> int:
         metavar="FILE",
         help="write the detections there, in COCO's results format",
     )
+    parser.add_argument(
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="of a network with fusion=weighted or attention: leave each block the K largest weights alone",
+    )
     parser.add_overrides("settings of the data")
     options = parser.parse_with_overrides(arguments)
     if options.output is not None:
@@ -50,6 +56,8 @@ def evaluate(arguments: list[str]) -> int:
 
     settings = _data_settings(options.overrides)
     detector, inference = open_weights(options.weights, options.image_size, options.device)
+    if options.top_k is not None:
+        limit_weights(detector, options.top_k)
     console = build_console()
     console.stderr = options.json  # its lines are no part of the object
     evaluated = evaluate_on(detector, inference, settings, console)
@@ -64,6 +72,22 @@ def evaluate(arguments: list[str]) -> int:
         return 0
     _print(evaluated.scores)
     return 0
+
+
+def limit_weights(detector: Detector, top_k: int) -> None:
+    """Leave each block of a detector so many weights of its inputs.
+
+    Raises:
+        ValueError: it weighs none, or there is no such number.
+    """
+    from spinesearch.models.fusion import SharedFusion
+
+    fusion = getattr(detector.backbone, "resamples", None)
+    if not isinstance(fusion, SharedFusion):
+        raise ValueError("--top-k: the network sums its inputs; train one with train.fusion=attention")
+    if top_k < 1:
+        raise ValueError(f"--top-k: must be at least 1, got {top_k}")
+    fusion.top_k = top_k
 
 
 class Evaluated(NamedTuple):

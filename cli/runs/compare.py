@@ -105,13 +105,14 @@ def _configs(runs: Mapping[str, Run]) -> dict[str, dict[str, Any]]:
 
 def _differences(runs: Mapping[str, Run], configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """By what each run's rewards cannot be compared with the first one's, a line for each run of which so."""
+    from spinesearch.proxy_task.settings import ProxySettings
     from spinesearch.search.config.run_config import FREE_PROXY_SETTINGS
 
     def deciding(name: str) -> dict[str, Any]:
         config = configs[name]
         settings = {f"space.{key}": value for key, value in config["space"].items()}
         settings |= {f"search.{key}": config["search"][key] for key in _REWARD}
-        proxy = config["proxy_task"].items()
+        proxy = ProxySettings.recorded(config["proxy_task"]).items()
         settings |= {f"proxy_task.{key}": value for key, value in proxy if key not in FREE_PROXY_SETTINGS}
         return settings | {"data (key)": runs[name].sessions[0]["data"]["key"]}
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -16,9 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from spinesearch.data.errors import DataError
+from spinesearch.data.parallel import in_parts
 from spinesearch.data.ragged import Ragged
-
-MAX_THREADS = 8  # one decodes about 1,000 images of 512 px a second (docs/data.md)
 
 Decode = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
 
@@ -58,17 +56,12 @@ class JpegImages:
         Args:
             index: positions.
             out: where to.
-            num_threads: at most `MAX_THREADS`.
+            num_threads: as `in_parts` has it.
 
         Raises:
             DataError: a JPEG is damaged.
         """
-        num_parts = min(len(index), num_threads)
-        if num_parts <= 1:
-            self._decode(index, out)
-            return
-        parts = zip(np.array_split(index, num_parts), np.array_split(out, num_parts), strict=True)
-        list(_pool().map(lambda part: self._decode(*part), parts))
+        in_parts(self._decode, index, out, num_threads=num_threads)
 
     def _decode(self, index: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]) -> None:
         decode = _decoder()
@@ -85,11 +78,6 @@ class JpegImages:
                 ) from error
             square[height:] = 0
             square[:height, width:] = 0
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="decode-jpeg")  # starts them as they are needed
 
 
 @cache

@@ -103,7 +103,13 @@ class RetinaNetHead(nn.Module):
             predict_bias=prior_logit,
         )
         self.box_net = _Subnet(
-            widths, num_anchors * 4, levels, style, is_separable=is_separable, predict_bias=0.0
+            widths,
+            num_anchors * 4,
+            levels,
+            style,
+            is_separable=is_separable,
+            predict_bias=0.0,
+            is_exact=True,
         )
 
     def forward(self, features: Mapping[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
@@ -203,6 +209,7 @@ class _Subnet(nn.Module):
         style: activation and normalisation.
         is_separable: whether the convolutions are depthwise separable.
         predict_bias: initial bias of the prediction.
+        is_exact: whether evaluation predicts in float32 within autocast too: bfloat16 would move boxes.
     """
 
     def __init__(
@@ -214,8 +221,10 @@ class _Subnet(nn.Module):
         *,
         is_separable: bool,
         predict_bias: float,
+        is_exact: bool = False,
     ) -> None:
         super().__init__()
+        self.is_exact = is_exact
 
         def conv3x3(in_channels: int, out_channels: int, std: float, bias: float = 0.0) -> nn.Module:
             if is_separable:
@@ -235,8 +244,16 @@ class _Subnet(nn.Module):
         assert isinstance(norms, nn.ModuleList)
         for conv, norm in zip(self.convs, norms, strict=True):
             x = self.activation(norm(conv(x)))
-        out: Tensor = self.predict(x)
-        return out
+        return predicted(self.predict, x, is_exact=self.is_exact and not self.training)
+
+
+def predicted(predict: nn.Module, x: Tensor, *, is_exact: bool) -> Tensor:
+    """A prediction from the features before it; an exact one in float32 within autocast too."""
+    if is_exact and torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return predicted(predict, x.float(), is_exact=False)
+    out: Tensor = predict(x)
+    return out
 
 
 class SeparableConv2d(nn.Module):

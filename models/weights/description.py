@@ -37,6 +37,7 @@ _BACKBONE_ARGUMENTS: Mapping[str, type] = {
     "bn_momentum": float,
     "bn_eps": float,
     "compat": str,
+    "fusion": str,
 }
 _DETECTOR_ARGUMENTS: Mapping[str, type] = {
     "num_classes": int,
@@ -59,7 +60,8 @@ _COSTS: Mapping[str, Callable[..., Cost]] = {
     "mask_rcnn": mask_rcnn_cost,
     "classifier": classifier_cost,
 }
-_RESNET_LACKS = ("resample_alpha", "block_repeats")
+_MAY_LACK = ("fusion",)  # where it is the sum
+_RESNET_LACKS = ("resample_alpha", "block_repeats", "fusion")
 _RESNET_MAY_LACK = ("filter_size_scale", "stem_filters")  # where they are the published ones
 Backbone = ScalePermutedBackbone | ResNetFPN
 Detector = RetinaNet | MaskRCNN
@@ -191,11 +193,11 @@ def _checked(description: Any) -> tuple[str, ArchSpec | ResNetSpec, dict[str, An
         spec = ResNetSpec(depth=description["resnet_depth"])
     else:
         spec = ArchSpec.from_dict(description)
+    lacks, may_lack = ((), _MAY_LACK) if isinstance(spec, ArchSpec) else (_RESNET_LACKS, _RESNET_MAY_LACK)
     needed = {
         name: wanted
         for name, wanted in _BACKBONE_ARGUMENTS.items()
-        if isinstance(spec, ArchSpec)
-        or not (name in _RESNET_LACKS or (name in _RESNET_MAY_LACK and name not in arguments))
+        if name not in lacks and (name in arguments or name not in may_lack)
     }
     needed |= _ARGUMENTS[kind]
     if different := sorted(arguments.keys() ^ needed.keys()):

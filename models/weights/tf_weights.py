@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from spinesearch.models.backbone import ScalePermutedBackbone
 from spinesearch.models.fit import check_fit
+from spinesearch.models.fusion import SumFusion
 from spinesearch.models.heads.retinanet import RetinaNet, RetinaNetHead, SeparableConv2d
 from spinesearch.models.resnet_fpn import ResNetFPN
 
@@ -115,7 +116,9 @@ def tf_units(backbone: nn.Module) -> Iterator[TfUnit]:
 def _parts(backbone: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
     """Scope, block type and module of every part whose layers the released code leaves unnamed."""
     match backbone:
-        case ScalePermutedBackbone(spec=spec):
+        case ScalePermutedBackbone(spec=spec, resamples=resamples):
+            if not isinstance(resamples, SumFusion):
+                raise ValueError("fusion: must be sum, as in TensorFlow's networks; no other has names there")
             top, resample_name = ("spinenet_mbconv", "sepconv") if spec.is_mbconv else ("spinenet", "alpha")
             num_stem = len(spec.stem)
             yield top, "", backbone.stem_conv
@@ -123,7 +126,7 @@ def _parts(backbone: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
                 scope, i = top, block_id - num_stem
                 if i >= 0:
                     scope = f"{top}/sub_policy{i}"
-                    for p, resample in enumerate(_children(backbone.resamples[i])):
+                    for p, resample in enumerate(_children(resamples[i])):
                         yield f"{scope}/resample_with_{resample_name}_resample_{i}_{p}", "", resample
                     scope = f"{scope}/scale_permuted_block_{block_id}"
                 for repeat in _children(backbone.blocks[block_id]):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spinesearch.models.fusion import SumFusion
 from spinesearch.models.heads.classifier import Classifier
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.models.weights.description import Backbone, Headed, Network
 from spinesearch.results.export.plain import backbone as plain_backbone
+from spinesearch.results.export.plain import fusion as plain_fusion
+from spinesearch.results.export.plain import layers as plain_layers
 from spinesearch.results.export.plain import resnet as plain_resnet
 from spinesearch.results.export.plain.classifier import build_classifier
 from spinesearch.results.export.plain.detector import build_detector
@@ -62,9 +66,7 @@ def plain_twin(module: Network, *, base_anchor: float | None = None) -> nn.Modul
     network = describe_plain(module, base_anchor=base_anchor)
     style = Style(**network["style"])
     spine = module.backbone if isinstance(module, Headed) else module
-    is_resnet = isinstance(spine, ResNetFPN)
-    build_backbone = plain_resnet.build_backbone if is_resnet else plain_backbone.build_backbone
-    twin = build_backbone(network["backbone"], style)
+    twin: nn.Module = plain_parts(spine)[-1].build_backbone(network["backbone"], style)
     if "head" in network:
         twin = build_detector(twin, network["head"], style, base_anchor=network["base_anchor"])
     if "classifier" in network:
@@ -73,6 +75,14 @@ def plain_twin(module: Network, *, base_anchor: float | None = None) -> nn.Modul
     twin.eval()
     _check_alike(module, twin)
     return twin
+
+
+def plain_parts(backbone: Backbone) -> list[ModuleType]:
+    """The modules that the plain form of a backbone is made of, the last of which builds it."""
+    if isinstance(backbone, ResNetFPN):
+        return [plain_layers, plain_resnet]
+    has_sum = isinstance(backbone.resamples, SumFusion)
+    return [plain_layers, plain_backbone, *[plain_fusion] * (not has_sum)]
 
 
 def _backbone_config(backbone: Backbone) -> dict[str, Any]:
@@ -90,13 +100,14 @@ def _backbone_config(backbone: Backbone) -> dict[str, Any]:
             "endpoints": endpoints,
             "drop_rate": rate,
         }
-    spec = backbone.spec
+    spec, fusion = backbone.spec, arguments.get("fusion", "sum")
     num_stem = len(spec.stem)
     widths = network_widths(
         spec,
         filter_size_scale=arguments["filter_size_scale"],
         resample_alpha=arguments["resample_alpha"],
         stem_filters=arguments["stem_filters"],
+        fusion=fusion,
     )
     strides = (*stem_strides(spec), *[1] * len(spec.blocks))
     before = (widths.stem_conv, *widths.channels)  # of the chained stem; a later block takes in a sum
@@ -123,6 +134,7 @@ def _backbone_config(backbone: Backbone) -> dict[str, Any]:
         "stem_conv": widths.stem_conv,
         "endpoints": endpoints,
         "repeats": arguments["block_repeats"],
+        **({} if fusion == "sum" else {"has_attention": fusion == "attention"}),
     }
 
 

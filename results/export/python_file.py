@@ -12,10 +12,9 @@ import torch
 
 from spinesearch.data.whole_file import file_name, write_whole
 from spinesearch.models.heads.classifier import Classifier
-from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.models.weights.description import Headed, Network
-from spinesearch.results.export.plain import backbone, classifier, detector, layers, resnet
-from spinesearch.results.export.plain_twin import class_names, describe_plain, plain_twin
+from spinesearch.results.export.plain import classifier, detector
+from spinesearch.results.export.plain_twin import class_names, describe_plain, plain_parts, plain_twin
 
 _LINE = 200  # a block's settings stay together
 _LOADING = '''
@@ -73,7 +72,7 @@ def write_python_file(module: Network, path: Path, *, name: str, base_anchor: fl
 
 def _file_text(module: Network, *, name: str, file: str, base_anchor: float | None = None) -> str:
     spine = module.backbone if isinstance(module, Headed) else module
-    parts = [layers, resnet if isinstance(spine, ResNetFPN) else backbone]
+    parts = plain_parts(spine)
     what, kind, returned, use = "backbone", "nn.Module", "backbone", _BACKBONE_USE
     if isinstance(module, Classifier):
         parts.append(classifier)

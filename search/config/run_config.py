@@ -153,7 +153,7 @@ def _plain(node: Any) -> dict[str, Any]:
 
 
 # Settings of the proxy task under which a candidate scores the same, up to the last bits.
-FREE_PROXY_SETTINGS = ("device", "evaluator", "cuda_graph", "fused")
+FREE_PROXY_SETTINGS = ("device", "evaluator", "cuda_graph", "pack_on_device", "fused")
 
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
 _FREE_SETTINGS = frozenset(

@@ -19,21 +19,23 @@ if TYPE_CHECKING:
     from spinesearch.proxy_task.task import ProxyTask
 
 
-def open_proxy_score(settings: ProxySettings, data: DataSettings, data_key: str) -> Score:
+def open_proxy_score(
+    settings: ProxySettings, data: DataSettings, data_key: str, *, gpu_share: float = 1.0
+) -> Score:
     """Open the data set on this machine and give the function that scores candidates on it.
 
     Raises:
         DataError: the data set cannot be opened here, or is not the one of ``data_key``.
     """
     opened = reopen_data(data, image_size=settings.image_size, key=data_key, masks=settings.needs_masks)
-    return proxy_score(settings, opened)
+    return proxy_score(settings, opened, gpu_share=gpu_share)
 
 
-def proxy_score(settings: ProxySettings, data: ProxyData) -> Score:
-    """The function that scores candidates on data opened already."""
+def proxy_score(settings: ProxySettings, data: ProxyData, *, gpu_share: float = 1.0) -> Score:
+    """The function that scores candidates on data opened already, with this share of a GPU's memory."""
     from spinesearch.proxy_task.task import ProxyTask
 
-    return ProxyScore(ProxyTask(settings, data))
+    return ProxyScore(ProxyTask(settings, data, gpu_share=gpu_share))
 
 
 def few_held_out(data: ProxyData, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -48,7 +50,7 @@ def few_held_out(data: ProxyData, count: int) -> np.ndarray[tuple[int], np.dtype
 
 
 class ProxyScore:
-    """Scores candidates on an opened proxy task: a `SteppedScore` and a `FlexibleScore`.
+    """Scores candidates on an opened proxy task: a `SteppedScore`, a `FlexibleScore` and a `WearingScore`.
 
     Attributes:
         on_step: called with the number of every training step.
@@ -57,6 +59,11 @@ class ProxyScore:
     def __init__(self, task: ProxyTask) -> None:
         self._task = task
         self.on_step: Callable[[int], None] = lambda step: None
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether another process had better score the next candidate."""
+        return self._task.capturing.is_worn
 
     def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> Mapping[str, Any]:
         """Metrics of a candidate, trained whole."""

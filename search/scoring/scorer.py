@@ -47,6 +47,18 @@ class FlexibleScore(Protocol):
         """Metrics and files."""
 
 
+@runtime_checkable
+class WearingScore(Protocol):
+    """A `Score` that may leave its process unfit for further candidates."""
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether it has."""
+
+    def __call__(self, spec: ArchSpec | ResNetSpec, seed: int) -> Mapping[str, Any]:
+        """As a `Score`."""
+
+
 OpenScore = Callable[[], Score]
 """Opens the proxy task, data set and all, and gives its `Score`. Called once per worker."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from spinesearch.proxy_task.settings import ProxySettings
@@ -54,13 +53,8 @@ def measured_noise(study_run: Run, run: Run, *, name: str) -> Noise:
 
 def _proxy_settings(run: Run) -> dict[str, Any]:
     """What decides a score, with its default for what is younger than the ledger."""
-    recorded = run.config["proxy_task"]
-    settings = {field.name: recorded.get(field.name, field.default) for field in fields(ProxySettings)}
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in settings.items()
-        if name not in _OF_NO_ACCOUNT
-    }
+    settings = ProxySettings.recorded(run.config["proxy_task"])
+    return {name: value for name, value in settings.items() if name not in _OF_NO_ACCOUNT}
 
 
 def _metric(run: Run) -> object:

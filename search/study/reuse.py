@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spinesearch.proxy_task.result import device_kind
+from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.results.studies.study import Study
 from spinesearch.search.config.run_config import FREE_PROXY_SETTINGS, ConfigError
+from spinesearch.search.engine import trains_on
 from spinesearch.search.study.study import Known
 from spinesearch.search.study.study_config import StudyConfig
 
@@ -33,7 +36,8 @@ def known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence
         study = Study(run) if run.study is not None else None
         reasons: list[str] = []
         found: dict[tuple[str, str, int], tuple[Trial, Path]] = {}
-        for side in wanted.configs:
+        for side, config in wanted.configs.items():
+            ours = trains_on(config)
             for other_side in study.sides if study else ("",):
                 differs = difference(conditions(current, side), conditions(run, other_side))
                 if differs:
@@ -42,6 +46,10 @@ def known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence
                 for trial in run.trials:
                     is_whole = trial.status == "completed" and not trial.is_stopped
                     if trial.side == other_side and is_whole:
+                        theirs = device_kind(trial.metrics)
+                        if ours and theirs != ours:
+                            reasons.append(f"they were trained on {theirs}, and this study trains on {ours}")
+                            continue
                         seed = run.config["seed"] if trial.seed is None else trial.seed
                         found[side, trial.arch_id, seed] = (trial, run_dir.resolve())
         if not found:
@@ -58,7 +66,7 @@ def conditions(run: Run, side: str) -> dict[str, Any]:
         config, data = Study(run).config(side), Study(run).data(side)
     settings = {
         f"proxy_task.{key}": value
-        for key, value in config["proxy_task"].items()
+        for key, value in ProxySettings.recorded(config["proxy_task"]).items()
         if key not in FREE_PROXY_SETTINGS
     }
     code = {

@@ -23,7 +23,7 @@ from spinesearch.training.run.train_settings import OF_THE_MODEL, TrainSettings
 # Of a search's data settings: its held-out images are of the second where it has no images for scoring.
 _SCORED_ON = ("score_annotations", "train_annotations")
 _OF_MASK_HEADS = "head_num_hidden"  # an argument that Mask R-CNNs alone have
-_NOT_OF_RESNETS = ("resample_alpha", "block_repeats")
+_NOT_OF_RESNETS = ("resample_alpha", "block_repeats", "fusion")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +106,10 @@ def run_source(run: Run, run_dir: Path, rank: int) -> ModelSource:
     return ModelSource(
         name=name,
         arch=arch,
-        arguments=_scaling(arch, BackboneScaling(), HeadScaling(is_separable=arch.is_mbconv)),
+        arguments={
+            **_scaling(arch, BackboneScaling(), HeadScaling(is_separable=arch.is_mbconv)),
+            "fusion": run.config["proxy_task"].get("fusion", "sum"),
+        },
         origin={
             "run": run_dir.resolve().name,
             "rank": rank,

@@ -190,7 +190,9 @@ class RayScorer:
         return [answer.outcome]
 
     def _is_worn(self, worker: PooledWorker, answer: Answer) -> bool:
-        """Whether a worker has done its share, or grown too large."""
+        """Whether a worker has done its share, grown too large, or says that it is worn."""
+        if answer.is_worn:
+            return True
         if self._trials_per_worker is not None and worker.num_scored >= self._trials_per_worker:
             return True
         return self._worker_memory_gb is not None and answer.memory_bytes > 1e9 * self._worker_memory_gb

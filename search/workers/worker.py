@@ -14,7 +14,15 @@ import ray
 from ray import cloudpickle
 
 from spinesearch.search.environment import CodeVersion, code_version
-from spinesearch.search.scoring.scorer import Job, OpenScore, Outcome, Score, SteppedScore, run_job
+from spinesearch.search.scoring.scorer import (
+    Job,
+    OpenScore,
+    Outcome,
+    Score,
+    SteppedScore,
+    WearingScore,
+    run_job,
+)
 from spinesearch.search.workers.pace import PaceMeter, publish_pace
 
 
@@ -55,11 +63,13 @@ class Answer:
         outcome: None if the process is no longer usable, as when its device is lost.
         reason: why, then.
         memory_bytes: memory of the process's own after the candidate.
+        is_worn: whether the process had better score no other.
     """
 
     outcome: Outcome | None
     reason: str = ""
     memory_bytes: int = 0
+    is_worn: bool = False
 
 
 class Worker:
@@ -102,9 +112,10 @@ class Worker:
             self._score.on_step = PaceMeter(partial(publish_pace, job.trial))
         try:
             outcome = run_job(self._score, job, self._worker, self._node)
-        except SystemExit as error:  # DeviceLost among them
+        except SystemExit as error:  # DeviceLost and DeviceCrowded among them
             return Answer(outcome=None, reason=f"{type(error).__name__}: {error}")
-        return Answer(outcome=outcome, memory_bytes=own_memory_bytes())
+        is_worn = isinstance(self._score, WearingScore) and self._score.is_worn
+        return Answer(outcome=outcome, memory_bytes=own_memory_bytes(), is_worn=is_worn)
 
 
 def own_memory_bytes() -> int:

@@ -2,8 +2,8 @@
 
 Counted is the plain published form of the network, in which every layer runs where the paper puts it.
 Parameters are all that is trained: weights, biases, gammas and betas, also of blocks that never run.
-Multiply-adds are those of the convolutions for one image; blocks that no output depends on do not run and
-cost none.
+Multiply-adds are those of the convolutions and linear layers for one image; blocks that no output depends on
+do not run and cost none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Cost(NamedTuple):
 
     Attributes:
         parameters: numbers that are trained.
-        multiply_adds: of the convolutions, for one image.
+        multiply_adds: of the convolutions and linear layers, for one image.
         profiler_multiply_adds: the metric that the authors publish, for comparison with their tables: half of
             the floating-point operations that TensorFlow's profiler finds in their graph. Besides the
             convolutions these are biases, sums, pools, squeeze-and-excitation, swish (in MBConv networks; the
@@ -50,6 +50,7 @@ def backbone_cost(
     endpoints_num_filters: int = _ENDPOINTS,
     block_repeats: int = 1,
     stem_filters: int | None = None,
+    fusion: str = "sum",
     live_only: bool = False,
 ) -> Cost:
     """Cost of a backbone up to its features of levels 3..7.
@@ -64,6 +65,7 @@ def backbone_cost(
         block_repeats: how many blocks are chained for each block of the spec; must be 1 for a ResNet.
         stem_filters: of the first convolution; None for what the released code has, 64 however narrow the
             rest, and 8 scaled in MBConv networks.
+        fusion: one of `spinesearch.space.cost.fusion.FUSIONS`; a ResNet has none, and gives ``sum``.
         live_only: leave out the parameters of blocks that never run, so that networks of one `arch_id` cost
             the same.
 
@@ -77,6 +79,8 @@ def backbone_cost(
     if isinstance(spec, ResNetSpec):
         if block_repeats != 1:
             raise SpecError(f"block_repeats: the depth of {spec.name} is fixed, got {block_repeats}")
+        if fusion != "sum":
+            raise SpecError(f"fusion: {spec.name} has none to change, got {fusion}")
         count_resnet_fpn(
             tally,
             spec,
@@ -94,6 +98,7 @@ def backbone_cost(
             block_repeats=block_repeats,
             stem_filters=stem_filters,
             live_only=live_only,
+            fusion=fusion,
         )
     return Cost(*tally.cost)
 
@@ -112,6 +117,7 @@ def detector_cost(
     endpoints_num_filters: int = _ENDPOINTS,
     block_repeats: int = 1,
     stem_filters: int | None = None,
+    fusion: str = "sum",
 ) -> Cost:
     """Cost of a backbone and a RetinaNet head on it.
 
@@ -129,6 +135,7 @@ def detector_cost(
         endpoints_num_filters: see there.
         block_repeats: see there.
         stem_filters: see there.
+        fusion: see there.
 
     Raises:
         SpecError: an argument is out of range, or a width comes out as zero.
@@ -143,6 +150,7 @@ def detector_cost(
         endpoints_num_filters=endpoints_num_filters,
         block_repeats=block_repeats,
         stem_filters=stem_filters,
+        fusion=fusion,
     )
     tally = _tally(spec, input_size)
     count_head(

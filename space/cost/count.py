@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from spinesearch.space.arch.resnet import LATERAL_LEVELS, RESNET_LEVELS, ResNetSpec
 from spinesearch.space.arch.spec import OUTPUT_LEVELS, ArchSpec
+from spinesearch.space.cost.count_fusion import count_shared_fusion
 from spinesearch.space.cost.plan import SizePlan, plan_for_size, stem_strides
 from spinesearch.space.cost.tally import Tally
 from spinesearch.space.cost.widths import (
@@ -31,6 +32,7 @@ def count_scale_permuted(
     block_repeats: int,
     stem_filters: int | None,
     live_only: bool,
+    fusion: str,
 ) -> None:
     """Count a scale-permuted backbone; the arguments are those of `backbone_cost`."""
     widths = network_widths(
@@ -38,11 +40,14 @@ def count_scale_permuted(
         filter_size_scale=filter_size_scale,
         resample_alpha=resample_alpha,
         stem_filters=stem_filters,
+        fusion=fusion,
     )
     plan = plan_for_size(spec, widths.channels, *tally.image_size)
     counted = plan.live if live_only else frozenset(range(len(spec)))
     _count_stem(tally, spec, widths, plan, block_repeats, counted)
-    _count_permuted(tally, spec, widths, plan, block_repeats, counted)
+    _count_permuted(tally, spec, widths, plan, block_repeats, counted, is_sum=fusion == "sum")
+    if fusion != "sum":
+        count_shared_fusion(tally, spec, widths, plan, counted, has_keys=fusion == "attention")
     for level, i in spec.output_ids.items():
         tally.conv_norm(widths.channels[i], endpoints_num_filters, 1, tally.pixels[level])
 
@@ -146,7 +151,14 @@ def _count_stem(
 
 
 def _count_permuted(
-    tally: Tally, spec: ArchSpec, widths: Widths, plan: SizePlan, repeats: int, counted: Set[int]
+    tally: Tally,
+    spec: ArchSpec,
+    widths: Widths,
+    plan: SizePlan,
+    repeats: int,
+    counted: Set[int],
+    *,
+    is_sum: bool,
 ) -> None:
     blocks = spec.all_blocks
     for i, block in enumerate(spec.blocks, start=len(spec.stem)):
@@ -158,6 +170,7 @@ def _count_permuted(
                 parents=tuple(
                     (blocks[j].level, widths.channels[j], None if spec.is_mbconv else widths.resample[j])
                     for j in block.parents
+                    if is_sum
                 ),
                 num_unresampled=len(plan.unresampled[i]),
                 is_live=i in plan.live,
@@ -167,7 +180,10 @@ def _count_permuted(
 
 
 class _Joined(NamedTuple):
-    """A block and what feeds it: level, channels and middle of the resampling (none of MBConv) per parent."""
+    """A block and what feeds it: level, channels and middle of the resampling (none of MBConv) per parent.
+
+    Under a fusion other than the sum no parent is resampled, and the block's own part is left.
+    """
 
     level: int
     block_type: str
@@ -194,7 +210,7 @@ def _joined_totals(
         else:
             _count_squeeze(tally, in_channels, middle, from_level, level, pixels)
         tally.conv_norm(middle or in_channels, channels, 1, pixels[level], activate=False)
-    tally.elementwise(channels, pixels[level], num_operations=len(parents) - 1 + num_unresampled)
+    tally.elementwise(channels, pixels[level], num_operations=max(len(parents) - 1, 0) + num_unresampled)
     tally.activation(channels, pixels[level])
     # The features are summed at the block's own width, so its first repeat has no projection either.
     _count_chain(tally, block_type, filters, pixels[level], repeats)

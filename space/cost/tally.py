@@ -94,6 +94,10 @@ class Tally:
         if activate:
             self.activation(out_channels, pixels)
 
+    def numbers(self, count: int) -> None:
+        """Count trained numbers that no layer multiplies with."""
+        self.parameters += count
+
     def norm(self, channels: int) -> None:
         """Count a batch normalisation's gammas and betas."""
         self.parameters += 2 * channels

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from spinesearch.space.arch.resnet import RESNET_FILTERS, RESNET_LEVELS
 from spinesearch.space.arch.spec import ArchSpec, SpecError
+from spinesearch.space.cost.fusion import check_fusion
 
 # Filters of a block at each level: the paper's table 8 and the released code (spinenet.py).
 LEVEL_FILTERS = {1: 32, 2: 64, 3: 128, 4: 256, 5: 256, 6: 256, 7: 256}
@@ -41,7 +42,12 @@ class Widths(NamedTuple):
 
 
 def network_widths(
-    spec: ArchSpec, *, filter_size_scale: float, resample_alpha: float, stem_filters: int | None = None
+    spec: ArchSpec,
+    *,
+    filter_size_scale: float,
+    resample_alpha: float,
+    stem_filters: int | None = None,
+    fusion: str = "sum",
 ) -> Widths:
     """Widths of a spec's network.
 
@@ -52,11 +58,14 @@ def network_widths(
             blocks have no use for it.
         stem_filters: of the first convolution; None for what the released code has, 64 however narrow the
             rest, and 8 scaled in MBConv networks.
+        fusion: one of `FUSIONS`; in all but the sum every middle has the width that the widest block's has.
 
     Raises:
-        SpecError: a factor is not positive and finite, or leaves no filter, or ``stem_filters`` is no count.
+        SpecError: a factor is not positive and finite, or leaves no filter, ``stem_filters`` is no count, or
+            the network cannot have this fusion.
     """
     _check_stem(stem_filters)
+    check_fusion(fusion, spec)
     table = MBCONV_LEVEL_FILTERS if spec.is_mbconv else LEVEL_FILTERS
     blocks = spec.all_blocks
     levels = sorted({block.level for block in blocks})
@@ -68,7 +77,11 @@ def network_widths(
     if spec.is_mbconv:
         stem = stem_filters or scaled(table[0], filter_size_scale, "filter_size_scale")
         return Widths(stem, filters, channels, ())
-    middles = {width: scaled(width, resample_alpha, "resample_alpha") for width in by_level.values()}
+    widest = max(by_level.values())
+    middles = {
+        width: scaled(width if fusion == "sum" else widest, resample_alpha, "resample_alpha")
+        for width in by_level.values()
+    }
     stem = stem_filters or STEM_CONV_FILTERS
     return Widths(stem, filters, channels, tuple(middles[width] for width in filters))
 

@@ -153,3 +153,24 @@ def test_stochastic_depth_drops_whole_samples_at_the_rate(rate: float) -> None:
 def test_stochastic_depth_refuses_a_rate_out_of_range(rate: float) -> None:
     with pytest.raises(ValueError, match=f"at least 0 and below 1, got {rate}"):
         StochasticDepth(rate)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_stochastic_depth_rescales_by_a_number_that_bfloat16_does_not_round(rate: float) -> None:
+    """1 / 0.9 is 1.1111, of which bfloat16 makes 1.1094: every kept branch would be too small by 0.2 %."""
+    torch.manual_seed(0)
+    x = torch.randn(64, 4, 2, 2)
+    layer = StochasticDepth(rate).train()
+    torch.manual_seed(1)
+    keep = x.new_empty((64, 1, 1, 1)).bernoulli_(1.0 - rate)
+    torch.manual_seed(1)
+    assert torch.equal(layer(x), x * (keep / (1.0 - rate)))
+    half = x.bfloat16().requires_grad_()
+    torch.manual_seed(2)
+    keep = half.detach().new_empty((64, 1, 1, 1)).bernoulli_(1.0 - rate).double()
+    torch.manual_seed(2)
+    out = layer(half)
+    assert out.dtype == torch.bfloat16
+    assert torch.equal(out, (half.detach().double() * keep / (1.0 - rate)).bfloat16())
+    (grad,) = torch.autograd.grad(out.sum(), half)
+    assert torch.equal(grad, (keep / (1.0 - rate)).bfloat16().expand_as(grad))

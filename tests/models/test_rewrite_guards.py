@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
-from spinesearch.models import backbone, layers, resample
+from spinesearch.models import fusion, layers, resample
 from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
 from spinesearch.models.cost import count_multiply_adds
 
@@ -27,7 +27,7 @@ def no_rewrite(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise AssertionError("a rewrite was taken")
 
-    for module, name in ((layers, "conv_norms"), (backbone, "conv_norms"), (resample, "expand_norm")):
+    for module, name in ((layers, "conv_norms"), (fusion, "conv_norms"), (resample, "expand_norm")):
         monkeypatch.setattr(module, name, fail)
 
 

@@ -13,7 +13,7 @@ from long_suite import few, few_rows
 from plain_backbone import PlainBackbone
 from torch import Tensor, nn
 
-from spinesearch.models import backbone, layers, pointwise, resample
+from spinesearch.models import fusion, layers, pointwise, resample
 from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
 from spinesearch.models.gpu import mark_for_gpu
 from spinesearch.space import MBCONV_STEM, OUTPUT_LEVELS, SPINENET_STEM, ArchSpec
@@ -41,7 +41,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         monkeypatch.setattr(module, name, watched)
 
     watch(layers, "conv_norms", "pointwise")
-    watch(backbone, "conv_norms", "merged")
+    watch(fusion, "conv_norms", "merged")
     watch(pointwise, "expand_norm", "folded")
     watch(resample, "expand_norm", "before upsampling")
     return count

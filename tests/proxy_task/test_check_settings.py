@@ -40,6 +40,14 @@ def test_settings_that_fail_some_candidates_are_refused(changes: dict[str, Any],
     assert str(caught.value) == f"proxy_task.{message}"
 
 
+def test_a_fusion_needs_squeezes_and_its_width_is_the_widest_blocks() -> None:
+    with pytest.raises(ValueError, match=r"^proxy_task.fusion: must be sum for MBConv blocks.* got weighted"):
+        check_settings(replace(SETTINGS, fusion="weighted"), LEVELS, is_mbconv=True)
+    narrow = replace(SETTINGS, filter_size_scale=0.0625, resample_alpha=0.25, fusion="attention")
+    check_settings(narrow, LEVELS)  # a quarter of level 4's 16 filters, where level 1 has 2
+    build_detector(SPINENET_49, narrow, num_classes=2)
+
+
 @pytest.mark.parametrize("image_size", [128, 256])
 def test_one_image_per_batch_is_refused_exactly_where_it_cannot_train(image_size: int) -> None:
     settings = replace(SETTINGS, filter_size_scale=0.0625, resample_alpha=0.5, image_size=image_size)

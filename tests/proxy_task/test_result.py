@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from spinesearch.proxy_task.result import TaskResult
+from spinesearch.proxy_task.result import TaskResult, device_kind
 
 RESULT = TaskResult(
     ap=0.25,
@@ -29,3 +29,11 @@ def test_durations_do_not_count_in_comparison() -> None:
 def test_a_curve_is_in_the_ledger_only_where_one_was_asked_for() -> None:
     assert "curve" not in RESULT.to_dict()
     assert replace(RESULT, curve=((50, 0.9, 0.1),)).to_dict()["curve"] == ((50, 0.9, 0.1),)
+
+
+def test_a_gpu_is_in_the_ledger_and_a_cpu_is_not() -> None:
+    assert "device" not in RESULT.to_dict()
+    on_gpu = replace(RESULT, device="cuda, convolutions in TF32")
+    assert on_gpu.to_dict()["device"] == "cuda, convolutions in TF32"
+    assert on_gpu != RESULT
+    assert [device_kind(result.to_dict()) for result in (RESULT, on_gpu)] == ["cpu", "cuda"]

@@ -7,6 +7,7 @@ from tiny_models import HEAD, NARROW, TINY
 from torch import nn
 
 from spinesearch.models.backbone import build_backbone
+from spinesearch.models.fusion import Target
 from spinesearch.models.heads.classifier import build_classifier
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.weights.description import Network
@@ -18,6 +19,8 @@ NETWORKS = {
     "tiny": (TINY, TINY_DETECTOR),
     "tiny v2 swish": (TINY, {**TINY_DETECTOR, "compat": "v2", "activation": "swish", "block_repeats": 2}),
     "backbone": (TINY, NARROW),
+    "attention": (TINY, {**TINY_DETECTOR, "fusion": "attention"}),
+    "weighted v2": (TINY, {**NARROW, "compat": "v2", "fusion": "weighted"}),
     "spinenet49": ("spinenet49", {**QUARTER, "num_classes": 4, "head_num_filters": 16}),
     "mobile": ("spinenet_mobile49xs", {"num_classes": 3}),
     "mobile v2": ("spinenet_mobile49xs", {"compat": "v2"}),
@@ -47,6 +50,8 @@ def build(name: str, *, seed: int = 0) -> Network:
         if isinstance(part, nn.BatchNorm2d):
             nn.init.uniform_(part.running_mean, -0.3, 0.3)
             nn.init.uniform_(part.running_var, 0.5, 1.5)
+        if isinstance(part, Target) and part.query is not None:
+            nn.init.normal_(part.query)  # which is zero at first, and all images alike
     if make is build_detector:
         for net, spread in ((module.head.cls_net, 3.0), (module.head.box_net, 0.3)):
             _spread(net, module, spread)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
+
+from spinesearch.training.step import cuda_graph
 
 
 class Allocator:
@@ -33,6 +37,51 @@ class Allocator:
     def empty_cache(self) -> None:
         if self.underway:
             raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+
+class Memory:
+    """A device's memory, in bytes, as torch tells of it; all of this process's is allocated at first."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, total: int, reserved: int = 0, others: int = 0
+    ) -> None:
+        self.total, self.reserved, self.others, self.allocated = total, reserved, others, reserved
+        self.fraction = 1.0
+        self.emptied = 0
+        for name in ("mem_get_info", "empty_cache"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device=None: self.reserved)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device=None: self.allocated)
+        monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device=None: self.fraction)
+        monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", self.limit)
+
+    def mem_get_info(self, device: object = None) -> tuple[int, int]:
+        return self.total - self.reserved - self.others, self.total
+
+    def limit(self, fraction: float, device: object) -> None:
+        self.fraction = fraction
+
+    def empty_cache(self) -> None:
+        self.emptied += 1
+
+
+class Streams:
+    """Streams that do nothing: as much as opening and closing a session of graphs asks for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: self)
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 7))
+        monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+        monkeypatch.setattr(cuda_graph, "_side_stream", lambda device: self)
+        self.is_lost = False
+
+    def wait_stream(self, other: object) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        if self.is_lost:
+            raise RuntimeError("CUDA error: device-side assert triggered")
 
 
 class FakeCudaGraph:

@@ -127,12 +127,13 @@ class Sessions:
 
     def __init__(self, make: Callable[[], Any] = RecordedGraph) -> None:
         self.graphs: list[Any] = []
+        self.made: list[Any] = []  # of the session that is open
         self.num_open = 0
         self._make = make
 
     @contextmanager
     def __call__(self) -> Iterator[Callable[[], Any]]:
-        graphs: list[Any] = []
+        graphs = self.made = list[Any]()
 
         def new_graph() -> Any:
             graphs.append(self._make())

@@ -114,6 +114,19 @@ class FlatOptimizer:
         for options, rate in zip(self._elementwise.param_groups, rates, strict=True):
             options["lr"] = rate
 
+    def cast_kernels(self, dtype: torch.dtype) -> dict[int, Tensor]:
+        """The kernels in another dtype, by their parameter's ``id``, all of them parts of a few large casts.
+
+        The gradient of a loss computed from them goes to the next `step` by itself, and not to the
+        parameters.
+        """
+        cast: dict[int, Tensor] = {}
+        for joined, group in self._joined:
+            if group[0].ndim > 1:
+                parts = torch.split(joined.view(-1).to(dtype), [p.numel() for p in group])
+                cast.update((id(p), _as_kernel(part, p)) for p, part in zip(group, parts, strict=True))
+        return cast
+
     def step(self, combine: Callable[[list[Tensor]], None] | None = None) -> Tensor:
         """Take one step down the gradients, which are gone then; returns their global norm unclipped.
 
@@ -124,6 +137,8 @@ class FlatOptimizer:
                 where they are summed over several processes.
         """
         for joined, group in self._joined:
+            if joined.grad is not None:  # of `cast_kernels`
+                continue
             # What no output depends on has no gradient; zeros leave it where it is, or let it decay.
             grads = (torch.zeros_like(p) if p.grad is None else p.grad for p in group)
             joined.grad = torch.cat([_flat(grad) for grad in grads]).view_as(joined)
@@ -138,6 +153,8 @@ class FlatOptimizer:
         norm = nn.utils.clip_grad_norm_([joined for joined, _ in self._joined], self._clip_norm)
         self._muon.step(self._lr)
         self._elementwise.step()
+        for joined, _ in self._joined:
+            joined.grad = None
         return norm
 
 
@@ -172,12 +189,16 @@ def _join(parameters: Sequence[nn.Parameter], shape: tuple[int, ...]) -> nn.Para
     joined = nn.Parameter(torch.cat([_flat(p.detach()) for p in parameters]).view(shape))
     parts = torch.split(joined.detach().view(-1), [p.numel() for p in parameters])
     for p, part in zip(parameters, parts, strict=True):
-        if p.ndim == 4:
-            out, channels, height, width = p.shape
-            p.data = part.view(out, height, width, channels).permute(0, 3, 1, 2)
-        else:
-            p.data = part.view_as(p)
+        p.data = _as_kernel(part, p)
     return joined
+
+
+def _as_kernel(row: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `_flat`: values in one row as the tensor of another's shape."""
+    if like.ndim != 4:
+        return row.view_as(like)
+    out, channels, height, width = like.shape
+    return row.view(out, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _flat(tensor: Tensor) -> Tensor:

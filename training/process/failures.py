@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import traceback
+from contextlib import suppress
 
 import torch
+
+from spinesearch.training.process.device_memory import has_little_left, is_crowded
 
 # Of the errors that are no `OutOfMemoryError` or `MemoryError` of their own: torch's CPU allocator (Linux and
 # macOS, Windows), the CUDA driver, cuBLAS and cuDNN.
@@ -16,6 +19,9 @@ _OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+# cuDNN's where there is no room for any algorithm's workspace, and where it knows no algorithm: with little
+# memory left it is taken for the first.
+_WITHOUT_ENGINE = ("unable to find an engine", "Unable to find a valid cuDNN algorithm")
 _MAX_REASON = 300  # characters; torch's own account of its memory runs to a thousand
 
 
@@ -31,7 +37,15 @@ class DeviceLost(SystemExit):
     """
 
 
-def released(error: Exception, device: torch.device) -> Exception | DeviceLost:
+class DeviceCrowded(SystemExit):
+    """Memory ran out beside other processes that hold more of the device than their share.
+
+    Nothing is known of the candidate by that; it ends the process as a `DeviceLost` does, so that the attempt
+    counts as lost and not as the candidate's failure.
+    """
+
+
+def released(error: Exception, device: torch.device) -> Exception | DeviceLost | DeviceCrowded:
     """The error to raise instead, which holds nothing of the candidate; memory is free when this returns.
 
     An error's traceback holds every frame that it came through, and these the model, its gradients and its
@@ -44,13 +58,15 @@ def released(error: Exception, device: torch.device) -> Exception | DeviceLost:
         device: what the candidate ran on.
 
     Returns:
-        The same error, or an `OutOfMemory` for any of the errors that report the end of memory, or a
-        `DeviceLost`.
+        The same error, or an `OutOfMemory` for any of the errors that report the end of memory, a
+        `DeviceCrowded` if that is other processes' doing, or a `DeviceLost`.
     """
-    outcome: Exception | DeviceLost = error
-    if is_out_of_memory(error):
+    outcome: Exception | DeviceCrowded = error
+    if is_out_of_memory(error, device):
         text = " ".join(str(error).split()) or type(error).__name__
         outcome = OutOfMemory(f"out of memory: {text}"[:_MAX_REASON])
+        if _is_crowded(device):
+            outcome = DeviceCrowded(f"device {device} is filled by other processes: {text}"[:_MAX_REASON])
     else:
         error.add_note("".join(traceback.format_exception(error)))
     _forget_frames(error)
@@ -65,14 +81,34 @@ def released(error: Exception, device: torch.device) -> Exception | DeviceLost:
     return outcome
 
 
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or what it was raised from, reports the end of memory."""
+def is_out_of_memory(error: BaseException | None, device: torch.device) -> bool:
+    """Whether an error, or what it was raised from, reports the end of memory.
+
+    Args:
+        error: call this before anything that it holds is released.
+        device: of the work.
+    """
     while error is not None:
         if isinstance(error, torch.OutOfMemoryError | MemoryError):
             return True
-        if isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY):
-            return True
+        if isinstance(error, RuntimeError):
+            if any(text in str(error) for text in _OUT_OF_MEMORY):
+                return True
+            if any(text in str(error) for text in _WITHOUT_ENGINE) and _has_little_left(device):
+                return True
         error = error.__cause__
+    return False
+
+
+def _has_little_left(device: torch.device) -> bool:
+    with suppress(RuntimeError):  # of a device that is lost nothing can be asked
+        return has_little_left(device)
+    return False
+
+
+def _is_crowded(device: torch.device) -> bool:
+    with suppress(RuntimeError):
+        return is_crowded(device)
     return False
 
 

@@ -27,6 +27,19 @@ def find_device(name: str, setting: str = "proxy_task.device") -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
+def fix_precision(device: torch.device) -> str:
+    """Set how float32 is computed on a GPU, for the whole process; returns where and how, for the record.
+
+    Convolutions in TF32 and matrix products in full, as PyTorch has it unless somebody says otherwise: scores
+    must not depend on an environment variable or on what else the process has done.
+    """
+    if device.type != "cuda":
+        return device.type
+    torch.backends.cudnn.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    return f"{device.type}, convolutions in TF32"
+
+
 @cache
 def keep_freed_memory() -> None:
     """Have glibc reuse the blocks it frees instead of returning them to the kernel.

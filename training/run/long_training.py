@@ -19,7 +19,7 @@ from spinesearch.training.measure.evaluate import detection_scores
 from spinesearch.training.measure.found import Found, find_objects, joined, mask_pair
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.group import ProcessGroup
-from spinesearch.training.process.machine import keep_freed_memory, threads
+from spinesearch.training.process.machine import fix_precision, keep_freed_memory, threads
 from spinesearch.training.process.streams import AUGMENTATION, ORDER, stream_generator
 from spinesearch.training.run.averaging import WeightAverage
 from spinesearch.training.run.batch_step import BatchStep
@@ -69,6 +69,7 @@ class LongTraining:
         keep_freed_memory()
         self._model, self._data, self._settings = model, data, settings
         self._device = next(model.parameters()).device
+        fix_precision(self._device)
         self._seed, self._group, self._should_stop = seed, group, should_stop
         self._checkpoints = checkpoints
         self._watcher: Watcher = Unwatched()

@@ -33,6 +33,7 @@ OF_THE_MODEL = (
     "resample_alpha",
     "endpoints_num_filters",
     "block_repeats",
+    "fusion",
     "activation",
     "head_num_convs",
     "head_num_filters",
@@ -45,12 +46,13 @@ class TrainSettings:
 
     Attributes:
         image_size: side of the square network input in pixels, a multiple of 128.
-        filter_size_scale: this and the seven that follow are arguments of `build_detector`; None for what is
+        filter_size_scale: this and the eight that follow are arguments of `build_detector`; None for what is
             published for the model.
         stem_filters: as above.
         resample_alpha: as above.
         endpoints_num_filters: as above.
         block_repeats: as above.
+        fusion: as above; the sum unless the model that is given has another.
         activation: as above.
         head_num_convs: as above.
         head_num_filters: as above.
@@ -108,6 +110,7 @@ class TrainSettings:
     resample_alpha: float | None = None
     endpoints_num_filters: int | None = None
     block_repeats: int | None = None
+    fusion: str | None = None
     activation: str | None = None
     head_num_convs: int | None = None
     head_num_filters: int | None = None

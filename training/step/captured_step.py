@@ -9,29 +9,23 @@ Shapes: B images, S side of the square, M boxes per image after padding.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from spinesearch.training.input.augment import Batch
-from spinesearch.training.process.failures import DeviceLost, OutOfMemory, released
 from spinesearch.training.targets.matching import BACKGROUND
-
-_log = logging.getLogger(__name__)
 
 # Before a capture libraries must have chosen their kernels and taken their workspaces, and the optimiser made
 # its state. The number is that of "Whole-network capture" in PyTorch's notes on CUDA semantics.
 NUM_EAGER_STEPS = 3
 MIN_ROWS = 8  # of boxes: fewer are padded to it, so that sparse images share one graph
-
-T = TypeVar("T")
 
 
 class StepInputs(NamedTuple):
@@ -54,7 +48,11 @@ class Graph(Protocol):
     """Work on tensors, recorded once and done at every replay."""
 
     def capture(self, work: Callable[[], Outputs]) -> None:
-        """Record what `work` does; on CUDA nothing of it is done yet."""
+        """Record what `work` does; on CUDA nothing of it is done yet.
+
+        Raises:
+            CaptureInvalidated: in place of the error that broke it off, which is its cause.
+        """
 
     def replay(self) -> Outputs:
         """Do it; returns the tensors that `work` returned, the same at every replay, so copy what is kept."""
@@ -67,6 +65,10 @@ GraphSession = Callable[[], AbstractContextManager[NewGraph]]
 
 class CaptureFailed(RuntimeError):  # noqa: N818 - it says what happened
     """The training step could not be captured; this is no fault of the candidate's."""
+
+
+class CaptureInvalidated(RuntimeError):  # noqa: N818 - it says what happened
+    """A capture was broken off by CUDA itself; the process's other captures may be harmed."""
 
 
 @dataclass(slots=True)
@@ -164,46 +166,3 @@ class CapturedStep:
 def padded_rows(num_rows: int) -> int:
     """The least power of two that is neither below this number nor below `MIN_ROWS`."""
     return max(MIN_ROWS, 1 << (num_rows - 1).bit_length()) if num_rows else MIN_ROWS
-
-
-class Capturing:
-    """Whether training steps are captured: until one could not be.
-
-    Args:
-        device: of the training.
-        session: opens a training's graphs; None for none at all.
-    """
-
-    def __init__(self, device: torch.device, session: GraphSession | None) -> None:
-        self._device = device
-        self._session = session
-
-    @property
-    def is_on(self) -> bool:
-        """Whether the next training is going to capture its steps."""
-        return self._session is not None
-
-    def run(self, attempt: Callable[[GraphSession | None], T]) -> T:
-        """What `attempt` returns, called with the session and, if a capture fails, again with None.
-
-        A capture that ran out of memory concerns that candidate alone; after any other failure nothing is
-        captured any longer, which is logged as a warning once.
-        """
-        if self._session is None:
-            return attempt(None)
-        try:
-            return attempt(self._session)
-        except CaptureFailed as error:
-            reason = str(error)
-            outcome = released(error, self._device)
-        if isinstance(outcome, DeviceLost):
-            raise outcome
-        if not isinstance(outcome, OutOfMemory):
-            self._session = None
-            _log.warning(
-                "proxy_task.cuda_graph: the training step could not be captured (%s); this candidate is "
-                "started again, and it and all later ones are trained without a graph; cuda_graph=off skips "
-                "the attempt",
-                reason,
-            )
-        return attempt(None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
 
 import torch
 
-from spinesearch.training.step.captured_step import GraphSession, NewGraph, Outputs
+from spinesearch.training.step.captured_step import CaptureInvalidated, GraphSession, NewGraph, Outputs
+
+_LIVE: set[torch.device] = set()  # whose side stream has graphs
 
 
 class CudaGraph:
@@ -38,8 +40,10 @@ class CudaGraph:
             self._graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             self._outputs = work()
             self._graph.capture_end()
-        except BaseException:
-            self._abandon()
+        except BaseException as error:
+            if not self._abandoned() and isinstance(error, Exception):
+                text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                raise CaptureInvalidated(text) from error
             raise
 
     def replay(self) -> Outputs:
@@ -49,24 +53,37 @@ class CudaGraph:
         return self._outputs
 
     def reset(self) -> None:
-        """Return the memory to the allocator; the device must have finished the last replay."""
+        """Return the memory to the allocator; the device must have finished the last replay.
+
+        Not while other graphs of the same stream are still to be replayed: this frees the workspaces that
+        cuBLAS has on it, theirs too (pytorch#193402).
+        """
         self._outputs = None
         self._graph.reset()
 
-    def _abandon(self) -> None:
+    def _abandoned(self) -> bool:
+        """End the capture; whether it was still valid."""
+        is_valid = False
         with suppress(RuntimeError):  # ends the capture of the stream, and raises if it is invalid
             self._graph.capture_end()
+            is_valid = True
         # For an invalid capture it stops there, and the allocator still counts the pool as in use.
         with suppress(
             RuntimeError, AttributeError
         ):  # where it did not stop, the allocator has no such capture
             torch._C._cuda_endAllocateToPool(self._device, self._pool)
             torch._C._cuda_releasePool(self._device, self._pool)
+        return is_valid
 
 
 @contextmanager
 def cuda_graphs(device: torch.device) -> Iterator[NewGraph]:
-    """Makes graphs of work on this device, all of which goes to one side stream while this is open."""
+    """Makes graphs of work on this device, all of which goes to one side stream while this is open.
+
+    They are reset together at its end, and no second one may be open beside it: see `CudaGraph.reset`.
+    """
+    if device in _LIVE:
+        raise RuntimeError(f"graphs of another training are alive on the side stream of {device}")
     stream, outer = _side_stream(device), torch.cuda.current_stream(device)
     pool = torch.cuda.graph_pool_handle()
     graphs: list[CudaGraph] = []
@@ -76,15 +93,18 @@ def cuda_graphs(device: torch.device) -> Iterator[NewGraph]:
         graphs.append(CudaGraph(pool, device.index))
         return graphs[-1]
 
+    _LIVE.add(device)
     stream.wait_stream(outer)
     try:
         with torch.cuda.stream(stream):
             yield new_graph
     finally:
-        stream.synchronize()
-        outer.wait_stream(stream)
-        for graph in graphs:
-            graph.reset()
+        with ExitStack() as ending:  # what fails of it keeps nothing else from being done
+            ending.callback(_LIVE.discard, device)
+            for graph in reversed(graphs):
+                ending.callback(graph.reset)
+            stream.synchronize()
+            outer.wait_stream(stream)
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 
 import torch
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from spinesearch.models.heads.predict import head_outputs
 from spinesearch.models.mask_rcnn.detector import MaskRCNN
 from spinesearch.training.input.augment import Batch, draw, normalize, place, placement_of
+from spinesearch.training.input.device_pack import DevicePack
 from spinesearch.training.measure.curve import last_tenth
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.stopwatch import Lap, no_lap
 from spinesearch.training.recipe import Recipe
 from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
 from spinesearch.training.step.divergence import LossWatch
+from spinesearch.training.step.lean import LeanPass, is_lean
 from spinesearch.training.step.mask_step import mask_rcnn_loss
 from spinesearch.training.step.state import TrainingState
 from spinesearch.training.targets.forms import step_forms
@@ -40,6 +42,7 @@ def train(
     on_step: Callable[[int, float], None] | None = None,
     lap: Lap = no_lap,
     session: GraphSession | None = None,
+    pack: DevicePack | None = None,
     start: TrainingState | None = None,
     state_at: int | None = None,
     on_state: Callable[[TrainingState], None] | None = None,
@@ -56,6 +59,7 @@ def train(
         lap: called at the end of each of `STEP_PHASES`, in that order, in every step; of `GRAPH_PHASES` with
             a session.
         session: of the graphs in which steps are captured, None for eager steps. The steps are the same.
+        pack: holds the images, of which the batches then hold the numbers; None where they hold the images.
         start: where to go on from, None for the beginning. The steps that follow, and the loss, are those of
             a training that was never interrupted: bit for bit on the CPU.
         state_at: number of steps, counted from the beginning, after which ``on_state`` is called.
@@ -70,6 +74,9 @@ def train(
         new_graph = stack.enter_context(session()) if session is not None else None
         optimizer = FlatOptimizer(model, recipe)
         watch = LossWatch(device, on_step)
+        lean: Callable[[], AbstractContextManager[None]] = nullcontext
+        if is_lean(recipe.fused, device):
+            lean = LeanPass(model, optimizer, recipe.precision)
         first = 0
         if start is not None:
             start.restore(model, optimizer, generator, device)
@@ -81,6 +88,8 @@ def train(
             anchors=anchors,
             recipe=recipe,
             optimizer=optimizer,
+            pack=pack,
+            lean=lean,
             lap=lap if new_graph is None else no_lap,
         )
         captured = None if new_graph is None else CapturedStep(work, new_graph, device)
@@ -115,10 +124,15 @@ def _step(
     anchors: Tensor,
     recipe: Recipe,
     optimizer: FlatOptimizer,
+    pack: DevicePack | None,
+    lean: Callable[[], AbstractContextManager[None]],
     lap: Lap,
 ) -> Outputs:
     """Loss and gradient norm of one step, which is taken. Nothing here may make the processor wait."""
-    loss, _ = batch_loss(inputs, model=model, anchors=anchors, recipe=recipe, lap=lap)
+    if pack is not None:
+        inputs = inputs._replace(batch=pack.with_images(inputs.batch))
+    with lean():
+        loss, _ = batch_loss(inputs, model=model, anchors=anchors, recipe=recipe, lap=lap)
     torch.autograd.backward(loss)
     lap("backward")
     return loss.detach(), optimizer.step()

@@ -55,10 +55,7 @@ class ScalePermutedBackbone(nn.Module):
             )
             for block in blocks
         )
-        self.resamples = nn.ModuleList(
-            nn.ModuleList(Resample(blocks[parent], block, style) for parent in block["parents"])
-            for block in blocks[num_stem:]
-        )
+        self.resamples: Any = SumFusion(blocks, num_stem, style)
         self.activation = style.build_activation()
         self.outputs = {b["level"]: i for i, b in enumerate(blocks) if b["is_output"]}
         self.endpoints = nn.ModuleDict(
@@ -78,13 +75,12 @@ class ScalePermutedBackbone(nn.Module):
         if not self.is_mbconv:
             x = max_pool_same(x, (3, 3), (2, 2))
         features: dict[int, Tensor] = {}
-        for i, block in enumerate(self.specs):
+        made: dict[Any, Tensor] = {}  # of features, for several readers
+        for i in range(len(self.specs)):
             if i not in live:
                 continue
             if i >= self.num_stem:
-                resamples: Any = self.resamples[i - self.num_stem]
-                first, second = block["parents"]
-                x = resamples[0](features[first], sizes[i]) + resamples[1](features[second], sizes[i])
+                x = self.resamples.read(i, features, sizes[i], made)
                 for j in unresampled[i]:
                     x = x + features[j]
                 x = self.activation(x)
@@ -120,6 +116,27 @@ def build_backbone(config: Mapping[str, Any], style: Style) -> nn.Module:
     return ScalePermutedBackbone(**config, style=style)
 
 
+class SumFusion(nn.ModuleList):
+    """The sum of a block's two parents, each through a resampling of its own."""
+
+    def __init__(self, blocks: Sequence[Mapping[str, Any]], num_stem: int, style: Style) -> None:
+        super().__init__(
+            nn.ModuleList(Resample(blocks[parent], block, style) for parent in block["parents"])
+            for block in blocks[num_stem:]
+        )
+        self.num_stem = num_stem
+        self.parents = [block["parents"] for block in blocks]
+
+    def read(
+        self, i: int, features: Mapping[int, Tensor], size: tuple[int, int], made: dict[Any, Tensor]
+    ) -> Tensor:
+        """What block i reads of the features so far, at its size and width."""
+        resamples: Any = self[i - self.num_stem]
+        first, second = self.parents[i]
+        out: Tensor = resamples[0](features[first], size) + resamples[1](features[second], size)
+        return out
+
+
 class Resample(nn.Module):
     """Brings a parent's feature to the size and width of the block that reads it.
 
@@ -153,12 +170,12 @@ class Resample(nn.Module):
         if self.down is not None:
             x = self.down(x)
             if not self.is_mbconv:
-                x = _pool_halves(x, size) if self.compat == "v2" else _pool_once(x, before, size)
+                x = pool_halves(x, size) if self.compat == "v2" else pool_once(x, before, size)
         out: Tensor = self.expand(resize_nearest(x, size))
         return out
 
 
-def _pool_once(x: Tensor, before: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def pool_once(x: Tensor, before: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """The paper's code: one pool for all that the convolution of stride 2 has left."""
     kernels, strides = [], []
     for side, target in zip(before, size, strict=True):
@@ -173,7 +190,7 @@ def _pool_once(x: Tensor, before: tuple[int, int], size: tuple[int, int]) -> Ten
     return max_pool_same(x, (kernels[0], kernels[1]), (strides[0], strides[1]))
 
 
-def _pool_halves(x: Tensor, size: tuple[int, int]) -> Tensor:
+def pool_halves(x: Tensor, size: tuple[int, int]) -> Tensor:
     """The Model Garden: pools of stride 2 until no side exceeds the target's."""
     while x.shape[-2] > size[0] or x.shape[-1] > size[1]:
         high, wide = x.shape[-2] > size[0], x.shape[-1] > size[1]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spinesearch.models.gpu import folded
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.retinanet import RetinaNet, RetinaNetHead, SeparableConv2d
 
@@ -185,3 +186,20 @@ def test_style_reaches_backbone_and_head() -> None:
 def test_counts_below_one_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, got 0"):
         RetinaNetHead(8, **{"num_classes": 2, "num_anchors": 2, name: 0})
+
+
+def test_boxes_are_predicted_in_float32_for_figures() -> None:
+    """Within autocast, and from features in bfloat16; the classes, and all of training, stay as they were."""
+    model = narrow()
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            logits, deltas = model(images)
+            features = model.backbone(images)
+            coarse = model.head.box_net(features[3], 3)
+            assert folded(model)(images)[1].dtype == torch.float32
+        assert (logits.dtype, deltas.dtype, coarse.dtype) == (torch.bfloat16, torch.float32, torch.float32)
+        assert not torch.equal(coarse, coarse.bfloat16().float())  # it was not rounded on the way
+        with torch.autocast("cpu", torch.bfloat16):
+            logits, deltas = model.train()(torch.rand(2, 3, 64, 64))
+    assert (logits.dtype, deltas.dtype) == (torch.bfloat16, torch.bfloat16)

@@ -11,8 +11,10 @@ from spinesearch.models.heads.detect import MAX_DETECTIONS, NMS_IOU, SCORE_THRES
 from spinesearch.results.export.plain import detector as plain
 from spinesearch.results.export.plain_twin import outputs_of, plain_twin
 
+SHORT = ["tiny v2 swish", "mobile v2", "narrow resnet", "attention", "classifier"]
 
-@pytest.mark.parametrize("name", few(NETWORKS, ["tiny v2 swish", "mobile v2", "narrow resnet", "classifier"]))
+
+@pytest.mark.parametrize("name", few(NETWORKS, SHORT))
 @torch.no_grad()
 def test_outputs_are_equal(name: str) -> None:
     """In float64: the same sums in another order. Sides of no power of two pool and resize in other ways."""

@@ -18,7 +18,7 @@ SIZE = (64, 96)
 BATCHES = (1, 2, 5)
 MISSING = [p for p in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(p) is None]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}: pip install -e '.[dev]'")
-EVERY = ["tiny v2 swish", "mobile", "r23_sp30", "resnet", "classifier"]
+EVERY = ["tiny v2 swish", "mobile", "r23_sp30", "resnet", "attention", "classifier"]
 
 
 def close(got: Tensor, want: Tensor, tolerance: float) -> None:

@@ -1,4 +1,4 @@
-"""`proxy_task.cuda_graph` and `fused` on the command line: matters of the machine, not of the run."""
+"""`proxy_task.cuda_graph`, `fused`, `pack_on_device`: matters of the machine, not of the run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from spinesearch.search.config.run_config import (
     with_overrides,
 )
 
-NAMES = ("cuda_graph", "fused")
+NAMES = {"cuda_graph": "auto", "fused": "auto", "pack_on_device": "off"}  # and their defaults
 
 
 def test_a_run_may_go_on_without() -> None:
     recorded = run_config(compose([])).to_dict()
-    for name in NAMES:
-        assert recorded["proxy_task"][name] == "auto"
-        check_resumable(run_config(recorded), with_overrides(recorded, [f"proxy_task.{name}=off"]))
+    for name, default in NAMES.items():
+        assert recorded["proxy_task"][name] == default
+        for value in ("off", "auto"):
+            check_resumable(run_config(recorded), with_overrides(recorded, [f"proxy_task.{name}={value}"]))
 
 
 def test_a_run_from_before_the_setting_resumes() -> None:
@@ -40,7 +41,14 @@ def test_off_without_quotes_is_the_word(name: str) -> None:
         assert getattr(settings, name) == "off"
 
 
-@pytest.mark.parametrize(("name", "words"), [("cuda_graph", "auto, off"), ("fused", "auto, all, off")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cuda_graph", "auto, off"),
+        ("fused", "auto, all, off"),
+        ("pack_on_device", "auto, off"),
+    ],
+)
 def test_another_word_is_refused(name: str, words: str) -> None:
     with pytest.raises(ConfigError, match=rf"^proxy_task\.{name}: must be one of {words}, got 'always'$"):
         run_config(compose([f"proxy_task.{name}=always"]))

@@ -30,13 +30,19 @@ def study_event(wanted: StudyConfig) -> dict[str, Any]:
     return {**event(wanted), "study": study}
 
 
-def write(run_dir: Path, *sessions: dict[str, Any]) -> Path:
+def write(run_dir: Path, *sessions: dict[str, Any], **metrics: Any) -> Path:
     """A search of three candidates, of which one has failed and one has stopped at a rung."""
     results: list[dict[str, Any]] = [
         {"event": "propose", "trial": 0, "tokens": [0], "arch_id": "0" * 12},
         {"event": "propose", "trial": 1, "tokens": [1], "arch_id": "1" * 12},
         {"event": "propose", "trial": 2, "tokens": [2], "arch_id": "2" * 12},
-        {"event": "result", "trial": 0, "status": "completed", "metrics": {"ap": 0.1}, "reward": 0.1},
+        {
+            "event": "result",
+            "trial": 0,
+            "status": "completed",
+            "metrics": {"ap": 0.1, **metrics},
+            "reward": 0.1,
+        },
         {"event": "result", "trial": 1, "status": "failed", "reason": "it broke", "reward": 0.0},
         {
             **{"event": "result", "trial": 2, "status": "completed", "is_stopped": True},
@@ -72,6 +78,20 @@ def test_what_decides_a_score_may_not(wanted, other: dict[str, str], says: str, 
     write(tmp_path / "resumed", event(wanted), event(wanted, **other))
     with pytest.raises(ConfigError, match=r"there and .* here"):
         known_results(wanted, study_event(wanted), [tmp_path / "resumed"])
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_scores_of_another_kind_of_device_are_not_taken(wanted, device: str, tmp_path: Path):
+    words = [f"proxy_task.device={device}", "b.proxy_task.num_steps=400"]
+    study = compose_study("correlate", words, num_archs=3, num_seeds=1)
+    runs = {
+        "cpu": write(tmp_path / "cpu", event(wanted)),
+        "cuda": write(tmp_path / "cuda", event(wanted), device="cuda, convolutions in TF32"),
+    }
+    assert known_results(study, study_event(study), [runs.pop(device)])
+    ((other, run_dir),) = runs.items()
+    with pytest.raises(ConfigError, match=f"they were trained on {other}, and this study trains on {device}"):
+        known_results(study, study_event(study), [run_dir])
 
 
 def test_a_ledger_of_an_earlier_release_is_refused_and_says_what_to_do(wanted, tmp_path: Path):

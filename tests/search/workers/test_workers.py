@@ -12,14 +12,19 @@ from ray.exceptions import RayActorError
 import spinesearch
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.environment import CodeVersion, code_difference, code_version
+from spinesearch.search.scoring.scorer import Job
 from spinesearch.search.workers import node_watch
 from spinesearch.search.workers.node_watch import NodeWatch
 from spinesearch.search.workers.pace import PaceMeter
+from spinesearch.search.workers.pooled_worker import PooledWorker
 from spinesearch.search.workers.ray_errors import import_failure, why_lost
+from spinesearch.search.workers.ray_scorer import RayScorer
 from spinesearch.search.workers.trial_resources import TrialResources
 from spinesearch.search.workers.trial_timeout import LEAST_COMPLETED, PatientClock, TrialTimeout
-from spinesearch.search.workers.worker import Greeting, own_memory_bytes
+from spinesearch.search.workers.worker import Greeting, Worker, own_memory_bytes
 from spinesearch.search.workers.worker_states import PoolTimes
+from spinesearch.space import SPINENET_49
+from spinesearch.training.process.failures import DeviceCrowded, DeviceLost
 
 CODE = CodeVersion(version="0.1.0", sources="aaa", scoring_sources="ccc", torch="2.13.0")
 
@@ -345,3 +350,37 @@ def test_memory_of_its_own_is_not_what_it_has_mapped_of_files(tmp_path: Path):
     leak = np.ones(300_000_000, np.uint8)
     assert own_memory_bytes() > before + 250e6
     assert leak.size == mapped.size
+
+
+def test_a_worker_that_a_candidate_has_worn_gets_no_other():
+    class Wearing:
+        def __init__(self) -> None:
+            self.num_scored = 0
+
+        @property
+        def is_worn(self) -> bool:
+            return self.num_scored == 2
+
+        def __call__(self, spec, seed):
+            self.num_scored += 1
+            return {"ap": 0.5}
+
+    worker = Worker()
+    worker._score = Wearing()
+    scorer = object.__new__(RayScorer)
+    scorer._trials_per_worker = scorer._worker_memory_gb = None
+    answers = [worker.score(Job(trial=i, spec=SPINENET_49, seed=0)) for i in range(2)]
+    assert [answer.outcome.metrics for answer in answers] == [{"ap": 0.5}] * 2  # which still count
+    assert [scorer._is_worn(PooledWorker(actor=None, started=0.0), a) for a in answers] == [False, True]
+
+
+@pytest.mark.parametrize("end", [DeviceLost, DeviceCrowded])
+def test_a_candidate_that_found_no_device_is_a_lost_attempt(end):
+    def score(spec, seed):
+        raise end("device cuda:0 is filled by other processes: CUDA out of memory.")
+
+    worker = Worker()
+    worker._score = score
+    answer = worker.score(Job(trial=0, spec=SPINENET_49, seed=0))
+    assert answer.outcome is None
+    assert answer.reason == f"{end.__name__}: device cuda:0 is filled by other processes: CUDA out of memory."

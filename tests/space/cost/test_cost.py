@@ -21,6 +21,7 @@ from spinesearch.space import (
     backbone_cost,
     detector_cost,
 )
+from spinesearch.space.cost.fusion import FUSIONS
 from spinesearch.space.cost.plan import plan_for_size
 from spinesearch.space.published import published
 
@@ -159,7 +160,7 @@ def random_spec(rng: random.Random) -> ArchSpec:
     return ArchSpec(blocks=tuple(blocks), stem=tuple(stem))
 
 
-def random_arguments(rng: random.Random) -> dict[str, Any]:
+def random_arguments(rng: random.Random, spec: ArchSpec) -> dict[str, Any]:
     return {
         "filter_size_scale": rng.uniform(0.13, 1.4),
         "resample_alpha": rng.uniform(0.3, 1.2),
@@ -171,6 +172,7 @@ def random_arguments(rng: random.Random) -> dict[str, Any]:
         "head_num_convs": rng.randint(0, 4),
         "head_num_filters": rng.randint(1, 128),
         "head_is_separable": rng.random() < 0.5,
+        "fusion": "sum" if spec.is_mbconv else rng.choice(FUSIONS),
     }
 
 
@@ -183,7 +185,8 @@ def test_torch_counts_the_same_on_random_specs(seed: int):
     """40 seeds of 5 specs; a spec takes about a third of a second."""
     rng = random.Random(seed)
     for _ in range(5):
-        spec, arguments, size = random_spec(rng), random_arguments(rng), rng.choice(SIZES)
+        spec = random_spec(rng)
+        arguments, size = random_arguments(rng, spec), rng.choice(SIZES)
         assert our_costs(spec, size, arguments) == torch_costs(spec, size, arguments), (spec, arguments, size)
 
 
@@ -196,6 +199,15 @@ def test_a_narrow_resnet_costs_what_torch_counts():
     narrow = {"filter_size_scale": 0.125, "stem_filters": 16, "endpoints_num_filters": 8, "num_classes": 3}
     arch = ResNetSpec(depth=50)
     assert our_costs(arch, (128, 128), narrow) == torch_costs(arch, (128, 128), narrow)
+
+
+@pytest.mark.parametrize("fusion", ["weighted", "attention"])
+def test_fusions_cost_what_torch_counts(fusion: str):
+    narrow = {"filter_size_scale": 0.125, "resample_alpha": 0.3, "fusion": fusion, "num_classes": 3}
+    for arch in (SPINENET_49, with_dead_block(SPINENET_49)):
+        assert our_costs(arch, (128, 160), narrow) == torch_costs(arch, (128, 160), narrow)
+    live = backbone_cost(with_dead_block(SPINENET_49), 256, fusion=fusion, live_only=True)
+    assert live == backbone_cost(SPINENET_49, 256, fusion=fusion, live_only=True)
 
 
 def with_dead_block(spec: ArchSpec) -> ArchSpec:
@@ -283,6 +295,8 @@ def test_no_cost_asks_for_an_identity(monkeypatch):
         ),
         ({"spec": ResNetSpec(depth=50), "stem_filters": 0}, "stem_filters: must be a whole number of at"),
         ({"spec": ResNetSpec(depth=50), "block_repeats": 2}, "block_repeats: .* of resnet50_fpn is fixed"),
+        ({"spec": ResNetSpec(depth=50), "fusion": "weighted"}, "fusion: resnet50_fpn has none to change"),
+        ({"fusion": "mean"}, "fusion: must be one of sum, weighted, attention, got 'mean'"),
         (
             {"spec": ArchSpec(stem=(BlockSpec(level=1), BlockSpec(level=2)), blocks=SPINENET_49.blocks)},
             r"stem block 0: level must be 2 or 3 \(a stem starts from level 2",

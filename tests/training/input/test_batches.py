@@ -1,4 +1,6 @@
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,8 @@ import pytest
 import torch
 
 from spinesearch.data.open import CocoDataSettings, open_data
-from spinesearch.training.input.batches import load_batch, one_ahead, shuffled_batches
+from spinesearch.training.input import batches as batches_module
+from spinesearch.training.input.batches import NUM_AHEAD, ahead, load_batch, load_batches, shuffled_batches
 
 
 def batches(index: np.ndarray, size: int, count: int, seed: int = 0) -> list[list[int]]:  # type: ignore[type-arg]
@@ -56,25 +59,60 @@ def test_batches_hold_pixels_sizes_and_boxes(tiny_coco, tmp_path: Path) -> None:
     assert load_batch(data, np.array([ids.index(7)]), torch.device("cpu")).boxes.shape == (1, 2, 4)
 
 
-def test_one_ahead_keeps_order_and_passes_errors_on() -> None:
-    def items(fail_at: int) -> Iterator[int]:
-        for i in range(10):
-            if i == fail_at:
-                raise OSError("disk gone")
-            yield i
+def calls_of(work: Callable[[int], int], count: int) -> list[Callable[[], int]]:
+    return [partial(work, i) for i in range(count)]
 
-    assert list(one_ahead(items(fail_at=99))) == list(range(10))
-    assert list(one_ahead([])) == []
+
+def nothing() -> None:
+    pass
+
+
+def test_what_is_made_ahead_keeps_its_order_and_passes_errors_on() -> None:
+    def work(i: int, fail_at: int = 4) -> int:
+        if i == fail_at:
+            raise OSError("disk gone")
+        return i
+
+    assert list(ahead(calls_of(partial(work, fail_at=99), 10), begin_thread=nothing)) == list(range(10))
+    assert list(ahead([], begin_thread=nothing)) == []
     received: list[int] = []
     with pytest.raises(OSError, match="disk gone"):
-        received.extend(one_ahead(items(fail_at=4)))
+        received.extend(ahead(calls_of(work, 10), begin_thread=nothing))
     assert received == [0, 1, 2, 3]
 
 
-def test_one_ahead_makes_the_next_while_one_is_used() -> None:
-    made: list[int] = []
-    make: Callable[[int], int] = lambda i: made.append(i) or i  # type: ignore[func-returns-value]  # noqa: E731
-    stream = one_ahead(map(make, range(5)))
+def test_two_are_made_at_once_while_one_is_used() -> None:
+    made: set[int] = set()
+    together = threading.Barrier(NUM_AHEAD, timeout=60)
+
+    def work(i: int) -> int:
+        if i in (1, 2):
+            together.wait()  # passes only if both are under way
+        made.add(i)
+        return i
+
+    stream = ahead(calls_of(work, 6), begin_thread=nothing)
     assert next(stream) == 0
-    stream.close()
-    assert made == [0, 1]  # the second was begun before the first was handed over, and no third
+    stream.close()  # type: ignore[attr-defined]
+    assert made == {0, 1, 2}
+
+
+def test_the_threads_that_load_for_a_gpu_are_on_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the second GPU's process would open a context on the first, for its pinned memory."""
+    device = torch.device("cuda", 3)
+    here = threading.local()
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: setattr(here, "device", device))
+    monkeypatch.setattr(batches_module, "copied", lambda batches, device: batches)
+    monkeypatch.setattr(batches_module, "load_batch", lambda data, index, of: (index, of, here.device))
+    index = [np.array([i]) for i in range(4)]
+    loaded = list(load_batches(None, index, device))  # type: ignore[arg-type]
+    assert loaded == [(i, device, device) for i in index]
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_pixels_are_gathered_in_parts(num_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), np.uint8)
+    index = np.array([8, 0, 3, 3, 5, 1, 7])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+    found = batches_module.read_images(images, index, pinned=False)
+    assert np.array_equal(found.numpy(), images[index])

@@ -7,10 +7,18 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from fake_cuda import Memory
 from long_suite import few
 from torch import nn
 
-from spinesearch.training.process.failures import DeviceLost, OutOfMemory, is_out_of_memory, released
+from spinesearch.training.process.device_memory import CONTEXT_BYTES, limit_share
+from spinesearch.training.process.failures import (
+    DeviceCrowded,
+    DeviceLost,
+    OutOfMemory,
+    is_out_of_memory,
+    released,
+)
 
 CPU = torch.device("cpu")
 ABSURD = 2**60  # bytes, an exabyte
@@ -49,21 +57,21 @@ def test_every_end_of_memory_is_reported_in_one_line(fail) -> None:
     assert len(text) <= 300
     with pytest.raises((RuntimeError, MemoryError)) as original:
         fail()
-    assert is_out_of_memory(original.value)
+    assert is_out_of_memory(original.value, CPU)
     assert " ".join(str(original.value).split())[:100] in text
 
 
 def test_an_error_raised_from_the_end_of_memory_is_that() -> None:
     error = ValueError("layer 3 failed")
     error.__cause__ = MemoryError()
-    assert is_out_of_memory(error)
+    assert is_out_of_memory(error, CPU)
     error.__cause__ = KeyError()
-    assert not is_out_of_memory(error)
+    assert not is_out_of_memory(error, CPU)
 
 
 @pytest.mark.parametrize("error", [ValueError("no memory of it"), RuntimeError("size mismatch"), KeyError(3)])
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
-    assert not is_out_of_memory(error)
+    assert not is_out_of_memory(error, CPU)
 
     def fail_deep_inside() -> None:
         raise error
@@ -146,3 +154,67 @@ def test_a_device_that_is_lost_ends_the_process(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     error = ValueError("bad index")
     assert released(error, torch.device("cuda", 0)) is error
+
+
+CUDA = torch.device("cuda", 0)
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("share", "others", "is_theirs"),
+    [
+        (1.0, 1, False),  # nobody but this process's own context
+        (1.0, 30, True),
+        (0.5, 40, False),  # a neighbour within its share: the candidate is too large for its own
+        (0.5, 42, True),
+        (0.25, 60, False),
+        (0.25, 62, True),
+    ],
+)
+def test_memory_that_neighbours_hold_beyond_their_share_is_no_failure_of_the_candidate(
+    monkeypatch: pytest.MonkeyPatch, share: float, others: int, is_theirs: bool
+) -> None:
+    memory = Memory(monkeypatch, total=80 * GIB, reserved=15 * GIB, others=others * GIB)
+    limit_share(CUDA, share)
+    outcome = released(torch.OutOfMemoryError("CUDA out of memory."), CUDA)
+    assert memory.emptied == 1
+    if is_theirs:
+        assert isinstance(outcome, DeviceCrowded)
+        assert not isinstance(outcome, Exception)  # or it would be taken for the candidate's failure
+        assert str(outcome) == "device cuda:0 is filled by other processes: CUDA out of memory."
+    else:
+        assert isinstance(outcome, OutOfMemory)
+
+
+@pytest.mark.parametrize(("share", "limit"), [(1.0, 80), (0.5, 39), (0.25, 19), (0.02, 0.8)])
+def test_a_share_bounds_the_process_s_tensors(
+    monkeypatch: pytest.MonkeyPatch, share: float, limit: float
+) -> None:
+    memory = Memory(monkeypatch, total=80 * GIB)
+    limit_share(CUDA, share)
+    assert 80 * memory.fraction == pytest.approx(limit)
+    limit_share(CPU, share)
+    assert CONTEXT_BYTES == GIB
+
+
+@pytest.mark.parametrize("text", ["GET was unable to find an engine to execute this computation", "FIND was"])
+@pytest.mark.parametrize("free", [0.5, 20])
+def test_cudnn_without_an_engine_is_out_of_memory_where_little_is_left(
+    monkeypatch: pytest.MonkeyPatch, text: str, free: float
+) -> None:
+    Memory(monkeypatch, total=80 * GIB, reserved=int((79.5 - free) * GIB), others=GIB // 2)
+    error = RuntimeError(text)
+    is_it = "unable" in text and free == 0.5
+    assert is_out_of_memory(error, CUDA) == is_it
+    assert not is_out_of_memory(error, CPU)
+    assert isinstance(released(error, CUDA), OutOfMemory) == is_it
+
+
+def test_memory_within_the_limit_counts_and_not_what_the_device_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(monkeypatch, total=80 * GIB, reserved=39 * GIB - 1)
+    error = RuntimeError("GET was unable to find an engine to execute this computation")
+    assert not is_out_of_memory(error, CUDA)
+    limit_share(CUDA, 0.5)
+    assert is_out_of_memory(error, CUDA)
+    memory.allocated -= 2 * GIB  # cached blocks are free for what is to come
+    assert not is_out_of_memory(error, CUDA)

@@ -13,7 +13,8 @@ from small_training import CPU, SETTINGS, Cells, assert_same, run
 from torch import Tensor, nn
 
 from spinesearch.training.process.failures import OutOfMemory
-from spinesearch.training.step.captured_step import Capturing
+from spinesearch.training.step.captured_step import CaptureInvalidated
+from spinesearch.training.step.capturing import Capturing
 from spinesearch.training.step.divergence import TrainingDiverged
 
 
@@ -64,6 +65,52 @@ def test_a_capture_that_runs_out_of_memory_is_of_that_candidate_alone(caplog) ->
     for count in (1, 2):
         assert_same(capturing.run(partial(candidate, models)), candidate(models, None))
         assert len(sessions.graphs) == count
+    assert capturing.is_on
+    assert not caplog.records
+
+
+class Invalidated(Failing):
+    error = CaptureInvalidated("AcceleratorError: operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize(("make", "is_worn"), [(Invalidated, True), (Failing, False), (OutOfRoom, False)])
+def test_a_process_whose_capture_cuda_broke_off_is_worn(make: type, is_worn: bool) -> None:
+    capturing = Capturing(CPU, Sessions(make))
+    assert not capturing.is_worn
+    assert_same(capturing.run(partial(candidate, [])), candidate([], None))
+    assert capturing.is_worn == is_worn
+
+
+class Hungry(Cells):
+    """Runs out of memory in a step of its own, eager or not, if its session has open graphs."""
+
+    def __init__(self, sessions: Sessions, num_graphs: int) -> None:
+        super().__init__()
+        self.sessions, self.num_graphs = sessions, num_graphs
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if self.sessions.num_open and len(self.sessions.made) >= self.num_graphs:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("num_graphs", [0, 1])
+def test_a_step_without_memory_beside_open_graphs_is_tried_without_them(num_graphs: int, caplog) -> None:
+    """The eager step of a batch with more boxes than any before, when the graph of the others is open."""
+    sessions = Sessions(CallAgain)
+    capturing = Capturing(CPU, sessions)
+    boxes = [3, 1, 2, 5, 4, 12, 3, 9]
+
+    def attempt(session: object) -> tuple[list[float], dict[str, Tensor]]:
+        torch.manual_seed(1)
+        return run(SETTINGS, session, boxes=boxes, model=Hungry(sessions, num_graphs))
+
+    if num_graphs:
+        assert_same(capturing.run(attempt), attempt(None))
+        assert len(sessions.graphs) == 1
+    else:  # without a graph it is the candidate's own failure
+        with pytest.raises(torch.OutOfMemoryError):
+            capturing.run(attempt)
     assert capturing.is_on
     assert not caplog.records
 
