@@ -91,7 +91,7 @@ class TrainRecorder:
             "time": time.time(),
         }
         if (masks := measurement.scores.masks) is not None:
-            event |= {"mask_scores": masks.summary, "mask_class_aps": masks.class_aps}
+            event = {**event, "mask_scores": masks.summary, "mask_class_aps": masks.class_aps}
         is_last = measurement.step == self._num_steps
         if self._try(lambda: self._write_weights(model, event, is_best=is_best), must_succeed=is_last):
             self._best = max(self._best, measurement.scores.ap)  # of the best that is on disk

@@ -45,6 +45,10 @@ class Batch(NamedTuple):
         """The same on a device; from pinned memory the processor does not wait for the copy."""
         return self.each(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def part(self, rows: slice) -> Batch:
+        """Some of its images."""
+        return self.each(lambda tensor: tensor[rows])
+
     def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with all tensors that there are changed."""
         return Batch(*(None if tensor is None else change(tensor) for tensor in self))  # type: ignore[arg-type]

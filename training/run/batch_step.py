@@ -81,7 +81,7 @@ class BatchStep:
         for rows in np.array_split(np.arange(len(batch.images)), num_parts):
             part = slice(rows[0], rows[-1] + 1)
             inputs = StepInputs(
-                batch.each(lambda tensor, part=part: tensor[part]).to(device),
+                batch.part(part).to(device),
                 draws[:, part].to(device, non_blocking=True),
             )
             loss, weight = batch_loss(inputs, model=self._model, anchors=self._anchors, recipe=self._recipe)
