@@ -107,10 +107,7 @@ class CocoDataSettings:
             value = getattr(self, field)
             if not isinstance(value, str) or not value:
                 raise DataError(f"data.{field}: must be {what}, got {value!r}")
-        for field in ("score_images", "score_annotations", "val_images", "val_annotations"):
-            value = getattr(self, field)
-            if value is not None and (not isinstance(value, str) or not value):
-                raise DataError(f"data.{field}: must be a path or null, got {value!r}")
+        _check_files(self, ("score_images", "score_annotations", "val_images", "val_annotations"))
         for use in ("score", "val"):
             images = getattr(self, f"{use}_images")
             if images is not None and getattr(self, f"{use}_annotations") is None:
@@ -119,20 +116,61 @@ class CocoDataSettings:
                     f"add data.{use}_annotations=..."
                 )
         parse_group_by(self.group_by)
-        for field in ("skip_broken", "allow_overlap"):
-            if not isinstance(getattr(self, field), bool):
-                raise DataError(f"data.{field}: must be true or false, got {getattr(self, field)!r}")
         if self.box_format not in BOX_FORMATS:
             raise DataError(
                 f"data.box_format: must be one of {', '.join(BOX_FORMATS)}, got {self.box_format!r}"
             )
-        limit: object = self.max_megapixels
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:
-            raise DataError(f"data.max_megapixels: must be a positive number, got {limit!r}")
         _check_common(self)
 
 
-DataSettings = GeneratedDataSettings | CocoDataSettings
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassDataSettings:
+    """Images of one class each, to train and score classifiers on.
+
+    Attributes:
+        name: what logs and reports call it.
+        train_images: folder with a folder of images for each class; with `train_annotations` the folder that
+            its file names are relative to.
+        train_annotations: a file of iNaturalist's form, which names the class of each image; None for class
+            folders.
+        val_images: the same for the validation images of a training. No search reads these.
+        val_annotations: likewise.
+        allow_overlap: this and the rest are as in `CocoDataSettings`.
+        held_out_share: see there.
+        skip_broken: see there.
+        max_megapixels: see there.
+        storage: see there.
+        jpeg_quality: see there.
+        cache_dir: see there.
+
+    Raises:
+        DataError: a value breaks its rule.
+    """
+
+    name: str = "classes"
+    train_images: str
+    train_annotations: str | None = None
+    val_images: str | None = None
+    val_annotations: str | None = None
+    allow_overlap: bool = False
+    held_out_share: float = 0.2
+    skip_broken: bool = False
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+    storage: str = "raw"
+    jpeg_quality: int = 90
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        images: object = self.train_images
+        if not isinstance(images, str) or not images:
+            raise DataError(f"data.train_images: must be the folder of the class folders, got {images!r}")
+        _check_files(self, ("train_annotations", "val_images", "val_annotations"))
+        _check_common(self)
+
+
+CocoFormSettings = GeneratedDataSettings | CocoDataSettings
+"""Settings of data that lie in COCO's form."""
+DataSettings = CocoFormSettings | ClassDataSettings
 
 
 def check_integer(setting: str, value: object, *, minimum: int, maximum: int | None = None) -> None:
@@ -142,6 +180,20 @@ def check_integer(setting: str, value: object, *, minimum: int, maximum: int | N
         return
     rule = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
     raise DataError(f"{setting}: must be an integer {rule}, got {value!r}")
+
+
+def _check_files(settings: CocoDataSettings | ClassDataSettings, paths: tuple[str, ...]) -> None:
+    """Check the settings of data that lie in files: these paths, which may be null, and how they are read."""
+    for field in paths:
+        value = getattr(settings, field)
+        if value is not None and (not isinstance(value, str) or not value):
+            raise DataError(f"data.{field}: must be a path or null, got {value!r}")
+    for field in ("skip_broken", "allow_overlap"):
+        if not isinstance(getattr(settings, field), bool):
+            raise DataError(f"data.{field}: must be true or false, got {getattr(settings, field)!r}")
+    limit: object = settings.max_megapixels
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:
+        raise DataError(f"data.max_megapixels: must be a positive number, got {limit!r}")
 
 
 def _check_common(settings: DataSettings) -> None:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+# Of files that are looked at where a folder of images is given.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _ORIENTATION = 0x0112  # EXIF
 _QUARTER_TURNS = (5, 6, 7, 8)
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from spinesearch.data.classes.as_coco import as_coco
 from spinesearch.data.coco.dataset import CocoDataset
 from spinesearch.data.coco.sizes import largest_side
 from spinesearch.data.data_settings import (
+    ClassDataSettings,
     CocoDataSettings,
+    CocoFormSettings,
     DataSettings,
     GeneratedDataSettings,
     check_integer,
 )
 from spinesearch.data.drawn.generate import generate_dataset
-from spinesearch.data.errors import DataError
 from spinesearch.data.notices import (
     report_groups,
     warn_of_copies,
     warn_of_shared_groups,
     warn_of_what_is_left_out,
 )
-from spinesearch.data.pack.pack import Pack, open_pack, packs_in
+from spinesearch.data.pack.pack import Pack, open_pack
 from spinesearch.data.pack.pack_build import PackSource
 from spinesearch.data.pack.pack_masks import pack_masks, read_masked
 from spinesearch.data.proxy_data import (
@@ -33,11 +35,12 @@ from spinesearch.data.proxy_data import (
     with_score_set,
 )
 from spinesearch.data.sources import cache_dir, group_rule, score_source, train_source, val_source
-from spinesearch.data.split.groups import group_images, groups_beside, pack_groups
+from spinesearch.data.split.groups import group_images, pack_groups
 from spinesearch.data.split.held_out import Groups, check_score_set, check_split_has_objects, held_out_mask
 from spinesearch.data.split.overlap import check_no_overlap
 
 __all__ = [
+    "ClassDataSettings",
     "CocoDataSettings",
     "DataSettings",
     "GeneratedDataSettings",
@@ -45,7 +48,6 @@ __all__ = [
     "open_data",
     "open_training_data",
     "open_val_data",
-    "reopen_data",
 ]
 
 _log = logging.getLogger(__name__)
@@ -80,8 +82,9 @@ def open_data(
         DataError: the data cannot be used as they are; see `open_pack`.
     """
     check_integer("proxy_task.image_size", image_size, minimum=1)
-    return _opening(settings, progress, warn, report, masks=masks).open(
-        train_source(settings, image_size), score_source(settings, image_size)
+    opening = _opening(settings, progress, warn, report, "train", masks=masks)
+    return opening.open(
+        train_source(opening.settings, image_size), score_source(opening.settings, image_size)
     )
 
 
@@ -111,11 +114,13 @@ def open_training_data(
         DataError: the data cannot be used as they are, or images are both trained on and validated on, and
             ``data.allow_overlap`` is not set.
     """
-    opening = replace(_opening(settings, progress, warn, report, masks=masks), is_training=True)
-    train = train_source(settings, image_size)
+    opening = replace(
+        _opening(settings, progress, warn, report, "train", "val", masks=masks), is_training=True
+    )
+    train = train_source(opening.settings, image_size)
     if pack_size > image_size and (largest := largest_side(train.annotations_path)) is not None:
         pack_size = max(image_size, min(pack_size, largest))
-    return opening.open(replace(train, image_size=pack_size), val_source(settings, image_size))
+    return opening.open(replace(train, image_size=pack_size), val_source(opening.settings, image_size))
 
 
 def open_val_data(
@@ -128,10 +133,10 @@ def open_val_data(
     report: Callable[[str], None] | None = None,
 ) -> ProxyData:
     """The validation images alone, all of them to score on; arguments and errors as for `open_data`."""
-    opening = _opening(settings, progress, warn, report, masks=masks)
-    source = val_source(settings, image_size)
+    opening = _opening(settings, progress, warn, report, "val", masks=masks)
+    source = val_source(opening.settings, image_size)
     pack = opening.open_pack(source, lambda dataset: None)
-    data = val_data(settings, pack)
+    data = val_data(opening.settings, pack)
     return with_masks(data, pack_masks(pack, source)) if masks else data
 
 
@@ -140,10 +145,19 @@ def _opening(
     progress: Progress | None,
     warn: Callable[[str], None] | None,
     report: Callable[[str], None] | None,
-    *,
+    *splits: str,
     masks: bool,
 ) -> _Opening:
-    """Whom to report to; data that are to be drawn are there when this returns."""
+    """Whom to report to; data that are to be drawn, and annotations of classes, are there when this returns.
+
+    Args:
+        settings: which data.
+        progress: as for `open_data`.
+        warn: likewise.
+        report: likewise.
+        *splits: which of them are opened, ``train`` and ``val``.
+        masks: as for `open_data`.
+    """
     tell = progress or (lambda description, done, total: None)
     if isinstance(settings, GeneratedDataSettings):
         generate_dataset(
@@ -154,6 +168,8 @@ def _opening(
             object_sizes=settings.object_sizes,
             progress=lambda done, total: tell("drawing images", done, total),
         )
+    if isinstance(settings, ClassDataSettings):
+        settings = as_coco(settings, splits, tell)
     return _Opening(
         settings=settings,
         progress=tell,
@@ -163,55 +179,11 @@ def _opening(
     )
 
 
-def reopen_data(settings: DataSettings, *, image_size: int, key: str, masks: bool = False) -> ProxyData:
-    """The data that another process has opened with these settings, as a worker of a search does.
-
-    Where the packs are in this machine's cache, they are all that is read: neither the annotations nor the
-    images need be here. Elsewhere the data are opened as by `open_data`.
-
-    Args:
-        settings: which data.
-        image_size: S, pixels.
-        key: of the other process's data.
-        masks: as for `open_data`.
-
-    Raises:
-        DataError: the data cannot be opened here, or they are not the other process's.
-    """
-    for data in _in_cache(settings, image_size, masks=masks):
-        if data.key == key:
-            return data
-    # The other process has warned of what is odd about the data.
-    data = open_data(settings, image_size=image_size, masks=masks, warn=lambda line: None, report=_log.info)
-    if data.key != key:
-        raise DataError(
-            f"data: this machine's copy (key {data.key}) is not the one the search uses (key {key}); "
-            "copy the same images and annotations here"
-        )
-    return data
-
-
-def _in_cache(settings: DataSettings, image_size: int, *, masks: bool) -> Iterator[ProxyData]:
-    """All data that packs of this machine's cache make, whatever the packs are of, with their keys."""
-    source, apart = train_source(settings, image_size), score_source(settings, image_size)
-    for pack in packs_in(cache_dir(settings), source):
-        if apart is None:
-            for groups in groups_beside(pack):
-                data = with_held_out_images(settings, image_size, pack, groups)
-                yield with_masks(data, pack_masks(pack, source)) if masks else data
-        else:
-            for score in packs_in(cache_dir(settings), apart):
-                data = with_score_set(settings, image_size, pack, score)
-                yield (
-                    with_masks(data, pack_masks(pack, source), pack_masks(score, apart)) if masks else data
-                )
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Opening:
     """Opens data, and reports to whom was named."""
 
-    settings: DataSettings
+    settings: CocoFormSettings
     progress: Progress
     warn: Callable[[str], None]
     report: Callable[[str], None]

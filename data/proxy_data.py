@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spinesearch.data.coco.dataset import CocoDataset
-from spinesearch.data.data_settings import DataSettings
+from spinesearch.data.data_settings import CocoFormSettings
 from spinesearch.data.pack.pack import ImagePack, Pack
 from spinesearch.data.pack.pack_build import PACK_VERSION
 from spinesearch.data.pack.pack_masks import masks_digest
@@ -89,7 +89,9 @@ class ProxyData:
         )
 
 
-def with_held_out_images(settings: DataSettings, image_size: int, pack: Pack, groups: Groups) -> ProxyData:
+def with_held_out_images(
+    settings: CocoFormSettings, image_size: int, pack: Pack, groups: Groups
+) -> ProxyData:
     """A data set some of whose images are held out, those of one group together."""
     ids, share = pack.dataset.images.ids.tolist(), settings.held_out_share
     mask, mask_by_id = held_out_mask(ids, share, groups), held_out_mask(ids, share)
@@ -106,7 +108,7 @@ def with_held_out_images(settings: DataSettings, image_size: int, pack: Pack, gr
     )
 
 
-def with_score_set(settings: DataSettings, image_size: int, pack: Pack, score: Pack) -> ProxyData:
+def with_score_set(settings: CocoFormSettings, image_size: int, pack: Pack, score: Pack) -> ProxyData:
     """A data set all of which is trained on, and another to score on."""
     key = _key((*_facts(settings, image_size, pack), SCORED_APART, score.content_key))
     scored = _proxy_data(settings, score, _NONE, _all_of(score), key=key, split_by=SCORED_APART)
@@ -114,7 +116,7 @@ def with_score_set(settings: DataSettings, image_size: int, pack: Pack, score: P
     return replace(data, score_set=scored)
 
 
-def val_data(settings: DataSettings, pack: Pack) -> ProxyData:
+def val_data(settings: CocoFormSettings, pack: Pack) -> ProxyData:
     """A data set that is only scored on."""
     key = _key((PACK_VERSION, pack.content_key, pack.images.images.shape[1], storage_of(settings).label))
     return _proxy_data(settings, pack, _NONE, _all_of(pack), key=key, split_by=SCORED_APART)
@@ -139,7 +141,7 @@ def with_masks(
 
 
 def _proxy_data(
-    settings: DataSettings,
+    settings: CocoFormSettings,
     pack: Pack,
     train_index: npt.NDArray[np.int64],
     held_out_index: npt.NDArray[np.int64],
@@ -165,7 +167,7 @@ def _all_of(pack: Pack) -> npt.NDArray[np.int64]:
     return np.arange(len(pack.dataset.images))
 
 
-def _facts(settings: DataSettings, image_size: int, pack: Pack) -> tuple[object, ...]:
+def _facts(settings: CocoFormSettings, image_size: int, pack: Pack) -> tuple[object, ...]:
     return PACK_VERSION, pack.content_key, image_size, storage_of(settings).label
 
 

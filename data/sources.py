@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinesearch.data.cache import default_cache_dir
-from spinesearch.data.data_settings import CocoDataSettings, DataSettings, GeneratedDataSettings
+from spinesearch.data.data_settings import CocoDataSettings, CocoFormSettings, GeneratedDataSettings
 from spinesearch.data.drawn.generate import generated_folder
 from spinesearch.data.errors import DataError
 from spinesearch.data.pack.pack_build import PackSource
@@ -13,26 +13,26 @@ from spinesearch.data.pack.storage import storage_of
 from spinesearch.data.split.group_rule import GroupRule, parse_group_by
 
 
-def cache_dir(settings: DataSettings) -> Path:
+def cache_dir(settings: CocoFormSettings) -> Path:
     """The folder of packs and generated images."""
     return Path(settings.cache_dir).expanduser() if settings.cache_dir else default_cache_dir()
 
 
-def group_rule(settings: DataSettings) -> GroupRule:
+def group_rule(settings: CocoFormSettings) -> GroupRule:
     """What says which images belong together; no two of those that are drawn do."""
     return (
         parse_group_by(settings.group_by) if isinstance(settings, CocoDataSettings) else GroupRule(kind="id")
     )
 
 
-def train_source(settings: DataSettings, image_size: int) -> PackSource:
+def train_source(settings: CocoFormSettings, image_size: int) -> PackSource:
     """The images to train on, some of which may be held out."""
     if isinstance(settings, CocoDataSettings):
         return _coco_source(settings, image_size, settings.train_images, settings.train_annotations)
     return _generated_source(settings, image_size, "train")
 
 
-def score_source(settings: DataSettings, image_size: int) -> PackSource | None:
+def score_source(settings: CocoFormSettings, image_size: int) -> PackSource | None:
     """The images that are scored on instead of held-out ones; None if there are none."""
     if isinstance(settings, GeneratedDataSettings) or settings.score_annotations is None:
         return None
@@ -40,7 +40,7 @@ def score_source(settings: DataSettings, image_size: int) -> PackSource | None:
     return _coco_source(settings, image_size, images, settings.score_annotations)
 
 
-def val_source(settings: DataSettings, image_size: int) -> PackSource:
+def val_source(settings: CocoFormSettings, image_size: int) -> PackSource:
     """The images that a training validates on, and that no search reads.
 
     Raises:

@@ -30,8 +30,8 @@ def mark_for_gpu(model: nn.Module) -> None:
 def folded(model: M) -> M:
     """A copy of a network for evaluation, in which batch norms are part of the convolutions before them.
 
-    It has the weights and statistics of the moment. The norms at the end of `ResNetFPN`, which do not follow
-    their convolution at once, stay.
+    It has the weights and statistics of the moment. Norms that do not follow their convolution at once, as
+    those at the end of `ResNetFPN`, stay.
     """
     twin = copy.deepcopy(model).eval()
     for layer in list(twin.modules()):

@@ -32,9 +32,9 @@ def check_settings(
             f"proxy_task.fusion: must be sum for MBConv blocks, which have no squeeze to share, got "
             f"{settings.fusion}; give sum, or a space of bottlenecks and residual blocks"
         )
-    if settings.batch_size == 1 and settings.image_size == MAX_LEVEL_STRIDE:
+    if settings.batch_size == 1 and settings.image_size <= MAX_LEVEL_STRIDE:
         raise ValueError(
-            f"proxy_task.batch_size: must be at least 2 at image_size {MAX_LEVEL_STRIDE}, got 1: the "
+            f"proxy_task.batch_size: must be at least 2 at image_size {settings.image_size}, got 1: the "
             "coarsest level is one pixel then, and batch normalisation needs two values per channel; "
             "give a larger batch_size or image_size"
         )

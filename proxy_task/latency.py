@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from spinesearch.proxy_task.network import build_detector
+from spinesearch.proxy_task.model import build_model
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.training.measure.latency import device_name, measure_latency
@@ -25,7 +25,7 @@ def detector_latency(
     cuda = [device] if device.type == "cuda" else []
     with threads(settings.num_threads), torch.random.fork_rng(devices=cuda):
         try:
-            model = build_detector(spec, settings, num_classes=num_classes).to(device)
+            model = build_model(spec, settings, num_classes=num_classes).to(device)
             ms = measure_latency(
                 model, image_size=settings.image_size, precision=settings.precision, device=device
             )

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 CPU = "cpu"
+_OF_DETECTORS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar100")
+_OF_CLASSIFIERS = ("top1", "top5")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,14 +19,17 @@ class TaskResult:
     measured durations do not count.
 
     Attributes:
-        ap: COCO AP on the held-out images, IoU 0.50:0.95, in [0, 1]. The search's reward is made of it.
+        ap: COCO AP on the held-out images, IoU 0.50:0.95, in [0, 1]. The search's reward is made of one of
+            these metrics. Those of detection are None of a classifier, and the other way round.
         ap50: AP at IoU 0.50.
         ap75: AP at IoU 0.75.
         ap_small: AP of objects below 32**2 original pixels; None where the held-out images have none.
         ap_medium: AP of objects from 32**2 to 96**2 original pixels; None as above.
         ap_large: AP of objects above 96**2 original pixels; None as above.
         ar100: average recall with at most 100 detections per image.
-        mask_ap: AP of the masks of a Mask R-CNN, as `ap`; None of other detectors.
+        top1: of a classifier the share of the held-out images whose class it finds the most likely.
+        top5: the share of those whose class is among its five most likely.
+        mask_ap: AP of a Mask R-CNN's masks, as `ap`; None of other networks.
         loss: mean training loss over the last tenth of training.
         mean_loss: mean training loss over all of it; times `num_steps` it is the sum.
         curve: after each of `ProxySettings.measure_at` steps: their number, the mean training loss over the
@@ -38,16 +43,18 @@ class TaskResult:
         device: where and how it was computed, as `spinesearch.training.process.machine.fix_precision` has it.
     """
 
-    ap: float
-    ap50: float
-    ap75: float
-    ap_small: float | None
-    ap_medium: float | None
-    ap_large: float | None
-    ar100: float
+    ap: float | None = None
+    ap50: float | None = None
+    ap75: float | None = None
+    ap_small: float | None = None
+    ap_medium: float | None = None
+    ap_large: float | None = None
+    ar100: float | None = None
+    top1: float | None = None
+    top5: float | None = None
+    mask_ap: float | None = None
     loss: float
     mean_loss: float
-    mask_ap: float | None = None
     curve: tuple[tuple[int, float, float], ...] = ()
     num_steps: int
     num_parameters: int
@@ -58,9 +65,18 @@ class TaskResult:
     device: str = CPU
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `curve` and `mask_ap` only where there are any, `device` only if no CPU."""
-        left_out = {"curve": not self.curve, "mask_ap": self.mask_ap is None, "device": self.device == CPU}
-        return {key: value for key, value in asdict(self).items() if not left_out.get(key)}
+        """Plain data for JSON, of its task's metrics; `curve`, `mask_ap` if any, `device` if it is no CPU."""
+        left_out = {*(_OF_CLASSIFIERS if self.top1 is None else _OF_DETECTORS)}
+        left_out |= {
+            name
+            for name, is_out in (
+                ("curve", not self.curve),
+                ("device", self.device == CPU),
+                ("mask_ap", self.mask_ap is None),
+            )
+            if is_out
+        }
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
 
 
 def device_kind(metrics: Mapping[str, Any]) -> str:

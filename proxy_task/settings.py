@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from spinesearch.training.recipe import Recipe
+from spinesearch.training.recipe import CLASSIFICATION, DETECTION, MASK_RCNN, Recipe
 from spinesearch.training.setting_rules import (
     BOOLEAN,
     COUNT_OR_NULL,
@@ -35,7 +35,9 @@ class ProxySettings:
     """How one candidate is built, trained and scored. Valid once constructed.
 
     Attributes:
-        image_size: side of the square network input in pixels, a multiple of 128 (the stride of P7).
+        task: one of `TASKS`: a RetinaNet that finds objects, or a classifier of whole images.
+        image_size: side of the square network input in pixels, a multiple of 128 (the stride of P7); of a
+            classifier any from 32.
         filter_size_scale: width of the backbone against the paper's table of channels.
         stem_filters: of the stem's first convolution, which is not scaled; None for what the released code
             has, 64 (and 8 scaled in MBConv networks).
@@ -74,6 +76,7 @@ class ProxySettings:
         warmup_steps: steps over which the learning rate rises linearly from zero.
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
+        label_smoothing: share of the truth that classification spreads evenly over all classes.
         bn_recalibration_batches: batches of training images, unaugmented, over which batch normalisation's
             statistics are averaged again before evaluation; 0 keeps the running ones.
         bn_recalibration_batch_size: images of each; None for `batch_size`. Few images in small batches give
@@ -97,6 +100,7 @@ class ProxySettings:
         ValueError: one line that names ``proxy_task.<field>``, its value and the rule.
     """
 
+    task: str = DETECTION
     image_size: int = 128
     filter_size_scale: float = 0.25
     stem_filters: int | None = None
@@ -129,6 +133,7 @@ class ProxySettings:
     warmup_steps: int = 0
     flip: bool = True
     scale_jitter: tuple[float, float] = (1.0, 1.0)
+    label_smoothing: float = 0.0
     bn_recalibration_batches: int = 0
     bn_recalibration_batch_size: int | None = None
     measure_at: tuple[int, ...] = ()
@@ -158,6 +163,11 @@ class ProxySettings:
                 "proxy_task.decay_at: the schedule constant_decay needs one fraction of training, where its "
                 f"rate begins to fall, such as [0.8], got {list(self.decay_at)}"
             )
+        if self.task == CLASSIFICATION and self.merge_classes:
+            raise ValueError(
+                f"proxy_task.merge_classes: must be false for the task {CLASSIFICATION}, which tells classes "
+                "apart, got True"
+            )
         if self.measure_at and self.num_steps is None:
             raise ValueError("proxy_task.measure_at: counts steps: give num_steps in place of num_epochs")
         if self.measure_at and self.measure_at[-1] > (self.num_steps or 0):
@@ -169,7 +179,7 @@ class ProxySettings:
     @property
     def needs_masks(self) -> bool:
         """Whether the detector learns masks, which the data must have then."""
-        return self.detector == "mask_rcnn"
+        return self.detector == MASK_RCNN and self.task == DETECTION
 
     @classmethod
     def recorded(cls, settings: Mapping[str, Any]) -> dict[str, Any]:

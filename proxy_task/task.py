@@ -15,21 +15,15 @@ from torch import nn
 
 from spinesearch.data.open import ProxyData
 from spinesearch.models.gpu import folded, mark_for_gpu
-from spinesearch.models.heads.anchors import make_anchors
-from spinesearch.proxy_task.network import build_detector, detector_cost_of
+from spinesearch.proxy_task.model import build_model, network_cost_of
 from spinesearch.proxy_task.request import DETECTIONS, STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
 from spinesearch.proxy_task.result import TaskResult
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.training.input.device_pack import TrainingBatches
+from spinesearch.training.measure.classify import class_scores, classify_images, true_classes
 from spinesearch.training.measure.curve import Curve
-from spinesearch.training.measure.evaluate import (
-    CocoMetrics,
-    MaskPair,
-    coco_metrics,
-    evaluation_case,
-    mask_ap,
-)
+from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics, evaluation_case, mask_ap
 from spinesearch.training.measure.evaluators import find_evaluator
 from spinesearch.training.measure.found import Found, find_objects, mask_pair
 from spinesearch.training.measure.matched import matched_bytes
@@ -47,17 +41,19 @@ from spinesearch.training.process.streams import (
     stream_generator,
     stream_seed,
 )
+from spinesearch.training.recipe import CLASSIFICATION
 from spinesearch.training.step.captured_step import GraphSession
 from spinesearch.training.step.capturing import Capturing
 from spinesearch.training.step.cuda_graph import find_session
 from spinesearch.training.step.state import TrainingState
 from spinesearch.training.step.train import recalibrate_batch_norm, train
+from spinesearch.training.targets.task_anchors import task_anchors
 
 PHASES = ("build", "recalibration", "evaluation")  # of a candidate's time, besides the steps of its training
 
 
 class ProxyTask:
-    """Trains a small detector on a candidate's backbone and measures its AP on the held-out images.
+    """Trains a small detector, or a classifier, on a candidate's backbone and scores it on held-out images.
 
     Args:
         settings: how.
@@ -95,9 +91,7 @@ class ProxyTask:
         is_on_gpu = self.device.type == "cuda"
         self._is_for_gpu = settings.fused == "all" and is_on_gpu and not settings.needs_masks
         self.recipe = settings.recipe(len(data.train_index))
-        self._anchors = make_anchors(
-            side, num_scales=settings.num_scales, base_anchor=settings.base_anchor
-        ).to(self.device)
+        self._anchors = task_anchors(settings).to(self.device)
 
     def score(
         self,
@@ -165,7 +159,7 @@ class ProxyTask:
         has_state = STATE in request.wants and recipe.schedule == "constant_decay"
         files: dict[str, bytes] = {}
         seed_global(stream_seed(seed, INIT), self.device)  # for initialisers and stochastic depth
-        model = build_detector(spec, self.settings, num_classes=self.data.num_classes).to(self.device)
+        model = build_model(spec, self.settings, num_classes=self.data.num_classes).to(self.device)
         if self._is_for_gpu:
             mark_for_gpu(model)
         lap("build")
@@ -174,7 +168,7 @@ class ProxyTask:
         curve = Curve(
             model,
             self.settings.measure_at,
-            lambda: self._measured(model, seed)[0]["ap"],
+            lambda: float(self._measured(model, seed)[0][self._main_metric]),
             on_step,
             losses=() if state is None else state.losses,
             aps={} if state is None else state.aps,
@@ -197,16 +191,14 @@ class ProxyTask:
         )
         train_seconds = time.perf_counter() - train_start
         metrics, found = self._measured(model, seed, lap)
-        cost = detector_cost_of(spec, self.settings, self.data.num_classes)
-        if DETECTIONS in request.wants:
+        cost = network_cost_of(spec, self.settings, self.data.num_classes)
+        if found is not None and DETECTIONS in request.wants:
             case = evaluation_case(self.data.scored.dataset, self.data.scored.held_out_index, *found[:3])
             files[DETECTIONS] = matched_bytes(case)
         if WEIGHTS in request.wants:
             files |= _weight_files(model)
-        masks = mask_pair(self.data.scored, found)
         result = TaskResult(
             **metrics,
-            mask_ap=None if masks is None else self._mask_ap(found, masks),
             loss=loss,
             mean_loss=curve.mean_loss,
             curve=curve.points,
@@ -220,18 +212,38 @@ class ProxyTask:
         )
         return Trained(result=result, files=files)
 
-    def _measured(self, model: nn.Module, seed: int, lap: Lap = no_lap) -> tuple[dict[str, Any], Found]:
-        """COCO metrics by name and what they are of, statistics taken anew if the settings say so."""
+    @property
+    def _main_metric(self) -> str:
+        return "top1" if self.settings.task == CLASSIFICATION else "ap"
+
+    def _measured(
+        self, model: nn.Module, seed: int, lap: Lap = no_lap
+    ) -> tuple[dict[str, Any], Found | None]:
+        """Metrics by name and the detections they are of, statistics taken anew if the settings say so."""
         if num_batches := self.settings.bn_recalibration_batches:
             batch_size = self.settings.bn_recalibration_batch_size or self.settings.batch_size
             batches = self._batches.whole(num_batches, batch_size, stream_generator(seed, RECALIBRATION))
             recalibrate_batch_norm(model, batches, self._anchors, self.recipe)
         lap("recalibration")
+        if self.settings.task == CLASSIFICATION:
+            scores = self._classified(model)
+            lap("evaluation")
+            return scores, None
         found = self.find(model)
         metrics = self.metrics(found)
         lap("evaluation")
         assert metrics.ap is not None, "open_data ensures that there are held-out objects"
-        return asdict(metrics), found
+        numbers = asdict(metrics)
+        if (masks := mask_pair(self.data.scored, found)) is not None:
+            numbers["mask_ap"] = mask_ap(
+                self.data.scored.dataset,
+                self.data.scored.held_out_index,
+                *found[:3],
+                masks,
+                evaluator=self.settings.evaluator,
+                num_threads=self.settings.num_threads,
+            )
+        return numbers, found
 
     def evaluate(self, model: nn.Module) -> CocoMetrics:
         """COCO metrics of a model on the images to score on; the model is left in evaluation mode."""
@@ -243,16 +255,6 @@ class ProxyTask:
             self.data.scored.dataset,
             self.data.scored.held_out_index,
             *found[:3],
-            evaluator=self.settings.evaluator,
-            num_threads=self.settings.num_threads,
-        )
-
-    def _mask_ap(self, found: Found, masks: MaskPair) -> float:
-        return mask_ap(
-            self.data.scored.dataset,
-            self.data.scored.held_out_index,
-            *found[:3],
-            masks,
             evaluator=self.settings.evaluator,
             num_threads=self.settings.num_threads,
         )
@@ -269,9 +271,22 @@ class ProxyTask:
             precision=self.recipe.precision,
         )
 
+    def _classified(self, model: nn.Module) -> dict[str, Any]:
+        """Top-1 and top-5 on the images to score on."""
+        data = self.data.scored
+        model.eval()
+        seen = classify_images(
+            folded(model) if self._is_for_gpu else model,
+            data,
+            data.held_out_index,
+            batch_size=self.settings.batch_size,
+            precision=self.recipe.precision,
+        )
+        return dict(class_scores(seen, true_classes(data, data.held_out_index)).summary)
+
 
 def _weight_files(model: nn.Module) -> dict[str, bytes]:
-    """What `save_weights` writes of a trained detector, by file name."""
+    """What `save_weights` writes of a trained network, by file name."""
     from spinesearch.models.weights.files import (
         save_weights,
     )  # a machine that only measures has no safetensors

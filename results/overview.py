@@ -17,7 +17,7 @@ from spinesearch.results.ledger.run import Run, load_run, ranked_trials
 from spinesearch.results.ledger.run_lock import running_owner
 from spinesearch.results.studies.study import SIDES
 from spinesearch.results.tables import duration, narrow_table
-from spinesearch.results.training_table import best_measurement
+from spinesearch.results.training_table import best_measurement, main_metric, main_score
 
 _LEAST_WIDTH = 80  # columns of a terminal that shows a name of some length beside all figures
 
@@ -134,7 +134,8 @@ def _best(run: Run) -> tuple[float | None, str]:
     if run.training is not None:
         if not run.measurements:
             return None, "AP"
-        return best_measurement(run.measurements)["scores"]["AP"], "AP"
+        best = best_measurement(run.measurements)
+        return main_score(best), main_metric(best)
     if run.study is not None:
         return None, ""  # the best of all trainings has the luckiest seed
     ranked = ranked_trials(run.trials)

@@ -46,6 +46,7 @@ from spinesearch.search.scoring.reward import soft_cost_of
 from spinesearch.search.scoring.search_limits import search_limits
 from spinesearch.search.watchers.tensorboard import tensorboard_observers
 from spinesearch.space import SearchSpace
+from spinesearch.training.recipe import DETECTION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +121,9 @@ class SearchRequest:
 
     def event_fields(self, data: Mapping[str, ProxyData]) -> dict[str, Any]:
         """What its outputs have to learn from; of a new search also the candidates that it begins with."""
-        fields: dict[str, Any] = {"coverage": coverage_record(self.config.proxy_task, data[""])}
+        fields: dict[str, Any] = {}
+        if self.config.proxy_task.task == DETECTION:  # a classifier has no anchors
+            fields["coverage"] = coverage_record(self.config.proxy_task, data[""])
         if self.begun is None:
             fields["beginnings"] = beginnings_record(self.config, data[""].key)
         return fields

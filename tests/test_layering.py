@@ -46,7 +46,7 @@ FLOORS = {
     "training": ["process", "targets", "input", "optim", "measure", "step", "run"],
     "results": ["ledger", "drawing", "studies", "export", "report"],
     "models": ["heads", "mask_rcnn", "weights", "adapters"],
-    "data": ["coco", "drawn", "pack", "split"],
+    "data": ["coco", "classes", "drawn", "pack", "split"],
     "space": ["arch", "cost"],
 }
 # What no file of a room imports, wherever in it.

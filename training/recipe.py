@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("cosine", "step", "constant_decay")
-DETECTORS = ("retinanet", "mask_rcnn")
 PRECISIONS = ("float32", "bfloat16")
+RETINANET, MASK_RCNN = DETECTORS = ("retinanet", "mask_rcnn")
 FUSED = ("auto", "all", "off")
+DETECTION, CLASSIFICATION = TASKS = ("detection", "classification")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,8 @@ class Recipe:
         fused: one of `FUSED`. "off" is the plain form of everything; "auto" takes the fastest form of targets
             and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
             are equal to the last bit on the CPU, and to rounding on CUDA.
+        task: one of `TASKS`: what is learnt.
+        label_smoothing: share of the truth that classification spreads evenly over all classes.
         rois_per_image: regions of an image that a Mask R-CNN's box head learns from.
     """
 
@@ -57,4 +60,6 @@ class Recipe:
     scale_jitter: tuple[float, float]
     precision: str
     fused: str
+    task: str = DETECTION
+    label_smoothing: float = 0.0
     rois_per_image: int = 512

@@ -8,7 +8,17 @@ from itertools import pairwise
 from typing import Any
 
 from spinesearch.space.cost.fusion import FUSIONS
-from spinesearch.training.recipe import DETECTORS, FUSED, OPTIMIZERS, PRECISIONS, SCHEDULES
+from spinesearch.space.cost.plan import MIN_IMAGE_SIDE
+from spinesearch.training.recipe import (
+    CLASSIFICATION,
+    DETECTION,
+    DETECTORS,
+    FUSED,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+    TASKS,
+)
 
 DEVICES = ("auto", "cpu", "cuda")
 EVALUATORS = ("auto", "hotcoco", "faster_coco_eval", "pycocotools")
@@ -21,16 +31,23 @@ Rule = tuple[Callable[[Any], bool], str]
 
 
 def check_rules(section: str, settings: Any, rules: Mapping[str, Rule]) -> None:
-    """Check every field of a settings dataclass against the rule of its name.
+    """Check every field of the settings of a training against the rule of its name.
 
     Raises:
         ValueError: one line that names ``section.field``, the value and the rule.
     """
+    if settings.task == CLASSIFICATION:  # which has no level whose cells must not be cut
+        rules = {**rules, "image_size": CLASSIFIER_IMAGE_SIZE}
     for field in fields(settings):
         value = getattr(settings, field.name)
         is_valid, rule = rules[field.name]
         if not is_valid(value):
             raise ValueError(f"{section}.{field.name}: must be {rule}, got {value!r}")
+    if settings.task == DETECTION and settings.label_smoothing:
+        raise ValueError(
+            f"{section}.label_smoothing: must be 0 for the task {DETECTION}, got "
+            f"{settings.label_smoothing!r}; it is of {section}.task={CLASSIFICATION}"
+        )
 
 
 def words_from_yaml(settings: Any, *names: str) -> None:
@@ -90,9 +107,15 @@ IMAGE_SIZE: Rule = (
     (lambda v: is_int(v) and 0 < v <= MAX_IMAGE_SIZE and v % MAX_LEVEL_STRIDE == 0),
     f"a positive multiple of {MAX_LEVEL_STRIDE} up to {MAX_IMAGE_SIZE}",
 )
+CLASSIFIER_IMAGE_SIZE: Rule = (
+    (lambda v: is_int(v) and MIN_IMAGE_SIDE <= v <= MAX_IMAGE_SIZE),
+    f"an integer from {MIN_IMAGE_SIDE} to {MAX_IMAGE_SIZE}",
+)
 
 # Of settings that short and long trainings have alike.
 SHARED_RULES: Mapping[str, Rule] = {
+    "task": one_of(TASKS),
+    "label_smoothing": BELOW_ONE,
     "image_size": IMAGE_SIZE,
     "filter_size_scale": POSITIVE,
     "stem_filters": COUNT_OR_NULL,

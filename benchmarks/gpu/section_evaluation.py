@@ -80,13 +80,13 @@ def _run(name: str, overrides: list[str], num_rounds: int, *, quick: bool, emit:
 
 def trained_model(task: ProxyTask, seed: int) -> nn.Module:
     """SpineNet-49 as `ProxyTask.score` leaves it, trained and evaluated once."""
-    build, models = task_module.build_detector, list[nn.Module]()
+    build, models = task_module.build_model, list[nn.Module]()
 
     def remember(*args: Any, **kwargs: Any) -> nn.Module:
         models.append(build(*args, **kwargs))
         return models[-1]
 
-    with mock.patch.object(task_module, "build_detector", remember):
+    with mock.patch.object(task_module, "build_model", remember):
         task.score(SPINENET_49, seed)
     return models[-1]  # the last one: after a failed capture the training began again
 

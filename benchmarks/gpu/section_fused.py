@@ -47,7 +47,7 @@ class Size(NamedTuple):
 
 
 PAPER = Size(64, 512, 3, 80, 0.25, "bfloat16", 20)
-QUICK = Size(4, 128, 1, 20, 0.125, "float32", 5)
+QUICK = Size(16, 128, 1, 20, 0.125, "float32", 3)
 
 
 def run(quick: bool, emit: Emit) -> None:

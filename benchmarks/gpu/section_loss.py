@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spinesearch.data.open import ProxyData
 from spinesearch.models.heads.anchors import make_anchors
-from spinesearch.proxy_task.network import build_detector
+from spinesearch.proxy_task.model import build_model
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import SPINENET_49
 from spinesearch.training.input.augment import normalize
@@ -110,7 +110,7 @@ def step(
         image_change: standard deviation of a random relative change of every pixel.
     """
     torch.manual_seed(0)
-    model = build_detector(SPINENET_49, settings, num_classes=data.num_classes)  # initialised on the CPU
+    model = build_model(SPINENET_49, settings, num_classes=data.num_classes)  # initialised on the CPU
     model.to(device).train()
     anchors = make_anchors(
         settings.image_size, num_scales=settings.num_scales, base_anchor=settings.base_anchor

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from spinesearch.data.open import open_data
 from spinesearch.models.heads.predict import head_outputs
-from spinesearch.proxy_task.network import build_detector
+from spinesearch.proxy_task.model import build_model
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.results.studies.statistics import same_seed_icc, variance_components
 from spinesearch.search.config.run_config import compose, run_config
@@ -71,7 +71,7 @@ def copies(model: nn.Module) -> list[Tensor]:
 def readings(task: ProxyTask, spec: ArchSpec, seed: int) -> dict[str, dict[str, float]]:
     """Every metric by name, for every way to take weights and statistics."""
     torch.manual_seed(seed)
-    model = build_detector(spec, task.settings, num_classes=task.data.num_classes)
+    model = build_model(spec, task.settings, num_classes=task.data.num_classes)
     averages = Averages(model)
     index, size = task.data.train_index, task.settings.batch_size
     generators = [torch.Generator().manual_seed(3 * seed + i) for i in range(3)]
@@ -95,7 +95,7 @@ def readings(task: ProxyTask, spec: ArchSpec, seed: int) -> dict[str, dict[str, 
         **{f"average {d}": w for d, w in averages.by_decay.items()},
     }.items():
         _assign(model, weights)
-        recalibrate_batch_norm(model, recalibration, task.recipe.precision)
+        recalibrate_batch_norm(model, recalibration, task._anchors, task.recipe)
         found[f"{name}, statistics anew"] = metrics(task, model)
     return found
 

@@ -1,4 +1,4 @@
-"""``spinesearch evaluate``: COCO's numbers of trained weights on a data set."""
+"""``spinesearch evaluate``: COCO's numbers, or top-1 and top-5, of trained weights on a data set."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ if TYPE_CHECKING:
 
     from spinesearch.data.open import DataSettings, ProxyData
     from spinesearch.models.heads.inference import Inference
-    from spinesearch.models.weights.description import Detector
-    from spinesearch.training.measure.evaluate import DetectionScores
-    from spinesearch.training.measure.found import Found
+    from spinesearch.models.weights.description import Headed
+    from spinesearch.training.measure.evaluate import Scores
+    from spinesearch.training.measure.task import Seen
 
 
 def evaluate(arguments: list[str]) -> int:
     """Run ``spinesearch evaluate``; returns its exit code."""
     parser = command_parser(
         "evaluate",
-        "COCO's twelve numbers and the AP of each class, on the validation images of a data set; of a\n"
-        "Mask R-CNN the same of its masks. Classes are matched by name.",
+        "COCO's twelve numbers and the AP of each class, on the validation images of a data set, of a\n"
+        "Mask R-CNN of its masks too; of a classifier's weights top-1 and top-5. Classes are matched by\n"
+        "name.",
         "examples:\n"
         "  spinesearch evaluate runs/NAME/weights/best.safetensors data=coco data.val_images=DIR \\\n"
         "      data.val_annotations=FILE\n"
-        "  spinesearch evaluate runs/NAME --json --output detections.json",
+        "  spinesearch evaluate runs/NAME --json --output detections.json\n"
+        "  spinesearch evaluate runs/NAME data=classes data.val_images=DIR",
         has_config=False,
     )
     add_weights(parser)
@@ -38,7 +40,7 @@ def evaluate(arguments: list[str]) -> int:
         "--output",
         type=path_argument,
         metavar="FILE",
-        help="write the detections there, in COCO's results format",
+        help="write the detections there, in COCO's results format, or what each image was taken for",
     )
     parser.add_argument(
         "--top-k",
@@ -52,20 +54,25 @@ def evaluate(arguments: list[str]) -> int:
         check_target("--output", options.output)
     from spinesearch.data.whole_file import write_whole
     from spinesearch.search.training.train_data import scored_data_warning
-    from spinesearch.training.measure.evaluation import coco_results
+    from spinesearch.training.measure.classify import Classified
+    from spinesearch.training.measure.evaluation import class_results, coco_results
 
     settings = _data_settings(options.overrides)
-    detector, inference = open_weights(options.weights, options.image_size, options.device)
+    network, inference = open_weights(options.weights, options.image_size, options.device)
     if options.top_k is not None:
-        limit_weights(detector, options.top_k)
+        limit_weights(network, options.top_k)
     console = build_console()
     console.stderr = options.json  # its lines are no part of the object
-    evaluated = evaluate_on(detector, inference, settings, console)
+    evaluated = evaluate_on(network, inference, settings, console)
     if warning := scored_data_warning(weights_origin(options.weights), settings):
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
     if options.output is not None:
         with named_files({"--output": options.output}):
-            results = coco_results(evaluated.data.dataset, evaluated.found)
+            data, found = evaluated.data, evaluated.found
+            if isinstance(found, Classified):
+                results = class_results(data, found)
+            else:
+                results = coco_results(data.dataset, found)
             write_whole(options.output, json.dumps(results))
     if options.json:
         print(json.dumps(evaluated.plain))
@@ -74,15 +81,15 @@ def evaluate(arguments: list[str]) -> int:
     return 0
 
 
-def limit_weights(detector: Detector, top_k: int) -> None:
-    """Leave each block of a detector so many weights of its inputs.
+def limit_weights(network: Headed, top_k: int) -> None:
+    """Leave each block of a network so many weights of its inputs.
 
     Raises:
         ValueError: it weighs none, or there is no such number.
     """
     from spinesearch.models.fusion import SharedFusion
 
-    fusion = getattr(detector.backbone, "resamples", None)
+    fusion = getattr(network.backbone, "resamples", None)
     if not isinstance(fusion, SharedFusion):
         raise ValueError("--top-k: the network sums its inputs; train one with train.fusion=attention")
     if top_k < 1:
@@ -91,48 +98,59 @@ def limit_weights(detector: Detector, top_k: int) -> None:
 
 
 class Evaluated(NamedTuple):
-    """A detector's numbers on the validation images of a data set.
+    """A network's numbers on the validation images of a data set.
 
     Attributes:
         data: these images.
-        found: in them.
+        found: in them, or what they were taken for.
         scores: of that.
         plain: the same for JSON, with the classes that one side lacks.
     """
 
     data: ProxyData
-    found: Found
-    scores: DetectionScores
+    found: Seen
+    scores: Scores
     plain: dict[str, Any]
 
 
-def evaluate_on(
-    detector: Detector, inference: Inference, settings: DataSettings, console: Console
-) -> Evaluated:
-    """What a detector is worth on the validation images of a data set.
+def evaluate_on(network: Headed, inference: Inference, settings: DataSettings, console: Console) -> Evaluated:
+    """What a network is worth on the validation images of a data set.
 
     Raises:
         DataError: the data cannot be used.
+        ValueError: they are not of the network's task.
     """
+    from spinesearch.data.data_settings import ClassDataSettings
     from spinesearch.data.open import open_val_data
+    from spinesearch.models.heads.classifier import Classifier
     from spinesearch.models.heads.detect import FindsInstances
     from spinesearch.search.engine import reporting
-    from spinesearch.training.measure.evaluation import evaluate_detector, match_classes
+    from spinesearch.training.measure.evaluation import (
+        evaluate_classifier,
+        evaluate_detector,
+        match_classes,
+    )
 
+    is_classifier = isinstance(network, Classifier)
+    if is_classifier != isinstance(settings, ClassDataSettings):
+        kind, other = ("classifier", "data=classes") if is_classifier else ("detector", "data with boxes")
+        raise ValueError(f"WEIGHTS: are a {kind}'s, which needs {other}, got data={settings.name}")
     with reporting(console) as reports:
-        needs_masks = isinstance(detector, FindsInstances)
-        data = open_val_data(settings, image_size=inference.image_size, masks=needs_masks, **reports)
-        match = match_classes(data.dataset.categories, inference.class_names, detector.head.num_classes)
+        masks = isinstance(network, FindsInstances)
+        data = open_val_data(settings, image_size=inference.image_size, masks=masks, **reports)
+        match = match_classes(data.dataset.categories, inference.class_names, network.head.num_classes)
         for line in match.lines:
             reports["warn"](line)
         total = len(data.held_out_index)
-        found, scores = evaluate_detector(
-            detector,
-            data,
-            inference,
-            match,
-            on_batch=lambda done: reports["progress"]("evaluating images", done, total),
-        )
+
+        def on_batch(num_done: int) -> None:
+            reports["progress"]("evaluating images", num_done, total)
+
+        found: Seen
+        if isinstance(network, Classifier):
+            found, scores = evaluate_classifier(network, data, match, on_batch=on_batch)
+        else:
+            found, scores = evaluate_detector(network, data, inference, match, on_batch=on_batch)
     return Evaluated(data, found, scores, _plain(scores, data.key, total, match.missing, match.extra))
 
 
@@ -159,7 +177,7 @@ def _data_settings(overrides: list[str]) -> DataSettings:
 
 
 def _plain(
-    scores: DetectionScores, key: str, num_images: int, missing: tuple[str, ...], extra: tuple[str, ...]
+    scores: Scores, key: str, num_images: int, missing: tuple[str, ...], extra: tuple[str, ...]
 ) -> dict[str, Any]:
     masks = {}
     if scores.masks is not None:
@@ -175,15 +193,18 @@ def _plain(
     }
 
 
-def _print(scores: DetectionScores) -> None:
+def _print(scores: Scores) -> None:
     from spinesearch.results.tables import narrow_table
 
     console = build_console()
-    tables = [("COCO's numbers", scores.summary), ("AP by class", scores.class_aps)]
+    of_all = "share that is right" if "top1" in scores.summary else "COCO's numbers"
+    tables = [(of_all, scores.summary), ("AP by class", scores.class_aps)]
     if scores.masks is not None:
         tables += [("COCO's numbers, of masks", scores.masks.summary)]
         tables += [("AP by class, of masks", scores.masks.class_aps)]
     for title, numbers in tables:
+        if not numbers:
+            continue
         table = narrow_table(title)
         table.add_column("")
         table.add_column("", justify="right")

@@ -242,7 +242,6 @@ def _write_module(source: Source, path: Path, options: argparse.Namespace) -> No
     from spinesearch.data.whole_file import write_whole
     from spinesearch.models.heads.classifier import Classifier
     from spinesearch.models.heads.retinanet import RetinaNet
-    from spinesearch.models.mask_rcnn.detector import MaskRCNN
     from spinesearch.results.export.plain_twin import class_names, plain_twin
 
     if options.format == "onnx":
@@ -256,10 +255,6 @@ def _write_module(source: Source, path: Path, options: argparse.Namespace) -> No
     if base_anchor is not None and not 0.0 < base_anchor < math.inf:
         raise ValueError(f"--base-anchor: must be positive and finite, got {base_anchor}")
     module = build(source, num_classes=options.num_classes, backbone_only=bool(options.backbone_only))
-    if isinstance(module, MaskRCNN):
-        raise ValueError(
-            f"--format {options.format}: of a Mask R-CNN the backbone alone is exported; add --backbone-only"
-        )
     is_detector = isinstance(module, RetinaNet)
     kind = "detector" if is_detector else "classifier" if isinstance(module, Classifier) else "backbone"
     if base_anchor is not None and not is_detector:

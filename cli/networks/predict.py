@@ -1,4 +1,4 @@
-"""``spinesearch predict``: find objects in images with trained weights."""
+"""``spinesearch predict``: find objects in images, or tell what they show, with trained weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from spinesearch.cli.networks.weights import add_weights, open_weights
 from spinesearch.cli.os_errors import named_files
 from spinesearch.cli.parser import command_parser, fail, path_argument
+from spinesearch.data.image_files import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
+    from spinesearch.models.heads.classifier import ClassPrediction
     from spinesearch.models.heads.predict import Prediction
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _JSON = "predictions.json"
 
 
@@ -24,8 +25,9 @@ def predict(arguments: list[str]) -> int:
         "predict",
         "Find objects in images: a picture with boxes for each, and one JSON with all of them, whose boxes\n"
         "are (x1, y1, x2, y2) in the pixels of the image file as stored; of a Mask R-CNN masks too, as\n"
-        "COCO's RLE. A file that cannot be read is left out, with its error in the JSON; the exit code is\n"
-        "2 then.",
+        "COCO's RLE. A file that cannot be read is left\n"
+        "out, with its error in the JSON; the exit code is 2 then. A classifier's weights give the JSON\n"
+        "alone, with the most likely classes of each image.",
         "examples:\n"
         "  spinesearch predict runs/NAME/weights/best.safetensors photo.jpg --output found\n"
         "  spinesearch predict runs/NAME FOLDER --output found --threshold 0.5 --top-k 20",
@@ -34,19 +36,35 @@ def predict(arguments: list[str]) -> int:
     add_weights(parser)
     parser.add_argument("images", nargs="+", type=path_argument, metavar="IMAGE|FOLDER")
     parser.add_argument("-o", "--output", type=path_argument, required=True, metavar="DIR")
-    parser.add_argument("--threshold", type=float, default=0.3, help="least score (default: 0.3)")
-    parser.add_argument("--top-k", type=int, default=100, help="most boxes of an image (default: 100)")
+    parser.add_argument("--threshold", type=float, help="least score of a box (default: 0.3)")
+    parser.add_argument(
+        "--top-k", type=int, help="most boxes (default: 100) or classes (default: 5) of an image"
+    )
     options = parser.parse_args(arguments)
     paths = _images(options.images)
     names = _picture_names(paths)
     with named_files({"--output": options.output}):
         _check_targets(paths, [options.output / name for name in (*names, _JSON)])
-    detector, inference = open_weights(options.weights, options.image_size, options.device)
+    network, inference = open_weights(options.weights, options.image_size, options.device)
     from spinesearch.data.whole_file import write_whole
-    from spinesearch.models.heads.predict import ImageError, predict_images
+    from spinesearch.models.heads.classifier import NUM_PREDICTED, Classifier, predict_classes
+    from spinesearch.models.heads.detect import MAX_DETECTIONS
+    from spinesearch.models.heads.predict import DEFAULT_THRESHOLD, ImageError, Prediction, predict_images
 
-    found = predict_images(detector, paths, inference, threshold=options.threshold, top_k=options.top_k)
-    records, num_found, num_failed = [], 0, 0
+    found: Iterator[Prediction | ClassPrediction | ImageError]
+    if is_classifier := isinstance(network, Classifier):
+        if options.threshold is not None:
+            raise ValueError(
+                "--threshold: is of boxes, and these weights classify whole images; leave it out"
+            )
+        top_k = NUM_PREDICTED if options.top_k is None else options.top_k
+        found = predict_classes(network, paths, inference, top_k=top_k)
+    else:
+        threshold = DEFAULT_THRESHOLD if options.threshold is None else options.threshold
+        top_k = MAX_DETECTIONS if options.top_k is None else options.top_k
+        found = predict_images(network, paths, inference, threshold=threshold, top_k=top_k)
+    records: list[dict[str, Any]] = []
+    num_found, num_failed = 0, 0
     with named_files({"--output": options.output}):
         options.output.mkdir(parents=True, exist_ok=True)
         for path, name, prediction in zip(paths, names, found, strict=True):
@@ -55,10 +73,16 @@ def predict(arguments: list[str]) -> int:
                 num_failed += 1
                 records.append({"file": str(path), "error": str(prediction)})
                 continue
-            _draw(path, prediction, options.output / name)
+            if isinstance(prediction, Prediction):
+                _draw(path, prediction, options.output / name)
+                records.append({"file": str(path), "picture": name, **_record(prediction)})
+            else:
+                records.append({"file": str(path), "classes": _classes(prediction)})
             num_found += len(prediction.scores)
-            records.append({"file": str(path), "picture": name, **_record(prediction)})
         write_whole(options.output / _JSON, json.dumps(records, indent=1))
+    if is_classifier:
+        print(f"classified {len(records) - num_failed} images: {options.output / _JSON}")
+        return 2 if num_failed else 0
     print(
         f"found {num_found} objects in {len(records) - num_failed} images: {options.output / _JSON} and a "
         "picture of each"
@@ -75,9 +99,9 @@ def _images(given: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     for path in given:
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
             if not found:
-                raise ValueError(f"{path}: holds no image ({', '.join(_SUFFIXES)}); give another folder")
+                raise ValueError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)}); give another folder")
             paths += found
         elif path.is_file():
             paths.append(path)
@@ -140,6 +164,11 @@ def _record(prediction: Prediction) -> dict[str, Any]:
             for (box, score, label, name), mask in zip(rows, masks, strict=True)
         ],
     }
+
+
+def _classes(prediction: ClassPrediction) -> list[dict[str, Any]]:
+    rows = zip(prediction.labels.tolist(), prediction.scores.tolist(), prediction.names, strict=True)
+    return [{"label": label, "name": name, "score": score} for label, score, name in rows]
 
 
 def _draw(path: Path, prediction: Prediction, target: Path) -> None:

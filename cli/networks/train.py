@@ -26,15 +26,18 @@ def train(arguments: list[str]) -> int:
     """Run ``spinesearch train``; returns its exit code."""
     parser = command_parser(
         "train",
-        "Train a detector: a published model, a spec file, or what a search has found. With name=NAME it\n"
-        "is written to runs/NAME, and the same command continues it.",
+        "Train a detector or a classifier: a published model, a spec file, or what a search has found.\n"
+        "With name=NAME it is written to runs/NAME, and the same command continues it.",
         "examples:\n"
         "  spinesearch train spinenet49 train=quick\n"
         "  spinesearch train runs/2026-11-23_demo --rank 1 data=coco data.train_images=DIR \\\n"
         "      data.train_annotations=FILE data.val_images=DIR data.val_annotations=FILE\n"
         "  spinesearch train spec.json train=finetune init_from=FILE.safetensors train.frozen=[backbone]\n"
+        "  spinesearch train spinenet49 train=imagenet data=classes data.train_images=DIR \\\n"
+        "      data.val_images=DIR\n"
         "  spinesearch train spinenet49 name=b search.num_workers=8 search.ray_address=auto\n\n"
-        "groups: train=quick|protocol_a|protocol_b|protocol_c|mask_rcnn|finetune  data=generated|coco\n"
+        "groups: train=quick|protocol_a|protocol_b|protocol_c|mask_rcnn|finetune|imagenet|imagenet_improved\n"
+        "        data=generated|coco|classes\n"
         "        --cfg prints every setting with its value. docs/train.md has more.",
     )
     add_model(parser)
@@ -87,8 +90,9 @@ def carry_out_train(
 ) -> int:
     """Train to the end; returns the exit code."""
     from spinesearch.results.ledger.files import WEIGHTS_FOLDER
-    from spinesearch.results.training_table import best_measurement
+    from spinesearch.results.training_table import best_line, best_measurement
     from spinesearch.search.training.recorder import BEST
+    from spinesearch.training.recipe import CLASSIFICATION
 
     if config.search.num_workers is None:
         run, folder, console = _train_here(config, source, run_dir, quiet=quiet)
@@ -98,13 +102,17 @@ def carry_out_train(
         return 0
     best = best_measurement(run.measurements)
     weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
-    console.print(f"best AP {best['scores']['AP'] or 0.0:.4f} after epoch {best['epoch']}")
+    console.print(best_line(best))
+    if config.train.task == CLASSIFICATION:
+        data, scores, predictions, kind = "classes", "top-1 and top-5", "the likely classes", "classifier"
+    else:
+        data, scores, predictions, kind = "coco", "COCO's numbers", "pictures with boxes", "detector"
     print_next(
         console,
         {
-            f"spinesearch evaluate {weights} data=coco ...": "COCO's numbers on another data set",
-            f"spinesearch predict {weights} IMAGE... --output DIR": "pictures with boxes",
-            f"spinesearch export {weights} --format onnx": "the detector for use elsewhere",
+            f"spinesearch evaluate {weights} data={data} ...": f"{scores} on another data set",
+            f"spinesearch predict {weights} IMAGE... --output DIR": predictions,
+            f"spinesearch export {weights} --format onnx": f"the {kind} for use elsewhere",
         },
     )
     return 0

@@ -13,7 +13,7 @@ from spinesearch.cli.runs.recorded import named_run
 
 if TYPE_CHECKING:
     from spinesearch.models.heads.inference import Inference
-    from spinesearch.models.weights.description import Detector
+    from spinesearch.models.weights.description import Headed
 
 
 def add_weights(parser: CommandParser) -> None:
@@ -29,30 +29,34 @@ def add_weights(parser: CommandParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
-def open_weights(text: str, image_size: int | None, device: str) -> tuple[Detector, Inference]:
-    """The detector on its device, and how images are made for it.
+def open_weights(text: str, image_size: int | None, device: str) -> tuple[Headed, Inference]:
+    """The network on its device, and how images are made for it.
 
     Raises:
         ValueError: there is no such file, it cannot be used, or it does not say how large its images are.
     """
+    from spinesearch.models.heads.classifier import Classifier
     from spinesearch.models.heads.inference import Inference
-    from spinesearch.models.weights.files import load_detector
+    from spinesearch.models.weights.description import Headed
+    from spinesearch.models.weights.files import load_network
     from spinesearch.training.process.machine import find_device
-    from spinesearch.training.setting_rules import IMAGE_SIZE
+    from spinesearch.training.setting_rules import CLASSIFIER_IMAGE_SIZE, IMAGE_SIZE
 
     path = _weight_file(text)
-    fits, rule = IMAGE_SIZE
+    network = load_network(path)
+    if not isinstance(network, Headed):
+        raise ValueError(f"{path}: holds a backbone without a head, which finds nothing; give other weights")
+    fits, rule = CLASSIFIER_IMAGE_SIZE if isinstance(network, Classifier) else IMAGE_SIZE
     if image_size is not None and not fits(image_size):
         raise ValueError(f"--image-size: must be {rule}, got {image_size}")
-    detector = load_detector(path)
-    inference = detector.inference
+    inference = network.inference
     if inference is None and image_size is None:
         raise ValueError(f"--image-size: must be given, as {path} does not say how large its images are")
     if image_size is not None:
         inference = replace(inference or Inference(image_size=image_size), image_size=image_size)
     assert inference is not None
-    detector.to(find_device(device, "--device"))
-    return detector, inference
+    network.to(find_device(device, "--device"))
+    return network, inference
 
 
 def weights_origin(text: str) -> Mapping[str, Any]:

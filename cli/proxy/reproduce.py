@@ -104,6 +104,7 @@ def reproduce(arguments: list[str]) -> int:
 
 def _check_all(reproduction: Reproduction, search: str, words: Sequence[str]) -> None:
     """Check before the first stage what a later one would refuse: days may lie between the two."""
+    from spinesearch.data.data_settings import ClassDataSettings
     from spinesearch.data.sources import val_source
     from spinesearch.search.config.overrides import parse_overrides
     from spinesearch.search.reproduce.stages import BEST
@@ -111,7 +112,8 @@ def _check_all(reproduction: Reproduction, search: str, words: Sequence[str]) ->
     parse_overrides(words)
     _search_config(reproduction, search, _own("search", words))
     config = _training_config(reproduction, BEST, _own("train", words))
-    val_source(config.data, config.train.image_size)
+    if not isinstance(config.data, ClassDataSettings):  # which a training of detectors has refused
+        val_source(config.data, config.train.image_size)
 
 
 def _own(stage: str, words: Sequence[str]) -> list[str]:

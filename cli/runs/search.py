@@ -16,7 +16,7 @@ def search(arguments: list[str]) -> int:
         "  spinesearch search controller=random search.num_workers=8 name=baseline\n\n"
         "groups: space=spinenet|spinenet_cloud|spinenet_v2|spinenet_mbconv\n"
         "              |r0_sp53|r14_sp39|r23_sp30|r35_sp18|hourglass|fish\n"
-        "        proxy_task=all_outputs|small|paper  data=generated|coco\n"
+        "        proxy_task=all_outputs|small|paper  data=generated|coco|classes\n"
         "        controller=bayesian|reinforce|ppo|evolution|local_search|random\n"
         "        experiment=demo|paper|cloud|one_gpu_day. --cfg prints every setting with its value.",
     )

@@ -6,19 +6,31 @@ Shapes: B images, C channels of every feature, K classes. Details are the releas
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
 from spinesearch.models.heads.inference import Inference
+from spinesearch.models.heads.predict import (
+    ImageError,
+    ImageLike,
+    ReadyImage,
+    look_at,
+    normalized_pixels,
+    without_errors,
+)
 from spinesearch.models.layers import refuse_torchscript, resize_nearest
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import OUTPUT_LEVELS, ArchSpec, ResNetSpec
 
 LINEAR_STD = 0.01  # of the initial weights, as in the released code
+NUM_PREDICTED = 5  # classes of an image: those of top-5
 
 
 class ClassificationHead(nn.Module):
@@ -83,6 +95,63 @@ class Classifier(nn.Module):
         """Logits `[B, K]` of normalised images `[B, 3, H, W]`, with sides of at least 32 pixels."""
         logits: Tensor = self.head(self.backbone(images))
         return logits
+
+    def predict(self, images: Iterable[ImageLike], *, top_k: int = NUM_PREDICTED) -> list[ClassPrediction]:
+        """What images show: paths, Pillow's images or RGB arrays `[H, W, 3]`, of any sizes.
+
+        Raises:
+            ValueError: it has no `inference`, since it was not trained, or as `predict_classes`.
+            ImageError: an image file cannot be read, which is a `ValueError` too.
+        """
+        if self.inference is None:
+            raise ValueError("inference: this classifier was not trained; set its attribute inference")
+        return without_errors(predict_classes(self, images, self.inference, top_k=top_k))
+
+
+class ClassPrediction(NamedTuple):
+    """What an image may show, by falling probability.
+
+    Attributes:
+        scores: float32 `[k]`, probabilities.
+        labels: int64 `[k]`.
+        names: the classes' names, k of them; the labels' digits where the weights know no names.
+    """
+
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+def predict_classes(
+    classifier: Classifier, images: Iterable[ImageLike], inference: Inference, *, top_k: int = NUM_PREDICTED
+) -> Iterator[ClassPrediction | ImageError]:
+    """What each image shows, in their order; the classifier is left in evaluation mode.
+
+    In the place of a file that cannot be read comes the error, and the others follow.
+
+    Args:
+        classifier: on any device.
+        images: paths, Pillow's images or RGB arrays `[H, W, 3]`; looked at as their EXIF orientation says.
+        inference: of the classifier.
+        top_k: most classes of an image.
+
+    Raises:
+        ValueError: the number is out of range, or an array is no image.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k: must be at least 1, got {top_k}")
+    classifier.eval()
+    device, names = next(classifier.parameters()).device, inference.class_names
+
+    def look(ready: list[ReadyImage]) -> Iterator[ClassPrediction]:
+        with torch.inference_mode():
+            scores = classifier(normalized_pixels(ready, device)).softmax(dim=1)
+            best = scores.topk(min(top_k, scores.shape[1]), dim=1)
+        for values, labels in zip(best.values.cpu().numpy(), best.indices.cpu().numpy(), strict=True):
+            named = tuple(names[label] if names else str(label) for label in labels.tolist())
+            yield ClassPrediction(values, labels, named)
+
+    return look_at(images, inference.image_size, look)
 
 
 def build_classifier(

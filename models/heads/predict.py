@@ -1,14 +1,14 @@
-"""A detector on images as they come: files, Pillow's images, arrays; boxes in the pixels of each.
+"""A network on images as they come: files, Pillow's images, arrays; boxes in the pixels of each.
 
 Shapes: B images, A anchors, K classes, S side of the network's square, n detections of one image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from spinesearch.models.heads.paste import paste_mask
 DEFAULT_THRESHOLD = 0.3  # own: pictures with all that scores above COCO's 0.05 are hard to look at
 _BATCH_SIZE = 8
 
+T = TypeVar("T")
 ImageLike = str | Path | Image.Image | npt.NDArray[np.uint8]
 
 
@@ -58,7 +59,7 @@ class Prediction(NamedTuple):
     masks: tuple[bytes, ...] | None = None
 
 
-class _Ready(NamedTuple):
+class ReadyImage(NamedTuple):
     """An image as the network takes it, and how it came: pixels `[S, S, 3]`, content, scale, and so on."""
 
     pixels: npt.NDArray[np.uint8]
@@ -70,14 +71,19 @@ class _Ready(NamedTuple):
 
 
 def head_outputs(model: nn.Module, images: Tensor, precision: str) -> tuple[Tensor, Tensor]:
-    """Class logits `[B, A, K]` and box codes `[B, A, 4]` of normalised images, in float32 or bfloat16.
+    """Class logits `[B, A, K]` and box codes `[B, A, 4]` of normalised images, as `network_output`."""
+    cls_logits, box_deltas = network_output(model, images, precision)
+    return cls_logits, box_deltas
+
+
+def network_output(model: nn.Module, images: Tensor, precision: str) -> Any:
+    """What a network gives for normalised images, in float32 or bfloat16.
 
     The features lie channels last in memory, which takes a quarter off the step on the CPU. Autocast keeps
     the weights it has cast until its block ends, and thus within the step: a graph holds none of another's.
     """
     with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-        cls_logits, box_deltas = model(images.contiguous(memory_format=torch.channels_last))
-    return cls_logits, box_deltas
+        return model(images.contiguous(memory_format=torch.channels_last))
 
 
 def predict_images(
@@ -106,45 +112,77 @@ def predict_images(
         raise ValueError(f"threshold: must be in {SCORE_THRESHOLD}..1, got {threshold}")
     if not 1 <= top_k <= MAX_DETECTIONS:
         raise ValueError(f"top_k: must be in 1..{MAX_DETECTIONS}, got {top_k}")
-    return _predictions(model.eval(), iter(images), inference, threshold, top_k)
-
-
-def _predictions(
-    model: nn.Module, remaining: Iterator[ImageLike], inference: Inference, threshold: float, top_k: int
-) -> Iterator[Prediction | ImageError]:
-    device = next(model.parameters()).device
+    model.eval()
     anchors = make_anchors(
         inference.image_size, num_scales=inference.num_scales, base_anchor=inference.base_anchor
-    ).to(device)
-    while batch := [_ready_or_error(image, inference.image_size) for image in islice(remaining, _BATCH_SIZE)]:
-        ready = [image for image in batch if isinstance(image, _Ready)]
-        found = _predicted(model, ready, anchors, inference, threshold, top_k) if ready else iter(())
+    ).to(next(model.parameters()).device)
+
+    def look(ready: list[ReadyImage]) -> Iterator[Prediction]:
+        return _predicted(model, ready, anchors, inference, threshold, top_k)
+
+    return look_at(images, inference.image_size, look)
+
+
+def look_at(
+    images: Iterable[ImageLike], side: int, look: Callable[[list[ReadyImage]], Iterator[T]]
+) -> Iterator[T | ImageError]:
+    """What ``look`` makes of each image, in their order, some at a time; errors of files in their places.
+
+    Args:
+        images: as for `predict_images`.
+        side: of the network's square.
+        look: gives one thing for each image.
+    """
+    remaining = iter(images)
+    while batch := [_ready_or_error(image, side) for image in islice(remaining, _BATCH_SIZE)]:
+        ready = [image for image in batch if isinstance(image, ReadyImage)]
+        seen = look(ready) if ready else iter(())
         for image in batch:
-            yield next(found) if isinstance(image, _Ready) else image
+            yield next(seen) if isinstance(image, ReadyImage) else image
+
+
+def without_errors(found: Iterable[T | ImageError]) -> list[T]:
+    """What was found in all images.
+
+    Raises:
+        ImageError: an image file cannot be read.
+    """
+    results: list[T] = []
+    for one in found:
+        if isinstance(one, ImageError):
+            raise one
+        results.append(one)
+    return results
+
+
+def normalized_pixels(ready: list[ReadyImage], device: torch.device) -> Tensor:
+    """Images as a network takes them: float32 `[B, 3, S, S]`."""
+    pixels = torch.from_numpy(np.stack([image.pixels for image in ready])).permute(0, 3, 1, 2).to(device)
+    content = torch.tensor([image.content for image in ready], dtype=torch.float32, device=device)
+    return normalize_images(pixels, content)
 
 
 def _predicted(
     model: nn.Module,
-    ready: list[_Ready],
+    ready: list[ReadyImage],
     anchors: Tensor,
     inference: Inference,
     threshold: float,
     top_k: int,
 ) -> Iterator[Prediction]:
     device = anchors.device
-    pixels = torch.from_numpy(np.stack([image.pixels for image in ready])).permute(0, 3, 1, 2).to(device)
-    content, scales, sizes = (
+    scales, sizes = (
         torch.tensor(values, dtype=torch.float32, device=device)
         for values in (
-            [image.content for image in ready],
             [image.scale for image in ready],
             [image.upright_size for image in ready],
         )
     )
     masks = None
     with torch.inference_mode():
-        pixels = normalize_images(pixels, content)
+        pixels = normalized_pixels(ready, device)
         if isinstance(model, FindsInstances):
+            content = torch.tensor([image.content for image in ready], dtype=torch.float32, device=device)
             found, over_boxes = model.instances(pixels, content, anchors, scales, sizes, "float32")
             masks = over_boxes.cpu().numpy()
         else:
@@ -154,25 +192,28 @@ def _predicted(
     for row, (image, (boxes, scores, labels)) in enumerate(zip(ready, columns, strict=True)):
         kept = np.flatnonzero(scores >= threshold)[:top_k]
         names = inference.class_names
-        width, height = image.stored_size
-        stored = stored_boxes(boxes[kept], image.orientation, width, height)
+        stored = stored_boxes(boxes[kept], image.orientation, *image.stored_size)
         yield Prediction(
             boxes=stored,
             scores=scores[kept],
             labels=labels[kept],
             names=tuple(names[label] if names else str(label) for label in labels[kept].tolist()),
-            width=width,
-            height=height,
-            masks=None
-            if masks is None
-            else tuple(
-                encode_mask(paste_mask(stored_mask(mask, image.orientation), box, width, height))
-                for mask, box in zip(masks[row][kept], stored, strict=True)
-            ),
+            width=image.stored_size[0],
+            height=image.stored_size[1],
+            masks=None if masks is None else _stored_masks(masks[row][kept], stored, image),
         )
 
 
-def _ready_or_error(image: ImageLike, side: int) -> _Ready | ImageError:
+def _stored_masks(
+    masks: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32], image: ReadyImage
+) -> tuple[bytes, ...]:
+    """Masks over boxes `[n, 4]` of the image as stored, as run lengths in it."""
+    turned = (stored_mask(mask, image.orientation) for mask in masks)
+    pasted = (paste_mask(mask, box, *image.stored_size) for mask, box in zip(turned, boxes, strict=True))
+    return tuple(map(encode_mask, pasted))
+
+
+def _ready_or_error(image: ImageLike, side: int) -> ReadyImage | ImageError:
     """As `_ready`, of a file too; the error if it cannot be read."""
     if not isinstance(image, str | Path):
         return _ready(image, side)
@@ -185,7 +226,7 @@ def _ready_or_error(image: ImageLike, side: int) -> _Ready | ImageError:
         return ImageError(f"{image}: cannot be looked at: {reason}")
 
 
-def _ready(image: Image.Image | npt.NDArray[np.uint8], side: int) -> _Ready:
+def _ready(image: Image.Image | npt.NDArray[np.uint8], side: int) -> ReadyImage:
     """An image in the top left of a square of this side, as a pack has it."""
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -199,4 +240,4 @@ def _ready(image: Image.Image | npt.NDArray[np.uint8], side: int) -> _Ready:
     width, height = (max(1, round(length * scale)) for length in rgb.size)
     pixels = np.zeros((side, side, 3), np.uint8)
     pixels[:height, :width] = np.asarray(shrunk(rgb, width, height))
-    return _Ready(pixels, (width, height), scale, rgb.size, image.size, orientation)
+    return ReadyImage(pixels, (width, height), scale, rgb.size, image.size, orientation)

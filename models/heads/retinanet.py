@@ -20,10 +20,10 @@ from spinesearch.models.heads.detect import MAX_DETECTIONS
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.heads.predict import (
     DEFAULT_THRESHOLD,
-    ImageError,
     ImageLike,
     Prediction,
     predict_images,
+    without_errors,
 )
 from spinesearch.models.layers import (
     BN_EPS,
@@ -191,12 +191,7 @@ class RetinaNet(nn.Module):
                 "inference: these weights do not say how large their images are; give "
                 "inference=Inference(image_size=...), of spinesearch.models.heads.inference"
             )
-        predictions = []
-        for found in predict_images(self, images, known, threshold=threshold, top_k=top_k):
-            if isinstance(found, ImageError):
-                raise found
-            predictions.append(found)
-        return predictions
+        return without_errors(predict_images(self, images, known, threshold=threshold, top_k=top_k))
 
 
 class _Subnet(nn.Module):

@@ -9,9 +9,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from spinesearch.controller import bayesian, reinforce
-from spinesearch.data.data_settings import CocoDataSettings
+from spinesearch.data.data_settings import ClassDataSettings, CocoDataSettings
 from spinesearch.search.config.config_errors import ConfigError, unknown_setting, wrong_type
 from spinesearch.search.config.sections import DATA_PATHS, Schema
+from spinesearch.search.config.settings import CLASSIFICATION_METRICS, DETECTION_METRICS
+from spinesearch.training.recipe import CLASSIFICATION
 
 CSV = "csv:"  # begins a data.group_by that is a file
 # What ledgers older than a setting did, by section and `name`, where that is not the setting's default.
@@ -41,7 +43,29 @@ def checked_values(config: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
         values[section] = checked_section(node, schema, section)
     if not 0 <= values["seed"] <= _MAX_SEED:
         raise ConfigError(f"seed: must be in 0..{_MAX_SEED}, got {values['seed']}")
+    _check_task("train" if "train" in values else "proxy_task", values)
     return values
+
+
+def _check_task(section: str, values: Mapping[str, Any]) -> None:
+    """Check that what is learnt can be learnt from the data, and that the scores are those of the task."""
+    task, data = values[section].task, values["data"]
+    if (task == CLASSIFICATION) != isinstance(data, ClassDataSettings):
+        needs = (
+            "one class per image, data=classes"
+            if task == CLASSIFICATION
+            else "boxes, which data=classes lacks"
+        )
+        raise ConfigError(
+            f"{section}.task: {task} needs images with {needs}, got data={data.name}; change one of the two"
+        )
+    known = CLASSIFICATION_METRICS if task == CLASSIFICATION else DETECTION_METRICS
+    for name in ("reward_metric", "finalist_metric"):
+        metric = getattr(values["search"], name, known[0])
+        if metric not in known and (name == "reward_metric" or values["search"].finalists):
+            raise ConfigError(
+                f"search.{name}: must be one of {', '.join(known)} for {section}.task={task}, got {metric!r}"
+            )
 
 
 def checked_section(node: Any, schema: Schema, section: str) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from spinesearch.controller.strategies import ControllerSettings
-from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
+from spinesearch.data.data_settings import DataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.as_yaml import to_yaml
 from spinesearch.search.config.checked import CSV, checked_values
@@ -34,7 +34,7 @@ class RunConfig:
     space: SpineNetSettings
     proxy_task: ProxySettings
     controller: ControllerSettings
-    data: GeneratedDataSettings | CocoDataSettings
+    data: DataSettings
     search: SearchSettings
     mirror: str | None = None  # younger than the first ledgers
 

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any, get_origin, get_type_hints
 
 from spinesearch.controller.strategies import STRATEGIES
-from spinesearch.data.data_settings import CocoDataSettings, GeneratedDataSettings
+from spinesearch.data.data_settings import ClassDataSettings, CocoDataSettings, GeneratedDataSettings
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.settings import SearchSettings
 from spinesearch.search.config.train_workers import TrainWorkers
@@ -21,7 +21,11 @@ SECTIONS: Mapping[str, Mapping[Any, type[Any]]] = {
     "space": {None: SpineNetSettings},
     "proxy_task": {None: ProxySettings},
     "controller": STRATEGIES,
-    "data": {"generated": GeneratedDataSettings, "coco": CocoDataSettings},
+    "data": {
+        "generated": GeneratedDataSettings,
+        "coco": CocoDataSettings,
+        "classes": ClassDataSettings,
+    },
     "search": {None: SearchSettings},
 }
 TRAINING_SECTIONS: Mapping[str, Mapping[Any, type[Any]]] = {

@@ -8,7 +8,9 @@ from typing import Any
 
 from spinesearch.search.config.rungs import Rung, parse_rungs
 
-REWARD_METRICS = ("ap", "ap50", "ap75", "ar100")
+DETECTION_METRICS = ("ap", "ap50", "ap75", "ar100")
+CLASSIFICATION_METRICS = ("top1", "top5")
+REWARD_METRICS = (*DETECTION_METRICS, *CLASSIFICATION_METRICS)
 ENGINES = ("ray", "serial")
 _MAX_LAG = 100  # generations; a policy that old teaches nothing
 

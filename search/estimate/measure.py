@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from spinesearch.data.data_settings import DataSettings
-from spinesearch.data.open import ProxyData, reopen_data
+from spinesearch.data.open import ProxyData
+from spinesearch.data.reopen import reopen_data
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.run_config import ConfigError, RunConfig
@@ -28,11 +29,11 @@ _PATIENCE_S = 60.0  # that a node may take to find a place
 
 def typical_candidate(space: SearchSpace, proxy_task: ProxySettings, seed: int) -> ArchSpec:
     """The candidate of median multiply-adds among 101 drawn uniformly from a space."""
-    from spinesearch.proxy_task.network import detector_cost_of
+    from spinesearch.proxy_task.model import network_cost_of
 
     random = np.random.default_rng(seed)
     drawn = [space.decode(space.sample(random)) for _ in range(_NUM_DRAWN)]
-    drawn.sort(key=lambda spec: detector_cost_of(spec, proxy_task, 1).multiply_adds)
+    drawn.sort(key=lambda spec: network_cost_of(spec, proxy_task, 1).multiply_adds)
     return drawn[_NUM_DRAWN // 2]
 
 

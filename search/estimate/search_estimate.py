@@ -124,7 +124,7 @@ def _kept_steps(proxy_task: ProxySettings, length: int, num_train_images: int) -
 
 def _relative_size(task: ProxySettings, other: ProxySettings) -> float:
     """Multiply-adds of SpineNet-49's detector at a setting, as a multiple of those at another."""
-    from spinesearch.proxy_task.network import detector_cost_of
+    from spinesearch.proxy_task.model import network_cost_of
 
-    ours, theirs = (detector_cost_of(SPINENET_49, settings, 1).multiply_adds for settings in (task, other))
+    ours, theirs = (network_cost_of(SPINENET_49, settings, 1).multiply_adds for settings in (task, other))
     return ours / theirs

@@ -78,10 +78,10 @@ def limits_of(
     """The limits on the detectors of a proxy setting that follow from specs; None without any."""
     if max_multiply_adds is None and max_parameters is None and table is None:
         return None
-    from spinesearch.proxy_task.network import detector_cost_of
+    from spinesearch.proxy_task.model import network_cost_of
 
     return Limits(
-        cost=lambda spec: detector_cost_of(spec, proxy, num_classes),
+        cost=lambda spec: network_cost_of(spec, proxy, num_classes),
         max_multiply_adds=max_multiply_adds,
         max_parameters=max_parameters,
         max_latency_ms=max_latency_ms,

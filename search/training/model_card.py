@@ -22,12 +22,13 @@ def model_card(run: Run, measurements: Sequence[Event]) -> str:
     best = best_measurement(measurements)
     last = measurements[-1]
     cost, data = training["cost"], first["data"]
+    kind = training["model"]["model"]["kind"]
     lines = [
         f"# {training['name']}",
         "",
-        f"RetinaNet trained by spinesearch {first['version']}. `best.safetensors` is after step "
+        f"{kind.capitalize()} trained by spinesearch {first['version']}. `best.safetensors` is after step "
         f"{best['step']}, `last.safetensors` after step {last['step']}; `spinesearch evaluate` and `predict` "
-        "read them, and `spinesearch.load_detector` in Python.",
+        f"read them, and `spinesearch.load_{kind}` in Python.",
         "",
         "| on the validation images | best | last |",
         "|---|---|---|",

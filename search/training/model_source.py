@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from spinesearch.models.heads.anchors import anchors_per_cell
+from spinesearch.models.heads.classifier import build_classifier
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.mask_rcnn.detector import build_mask_rcnn
-from spinesearch.models.weights.description import Detector, described_network
+from spinesearch.models.weights.description import Headed, described_network
 from spinesearch.results.finalists import final_ranking
 from spinesearch.results.ledger.run import Run
 from spinesearch.space import ArchSpec, ResNetSpec, load_spec
 from spinesearch.space.published import BackboneScaling, HeadScaling, published
 from spinesearch.space.published_masks import PUBLISHED_MASK_RCNN
+from spinesearch.training.recipe import CLASSIFICATION
 from spinesearch.training.run.train_settings import OF_THE_MODEL, TrainSettings
 
 # Of a search's data settings: its held-out images are of the second where it has no images for scoring.
@@ -123,8 +125,8 @@ def run_source(run: Run, run_dir: Path, rank: int) -> ModelSource:
     )
 
 
-def build_source(source: ModelSource, settings: TrainSettings, class_names: tuple[str, ...]) -> Detector:
-    """The detector that is trained, initialised from torch's global generator.
+def build_source(source: ModelSource, settings: TrainSettings, class_names: tuple[str, ...]) -> Headed:
+    """The network that is trained, initialised from torch's global generator.
 
     Raises:
         ValueError: the settings do not fit the architecture.
@@ -132,34 +134,36 @@ def build_source(source: ModelSource, settings: TrainSettings, class_names: tupl
     given = {name: value for name in OF_THE_MODEL if (value := getattr(settings, name)) is not None}
     if isinstance(source.arch, ResNetSpec):  # whose depth is its spec's, and nothing is resampled
         given = {name: given[name] for name in given if name not in _NOT_OF_RESNETS}
-    arguments = _fitting_arguments(source, settings)
-    build: Callable[..., Detector] = build_mask_rcnn if settings.needs_masks else build_detector
-    detector = build(
-        source.arch,
-        num_classes=len(class_names),
-        num_anchors=anchors_per_cell(settings.num_scales),
-        stochastic_depth_rate=settings.stochastic_depth_rate,
-        bn_momentum=settings.bn_momentum,
-        bn_eps=settings.bn_eps,
-        **{**arguments, **given},
-    )
-    detector.inference = Inference(
+    arguments: dict[str, Any] = {
+        "num_classes": len(class_names),
+        "stochastic_depth_rate": settings.stochastic_depth_rate,
+        "bn_momentum": settings.bn_momentum,
+        "bn_eps": settings.bn_eps,
+        **_fitting_arguments(source, settings),
+        **given,
+    }
+    network: Headed
+    if settings.task == CLASSIFICATION:
+        of_backbone = {name: arguments[name] for name in arguments if not name.startswith("head_")}
+        network = build_classifier(source.arch, **of_backbone)
+    else:
+        num_anchors = anchors_per_cell(settings.num_scales)
+        build: Callable[..., Headed] = build_mask_rcnn if settings.needs_masks else build_detector
+        network = build(source.arch, num_anchors=num_anchors, **arguments)
+    network.inference = Inference(
         image_size=settings.image_size,
         num_scales=settings.num_scales,
         base_anchor=float(settings.base_anchor),
         class_names=class_names,
     )
-    return detector
+    return network
 
 
 def _fitting_arguments(source: ModelSource, settings: TrainSettings) -> dict[str, Any]:
-    """What a source says of the detector that is wanted; of its heads nothing if it has others."""
+    """What a source says of the network that is wanted; of its heads nothing if it has others."""
     arguments = dict(source.arguments)
     if settings.needs_masks and (masks := PUBLISHED_MASK_RCNN.get(source.origin.get("published", ""))):
-        return {
-            **asdict(masks.backbone),
-            **{f"head_{key}": value for key, value in asdict(masks.head).items()},
-        }
+        return asdict(masks.backbone) | {f"head_{key}": value for key, value in asdict(masks.head).items()}
     if settings.needs_masks != (_OF_MASK_HEADS in arguments):
         arguments = {name: value for name, value in arguments.items() if not name.startswith("head_")}
         if not settings.needs_masks:

@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 from torch import nn
 
-from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.models.weights.partial import fill_from
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
@@ -25,7 +24,7 @@ from spinesearch.search.training.prepare import PreparedTraining, prepare_traini
 from spinesearch.search.training.train_config import TrainConfig
 from spinesearch.search.training.train_data import scored_data_warning
 from spinesearch.search.training.train_session import check_resumed
-from spinesearch.training.measure.found import find_objects
+from spinesearch.training.measure.task import see_images
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.process.machine import threads
 from spinesearch.training.run.frozen import freeze
@@ -34,6 +33,7 @@ from spinesearch.training.run.train_checkpoint import TrainCheckpoints
 from spinesearch.training.run.train_settings import TrainSettings
 from spinesearch.training.run.watcher import Unwatched
 from spinesearch.training.step.divergence import TrainingDiverged
+from spinesearch.training.targets.task_anchors import task_anchors
 
 USUAL_WORKERS = (1, 8)  # GPUs, the last being one machine
 _NUM_WARMUP_STEPS = 2
@@ -166,7 +166,7 @@ def _share(config: TrainConfig) -> int:
 
 
 def _measured(ready: PreparedTraining, config: TrainConfig, num_steps: int) -> tuple[float, float]:
-    """Seconds of a step, and of finding the objects of a validation image."""
+    """Seconds of a step, and of looking at a validation image."""
     import torch
 
     # No measurement among the steps: the network is measured below.
@@ -188,16 +188,15 @@ def _measured(ready: PreparedTraining, config: TrainConfig, num_steps: int) -> t
                 training.run(clock)
         data = ready.data.scored
         index = few_held_out(data, max(_MIN_EVALUATED, settings.batch_size))
-        anchors = make_anchors(
-            settings.image_size, num_scales=settings.num_scales, base_anchor=settings.base_anchor
-        ).to(ready.device)
+        anchors = task_anchors(settings).to(ready.device)
         begin = time.perf_counter()
         with threads(settings.num_threads):
-            find_objects(
+            see_images(
                 model,
                 data,
                 index,
                 anchors,
+                task=settings.task,
                 batch_size=settings.micro_batch_size or settings.batch_size,
                 precision=settings.precision,
             )

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from spinesearch.data.open import ProxyData
-from spinesearch.models.weights.description import Detector, build_described, describe
+from spinesearch.models.weights.description import Headed, build_described, describe
 from spinesearch.models.weights.partial import check_init_from
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
@@ -38,7 +38,7 @@ class PreparedTraining(NamedTuple):
     """
 
     data: ProxyData
-    model: Detector
+    model: Headed
     source_record: Mapping[str, Any]
     description: Mapping[str, Any]
     device: torch.device
@@ -74,23 +74,23 @@ def _check_settings(config: TrainConfig, group: ProcessGroup) -> None:
             f"{smallest} for the {num_parts} parts of a step; give a larger batch_size or micro_batch_size, "
             "or fewer processes"
         )
-    if group.size == 1 and smallest // num_parts == 1 and config.train.image_size == MAX_LEVEL_STRIDE:
+    if group.size == 1 and smallest // num_parts == 1 and config.train.image_size <= MAX_LEVEL_STRIDE:
         raise ConfigError(
-            f"train.batch_size: at image_size {MAX_LEVEL_STRIDE} at least 2 images must pass through the net "
-            "at once, for batch normalisation needs two values per channel; give a larger batch_size, "
-            "micro_batch_size or image_size"
+            f"train.batch_size: at image_size {config.train.image_size} at least 2 images must pass through "
+            "the net at once, for batch normalisation needs two values per channel; give a larger "
+            "batch_size, micro_batch_size or image_size"
         )
 
 
 def _build(
     config: TrainConfig, source: ModelSource | None, run: Run, data: ProxyData, run_dir: Path
-) -> tuple[Detector, dict[str, Any]]:
-    """The detector with its initial weights on the CPU, and what the ledger says of where it comes from."""
+) -> tuple[Headed, dict[str, Any]]:
+    """The network with its initial weights on the CPU, and what the ledger says of where it comes from."""
     with torch.random.fork_rng(devices=[]):
         seed_global(stream_seed(config.seed, INIT), torch.device("cpu"))
         if run.training is not None:
             model = build_described(run.training["model"])
-            assert isinstance(model, Detector)
+            assert isinstance(model, Headed)
             if source is not None and describe(
                 build_source(source, config.train, data.class_names)
             ) != describe(model):

@@ -15,6 +15,7 @@ from spinesearch.results.ledger.files import WEIGHTS_FOLDER
 from spinesearch.results.ledger.ledger import Ledger, LedgerError
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
+from spinesearch.results.training_table import main_score
 from spinesearch.search.runs.mirror import Mirror
 from spinesearch.search.training.model_card import model_card
 from spinesearch.search.training.train_display import TrainDisplay, TrainScalars
@@ -57,7 +58,7 @@ class TrainRecorder:
         self._display, self._scalars = display, scalars
         self._mirror = None if mirror is None else MirrorObserver(mirror, run_dir, ledger, display.warned)
         self._pending: list[Event] = []
-        self._best = max((event["scores"]["AP"] or 0.0 for event in run.measurements), default=-1.0)
+        self._best = max((main_score(event) for event in run.measurements), default=-1.0)
 
     def begun(self, step: int, num_steps: int) -> None:
         """Shown."""
@@ -80,7 +81,7 @@ class TrainRecorder:
 
     def measured(self, measurement: Measurement, model: nn.Module) -> None:
         """Weights first, then the ledger: a measurement that is recorded has its weights on disk."""
-        is_best = measurement.scores.ap > self._best
+        is_best = measurement.scores.main > self._best
         event: Event = {
             "event": "measure",
             "step": measurement.step,
@@ -94,7 +95,7 @@ class TrainRecorder:
             event = {**event, "mask_scores": masks.summary, "mask_class_aps": masks.class_aps}
         is_last = measurement.step == self._num_steps
         if self._try(lambda: self._write_weights(model, event, is_best=is_best), must_succeed=is_last):
-            self._best = max(self._best, measurement.scores.ap)  # of the best that is on disk
+            self._best = max(self._best, measurement.scores.main)  # of the best that is on disk
         self._pending.append(event)
         self._try(self._append, must_succeed=is_last)
         self._display.measured(event, is_best=is_best)

@@ -21,6 +21,8 @@ _FREE = frozenset(
     | {f"train.{name}" for name in FREE_TRAIN_SETTINGS}
 )
 LR = "train.lr"
+# Younger than the first checkpoints, which do not name them; what those mean is the default.
+_YOUNGER = ("train.task", "train.label_smoothing")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,4 +76,9 @@ def check_train_resumable(recorded: TrainConfig, wanted: TrainConfig, *, has_div
 def identity_settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that decide the steps, by their full names: whose checkpoints may be continued."""
     settings = flat({"seed": config.seed, "train": asdict(config.train)})
-    return {name: value for name, value in settings.items() if name not in _FREE}
+    unnamed = {name for name in _YOUNGER if settings[name] == _default(name)}
+    return {name: value for name, value in settings.items() if name not in _FREE | unnamed}
+
+
+def _default(name: str) -> Any:
+    return TrainSettings.__dataclass_fields__[name.removeprefix("train.")].default

@@ -79,10 +79,11 @@ class TrainDisplay:
             self._print(f"step {step + 1}/{self._num_steps}  {text}")
 
     def measured(self, event: Event, *, is_best: bool) -> None:
-        """A line with the scores of a ``measure`` event, and one with the AP of each class."""
+        """A line with the scores of a ``measure`` event, and one with the AP of each class, if any."""
         scores, classes = measurement_lines(event, is_best=is_best)
         self._print(scores, style="bold green" if is_best else None)
-        self._print(classes, style="dim")
+        if classes:
+            self._print(classes, style="dim")
 
     def warned(self, message: str) -> None:
         """One line."""
@@ -128,7 +129,7 @@ class TrainScalars:
             self._write({"train/loss": loss, "train/lr": lr}, step + 1)
 
     def measured(self, measurement: Measurement) -> None:
-        """COCO's numbers, and AP by class."""
+        """The scores, and AP by class."""
         scores = {f"val/{name}": value for name, value in measurement.scores.summary.items()}
         classes = {f"val_class/{name}": value for name, value in measurement.scores.class_aps.items()}
         self._write({**scores, **classes}, measurement.step)

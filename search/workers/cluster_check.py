@@ -16,7 +16,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from spinesearch.data.data_settings import DataSettings
-from spinesearch.data.open import reopen_data
+from spinesearch.data.reopen import reopen_data
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.environment import CodeVersion, code_difference, code_version
 from spinesearch.search.scoring.proxy_score import few_held_out, proxy_score

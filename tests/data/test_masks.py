@@ -11,13 +11,8 @@ from pycocotools import mask as coco_mask
 
 from spinesearch.data.coco.outlines import decode_mask
 from spinesearch.data.errors import DataError
-from spinesearch.data.open import (
-    CocoDataSettings,
-    GeneratedDataSettings,
-    open_data,
-    open_val_data,
-    reopen_data,
-)
+from spinesearch.data.open import CocoDataSettings, GeneratedDataSettings, open_data, open_val_data
+from spinesearch.data.reopen import reopen_data
 
 WIDTH, HEIGHT = 40, 30
 SQUARE = [[5, 6, 25, 6, 25, 16, 5, 16]]  # 20 x 10 pixels

@@ -6,7 +6,7 @@ import torch
 
 from spinesearch.models.backbone import build_backbone
 from spinesearch.proxy_task.check import check_settings
-from spinesearch.proxy_task.network import build_detector
+from spinesearch.proxy_task.model import build_model
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import SPINENET_49, SPINENET_MOBILE_49
 
@@ -45,14 +45,14 @@ def test_a_fusion_needs_squeezes_and_its_width_is_the_widest_blocks() -> None:
         check_settings(replace(SETTINGS, fusion="weighted"), LEVELS, is_mbconv=True)
     narrow = replace(SETTINGS, filter_size_scale=0.0625, resample_alpha=0.25, fusion="attention")
     check_settings(narrow, LEVELS)  # a quarter of level 4's 16 filters, where level 1 has 2
-    build_detector(SPINENET_49, narrow, num_classes=2)
+    build_model(SPINENET_49, narrow, num_classes=2)
 
 
 @pytest.mark.parametrize("image_size", [128, 256])
 def test_one_image_per_batch_is_refused_exactly_where_it_cannot_train(image_size: int) -> None:
     settings = replace(SETTINGS, filter_size_scale=0.0625, resample_alpha=0.5, image_size=image_size)
     settings = replace(settings, batch_size=1)
-    model = build_detector(SPINENET_49, settings, num_classes=2).train()
+    model = build_model(SPINENET_49, settings, num_classes=2).train()
     images = torch.zeros(1, 3, image_size, image_size)
     if image_size > 128:
         model(images)
@@ -105,10 +105,10 @@ def test_mbconv_widths_are_refused_exactly_where_a_network_cannot_be_built(scale
     settings = replace(SETTINGS, filter_size_scale=scale, resample_alpha=0.01)  # which they have no use for
     if scale >= 0.125:
         check_settings(settings, levels, is_mbconv=True)
-        build_detector(SPINENET_MOBILE_49, settings, num_classes=2)
+        build_model(SPINENET_MOBILE_49, settings, num_classes=2)
         return
     with pytest.raises(ValueError, match="leaves none of 8 filters"):
-        build_detector(SPINENET_MOBILE_49, settings, num_classes=2)
+        build_model(SPINENET_MOBILE_49, settings, num_classes=2)
     with pytest.raises(
         ValueError, match=r"^proxy_task.filter_size_scale: the stem's first convolution .* 0.125$"
     ):
@@ -119,4 +119,4 @@ def test_a_stem_of_a_given_width_is_not_scaled() -> None:
     levels = {block.level for block in SPINENET_MOBILE_49.all_blocks}
     settings = replace(SETTINGS, filter_size_scale=0.1, stem_filters=8)
     check_settings(settings, levels, is_mbconv=True)
-    build_detector(SPINENET_MOBILE_49, settings, num_classes=2)
+    build_model(SPINENET_MOBILE_49, settings, num_classes=2)

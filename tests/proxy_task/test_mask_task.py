@@ -10,7 +10,7 @@ from tiny_task import TINY_TASK
 
 from spinesearch.data.open import GeneratedDataSettings, open_data
 from spinesearch.models.cost import count_parameters
-from spinesearch.proxy_task.network import build_detector
+from spinesearch.proxy_task.model import build_model
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 
@@ -32,7 +32,7 @@ def test_score(tmp_path: Path):
     assert task.score(TINY, 0) == result
     assert task.score(TINY, 1).loss != result.loss
     with torch.device("meta"):
-        model = build_detector(TINY, MASKS, num_classes=5)
+        model = build_model(TINY, MASKS, num_classes=5)
     assert result.num_parameters == count_parameters(model)
 
 

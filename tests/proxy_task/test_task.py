@@ -23,7 +23,7 @@ from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.results.studies.image_draws import Matched
 from spinesearch.space import R0_SP53, SPINENET_49
-from spinesearch.training.input import batches
+from spinesearch.training.input import batches, device_pack
 from spinesearch.training.measure.evaluate import CocoMetrics, evaluation_case
 from spinesearch.training.measure.matched import matched_bytes
 from spinesearch.training.step.divergence import TrainingDiverged
@@ -72,7 +72,7 @@ def test_same_seed_same_bits_whatever_ran_before(data: ProxyData) -> None:
 
 def test_a_seed_decides_the_initial_weights(data: ProxyData) -> None:
     initial: list[dict[str, torch.Tensor]] = []
-    build = task_module.build_detector
+    build = task_module.build_model
 
     def noted(*args: Any, **kwargs: Any) -> nn.Module:
         model: nn.Module = build(*args, **kwargs)
@@ -81,7 +81,7 @@ def test_a_seed_decides_the_initial_weights(data: ProxyData) -> None:
 
     task = ProxyTask(TINY, data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task_module, "build_detector", noted)
+        patch.setattr(task_module, "build_model", noted)
         for seed in (7, 7, 8):
             task.score(SPINENET_49, seed)
     first, again, other = initial
@@ -209,7 +209,7 @@ def test_images_of_their_own_are_scored_as_if_held_out(
     alone = open_data(settings_for(tmp_path / "score", tmp_path / "cache"), image_size=128)
     seen: list[tuple[Any, ...]] = []
     monkeypatch.setattr(task_module, "coco_metrics", lambda *arguments, **options: seen.append(arguments))
-    model = task_module.build_detector(SPINENET_49, TINY, num_classes=1)
+    model = task_module.build_model(SPINENET_49, TINY, num_classes=1)
     for data in (open_data(apart, image_size=128), replace(alone, held_out_index=np.arange(5))):
         ProxyTask(TINY, data).evaluate(model)
     (dataset, *found), (expected_dataset, *expected) = seen
@@ -220,7 +220,7 @@ def test_images_of_their_own_are_scored_as_if_held_out(
 
 def test_the_result_says_what_was_done(data: ProxyData) -> None:
     result = ProxyTask(TINY, data).score(SPINENET_49, seed=0)
-    detector = task_module.build_detector(SPINENET_49, TINY, num_classes=5)
+    detector = task_module.build_model(SPINENET_49, TINY, num_classes=5)
     assert result.num_steps == 2
     assert result.num_parameters == sum(p.numel() for p in detector.parameters())
     assert result.num_multiply_adds == count_multiply_adds(detector, TINY.image_size)
@@ -234,14 +234,14 @@ def test_divergence_raises_at_once_and_releases_the_model(
     data: ProxyData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models: list[weakref.ref[nn.Module]] = []
-    build = task_module.build_detector
+    build = task_module.build_model
 
     def spy(*args: object, **kwargs: object) -> nn.Module:
         model: nn.Module = build(*args, **kwargs)  # type: ignore[arg-type]
         models.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(task_module, "build_detector", spy)
+    monkeypatch.setattr(task_module, "build_model", spy)
     steps: list[int] = []
     task = ProxyTask(replace(TINY, optimizer="sgd", lr=1e30, num_steps=50), data)
     gc.collect()
@@ -305,3 +305,13 @@ def task_settings(name: str) -> dict[str, object]:
     path = Path(__file__).parents[2] / "conf" / "proxy_task" / f"{name}.yaml"
     values: dict[str, object] = yaml.safe_load(path.read_text())
     return values
+
+
+@pytest.mark.slow
+def test_a_pack_on_the_device_gives_the_same_result(data: ProxyData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics after training, and evaluation, included; the device is the CPU here."""
+    expected = score_with_losses(ProxyTask(TINY, data), seed=7)
+    monkeypatch.setattr(device_pack, "fits", lambda data, device: True)
+    task = ProxyTask(replace(TINY, pack_on_device="auto"), data)
+    assert task._batches.pack is not None
+    assert score_with_losses(task, seed=7) == expected

@@ -72,7 +72,7 @@ FAILURES: dict[str, tuple[Callable[[], None], type[Exception], str]] = {
 @contextmanager
 def failing(fail: Callable[[], object], at_pass: int) -> Iterator[None]:
     """Candidates fail in this forward pass, counted from 1, with the network's outputs in memory."""
-    build = task_module.build_detector
+    build = task_module.build_model
 
     def sabotaged(*args: object, **kwargs: object) -> nn.Module:
         model: nn.Module = build(*args, **kwargs)  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def failing(fail: Callable[[], object], at_pass: int) -> Iterator[None]:
         return model
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task_module, "build_detector", sabotaged)
+        patch.setattr(task_module, "build_model", sabotaged)
         yield
 
 
@@ -196,3 +196,17 @@ def test_gpu_memory_is_flat_over_fifty_candidates(data: ProxyData) -> None:
                 assert "out of memory" in run_job(score, job, "worker").reason
         allocated.append(torch.cuda.memory_allocated())
     assert allocated[4:] == allocated[4:5] * 46  # the first few make workspaces that stay
+
+
+def test_unused_memory_is_returned_after_each_candidate_where_a_gpu_is_shared(
+    data: ProxyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returned: list[torch.device] = []
+    monkeypatch.setattr(task_module, "return_unused", returned.append)
+    monkeypatch.setattr(ProxyTask, "_train", lambda *args: None)
+    ProxyTask(TINY, data).train(SPINENET_49, 0)
+    assert not returned
+    task = ProxyTask(TINY, data, gpu_share=0.5)
+    for _ in range(2):
+        task.train(SPINENET_49, 0)
+    assert returned == [task.device] * 2

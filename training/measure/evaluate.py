@@ -81,23 +81,24 @@ def coco_metrics(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DetectionScores:
-    """COCO's twelve numbers, and AP of each class; None where the images have no object a number is about.
+class Scores:
+    """How good a network is, in numbers; None where the images have no object that a number is about.
 
     Attributes:
-        summary: by COCO's names, as `SUMMARY_NAMES`.
-        class_aps: AP at IoU 0.50:0.95 by the class's name.
+        summary: of a detector COCO's twelve numbers by their names, as `SUMMARY_NAMES`; of a classifier top-1
+            and top-5.
+        class_aps: of a detector AP at IoU 0.50:0.95 by the class's name.
         masks: the same of the masks, of a mask model.
     """
 
     summary: dict[str, float | None]
     class_aps: dict[str, float | None]
-    masks: DetectionScores | None = None
+    masks: Scores | None = None
 
     @property
-    def ap(self) -> float:
-        """AP at IoU 0.50:0.95; 0 without any object."""
-        return self.summary["AP"] or 0.0
+    def main(self) -> float:
+        """What the best network is chosen by, the first of the numbers; 0 where it is not defined."""
+        return next(iter(self.summary.values())) or 0.0
 
 
 SUMMARY_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -113,7 +114,7 @@ def detection_scores(
     masks: MaskPair | None = None,
     evaluator: str = "auto",
     num_threads: int = 1,
-) -> DetectionScores:
+) -> Scores:
     """All of COCO's numbers for the detections on these images; arguments and errors as `coco_metrics`.
 
     With masks, theirs too.
@@ -124,9 +125,9 @@ def detection_scores(
         stats = summary_numbers(evaluator, part, num_threads=num_threads).tolist()
         return [None if value < 0 else value for value in stats]
 
-    def all_of(whole: EvaluationCase, of_masks: DetectionScores | None = None) -> DetectionScores:
+    def all_of(whole: EvaluationCase, of_masks: Scores | None = None) -> Scores:
         names = [name for _, name in dataset.categories]
-        return DetectionScores(
+        return Scores(
             summary=dict(zip(SUMMARY_NAMES, numbers(whole), strict=True)),
             class_aps={name: numbers(_of_class(whole, label))[0] for label, name in enumerate(names)},
             masks=of_masks,

@@ -14,9 +14,16 @@ import numpy as np
 from spinesearch.data.coco.dataset import CocoDataset
 from spinesearch.data.open import ProxyData
 from spinesearch.models.heads.anchors import make_anchors
+from spinesearch.models.heads.classifier import Classifier
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.weights.description import Detector
-from spinesearch.training.measure.evaluate import DetectionScores, detection_scores
+from spinesearch.training.measure.classify import (
+    Classified,
+    class_scores,
+    classify_images,
+    true_classes,
+)
+from spinesearch.training.measure.evaluate import Scores, detection_scores
 from spinesearch.training.measure.found import Found, find_objects, mask_pair
 
 _BATCH_SIZE = 8
@@ -101,7 +108,7 @@ def evaluate_detector(
     evaluator: str = "auto",
     num_threads: int = 1,
     on_batch: Callable[[int], None] = lambda num_done: None,
-) -> tuple[Found, DetectionScores]:
+) -> tuple[Found, Scores]:
     """What a detector finds in all images of a data set, in the data set's classes, and how good that is.
 
     Args:
@@ -132,6 +139,46 @@ def evaluate_detector(
         num_threads=num_threads,
     )
     return found, scored
+
+
+def evaluate_classifier(
+    classifier: Classifier,
+    data: ProxyData,
+    match: ClassMatch,
+    *,
+    on_batch: Callable[[int], None] = lambda num_done: None,
+) -> tuple[Classified, Scores]:
+    """What a classifier takes all images of a data set for, in the data set's classes, and how good that is.
+
+    Args:
+        classifier: on any device.
+        data: packed at the size of its images.
+        match: of their classes; one that the data set does not have becomes -1, which is never right.
+        on_batch: called after each batch with the number of images done.
+    """
+    index = data.held_out_index
+    found = classify_images(
+        classifier, data, index, batch_size=_BATCH_SIZE, precision="float32", on_batch=on_batch
+    )
+    found = found._replace(labels=np.asarray(match.labels, np.int64)[found.labels])
+    return found, class_scores(found, true_classes(data, index))
+
+
+def class_results(data: ProxyData, found: Classified) -> list[dict[str, Any]]:
+    """What every image was taken for: file_name, its class, and the likely classes with their scores."""
+    names = (*data.class_names, None)  # the last one for a class that the data set does not have
+    truth = true_classes(data, data.held_out_index).tolist()
+    return [
+        {
+            "image_id": image.id,
+            "file_name": image.file_name,
+            "class": names[label],
+            "found": [{"name": names[one], "score": score} for one, score in zip(*row, strict=True)],
+        }
+        for image, label, *row in zip(
+            data.dataset.images, truth, found.labels.tolist(), found.scores.tolist(), strict=True
+        )
+    ]
 
 
 def coco_results(dataset: CocoDataset, found: Found) -> list[dict[str, Any]]:

@@ -40,10 +40,6 @@ class Found(NamedTuple):
     labels: npt.NDArray[np.int64]
     masks: npt.NDArray[np.object_] | None = None
 
-    def rows(self, index: npt.NDArray[np.int64]) -> Found:
-        """Those in the images at these positions."""
-        return Found(*(None if part is None else part[index] for part in self))  # type: ignore[arg-type]
-
 
 def find_objects(
     model: nn.Module,

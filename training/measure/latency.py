@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from spinesearch.models.heads.predict import network_output
 from spinesearch.models.mask_rcnn.detector import AsTested, MaskRCNN
 
 NUM_WARMUPS, NUM_RUNS = 5, 20
@@ -36,16 +37,11 @@ def measure_latency(model: nn.Module, *, image_size: int, precision: str, device
     with torch.inference_mode():
         for _ in range(NUM_WARMUPS + NUM_RUNS):
             begun = time.perf_counter()
-            _pass(model, image, precision)
+            network_output(model, image, precision)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds.append(time.perf_counter() - begun)
     return round(1e3 * statistics.median(seconds[NUM_WARMUPS:]), 4)
-
-
-def _pass(model: nn.Module, image: Tensor, precision: str) -> None:
-    with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-        model(image.contiguous(memory_format=torch.channels_last))
 
 
 def device_name(device: torch.device) -> str:

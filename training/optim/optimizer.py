@@ -117,14 +117,14 @@ class FlatOptimizer:
     def cast_kernels(self, dtype: torch.dtype) -> dict[int, Tensor]:
         """The kernels in another dtype, by their parameter's ``id``, all of them parts of a few large casts.
 
-        The gradient of a loss computed from them goes to the next `step` by itself, and not to the
-        parameters.
+        The gradient of a loss computed from them goes to the next `step` by itself; what is computed from the
+        parameters goes there by their own gradients, as ever.
         """
         cast: dict[int, Tensor] = {}
         for joined, group in self._joined:
             if group[0].ndim > 1:
-                parts = torch.split(joined.view(-1).to(dtype), [p.numel() for p in group])
-                cast.update((id(p), _as_kernel(part, p)) for p, part in zip(group, parts, strict=True))
+                parts = zip(group, _parts(joined.to(dtype), group), strict=True)
+                cast.update((id(p), _as_kernel(part, p)) for p, part in parts)
         return cast
 
     def step(self, combine: Callable[[list[Tensor]], None] | None = None) -> Tensor:
@@ -137,11 +137,14 @@ class FlatOptimizer:
                 where they are summed over several processes.
         """
         for joined, group in self._joined:
-            if joined.grad is not None:  # of `cast_kernels`
-                continue
-            # What no output depends on has no gradient; zeros leave it where it is, or let it decay.
-            grads = (torch.zeros_like(p) if p.grad is None else p.grad for p in group)
-            joined.grad = torch.cat([_flat(grad) for grad in grads]).view_as(joined)
+            if joined.grad is None:
+                # What no output depends on has no gradient; zeros leave it where it is, or let it decay.
+                grads = (torch.zeros_like(p) if p.grad is None else p.grad for p in group)
+                joined.grad = torch.cat([_flat(grad) for grad in grads]).view_as(joined)
+            else:  # of `cast_kernels`
+                for p, part in zip(group, _parts(joined.grad, group), strict=True):
+                    if p.grad is not None:
+                        part.add_(_flat(p.grad))
             for p in group:
                 p.grad = None
         if combine is not None:
@@ -187,10 +190,14 @@ def num_constant_steps(recipe: Recipe) -> int:
 def _join(parameters: Sequence[nn.Parameter], shape: tuple[int, ...]) -> nn.Parameter:
     """All these parameters as one of this shape, of which they become views; kernels lie channels last."""
     joined = nn.Parameter(torch.cat([_flat(p.detach()) for p in parameters]).view(shape))
-    parts = torch.split(joined.detach().view(-1), [p.numel() for p in parameters])
-    for p, part in zip(parameters, parts, strict=True):
+    for p, part in zip(parameters, _parts(joined.detach(), parameters), strict=True):
         p.data = _as_kernel(part, p)
     return joined
+
+
+def _parts(joined: Tensor, parameters: Sequence[nn.Parameter]) -> tuple[Tensor, ...]:
+    """The values of each parameter, in one row, of all of them as `_join` has them."""
+    return torch.split(joined.view(-1), [p.numel() for p in parameters])
 
 
 def _as_kernel(row: Tensor, like: Tensor) -> Tensor:

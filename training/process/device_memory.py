@@ -47,9 +47,10 @@ def is_crowded(device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     free, total = torch.cuda.mem_get_info(device)
-    others = total - free - torch.cuda.memory_reserved(device)  # and this process's own context
+    others = total - free - torch.cuda.memory_reserved(device)
     rest = total * (1 - torch.cuda.get_per_process_memory_fraction(device))
-    return others > max(rest, CONTEXT_BYTES)
+    # Among the others' is this process's own context, and where it is one of a search, maybe the driver's.
+    return others > rest + 2 * CONTEXT_BYTES
 
 
 def has_little_left(device: torch.device) -> bool:

@@ -11,7 +11,7 @@ from spinesearch.training.input.augment import Batch
 from spinesearch.training.optim.optimizer import FlatOptimizer
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.process.streams import DEPTH, seed_global, stream_seed
-from spinesearch.training.recipe import Recipe
+from spinesearch.training.recipe import CLASSIFICATION, Recipe
 from spinesearch.training.step.captured_step import StepInputs
 from spinesearch.training.step.train import batch_loss
 
@@ -29,13 +29,14 @@ def num_micro_batches(num_images: int, most: int | None) -> int:
 class BatchStep:
     """Gradients summed over micro-batches and processes, then one step.
 
-    Each part's loss is divided by the anchors that match in that part; its gradient is therefore multiplied
-    by them, and the sum divided by those of the whole batch, so that the step is that of the whole batch at
-    once, but for batch normalisation, which sees a micro-batch, and for rounding.
+    Each part's loss is divided by the anchors that match in that part (a classifier's by its images); its
+    gradient is therefore multiplied by them, and the sum divided by those of the whole batch, so that the
+    step is that of the whole batch at once, but for batch normalisation, which sees a micro-batch, and for
+    rounding.
 
     Args:
         model: on its final device.
-        anchors: `[A, 4]`, on that device.
+        anchors: `[A, 4]`, on that device; of a classifier none.
         recipe: how.
         optimizer: of the model.
         micro_batch_size: most images at once; None for as many as a call brings.
@@ -61,6 +62,8 @@ class BatchStep:
         self._micro_batch_size = micro_batch_size
         self._group = group
         self._seed = seed
+        # What a part's weight has besides what is counted in it: `loss_weight` adds one.
+        self._extra = 0 if recipe.task == CLASSIFICATION or isinstance(model, MaskRCNN) else 1
 
     def take(self, step: int, batch: Batch, draws: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and gradient norm of a step, which is taken: of the whole batch, equal on all processes.
@@ -75,9 +78,7 @@ class BatchStep:
         # Of the largest share: processes normalise together, so that each has as many parts as any other.
         largest = -(-self._recipe.batch_size // self._group.size)
         num_parts = num_micro_batches(largest, self._micro_batch_size)
-        totals = torch.zeros(2, device=device)  # of losses times weights, and of weights
-        # In `loss_weight` is a one besides the anchors, which the whole batch has but once.
-        once = 0.0 if isinstance(self._model, MaskRCNN) else 1.0
+        totals = torch.zeros(2, device=device)  # of losses times weights, and of what they count
         for rows in np.array_split(np.arange(len(batch.images)), num_parts):
             part = slice(rows[0], rows[-1] + 1)
             inputs = StepInputs(
@@ -86,12 +87,12 @@ class BatchStep:
             )
             loss, weight = batch_loss(inputs, model=self._model, anchors=self._anchors, recipe=self._recipe)
             torch.autograd.backward(loss * weight)
-            totals += torch.stack((loss.detach() * weight, weight - once))
+            totals += torch.stack((loss.detach() * weight, weight - self._extra))
 
         def combine(grads: list[Tensor]) -> None:
             self._group.add([*grads, totals])
             for grad in grads:
-                grad.div_(totals[1] + once)
+                grad.div_(totals[1] + self._extra)
 
         norm = self._optimizer.step(combine)
-        return totals[0] / (totals[1] + once), norm
+        return totals[0] / (totals[1] + self._extra), norm

@@ -12,11 +12,9 @@ from torch import nn
 
 from spinesearch.data.open import ProxyData
 from spinesearch.models.gpu import folded, mark_for_gpu
-from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.training.input.augment import Batch, draw
 from spinesearch.training.input.batches import load_batches, shuffled_batches
-from spinesearch.training.measure.evaluate import detection_scores
-from spinesearch.training.measure.found import Found, find_objects, joined, mask_pair
+from spinesearch.training.measure.task import Seen, joined, see_images, seen_scores
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.process.machine import fix_precision, keep_freed_memory, threads
@@ -29,6 +27,7 @@ from spinesearch.training.run.train_settings import TrainSettings
 from spinesearch.training.run.watcher import Measurement, Unwatched, Watcher
 from spinesearch.training.step.divergence import LossWatch
 from spinesearch.training.step.state import TrainingState
+from spinesearch.training.targets.task_anchors import task_anchors
 
 
 class Stopped(Exception):  # noqa: N818 - it says what happened
@@ -75,9 +74,7 @@ class LongTraining:
         self._watcher: Watcher = Unwatched()
         self._num_images = len(data.train_index)
         self._recipe = settings.recipe(self._num_images)
-        self._anchors = make_anchors(
-            settings.image_size, num_scales=settings.num_scales, base_anchor=settings.base_anchor
-        ).to(self._device)
+        self._anchors = task_anchors(settings).to(self._device)
         is_on_gpu = self._device.type == "cuda"
         self._is_for_gpu = settings.fused == "all" and is_on_gpu and not settings.needs_masks
         if self._is_for_gpu:
@@ -221,7 +218,7 @@ class LongTraining:
 
     def _measure(self, step: int, losses: list[float]) -> None:
         with self._average.in_place() if self._average is not None else nullcontext():
-            found = self._find()
+            seen = self._see()
             if self._group.is_first:
                 data = self._data.scored
                 self._model.eval()
@@ -229,11 +226,10 @@ class LongTraining:
                     step=step,
                     epoch=self._epoch(step),
                     loss=float(np.mean(losses[self._last_measured : step])),
-                    scores=detection_scores(
-                        data.dataset,
+                    scores=seen_scores(
+                        data,
                         data.held_out_index,
-                        *found[:3],
-                        masks=mask_pair(data, found),
+                        seen,
                         evaluator=self._settings.evaluator,
                         num_threads=self._settings.num_threads,
                     ),
@@ -241,8 +237,8 @@ class LongTraining:
                 self._watcher.measured(measurement, self._model)
         self._last_measured = step
 
-    def _find(self) -> Found:
-        """What the network finds in all validation images, of which each process looked at its share."""
+    def _see(self) -> Seen:
+        """What the network makes of all validation images, of which each process looked at its share."""
         data = self._data.scored
         total = len(data.held_out_index)
         share = np.arange(total)[self._mine]
@@ -254,15 +250,17 @@ class LongTraining:
         num_at_once = self._settings.micro_batch_size or max(1, self._recipe.batch_size // self._group.size)
         mine = None  # with fewer images than processes
         if len(share):
-            mine = find_objects(
+            mine = see_images(
                 folded(self._model) if self._is_for_gpu else self._model,
                 data,
                 data.held_out_index[share],
                 self._anchors,
+                task=self._settings.task,
                 batch_size=num_at_once,
                 precision=self._recipe.precision,
                 on_batch=check_stop,
             )
         shares, parts = zip(*self._group.gathered((share, mine)), strict=True)
         order = np.argsort(np.concatenate(shares))
-        return joined([part for part in parts if part is not None]).rows(order)
+        seen = [part for part in parts if part is not None]
+        return joined(seen, order)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from spinesearch.training.recipe import Recipe
+from spinesearch.training.recipe import DETECTION, MASK_RCNN, Recipe
 from spinesearch.training.setting_rules import (
     BELOW_ONE,
     COUNT,
@@ -42,10 +42,12 @@ OF_THE_MODEL = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSettings:
-    """How a detector is built, trained and measured. Valid once constructed.
+    """How a network is built, trained and measured. Valid once constructed.
 
     Attributes:
-        image_size: side of the square network input in pixels, a multiple of 128.
+        task: one of `TASKS`: a RetinaNet that finds objects, or a classifier of whole images.
+        image_size: side of the square network input in pixels, a multiple of 128; of a classifier any from
+            32.
         filter_size_scale: this and the eight that follow are arguments of `build_detector`; None for what is
             published for the model.
         stem_filters: as above.
@@ -85,6 +87,7 @@ class TrainSettings:
         warmup_epochs: epochs over which the learning rate rises linearly from zero.
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
+        label_smoothing: share of the truth that classification spreads evenly over all classes.
         pack_size: long side of the packed training images in pixels; None for what the largest zoom needs, as
             far as the image files have it.
         average_decay: of a moving average of the weights, which is then what is measured and kept; None for
@@ -104,6 +107,7 @@ class TrainSettings:
         ValueError: one line that names ``train.<field>``, its value and the rule.
     """
 
+    task: str = DETECTION
     image_size: int
     filter_size_scale: float | None = None
     stem_filters: int | None = None
@@ -136,6 +140,7 @@ class TrainSettings:
     warmup_epochs: float = 0.0
     flip: bool = True
     scale_jitter: tuple[float, float] = (1.0, 1.0)
+    label_smoothing: float = 0.0
     pack_size: int | None = None
     average_decay: float | None = None
     frozen: tuple[str, ...] = ()
@@ -178,7 +183,7 @@ class TrainSettings:
     @property
     def needs_masks(self) -> bool:
         """Whether the detector learns masks, which the data must have then."""
-        return self.detector == "mask_rcnn"
+        return self.detector == MASK_RCNN and self.task == DETECTION
 
     def training_steps(self, num_images: int) -> int:
         """Optimiser steps of the whole training over this many images, at least 1."""

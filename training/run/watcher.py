@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import nn
 
-from spinesearch.training.measure.evaluate import DetectionScores
+from spinesearch.training.measure.evaluate import Scores
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class Measurement:
     step: int
     epoch: int
     loss: float
-    scores: DetectionScores
+    scores: Scores
 
 
 class Watcher(Protocol):

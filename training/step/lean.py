@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spinesearch.training.optim.optimizer import FlatOptimizer
 
@@ -37,24 +38,28 @@ class LeanPass:
         self._is_cast = precision == "bfloat16"
         modules = list(model.modules())
         self._norms = [m for m in modules if isinstance(m, nn.BatchNorm2d) and m.momentum is not None]
-        self._owners = [(m._parameters, name, p) for m in modules for name, p in m._parameters.items()]
+        # Of the layers whose kernel autocast would cast; what else there is is read as it is.
+        layers = [m for m in modules if isinstance(m, nn.Conv2d | nn.Linear)]
+        self._owners: list[tuple[dict[str, Any], Tensor]] = [
+            (layer._parameters, layer.weight) for layer in layers
+        ]
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Within it a forward pass may be done, once."""
         cast = self._optimizer.cast_kernels(torch.bfloat16) if self._is_cast else {}
-        owners = [owner for owner in self._owners if id(owner[2]) in cast]
+        owners = [owner for owner in self._owners if id(owner[1]) in cast]
         norms = [norm for norm in self._norms if norm.training and norm.num_batches_tracked is not None]
         counters = [counter for norm in norms if (counter := norm.num_batches_tracked) is not None]
         try:
-            for parameters, name, parameter in owners:
-                parameters[name] = cast[id(parameter)]  # type: ignore[assignment]
+            for parameters, kernel in owners:
+                parameters["weight"] = cast[id(kernel)]
             for norm in norms:
                 norm.num_batches_tracked = None
             yield
         finally:
-            for parameters, name, parameter in owners:
-                parameters[name] = parameter
+            for parameters, kernel in owners:
+                parameters["weight"] = kernel
             for norm, counter in zip(norms, counters, strict=True):
                 norm.num_batches_tracked = counter
         torch._foreach_add_(counters, 1)

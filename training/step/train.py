@@ -9,21 +9,21 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from spinesearch.models.heads.predict import head_outputs
+from spinesearch.models.heads.predict import head_outputs, network_output
 from spinesearch.models.mask_rcnn.detector import MaskRCNN
 from spinesearch.training.input.augment import Batch, draw, normalize, place, placement_of
 from spinesearch.training.input.device_pack import DevicePack
 from spinesearch.training.measure.curve import last_tenth
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.stopwatch import Lap, no_lap
-from spinesearch.training.recipe import Recipe
+from spinesearch.training.recipe import CLASSIFICATION, Recipe
 from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
 from spinesearch.training.step.divergence import LossWatch
 from spinesearch.training.step.lean import LeanPass, is_lean
 from spinesearch.training.step.mask_step import mask_rcnn_loss
 from spinesearch.training.step.state import TrainingState
 from spinesearch.training.targets.forms import step_forms
-from spinesearch.training.targets.losses import loss_weight
+from spinesearch.training.targets.losses import classification_loss, loss_weight
 
 # Of a training step, in order: waiting for the batch, and what is done with it. The last one ends when its
 # loss and gradient are known to be finite.
@@ -50,9 +50,10 @@ def train(
     """Mean loss over the last tenth of training; the model is trained in place and left in training mode.
 
     Args:
-        model: images `[B, 3, S, S]` to class logits `[B, A, K]` and box codes `[B, A, 4]`.
+        model: images `[B, 3, S, S]` to class logits `[B, A, K]` and box codes `[B, A, 4]`; a classifier to
+            logits `[B, K]`.
         batches: as many as there are steps to take, uint8, of equal size; pinned if the model is on CUDA.
-        anchors: `[A, 4]`, xyxy pixels, on the model's device.
+        anchors: `[A, 4]`, xyxy pixels, on the model's device; of a classifier none, `[0, 4]`.
         recipe: how.
         generator: decides the augmentation; on the CPU.
         on_step: called with (step, loss) of every step, on CUDA when the next one has been queued.
@@ -141,15 +142,23 @@ def _step(
 def batch_loss(
     inputs: StepInputs, *, model: nn.Module, anchors: Tensor, recipe: Recipe, lap: Lap = no_lap
 ) -> tuple[Tensor, Tensor]:
-    """Loss of a batch under augmentation, and its weight among the parts of a batch; scalars.
+    """Loss of a batch under augmentation, and by what it was divided; scalars.
 
-    The weight is `loss_weight`, by which the loss was divided, and for a Mask R-CNN the number of images.
+    That is `loss_weight`, or the number of images that are classified or that a Mask R-CNN looks at.
     """
     batch = _augment(inputs, recipe)
     lap("augmentation")
     if isinstance(model, MaskRCNN):
         loss = mask_rcnn_loss(model, batch, anchors, recipe, lap)
-        return loss, loss.new_tensor(float(len(batch.images)))
+        return loss, loss.detach().new_full((), float(len(batch.images)))
+    if recipe.task == CLASSIFICATION:
+        labels = inputs.batch.labels[:, 0]  # a crop of an image is of its class
+        lap("targets")
+        logits = network_output(model, batch.images, recipe.precision)
+        lap("forward")
+        loss = classification_loss(logits, labels, label_smoothing=recipe.label_smoothing)
+        lap("loss")
+        return loss, loss.detach().new_full((), float(len(labels)))
     forms = step_forms(recipe.fused, anchors.device)
     classes, codes = forms.make_targets(anchors, batch.boxes, batch.labels)
     lap("targets")
@@ -187,7 +196,7 @@ def recalibrate_batch_norm(
             if isinstance(model, MaskRCNN):
                 mask_rcnn_loss(model, batch, anchors, recipe)
             else:
-                head_outputs(model, batch.images, recipe.precision)
+                network_output(model, batch.images, recipe.precision)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()

@@ -107,10 +107,9 @@ def _block_sums(x: Tensor) -> Tensor:
 
 @triton.jit
 def _focal_terms(x, is_present):
-    """Per logit: softplus and log(sigmoid) of what is wrong to be sure of, weight, and the sign of the slope.
+    """Per logit: softplus(z), log(sigmoid(z)) and the weight, z the logit or, of a present class, minus it.
 
-    With z the logit where its class is absent and the negated one where it is present, the cost is
-    ``weight * softplus(z) * sigmoid(z) ** gamma``.
+    The cost is ``weight * softplus(z) * sigmoid(z) ** gamma``.
     """
     z = tl.where(is_present, -x, x)
     weight = tl.where(is_present, _ALPHA, 1.0 - _ALPHA)

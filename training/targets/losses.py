@@ -1,4 +1,4 @@
-"""RetinaNet's losses with SpineNet's constants.
+"""RetinaNet's losses with SpineNet's constants, and the classifier's.
 
 Shapes: B images, A anchors, K classes.
 """
@@ -66,6 +66,17 @@ class _AbsentCost(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * grad_output, None
+
+
+def classification_loss(logits: Tensor, labels: Tensor, *, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy over a batch, a float32 scalar.
+
+    Args:
+        logits: `[B, K]`.
+        labels: `[B]`, in 0..K-1.
+        label_smoothing: share of the truth that is spread evenly over all classes (arXiv 1512.00567).
+    """
+    return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
 
 
 def loss_weight(classes: Tensor) -> Tensor:

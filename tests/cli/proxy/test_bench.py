@@ -87,7 +87,7 @@ def test_a_candidate_that_cannot_be_measured_is_reported_in_one_line(settings, m
     def build(*args: object, **kwargs: object) -> None:
         torch.empty(2**60, dtype=torch.uint8)
 
-    monkeypatch.setattr(task, "build_detector", build)
+    monkeypatch.setattr(task, "build_model", build)
     assert main(command) == 1
     err = capsys.readouterr().err
     assert re.fullmatch(r"spinesearch: out of memory: .*; give a smaller proxy_task.batch_size, .*\n", err)

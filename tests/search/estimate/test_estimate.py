@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from spinesearch.proxy_task.network import detector_cost_of
+from spinesearch.proxy_task.model import network_cost_of
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.run_config import RunConfig, compose, run_config
@@ -168,11 +168,11 @@ def test_seconds_of_a_step_leave_interruptions_out(tmp_path: Path):
 def test_the_typical_candidate_is_within_the_limits():
     proxy_task = config().proxy_task
     space = config().space.build()
-    typical = detector_cost_of(typical_candidate(space, proxy_task, 0), proxy_task, 1).multiply_adds
+    typical = network_cost_of(typical_candidate(space, proxy_task, 0), proxy_task, 1).multiply_adds
     limits = limits_of(proxy_task, 1, max_multiply_adds=0.9 * typical, max_parameters=None)
     assert limits is not None
     light = typical_candidate(limited(space, limits), proxy_task, 0)
-    assert detector_cost_of(light, proxy_task, 1).multiply_adds <= 0.9 * typical
+    assert network_cost_of(light, proxy_task, 1).multiply_adds <= 0.9 * typical
     assert typical_candidate(space, proxy_task, 0) == typical_candidate(space, proxy_task, 0)
 
 

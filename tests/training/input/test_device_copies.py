@@ -9,6 +9,7 @@ import pytest
 import torch
 from small_training import CPU, make_batches
 
+from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.device_copies import copied
 
 
@@ -78,3 +79,18 @@ def test_slots_that_are_given_up_early_wait_for_the_work_too(log) -> None:
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert log[-1] == "copies waits for work"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_no_batch_is_overwritten_before_it_is_used() -> None:
+    """While every step takes far longer than a copy, so that copies would overtake it if they could."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    batches = [Batch(*(x.pin_memory() for x in batch)) for batch in make_batches([3, 5, 2, 4] * 10)]
+    weights = torch.randn(2048, 2048, device=device)
+    sums = []
+    for batch in copied(batches, device):
+        for _ in range(20):
+            weights = weights @ weights / weights.norm()
+        sums.append(batch.images.sum())
+    assert [int(total) for total in sums] == [int(batch.images.sum()) for batch in batches]

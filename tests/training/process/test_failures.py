@@ -163,12 +163,12 @@ GIB = 2**30
 @pytest.mark.parametrize(
     ("share", "others", "is_theirs"),
     [
-        (1.0, 1, False),  # nobody but this process's own context
+        (1.0, 2, False),  # nobody but contexts: this process's own, and the driver's
         (1.0, 30, True),
-        (0.5, 40, False),  # a neighbour within its share: the candidate is too large for its own
-        (0.5, 42, True),
-        (0.25, 60, False),
-        (0.25, 62, True),
+        (0.5, 43, False),  # a neighbour within its share: the candidate is too large for its own
+        (0.5, 44, True),
+        (0.25, 63, False),
+        (0.25, 64, True),
     ],
 )
 def test_memory_that_neighbours_hold_beyond_their_share_is_no_failure_of_the_candidate(

@@ -21,6 +21,7 @@ from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import R0_SP53, SPINENET_49
 from spinesearch.training.process.failures import OutOfMemory
+from spinesearch.training.step import train as train_module
 from spinesearch.training.step.captured_step import CaptureInvalidated
 from spinesearch.training.step.cuda_graph import CudaGraph, cuda_graphs, find_session
 from spinesearch.training.targets.forms import PLAIN, step_forms
@@ -161,14 +162,42 @@ def test_fused_steps_train_as_plain_ones(data: ProxyData, fused: str, precision:
 
 
 @pytest.mark.slow
-def test_what_a_network_does_on_a_gpu_alone_scores_as_without(data: ProxyData) -> None:
-    """On the CPU: merged squeezes, expansion before upsampling, folded norms."""
+def test_what_a_network_does_on_a_gpu_alone_scores_as_without(
+    data: ProxyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU: merged squeezes, expansion before upsampling, folded norms, in a lean step."""
     cpu = replace(CUDA, device="cpu", num_steps=3)
     plain, marked = (ProxyTask(cpu, data) for _ in range(2))
+    expected = plain.score(SPINENET_49, 0)
     marked._is_for_gpu = True
-    found, expected = (task.score(SPINENET_49, 0) for task in (marked, plain))
+    monkeypatch.setattr(train_module, "is_lean", lambda fused, device: True)
+    found = marked.score(SPINENET_49, 0)
     assert found.loss == pytest.approx(expected.loss, rel=5e-3)  # of the third step: rounding has grown
     assert found.ap == pytest.approx(expected.ap, abs=0.01)
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("cuda_graph", ["auto", "off"])
+def test_a_pack_on_the_device_trains_as_one_in_main_memory(data: ProxyData, cuda_graph: str) -> None:
+    settings = replace(CUDA, cuda_graph=cuda_graph, precision="bfloat16")
+    kept, loaded = (losses_of(replace(settings, pack_on_device=value), data) for value in ("auto", "off"))
+    assert kept == pytest.approx(loaded, rel=0.05)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_a_share_of_a_gpu_is_kept_to(data: ProxyData) -> None:
+    """A tensor that the device has room for and the share has not; the task scores as before."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    try:
+        task = ProxyTask(CUDA, data, gpu_share=0.5)
+        _, total = torch.cuda.mem_get_info(device)
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(total * 6 // 10, dtype=torch.uint8, device=device)
+        assert task.score(SPINENET_49, seed=0).device.startswith("cuda, ")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
 
 
 @pytest.mark.gpu
@@ -211,7 +240,7 @@ def test_gpu_memory_is_flat_over_fifty_captures(data: ProxyData) -> None:
 @contextmanager
 def out_of_memory(at_pass: int) -> Iterator[None]:
     """In this forward pass, counted from 1."""
-    build = task_module.build_detector
+    build = task_module.build_model
 
     def sabotaged(*args: object, **kwargs: object) -> torch.nn.Module:
         model = build(*args, **kwargs)  # type: ignore[arg-type]
@@ -226,7 +255,7 @@ def out_of_memory(at_pass: int) -> Iterator[None]:
         return model
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task_module, "build_detector", sabotaged)
+        patch.setattr(task_module, "build_model", sabotaged)
         yield
 
 

@@ -10,7 +10,7 @@ import torch
 from recorded_graph import Sessions
 from small_training import FEW, SETTINGS, Cells, assert_same, run
 from tiny_models import tiny_detector
-from torch import nn
+from torch import Tensor, nn
 
 from spinesearch.models import layers, resample
 from spinesearch.training.optim.optimizer import FlatOptimizer
@@ -42,6 +42,29 @@ def test_a_lean_training_is_the_plain_one(optimizer: str, precision: str, monkey
     monkeypatch.setattr(train_module, "is_lean", lambda fused, device: True)
     assert_same(run(settings), plain)
     assert int(plain[1]["norm.num_batches_tracked"]) == len(FEW)
+
+
+class Gained(Cells):
+    """With an array of its own that no layer casts, for instance a user's block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.full((6, 1, 1), 1.01))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(images * self.gain[:3] + self.gain[3:])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_what_autocast_does_not_cast_is_not_cast(optimizer: str, monkeypatch) -> None:
+    settings = replace(SETTINGS, optimizer=optimizer, precision="bfloat16")
+    found = []
+    for lean_too in (False, True):
+        monkeypatch.setattr(train_module, "is_lean", lambda fused, device, lean_too=lean_too: lean_too)
+        torch.manual_seed(4)
+        found.append(run(settings, model=Gained()))
+    assert_same(*found)
+    assert not torch.equal(found[0][1]["gain"], Gained().gain)
 
 
 @pytest.mark.usefixtures("lean")

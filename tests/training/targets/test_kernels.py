@@ -26,13 +26,10 @@ from spinesearch.training.targets.matching import BACKGROUND, make_targets
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed; it comes with [dev]")
-interpreted = [
-    needs_triton,
-    pytest.mark.skipif(
-        os.environ.get("TRITON_INTERPRET") != "1",
-        reason="Triton compiles here; TRITON_INTERPRET=1 interprets",
-    ),
-]
+interpreted = pytest.mark.skipif(
+    not HAS_TRITON or os.environ.get("TRITON_INTERPRET") != "1",
+    reason="no Triton that interprets: [dev] brings it, and TRITON_INTERPRET=1 has it interpret",
+)
 on_gpu = [
     pytest.mark.gpu,
     needs_triton,
@@ -110,6 +107,20 @@ def test_a_batch_without_objects_and_turned_predictions(device: torch.device) ->
     assert bool((box_grad == 0).all())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_prediction_that_is_not_finite_shows_in_the_loss(device: torch.device, which: int) -> None:
+    """So that a training that diverges is noticed."""
+    from spinesearch.training.targets.loss_kernels import fused_detection_loss
+
+    *predicted, classes, codes = predictions(device, torch.float32)
+    image, anchor = (classes != BACKGROUND).nonzero()[0]
+    for value in (float("nan"), float("inf")):
+        with torch.no_grad():
+            predicted[which][image, anchor] = value
+        assert not torch.isfinite(fused_detection_loss(*predicted, classes, codes).detach())
+
+
 def truth(device: torch.device) -> tuple[Tensor, Tensor]:
     """Five images: crowded, on a grid with equal boxes, with gaps, empty, of one object."""
     generator = torch.Generator().manual_seed(1)
@@ -156,7 +167,7 @@ def test_what_a_setting_takes(device: torch.device) -> None:
 
 
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize("case", ["absent", pytest.param("wrong", marks=[*interpreted, pytest.mark.slow])])
+@pytest.mark.parametrize("case", ["absent", pytest.param("wrong", marks=[interpreted, pytest.mark.slow])])
 def test_without_good_kernels_the_plain_forms_run_which_is_said_once(
     case: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -180,9 +191,9 @@ def test_without_good_kernels_the_plain_forms_run_which_is_said_once(
 
 
 @pytest.mark.slow
+@interpreted
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize("marked", [pytest.param(None, marks=interpreted)])
-def test_a_training_with_the_kernels_is_the_plain_one(marked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_with_the_kernels_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = run(boxes=[3, 0, 9, 2])
     monkeypatch.setattr(train_module, "step_forms", lambda fused, device: forms._kernels(device))
     fused = run(replace(SETTINGS, fused="auto"), boxes=[3, 0, 9, 2])
