@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 
 .PHONY: setup search test test-all test-rest lint type format clean bench-proxy bench-cost bench-models bench-eval \
-	bench-data bench-copies bench-intervals bench-readouts reward-table bench-engine bench-commands gpu-check chaos landscape bench-controllers docs
+	bench-data bench-copies bench-intervals bench-readouts reward-table bench-engine bench-commands gpu-check chaos landscape ablations bench-controllers docs
 
 setup: $(VENV)/.installed
 
@@ -73,6 +73,11 @@ bench-engine: setup
 # What is recorded in benchmarks/landscape/records and how well a surrogate predicts it, into docs/landscape.md: minutes.
 landscape: setup
 	$(BIN)/python benchmarks/landscape/page.py $(ARGS)
+
+# What ablations and fusions have on record (docs/ablations.md says how to record), into docs/ablations.md and
+# docs/attention-routing.md. ARGS="FOLDER ...": of other places than runs/ablations.
+ablations: setup
+	$(BIN)/python benchmarks/ablations/ablation_page.py $(ARGS)
 
 # Every strategy on every landscape, into docs/controllers.md; goes on where it was stopped. ARGS=--quick: two minutes.
 bench-controllers: setup

@@ -54,7 +54,7 @@ before a search:
 
 exit codes:
   0    done, also where the reader of the output went away, as in `| head`
-  1    the search cannot be continued as it is: the line says why and what to do
+  1    not done, or a check found a fault: the line says why and what to do
   2    bad input, or a file that cannot be read or written; a run that is there can be resumed
   3    too many candidates failed, or all are too slow: it would end so again
   4    done, but the output could not be written: a full disk, a closed standard output

@@ -87,7 +87,7 @@ class Summing:
 
     def read(self, i: int) -> Tensor:
         """The sum of block i's resampled parents, a fresh tensor."""
-        first, second = (
+        fused, *others = (
             resample.rescale(self._squeezed.pop(resample), self._sizes[i])
             if isinstance(resample, Resample) and resample in self._squeezed
             else resample(self._features[parent], self._sizes[i])
@@ -95,8 +95,10 @@ class Summing:
                 self._fusion.of_block(i), self._fusion.spec.block(i).parents, strict=True
             )
         )
-        fused: Tensor = first.add_(second)
-        return fused
+        for other in others:
+            fused = fused.add_(other)
+        out: Tensor = fused
+        return out
 
 
 def _squeeze(x: Tensor, resamples: Sequence[Resample]) -> dict[nn.Module, Tensor]:

@@ -181,6 +181,10 @@ class ProxySettings:
         """Whether the detector learns masks, which the data must have then."""
         return self.detector == MASK_RCNN and self.task == DETECTION
 
+    def num_trained_classes(self, num_classes: int) -> int:
+        """Classes of the detector that is trained on data of so many."""
+        return 1 if self.merge_classes else num_classes
+
     @classmethod
     def recorded(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What a ledger recorded of these settings, and the defaults of those that are younger than it."""

@@ -178,7 +178,7 @@ def open_scorer(
     try:
         resources = trial_resources(
             settings.cpus_per_trial,
-            settings.gpus_per_trial,
+            config.gpus_per_worker,
             settings.resources_per_trial,
             may_grow=settings.ray_address != "local",
         )

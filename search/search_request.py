@@ -188,7 +188,7 @@ class SearchRequest:
             proxy_task=json.loads(json.dumps(deciding)),  # lists for tuples, as a ledger gives them back
             metric=settings.search.finalist_metric,
         )
-        return Finalists(plan, space)
+        return Finalists(plan, space, retries=self.retries)
 
     @property
     def _plan(self) -> SearchPlan:

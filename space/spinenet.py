@@ -225,6 +225,8 @@ class SpineNetSpace:
             zip(spec.blocks, self._layout.reach, strict=True), start=len(self.stem)
         ):
             distances = sorted(block_id - 1 - parent for parent in block.parents)
+            if len(distances) < NUM_PARENTS:
+                raise SpecError(f"{where}: block {block_id} reads one block, where its candidates read two")
             if distances[-1] >= reach:
                 raise SpecError(
                     f"{where}: block {block_id} reaches {distances[-1] + 1} back, window {self.window}"
@@ -234,8 +236,8 @@ class SpineNetSpace:
             parents += distances
         tokens = [*order, *parents]
         if len(self.level_offsets) > 1:
-            offsets = [block.level - base for block, base in zip(spec.blocks[:n], bases, strict=True)]
-            tokens += [self.level_offsets.index(offset) for offset in offsets]
+            pairs = zip(spec.blocks[:n], bases, strict=True)
+            tokens += [self.level_offsets.index(block.level - base) for block, base in pairs]
         if len(self.block_types) > 1:
             tokens += [self.block_types.index(block.block_type) for block in spec.blocks]
         return tuple(tokens)
@@ -245,10 +247,8 @@ class SpineNetSpace:
         tokens = list(self._layout.order.sample(rng))
         bases = self._layout.order.decode(tokens)[: self.num_intermediate]
         for reach in self._layout.reach:
-            first = int(rng.integers(reach))
-            second = int(rng.integers(reach - 1))
-            second += second >= first
-            tokens += sorted((first, second))
+            first, second = int(rng.integers(reach)), int(rng.integers(reach - 1))
+            tokens += sorted((first, second + (second >= first)))
         if len(self.level_offsets) > 1:
             for base in bases:
                 allowed = self._layout.offset_choices[base]

@@ -157,7 +157,7 @@ def test_documented_imports_stay():
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:
         lines += re.findall(r"^from spinesearch.* import [\w, ]+$", page.read_text(), re.MULTILINE)
-    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+    exec("\n".join(lines), {})
 
 
 def test_every_package_is_linked_and_mapped():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from spinesearch.cli.networks.weights import add_weights, open_weights
 from spinesearch.cli.os_errors import named_files
 from spinesearch.cli.parser import command_parser, fail, path_argument
-from spinesearch.data.image_files import IMAGE_SUFFIXES
+from spinesearch.data.image_files import IMAGE_SUFFIXES, opened_image
 
 if TYPE_CHECKING:
     from spinesearch.models.heads.classifier import ClassPrediction
     from spinesearch.models.heads.predict import Prediction
 
 _JSON = "predictions.json"
+_COMMENT = b"spinesearch predict"  # in every picture, which may be replaced therefore
 
 
 def predict(arguments: list[str]) -> int:
@@ -25,9 +27,9 @@ def predict(arguments: list[str]) -> int:
         "predict",
         "Find objects in images: a picture with boxes for each, and one JSON with all of them, whose boxes\n"
         "are (x1, y1, x2, y2) in the pixels of the image file as stored; of a Mask R-CNN masks too, as\n"
-        "COCO's RLE. A file that cannot be read is left\n"
-        "out, with its error in the JSON; the exit code is 2 then. A classifier's weights give the JSON\n"
-        "alone, with the most likely classes of each image.",
+        "COCO's RLE. A file that cannot be read is left out, with its error in the JSON; the exit code is\n"
+        "2 then. A classifier's weights give the JSON alone, with the most likely classes of each image.\n"
+        "Nothing in DIR is replaced but what an earlier `predict` wrote.",
         "examples:\n"
         "  spinesearch predict runs/NAME/weights/best.safetensors photo.jpg --output found\n"
         "  spinesearch predict runs/NAME FOLDER --output found --threshold 0.5 --top-k 20",
@@ -127,15 +129,32 @@ def _picture_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _check_targets(paths: Sequence[Path], targets: Sequence[Path]) -> None:
-    """Returns if nothing that is to be written is one of the images, by whatever name.
+    """Returns if what is to be written replaces nothing but what an earlier predict wrote.
 
     Raises:
-        ValueError: one is.
+        ValueError: it would replace one of the images, by whatever name, or another file.
     """
     images = {_identity(path) for path in paths if path.exists()}
-    for target in targets:
-        if target.exists() and _identity(target) in images:
+    for target in filter(Path.exists, targets):
+        if _identity(target) in images:
             raise ValueError(f"--output: {target}: would replace one of the images; give another folder")
+        if not _is_ours(target):
+            raise ValueError(
+                f"--output: {target}: is there already and was not written by `spinesearch predict`; give "
+                "another folder"
+            )
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether an earlier predict wrote the file: its pictures have a comment, its JSON is a list of files."""
+    if target.name == _JSON:
+        with contextlib.suppress(ValueError, OSError):
+            rows = json.loads(target.read_bytes())
+            return isinstance(rows, list) and all(isinstance(row, dict) and "file" in row for row in rows)
+        return False
+    with contextlib.suppress(OSError), opened_image(target) as image:
+        return image.info.get("comment") == _COMMENT
+    return False
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -174,7 +193,6 @@ def _classes(prediction: ClassPrediction) -> list[dict[str, Any]]:
 def _draw(path: Path, prediction: Prediction, target: Path) -> None:
     """Write the image with its boxes, in the pixels as stored; its EXIF orientation stays with it."""
     from spinesearch.data.coco.outlines import decode_mask
-    from spinesearch.data.image_files import opened_image
     from spinesearch.data.pack.images import as_rgb
     from spinesearch.results.drawing.detections import draw_detections
 
@@ -185,4 +203,4 @@ def _draw(path: Path, prediction: Prediction, target: Path) -> None:
         masks = [decode_mask(code, width, height) for code in prediction.masks or ()]
         boxes, labels = prediction.boxes.tolist(), prediction.labels.tolist()
         picture = draw_detections(as_rgb(image), boxes, labels, texts, masks)
-    picture.save(target, quality=92, exif=exif)
+    picture.save(target, quality=92, exif=exif, comment=_COMMENT)

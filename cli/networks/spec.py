@@ -1,4 +1,4 @@
-"""``spinesearch spec show | validate | diff | draw``: block specs, in files or published."""
+"""``spinesearch spec show | validate | diff | draw | ablate``: block specs, in files or published."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spinesearch.space.arch.spec import ArchSpec, SpecError
 if TYPE_CHECKING:
     from rich.table import Table
 
-_USAGE = """usage: spinesearch spec show | validate | diff | draw ...
+_USAGE = """usage: spinesearch spec show | validate | diff | draw | ablate ...
 
 Block specs: JSON files, as `spinesearch export` writes them, or published names (spinesearch models).
 
@@ -24,6 +24,7 @@ Block specs: JSON files, as `spinesearch export` writes them, or published names
   validate  whether files are valid specs; a line for each
   diff      what differs between two, and both drawn one below the other
   draw      pictures of architectures, as SVG
+  ablate    a network with one connection into each block, for the paper's ablation
 
 spinesearch spec show --help says more.
 """
@@ -33,7 +34,7 @@ _STANDARD = "spinenet49"
 
 def spec(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    commands = {"show": _show, "validate": _validate, "diff": _diff, "draw": _draw}
+    commands = {"show": _show, "validate": _validate, "diff": _diff, "draw": _draw, "ablate": _ablate}
     return run_subcommand("spec", _USAGE, commands, arguments)
 
 
@@ -106,13 +107,7 @@ def _diff(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     networks = [find_network(options.first), find_network(options.second)]
-    archs = [network.arch for network in networks]
-    for network in networks:
-        if not isinstance(network.arch, ArchSpec):
-            raise SpecError(
-                f"{network.name}: is a ResNet, which has no block spec; give a scale-permuted network"
-            )
-    first, second = (arch for arch in archs if isinstance(arch, ArchSpec))
+    first, second = map(_block_spec, networks)
     is_same = first.arch_id == second.arch_id
     console = build_console()
     console.print("the same network" if is_same else "two different networks")
@@ -214,6 +209,54 @@ def _draw(arguments: list[str]) -> int:
     for path, network in zip(paths, networks, strict=True):
         _write_svg(path, draw_architecture(network.arch, title=network.name, theme=options.theme))
     return 0
+
+
+def _ablate(arguments: list[str]) -> int:
+    parser = command_parser(
+        "spec ablate",
+        "Write the spec of a network with one connection into each block (docs/ablations.md): without the\n"
+        "short-range one, without the long-range one, or with nothing but sequential ones.",
+        "examples:\n"
+        "  spinesearch spec ablate r0_sp53 --remove short -o short.json\n"
+        "  spinesearch spec ablate runs/demo/export/FILE.json --keep sequential",
+        has_config=False,
+    )
+    parser.add_argument("spec", metavar="FILE|NAME", help=_SPEC_HELP)
+    damage = parser.add_mutually_exclusive_group(required=True)
+    damage.add_argument("--remove", choices=("short", "long"), help="the connection that is removed")
+    damage.add_argument("--keep", choices=("sequential",), help="the connections that are left")
+    parser.add_argument(
+        "-o", "--output", type=path_argument, metavar="FILE.json", help="default: NAME-WHAT.json, here"
+    )
+    options = parser.parse_args(arguments)
+    from spinesearch.data.whole_file import file_name, write_whole
+    from spinesearch.space.arch.damage import damaged
+
+    arch = _block_spec(find_network(options.spec))
+    found = damaged(arch.renamed(arch.name or Path(options.spec).stem), options.remove or options.keep)
+    path = options.output or Path(f"{file_name(found.name)}.json")
+    if path.suffix != ".json":
+        raise ValueError(f"--output: the name of a spec must end in .json, got {path}")
+    with named_files({"--output": path}):
+        write_whole(path, found.to_json())
+    size = len(found) - len(live_blocks(found))
+    print(
+        f"wrote {path}: {found.name}, {found.arch_id}; no output depends on {size} of its {len(found)} blocks"
+    )
+    return 0
+
+
+def _block_spec(network: Network) -> ArchSpec:
+    """The block spec of a network.
+
+    Raises:
+        SpecError: it is a ResNet.
+    """
+    if not isinstance(network.arch, ArchSpec):
+        raise SpecError(
+            f"{network.name}: is a ResNet, which has no block spec; give a scale-permuted network"
+        )
+    return network.arch
 
 
 def _write_svg(path: Path, text: str) -> None:

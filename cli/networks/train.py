@@ -150,7 +150,7 @@ def _train_here(
             console.file = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - to the process's end
         with ending(config, folder, console), _stop_on_signals() as should_stop:
             run = carry_out_training(config, source, folder, console, group=group, should_stop=should_stop)
-        group.from_first(None)  # the others wait until all is measured and written
+            group.from_first(None)  # the others wait until all is measured and written
         return run if group.is_first else None, folder, console
 
 
@@ -158,7 +158,8 @@ def _train_here(
 def _stop_on_signals() -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM or Ctrl-C has come since this was first asked; a second one waits for no step's end.
 
-    Before that, while data are opened, and after the end, they end the command at once.
+    Before that, while data are opened, and after the end, they end the command at once. One that came too
+    late to stop anything ends the command as well: what a shell was to do next is not done.
     """
     received: list[int] = []
     before: dict[int, Any] = {}  # handlers
@@ -176,6 +177,8 @@ def _stop_on_signals() -> Iterator[Callable[[], bool]]:
 
     try:
         yield should_stop
+        if received:
+            raise KeyboardInterrupt
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

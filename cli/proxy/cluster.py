@@ -85,7 +85,7 @@ def _check_cluster(config: RunConfig, *, num_steps: int, patience_s: float) -> i
     is_ours = connect(settings.ray_address, num_cpus=None)
     try:
         resources = trial_resources(
-            settings.cpus_per_trial, settings.gpus_per_trial, settings.resources_per_trial, may_grow=True
+            settings.cpus_per_trial, config.gpus_per_worker, settings.resources_per_trial, may_grow=True
         )
         data = open_run_data(config, console)
         proxy_task = config.proxy_task

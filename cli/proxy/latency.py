@@ -61,7 +61,7 @@ def bench_latency(arguments: list[str]) -> int:
         return 0
     space, settings = config.space.build(), config.proxy_task
     check_settings(settings, space.levels, is_mbconv=space.is_mbconv)
-    num_classes = options.classes or (1 if settings.merge_classes else 80)
+    num_classes = options.classes or settings.num_trained_classes(80)
     device = find_device(settings.device)
     console = build_console()
     console.print(f"measuring {options.networks} networks of {space.name}: {PROTOCOL}", soft_wrap=True)

@@ -28,8 +28,8 @@ def retry(arguments: list[str]) -> int:
         "retry",
         "Continue a search or a study, and first try again what has failed in it, once the cause is mended:\n"
         "a full disk, a faulty node. What the strategy has learnt from a failed candidate stays learnt, so\n"
-        "that the search goes on as it would have; the new result counts on the leaderboard. Killed in the\n"
-        "middle, it is continued by `spinesearch resume`.",
+        "that the search goes on as it would have; the new result counts on the leaderboard. Finalists that\n"
+        "failed are trained again too. Killed in the middle, it is continued by `spinesearch resume`.",
         "examples:\n"
         "  spinesearch retry 2026-11-23_demo\n"
         "  spinesearch retry runs/2026-11-23_demo search.trial_timeout_s=3600",
@@ -50,13 +50,13 @@ def _continue(options: argparse.Namespace, *, retries: bool) -> int:
     from spinesearch.cli.runs.carry_out import carry_out
     from spinesearch.search.config.as_yaml import to_yaml
     from spinesearch.search.config.run_config import with_overrides
-    from spinesearch.search.loop.retry import failed_trials
+    from spinesearch.search.loop.retry import failed_finalists, failed_trials
 
     console = build_console(quiet=options.quiet)
     run, run_dir, overrides = open_recorded(options.run, options.overrides, console, only_read=options.cfg)
     if retries and run.training is not None:
         raise ValueError(f"{run_dir}: is a training, which has no candidates; `spinesearch resume` goes on")
-    if retries and not options.cfg and not failed_trials(run):
+    if retries and not options.cfg and not (failed_trials(run) or failed_finalists(run)):
         console.print(f"{run_dir}: nothing has failed in it that could be tried again", soft_wrap=True)
         return 0
     if run.study is not None:

@@ -81,12 +81,12 @@ class PolicySampler:
 
     def log_probs(self, tokens: Tensor) -> Tensor:
         """Log-probabilities of every choice of every decision [N, T, C]; -inf where not allowed."""
-        priors = torch.full((*tokens.shape, max(self._space.num_choices)), -torch.inf)
+        priors = np.full((*tokens.shape, max(self._space.num_choices)), -np.inf, dtype=np.float32)
         for n, row in enumerate(tokens.tolist()):
             for t in range(len(row)):
                 prior = self._prior(row, t)
-                priors[n, t, : len(prior)] = torch.tensor(prior)
-        return torch.log_softmax(self._policy(tokens) + priors, dim=-1)
+                priors[n, t, : len(prior)] = prior
+        return torch.log_softmax(self._policy(tokens) + torch.from_numpy(priors), dim=-1)
 
     def _takes(self, suggestion: Suggestion) -> bool:
         return self._proposed is None or self._proposed.take(suggestion.tokens)

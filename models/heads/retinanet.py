@@ -244,7 +244,7 @@ class _Subnet(nn.Module):
 
 def predicted(predict: nn.Module, x: Tensor, *, is_exact: bool) -> Tensor:
     """A prediction from the features before it; an exact one in float32 within autocast too."""
-    if is_exact and torch.is_autocast_enabled(x.device.type):
+    if is_exact and x.dtype == torch.bfloat16 and torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
             return predicted(predict, x.float(), is_exact=False)
     out: Tensor = predict(x)

@@ -7,7 +7,7 @@ and spinenet_mobile.py) take the same list and have the same two blocks of a ste
 from __future__ import annotations
 
 from spinesearch.data.whole_file import file_name
-from spinesearch.space.arch.spec import MBCONV_STEM, SPINENET_STEM, ArchSpec, SpecError
+from spinesearch.space.arch.spec import MBCONV_STEM, NUM_PARENTS, SPINENET_STEM, ArchSpec, SpecError
 
 
 def tf_list_text(spec: ArchSpec) -> str:
@@ -23,6 +23,11 @@ def tf_list_text(spec: ArchSpec) -> str:
         raise SpecError(
             f"--format tf: the authors' builders have a stem of {kind} at {levels}, this one is of "
             f"{', '.join(f'L{block.level}' for block in spec.stem)}; --format python writes any network"
+        )
+    if any(len(block.parents) < NUM_PARENTS for block in spec.blocks):
+        raise SpecError(
+            "--format tf: the authors' builders read two parents for each block, and this network has blocks "
+            "with one; --format python writes any network"
         )
     rows = "".join(f"    {row!r},\n" for row in spec.to_tuples())
     return (

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -38,6 +39,13 @@ class RunConfig:
     search: SearchSettings
     mirror: str | None = None  # younger than the first ledgers
 
+    @property
+    def gpus_per_worker(self) -> float | None:
+        """GPUs that a worker occupies; None for one where there are any, but on the CPU it needs none."""
+        if self.search.gpus_per_trial is None and self.proxy_task.device == "cpu":
+            return 0.0
+        return self.search.gpus_per_trial
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the ledger; the inverse of `run_config`."""
         return asdict(self)
@@ -64,10 +72,7 @@ def composed_yaml(words: Sequence[str], schema: Schema = SEARCH) -> str:
 
 def _compose(words: Sequence[str], schema: Schema) -> tuple[dict[str, Any], dict[str, str]]:
     """The composed configuration, and the file of each group that it comes from."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_module
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     overrides = parse_overrides(words)
@@ -86,10 +91,7 @@ def _compose(words: Sequence[str], schema: Schema) -> tuple[dict[str, Any], dict
             override.parsed()  # hydra reads it again; its message would be a lexer's
             grammar.append(override.word)
     try:
-        with initialize_config_module("spinesearch.conf", version_base="1.3"):
-            node = hydra_compose(schema.primary, grammar, return_hydra_config=True)
-            chosen = dict(node.hydra.runtime.choices)
-            config = _plain(OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"]))
+        config, chosen = copy.deepcopy(_composed(schema.primary, tuple(grammar)))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(reason(error, words)) from error
     for override in overrides:
@@ -100,6 +102,19 @@ def _compose(words: Sequence[str], schema: Schema) -> tuple[dict[str, Any], dict
                 raise ConfigError(unknown_setting(override.key))
             settings[name] = override.text()
     return config, chosen
+
+
+@functools.lru_cache(maxsize=128)
+def _composed(primary: str, grammar: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What hydra makes of words in its grammar: always the same, and it takes an eighth of a second."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from omegaconf import OmegaConf
+
+    with initialize_config_module("spinesearch.conf", version_base="1.3"):
+        node = hydra_compose(primary, list(grammar), return_hydra_config=True)
+        config = _plain(OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"]))
+        return config, dict(node.hydra.runtime.choices)
 
 
 def run_config(config: Mapping[str, Any]) -> RunConfig:

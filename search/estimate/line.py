@@ -105,6 +105,6 @@ def workers_here(config: RunConfig) -> int | None:
         return None
     import torch
 
-    if settings.gpus_per_trial != 0 and torch.cuda.is_available():
-        return max(1, int(torch.cuda.device_count() / (settings.gpus_per_trial or 1.0)))
+    if config.gpus_per_worker != 0 and torch.cuda.is_available():
+        return max(1, int(torch.cuda.device_count() / (config.gpus_per_worker or 1.0)))
     return max(1, int((os.cpu_count() or 1) / settings.cpus_per_trial))

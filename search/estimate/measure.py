@@ -66,14 +66,14 @@ def measured_pace(
         from spinesearch.training.step.divergence import TrainingDiverged
 
         report(f"measuring {num_steps} steps of a typical candidate here")
-        device = "cpu" if config.search.gpus_per_trial == 0 else config.proxy_task.device
+        device = "cpu" if config.gpus_per_worker == 0 else config.proxy_task.device
         try:
             metrics = _score(replace(config.proxy_task, device=device), data, num_steps)(spec, config.seed)
         except (TrainingDiverged, OutOfMemory) as error:
             raise ConfigError(
                 f"proxy_task: a typical candidate cannot be trained with it: {error}"
             ) from error
-        gpus = (config.search.gpus_per_trial or 1.0) if metrics["is_cuda"] else 0.0
+        gpus = (config.gpus_per_worker or 1.0) if metrics["is_cuda"] else 0.0
         source = f"measured here: {num_steps} steps of a typical candidate"
         return _pace(metrics, len(data.scored.held_out_index), source, gpus), None
     return _cluster_pace(config, data, spec, num_steps=num_steps, report=report)
@@ -137,7 +137,7 @@ def _cluster_pace(
     is_ours = connect(settings.ray_address, num_cpus=None)
     try:
         resources = trial_resources(
-            settings.cpus_per_trial, settings.gpus_per_trial, settings.resources_per_trial, may_grow=True
+            settings.cpus_per_trial, config.gpus_per_worker, settings.resources_per_trial, may_grow=True
         )
         proxy_task = config.proxy_task
         if proxy_task.device == "auto":

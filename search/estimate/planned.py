@@ -54,7 +54,7 @@ def planned_search(config: RunConfig, console: Console, stated: Stated) -> tuple
             step_s=stated.seconds / num_steps,
             other_s=0.0,
             source=f"{stated.seconds:g} s a candidate, as stated",
-            gpus_per_worker=1.0 if config.search.gpus_per_trial is None else config.search.gpus_per_trial,
+            gpus_per_worker=1.0 if config.gpus_per_worker is None else config.gpus_per_worker,
         )
     else:
         pace, found = measured_pace(

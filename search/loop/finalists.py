@@ -46,11 +46,17 @@ class Finalists:
 
     What an earlier one has trained with the same settings and seeds counts; what the infrastructure failed is
     tried again when the run is resumed.
+
+    Args:
+        plan: what decides it.
+        space: of the search.
+        retries: whether trainings that failed by themselves are tried again too.
     """
 
-    def __init__(self, plan: FinalistPlan, space: SearchSpace) -> None:
+    def __init__(self, plan: FinalistPlan, space: SearchSpace, *, retries: bool = False) -> None:
         self.plan = plan
         self._space = space
+        self._retries = retries
 
     def setting(self, run: Run) -> int:
         """The first re-ranking with the plan's settings: one that there is, or the next."""
@@ -105,13 +111,14 @@ class Finalists:
         return newest if is_same else None
 
     def _missing(self, run: Run, rerank: Rerank) -> list[Event]:
-        """Proposals of trainings that were not proposed, or that the infrastructure failed; seed by seed."""
+        """Proposals of trainings that were not proposed, or are to be tried again; seed by seed."""
         trainings = trainings_of(run, rerank)
         events: list[Event] = []
         for seed in rerank.seeds:
             for arch_id, (candidate, baseline) in identities(run, rerank).items():
                 known = trainings.get((arch_id, seed))
-                if known is not None and not known.is_masked:
+                is_retried = known is not None and self._retries and known.status == "failed"
+                if known is not None and not known.is_masked and not is_retried:
                     continue
                 events.append(
                     {

@@ -75,7 +75,10 @@ def limits_of(
     max_latency_ms: float | None = None,
     table: LatencyTable | None = None,
 ) -> Limits | None:
-    """The limits on the detectors of a proxy setting that follow from specs; None without any."""
+    """The limits on the detectors of a proxy setting that follow from specs; None without any.
+
+    ``num_classes`` are those that are trained (`ProxySettings.num_trained_classes`).
+    """
     if max_multiply_adds is None and max_parameters is None and table is None:
         return None
     from spinesearch.proxy_task.model import network_cost_of

@@ -26,6 +26,7 @@ def search_limits(
     Raises:
         ValueError: the latency table cannot be used, or the run was begun with another.
     """
+    num_classes = config.proxy_task.num_trained_classes(num_classes)
     return limits_of(
         config.proxy_task,
         num_classes,
@@ -65,8 +66,8 @@ def _check_sizes(table: LatencyTable, path: Path, config: RunConfig, num_classes
     task = config.proxy_task
     sizes = {name: getattr(task, name) for name in ("image_size", "precision", "filter_size_scale")}
     options = {name: f"proxy_task.{name}={value}" for name, value in sizes.items()}
-    sizes["num_classes"] = 1 if task.merge_classes else num_classes
-    options["num_classes"] = f"--classes {sizes['num_classes']}"
+    sizes["num_classes"] = num_classes
+    options["num_classes"] = f"--classes {num_classes}"
     for name, value in sizes.items():
         if name in table.notes and table.notes[name] != value:
             raise ConfigError(

@@ -27,8 +27,9 @@ class BlockSpec:
         level: the block's resolution is 1 / 2**level of the input, `MIN_LEVEL`..`MAX_LEVEL`.
         block_type: one of `BLOCK_TYPES`; ``mbconv`` blocks do not mix with the others, because they are
             joined by another kind of resampling.
-        parents: ids of the two earlier blocks it reads, in the order they were given (a set in meaning; the
-            order only names the weights). Empty for a stem block, which reads the block before it.
+        parents: ids of the two earlier blocks it reads (of one in ablations), in the order they were given (a
+            set in meaning; the order only names the weights). Empty for a stem block, which reads the block
+            before it.
         is_output: whether an endpoint (P3..P7) is attached.
     """
 

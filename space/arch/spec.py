@@ -238,8 +238,10 @@ def _validate(spec: ArchSpec) -> None:
             if block.parents or block.is_output:
                 raise SpecError(f"{where}: a stem block has no parents and is no output, got {block}")
             continue
-        if len(block.parents) != NUM_PARENTS or len(set(block.parents)) != NUM_PARENTS:
-            raise SpecError(f"{where}: parents must be two different blocks, got {block.parents}")
+        if not 1 <= len(set(block.parents)) == len(block.parents) <= NUM_PARENTS:
+            raise SpecError(
+                f"{where}: parents must be two different blocks, got {block.parents} (one is for ablations)"
+            )
         if not all(0 <= parent < i for parent in block.parents):
             raise SpecError(
                 f"{where}: parents must be earlier blocks, got {block.parents}; valid ids are 0..{i - 1}"

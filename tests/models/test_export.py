@@ -16,7 +16,7 @@ MODELS = {
     "v1": (TINY, NARROW),
     "v2": (TINY, NARROW | {"compat": "v2"}),
     "mobile": ("spinenet_mobile49xs", {}),
-    "resnet": ("resnet50_fpn", {"endpoints_num_filters": 8}),
+    "resnet": ("resnet50_fpn", NARROW),
 }
 BATCH = {0: torch.export.Dim("batch", max=16)}
 

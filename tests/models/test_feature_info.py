@@ -1,14 +1,17 @@
 import pytest
 import torch
-from long_suite import few
+from long_suite import few_rows
 
 from spinesearch.models.backbone import build_backbone
 
 
-@pytest.mark.parametrize("name", few(["spinenet49", "resnet50_fpn", "spinenet_mobile49"], 2))
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    few_rows([("spinenet49", 0.125), ("resnet50_fpn", 0.125), ("spinenet_mobile49", 1.0)], 2),
+)
 @torch.no_grad()
-def test_it_says_what_the_backbone_puts_out(name: str) -> None:
-    backbone = build_backbone(name, endpoints_num_filters=24).eval()
+def test_it_says_what_the_backbone_puts_out(name: str, scale: float) -> None:
+    backbone = build_backbone(name, filter_size_scale=scale, endpoints_num_filters=24).eval()
     info = backbone.feature_info
     captured: dict[str, torch.Tensor] = {}
     for module_name in info.module_name():

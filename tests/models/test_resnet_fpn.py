@@ -18,9 +18,10 @@ LEVELS = (3, 4, 5, 6, 7)
 
 
 def narrow_pyramid(**kwargs: object) -> ResNetFPN:
-    """A ResNet of its published widths with a pyramid of a few channels."""
+    """A ResNet of an eighth of its published widths with a pyramid of a few channels."""
     torch.manual_seed(0)
-    return ResNetFPN(ResNetSpec(depth=50), endpoints_num_filters=8, **kwargs).eval()
+    widths = {"filter_size_scale": 0.125, "stem_filters": 8, "endpoints_num_filters": 8}
+    return ResNetFPN(ResNetSpec(depth=50), **widths, **kwargs).eval()
 
 
 # Published: 34.0 (section 3 of the reference, 34.09), 53.1 and 68.7 million with a head of 91 classes.

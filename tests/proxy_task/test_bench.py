@@ -65,7 +65,7 @@ def test_a_stopwatch_measures_from_one_call_to_the_next(monkeypatch):
 
 def test_the_phases_make_up_the_candidate(data: ProxyData):
     started = time.perf_counter()
-    result = bench_proxy(SETTINGS, data, SPINENET_49, num_steps=6, seed=0)
+    result = bench_proxy(SETTINGS, data, SPINENET_49, num_steps=6, seed=0, num_warmup_steps=1)
     wall_s = time.perf_counter() - started
     assert result.num_steps == 6
     assert tuple(result.phases) == STEP_PHASES

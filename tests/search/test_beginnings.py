@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fake_search import SPACE, FakeScorer, Warnings, build_controller, fake_score, only
+from fake_scorer import FakeScorer, fake_score
+from fake_search import Warnings, build_controller, only
+from fake_space import SPACE
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.ledger.run import Run

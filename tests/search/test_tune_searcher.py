@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_search import SPACE, build_controller, carry_out
+from fake_search import build_controller, carry_out
+from fake_space import SPACE
 from fake_tune import FakeTune, outcome
 from long_suite import few
 from ray.tune.search import ConcurrencyLimiter

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fake_search import SPACE, FakeScorer, only
+from fake_scorer import FakeScorer
+from fake_search import only
+from fake_space import SPACE
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run import Run

@@ -2,7 +2,7 @@
 
 import random
 
-from fake_search import fake_score
+from fake_scorer import fake_score
 from ray.tune.search import Searcher
 
 from spinesearch.space import ArchSpec

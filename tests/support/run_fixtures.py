@@ -33,6 +33,31 @@ def cluster():
         ray.shutdown()
 
 
+@pytest.fixture
+def ray_scorer(cluster):
+    """Builds scorers on that Ray, of two workers unless asked for others, which are closed after the test."""
+    from spinesearch.search.workers.ray_scorer import RayScorer
+    from spinesearch.search.workers.trial_resources import TrialResources
+
+    scorers = []
+
+    def build(open_score, num_workers=2, max_attempts=3, warnings=None, **options):
+        scorer = RayScorer(
+            open_score,
+            num_workers=num_workers,
+            resources=TrialResources(cpus=1),
+            max_attempts=max_attempts,
+            warn=(warnings if warnings is not None else []).append,
+            **options,
+        )
+        scorers.append(scorer)
+        return scorer
+
+    yield build
+    for scorer in scorers:
+        scorer.close()
+
+
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory) -> Path:
     """One data cache for all tests, and not the user's."""
@@ -119,3 +144,15 @@ def trained(cache_dir: Path, tmp_path_factory) -> Path:
     from trained_run import train_run
 
     return train_run(tmp_path_factory.mktemp("trained"), cache_dir)
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory) -> Path:
+    """Weights of a tiny detector, to read and to copy."""
+    from tiny_models import tiny_detector
+
+    from spinesearch.models.weights.files import save_weights
+
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    save_weights(tiny_detector(), path)
+    return path

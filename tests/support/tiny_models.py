@@ -1,10 +1,14 @@
 """Networks small enough to build by the dozen, and what tests of their weights ask again and again."""
 
+from pathlib import Path
+
+import pytest
 import torch
 from torch import nn
 
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.weights.files import load_weights
 from spinesearch.space import ArchSpec
 
 TINY = ArchSpec.from_tuples(
@@ -35,3 +39,13 @@ def assert_same_state(module: nn.Module, other: nn.Module) -> None:
     assert state.keys() == others.keys()
     for name, tensor in state.items():
         assert torch.equal(tensor, others[name]), name
+
+
+def assert_unchanged_by(module: nn.Module, path: Path, message: str) -> None:
+    """Weights that cannot be loaded are refused in a line, and the module stays as it was."""
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with pytest.raises(ValueError, match=message) as caught:
+        load_weights(module, path)
+    assert "\n" not in str(caught.value)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name]), name

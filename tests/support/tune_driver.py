@@ -12,7 +12,9 @@ import time
 from pathlib import Path
 
 import ray
-from fake_search import SPACE, build_controller, fake_score
+from fake_scorer import fake_score
+from fake_search import build_controller
+from fake_space import SPACE
 from ray import tune
 
 from spinesearch.search.tune_searcher import SpineSearcher

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fake_search import fake_score
+from fake_scorer import fake_score
 
 from spinesearch.search.scoring.scorer import Score
 from spinesearch.space import ArchSpec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import cycle
 
 import torch
@@ -23,7 +24,7 @@ def copied(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
         batches: in pinned memory.
         device: the GPU.
     """
-    copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    copies = _copy_stream(device)
     try:
         slots = cycle([_Slot(device, copies) for _ in range(NUM_SLOTS)])
         for slot, batch in zip(slots, batches, strict=False):
@@ -31,6 +32,12 @@ def copied(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
             slot.release()
     finally:  # the slots' memory goes back to that stream, which others may be given
         copies.wait_stream(torch.cuda.current_stream(device))
+
+
+@cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for the process: torch's allocator keeps memory apart for every stream that has used some."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class _Slot:

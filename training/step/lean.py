@@ -25,7 +25,8 @@ class LeanPass:
     """Opened around every forward pass of a training; nothing that is computed changes, to the last bit.
 
     In bfloat16 all kernels are cast together, as one tensor, and not one by one by autocast; their gradients
-    then arrive in one piece too. Batches are counted by one operation for all normalisations.
+    then arrive in one piece too. Batches are counted by one operation for all normalisations, each of which
+    is used once.
 
     Args:
         model: in training, outside of which nothing of it changes.
@@ -62,4 +63,5 @@ class LeanPass:
                 parameters["weight"] = kernel
             for norm, counter in zip(norms, counters, strict=True):
                 norm.num_batches_tracked = counter
-        torch._foreach_add_(counters, 1)
+        if counters:
+            torch._foreach_add_(counters, 1)

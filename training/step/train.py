@@ -52,7 +52,8 @@ def train(
     Args:
         model: images `[B, 3, S, S]` to class logits `[B, A, K]` and box codes `[B, A, 4]`; a classifier to
             logits `[B, K]`.
-        batches: as many as there are steps to take, uint8, of equal size; pinned if the model is on CUDA.
+        batches: as many as there are steps to take, uint8, of equal size; for a model on CUDA in pinned
+            memory or there already.
         anchors: `[A, 4]`, xyxy pixels, on the model's device; of a classifier none, `[0, 4]`.
         recipe: how.
         generator: decides the augmentation; on the CPU.

@@ -117,7 +117,7 @@ def build_backbone(config: Mapping[str, Any], style: Style) -> nn.Module:
 
 
 class SumFusion(nn.ModuleList):
-    """The sum of a block's two parents, each through a resampling of its own."""
+    """The sum of a block's parents, each through a resampling of its own."""
 
     def __init__(self, blocks: Sequence[Mapping[str, Any]], num_stem: int, style: Style) -> None:
         super().__init__(
@@ -132,8 +132,8 @@ class SumFusion(nn.ModuleList):
     ) -> Tensor:
         """What block i reads of the features so far, at its size and width."""
         resamples: Any = self[i - self.num_stem]
-        first, second = self.parents[i]
-        out: Tensor = resamples[0](features[first], size) + resamples[1](features[second], size)
+        parts = [resample(features[j], size) for resample, j in zip(resamples, self.parents[i], strict=True)]
+        out: Tensor = sum(parts[1:], start=parts[0])
         return out
 
 

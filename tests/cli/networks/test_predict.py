@@ -141,6 +141,31 @@ def test_a_picture_never_replaces_an_image(tmp_path, capsys):
     assert (folder / "a.jpg").read_bytes() == before
 
 
+def test_only_what_an_earlier_predict_wrote_is_replaced(weights, tmp_path, capsys):
+    picture(0, 50, 50).save(tmp_path / "a.png")
+    output = tmp_path / "out"
+    words = ["predict", str(weights), str(tmp_path / "a.png"), "--output", str(output)]
+    assert main(words) == 0
+    picture(1, 60, 40).save(tmp_path / "a.png")
+    assert main(words) == 0
+    with Image.open(output / "a.jpg") as drawn:
+        assert drawn.size == (60, 40)
+    foreign = {
+        "a.jpg": [(tmp_path / "a.png").read_bytes(), b"no picture"],
+        "predictions.json": [b'[{"image_id": 1}]', b"{", b"3"],
+    }
+    for name, contents in foreign.items():
+        mine = (output / name).read_bytes()
+        for content in contents:
+            (output / name).write_bytes(content)
+            before = {path: path.read_bytes() for path in output.iterdir()}
+            message = rf"--output: .*{name}: is there already and was not written by `spinesearch predict`"
+            fails(words, message + "; give another folder", capsys)
+            assert {path: path.read_bytes() for path in output.iterdir()} == before
+        (output / name).write_bytes(mine)
+    assert main(words) == 0
+
+
 def test_a_file_that_cannot_be_read_is_left_out_under_its_own_name(weights, tmp_path, capsys):
     images = [tmp_path / f"{name}.png" for name in "abc"]
     for image in images:

@@ -115,3 +115,19 @@ def test_words_alone_print_the_usage(capsys):
     assert main(["spec", "--help"]) == 0
     assert "show | validate | diff | draw" in capsys.readouterr().out
     assert main(["spec"]) == 2
+
+
+def test_ablate(file: Path, tmp_path: Path, capsys):
+    short = tmp_path / "short.json"
+    out = printed(["ablate", "r0_sp53", "--remove", "short", "-o", str(short)], capsys)
+    assert out.startswith(f"wrote {short}: r0_sp53-without-short, ")
+    assert "demo-02-sequential" in printed(
+        ["ablate", str(file), "--keep", "sequential", "-o", str(tmp_path / "s.json")], capsys
+    )
+    assert main(["spec", "validate", str(short)]) == 0
+    fails(["spec", "ablate", "resnet50_fpn", "--remove", "long"], "is a ResNet, which has no block", capsys)
+    fails(["spec", "ablate", "r0_sp53", "--remove", "long", "-o", "x.svg"], "must end in .json", capsys)
+    with pytest.raises(SystemExit) as caught:
+        main(["spec", "ablate", "r0_sp53"])
+    assert caught.value.code == 2
+    assert "one of the arguments --remove --keep is required" in capsys.readouterr().err

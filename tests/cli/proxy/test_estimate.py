@@ -40,6 +40,16 @@ def test_stated_rates_as_json(serial, tmp_path: Path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_stated_pace_on_the_cpu_counts_no_gpu(serial, capsys):
+    words = ["estimate", "search", *serial, "proxy_task.device=cpu", "--json"]
+    words += ["--seconds-per-candidate", "60"]
+    for more, hours in (([], None), (["search.gpus_per_trial=0.5"], 12 / 60 / 2)):
+        assert main([*words, "search.num_trials=12", *more]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["gpu_hours"] == (None if hours is None else pytest.approx(hours))
+        assert any("GPU" in note for note in found["notes"]) == (hours is not None)
+
+
 def test_bad_words(serial, tmp_path: Path, capsys, monkeypatch):
     monkeypatch.setattr("ray.is_initialized", lambda: False)  # another test of this process may have left one
     command = ["estimate", "search", *serial]

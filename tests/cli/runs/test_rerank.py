@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from cli_checks import fails
 
@@ -14,11 +15,15 @@ from spinesearch.results.ledger.ledger import LEDGER_NAME
 from spinesearch.results.ledger.run import load_run
 
 
-def test_a_search_ends_with_its_finalists_and_they_are_ranked_again(serial, tmp_path: Path, capsys):
-    run_dir = tmp_path / "runs" / "run"
+def with_a_finalist(serial: list[str]) -> list[str]:
+    """The command of a search that ends with one finalist and one seed."""
     settings = [text for text in serial if not text.startswith(("search.finalists", "search.num_trials"))]
     finalists = ["search.finalists=1", "search.finalist_seeds=1", "search.finalist_length=1"]
-    command = ["search", *settings, *finalists, "name=run"]
+    return ["search", *settings, *finalists, "name=run"]
+
+
+def test_a_search_ends_with_its_finalists_and_they_are_ranked_again(serial, tmp_path: Path, capsys):
+    run_dir, command = tmp_path / "runs" / "run", with_a_finalist(serial)
     assert main([*command, "search.num_trials=2"]) == 0
     out = capsys.readouterr().out
     assert "then the best 1 and 2 baselines with 1 seed" in out
@@ -67,7 +72,13 @@ def test_a_search_ends_with_its_finalists_and_they_are_ranked_again(serial, tmp_
     news = set(grown.reranks[-1].trials) - set(run.reranks[0].trials)
     assert len(grown.finalists) == 3 + len(news)
 
-    # Ranked again with another setting, twice; then the job restarts with the command it had.
+
+@pytest.mark.slow
+def test_a_job_restarts_with_the_command_it_had_after_another_ranking(serial, tmp_path: Path, capsys):
+    run_dir, command = tmp_path / "runs" / "run", with_a_finalist(serial)
+    assert main([*command, "search.num_trials=2"]) == 0
+    assert main(["resume", str(run_dir), "search.num_trials=3"]) == 0
+    grown, _ = load_run(run_dir)
     capsys.readouterr()
     rerank = ["rerank", str(run_dir), "--top", "2", "--seeds", "1", "proxy_task.num_steps=1"]
     for _ in range(2):

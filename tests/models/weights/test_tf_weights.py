@@ -17,7 +17,7 @@ from spinesearch.space import PUBLISHED, SPINENET_49, SPINENET_MOBILE_49, ResNet
 NETWORKS = {
     "spinenet": (SPINENET_49, {**NARROW, **HEAD, "block_repeats": 2}),
     "mobile": (SPINENET_MOBILE_49, {"endpoints_num_filters": 8, **HEAD}),
-    "resnet": (ResNetSpec(depth=50), {"endpoints_num_filters": 8, **HEAD}),
+    "resnet": (ResNetSpec(depth=50), {**NARROW, **HEAD}),
 }
 
 

@@ -1,12 +1,12 @@
 """A report in a real browser: it draws, sorts, shows the network of what is picked, and copies a spec."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import cells, clicked, everything_drawn, scrolled, shown, wait
 from report_runs import record_long_search, record_search, record_study
 
 from spinesearch import load_spec
@@ -39,7 +39,6 @@ PANELS = [
     "candidates",
 ]
 ODD = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
-SIZE = (1400, 1000)
 
 
 @pytest.fixture(scope="module")
@@ -69,52 +68,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [str(folder / name) for name in ("learns", "random", "empty")]
     assert main(["report", *names, "--noise", str(folder / "study"), "-o", str(folder / "report.html")]) == 0
     return folder
-
-
-def shown(driver: Any, page: Path, *, width: int = SIZE[0], scheme: str = "light") -> None:
-    """Open a page and wait until it has drawn."""
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": SIZE[1], "deviceScaleFactor": 1, "mobile": width < 600},
-    )
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-    driver.get(page.as_uri())
-    wait(driver, "return Boolean(window.report)")
-
-
-def wait(driver: Any, script: str, timeout_s: float = 60.0) -> Any:
-    """What a script returns, once that is true."""
-    end = time.monotonic() + timeout_s
-    while not (value := driver.execute_script(script)):
-        assert time.monotonic() < end, script
-        time.sleep(0.05)
-    return value
-
-
-def scrolled(driver: Any, element: str) -> None:
-    driver.execute_script(f"document.querySelector({element!r}).scrollIntoView({{block: 'center'}})")
-
-
-def everything_drawn(driver: Any) -> None:
-    """Scroll until every plot is there."""
-    driver.execute_script("document.getElementById('strategy')?.scrollIntoView()")
-    wait(driver, "return !document.getElementById('strategy') || document.querySelector('#strategy .plot')")
-    for place in range(driver.execute_script("return document.querySelectorAll('.plot').length")):
-        plot = f"document.querySelectorAll('.plot')[{place}]"
-        driver.execute_script(f"{plot}.scrollIntoView({{block: 'center'}})")
-        wait(driver, f"return {plot}.querySelector('canvas')")
-
-
-def cells(driver: Any, column: str) -> list[str]:
-    """Texts of a column of the table of candidates."""
-    return driver.execute_script(
-        "const all = [...document.querySelectorAll('#candidates th')];"
-        "const place = all.findIndex((th) => th.textContent.replace(/ [▾▴]$/, '') === arguments[0]);"
-        "const rows = [...document.querySelectorAll('#candidates tbody tr')];"
-        "return rows.map((row) => row.children[place].textContent)",
-        column,
-    )
 
 
 def test_every_panel_draws_without_a_complaint(driver: Any, runs: Path):
@@ -194,26 +147,6 @@ def test_a_heading_sorts(driver: Any, runs: Path):
     search = "document.querySelector('#candidates input')"
     driver.execute_script(f"{search}.value = '17'; {search}.dispatchEvent(new Event('input'))")
     assert cells(driver, "trial") == ["17", "17"]
-
-
-def clicked(driver: Any, trial: int) -> None:
-    """Click on a candidate of the first run where the plot of rewards has drawn it."""
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    scrolled(driver, "#rewards .plot")
-    wait(driver, "return document.querySelector('#rewards canvas')")
-    plot = driver.find_element("css selector", "#rewards .plot")
-    x, y = driver.execute_script(
-        "const chart = echarts.getInstanceByDom(arguments[0]);"
-        "return chart.convertToPixel({seriesIndex: 0}, [arguments[1], report.runs[0].reward(arguments[1])])",
-        plot,
-        trial,
-    )
-    size = plot.size
-    move = ActionChains(driver).move_to_element_with_offset(
-        plot, round(x - size["width"] / 2), round(y - size["height"] / 2)
-    )
-    move.click().perform()
 
 
 def a_lone_trial(run: Run, *, drawn: set[int]) -> int:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from fake_search import FakeScorer, carry_out, everything, healthy_score
+from fake_scorer import FakeScorer, healthy_score
+from fake_search import carry_out, everything
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
 from spinesearch.results.ledger.run import Run

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import fake_search
 import pytest
-from fake_search import SPACE, FakeScorer, Scoring, Warnings, carry_out, everything, healthy_score, scored
+from fake_scorer import FakeScorer, Scoring, healthy_score, scored
+from fake_search import Warnings, carry_out, everything
+from fake_space import SPACE
 from long_suite import few
 
 from spinesearch.proxy_task.request import WEIGHTS
@@ -18,6 +20,7 @@ from spinesearch.results.ledger.run import Run, load_run, ranked_trials
 from spinesearch.results.ledger.trial import FINALISTS
 from spinesearch.search.loop.finalists import FinalistPlan, Finalists
 from spinesearch.search.loop.observer import SearchObserver
+from spinesearch.search.loop.retry import failed_finalists
 from spinesearch.search.scoring.scorer import Job, LostAttempt, ScorerEvent, lost_outcome
 from spinesearch.space import ArchSpec, ResNetSpec
 
@@ -147,6 +150,27 @@ def test_a_finalist_that_fails_is_ranked_after_the_others(tmp_path: Path):
     assert [t.reason for t in rows[-1].failed] == ["ArithmeticError: it diverged"]
     assert Finalists(PLAN, SPACE).is_done(run)  # its own failure: it would fail again
     assert final_ranking(run)[2].trial == best.trial  # first of those that have no score
+
+
+def test_a_finalist_that_failed_is_trained_again_on_request(tmp_path: Path):
+    def diverging(spec: ArchSpec | ResNetSpec, seed: int) -> dict[str, float]:
+        if seed == 2 and isinstance(spec, ResNetSpec):
+            raise ArithmeticError("it diverged")
+        return scored(spec, seed)
+
+    run = ranked(tmp_path / "a", scorer=fake(diverging))
+    (failed,) = failed_finalists(run)
+    assert (failed.baseline, failed.seed) == ("resnet50_fpn", 2)
+    assert len(ranked(tmp_path / "a").finalists) == 10, "to resume tries nothing again"
+    again = ranked(tmp_path / "a", scorer=fake(diverging), retries=True)
+    assert [t.reason for t in failed_finalists(again)] == ["ArithmeticError: it diverged"]
+    mended = ranked(tmp_path / "a", retries=True)
+    assert [t.arch_id for t in mended.finalists[10:]] == ["resnet50_fpn"] * 2
+    assert not failed_finalists(mended)
+    assert len(ranked(tmp_path / "a", retries=True).finalists) == 12
+    whole = ranked(tmp_path / "b")
+    scores = [[row.score for row in standings(r, r.reranks[0])] for r in (mended, whole)]
+    assert scores[0] == scores[1]
 
 
 class LosingScorer(FakeScorer):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import fake_search
 import pytest
-from fake_search import FakeScorer, Warnings, carry_out, everything, proposals, results, updates
+from fake_scorer import FakeScorer
+from fake_search import Warnings, carry_out, everything, proposals, results, updates
 from long_suite import few
 
 from spinesearch.controller import Rollout, Suggestion

@@ -6,7 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from fake_search import FakeScorer, carry_out, fake_score
+from fake_scorer import FakeScorer, fake_score
+from fake_search import carry_out
 from fake_study import carry_out as carry_out_study
 from fake_study import plan as study_plan
 

@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fake_search import SPACE, FakeScorer, Warnings, build_controller, carry_out, everything, healthy_score
+from fake_scorer import FakeScorer, healthy_score
+from fake_search import Warnings, build_controller, carry_out, everything
+from fake_space import SPACE
 
 from spinesearch.controller import Rollout
 from spinesearch.controller.random import RandomController

@@ -5,17 +5,8 @@ from pathlib import Path
 
 import fake_study
 import pytest
-from fake_search import (
-    RUNGS,
-    FakeScorer,
-    RungScore,
-    Warnings,
-    carry_out,
-    fake_score,
-    healthy_score,
-    proposals,
-    updates,
-)
+from fake_scorer import FakeScorer, RungScore, fake_score, healthy_score
+from fake_search import RUNGS, Warnings, carry_out, proposals, updates
 
 from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.loop.retry import failed_trials

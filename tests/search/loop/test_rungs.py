@@ -6,15 +6,8 @@ from collections import deque
 from pathlib import Path
 
 import pytest
-from fake_search import (
-    RUNGS,
-    WHOLE_STEPS,
-    FakeScorer,
-    RungScore,
-    carry_out,
-    everything,
-    healthy_score,
-)
+from fake_scorer import WHOLE_STEPS, FakeScorer, RungScore, healthy_score
+from fake_search import RUNGS, carry_out, everything
 from faulty_storage import empty_storage
 from long_suite import few, few_rows
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from fake_search import FakeScorer, Warnings, carry_out
+from fake_scorer import FakeScorer
+from fake_search import Warnings, carry_out
 from faulty_storage import FaultyFileSystem, bytes_of, empty_storage, pull
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, LedgerError, read_ledger

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_search import FakeScorer, Warnings, only
+from fake_scorer import FakeScorer
+from fake_search import Warnings, only
 from long_suite import few
 
 from spinesearch.controller.strategies import STRATEGIES

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_search import FakeScorer, Warnings, only
+from fake_scorer import FakeScorer
+from fake_search import Warnings, only
 
 from spinesearch.controller.evolution import EvolutionSettings
 from spinesearch.proxy_task.latency import detector_latency
 from spinesearch.proxy_task.request import INFEASIBLE, LATENCY_DEVICE, LATENCY_MS
 from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.proxy_task.task import detector_cost_of
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Latency
@@ -240,7 +242,10 @@ def test_a_table_measured_at_other_sizes_is_refused(tmp_path: Path):
     assert found.excess(SPINENET_49).endswith("search.max_latency_ms is 1"), "the table and the limit count"
     assert limits(), "notes are not asked for"
     merged = replace(config, proxy_task=replace(config.proxy_task, merge_classes=True))
-    assert limits(merged, num_classes=1)
+    assert (one_class := limits(merged, num_classes=1))
+    assert one_class.cost(SPINENET_49) == detector_cost_of(SPINENET_49, merged.proxy_task, 1), (
+        "what is trained"
+    )
     for name, theirs, ours in (
         ("image_size", 512, "proxy_task.image_size=128"),
         ("precision", "bfloat16", "proxy_task.precision=float32"),

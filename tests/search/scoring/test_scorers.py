@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from fake_search import FakeScorer
+from fake_scorer import FakeScorer
 
 from spinesearch.search.scoring.scorer import Scorer
 from spinesearch.search.scoring.scorers import Scorers

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from fake_search import SPACE, FakeScorer, Warnings, carry_out, fake_score
+from fake_scorer import FakeScorer, fake_score
+from fake_search import Warnings, carry_out
+from fake_space import SPACE
 from faulty_storage import empty_storage
 
 from spinesearch.proxy_task.request import STATE, TrainingRequest

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import fake_study
 import pytest
-from fake_search import SPACE, FakeScorer, fake_score
+from fake_scorer import FakeScorer, fake_score
+from fake_space import SPACE
 from fake_study import carry_out, plan
 from long_suite import few
 

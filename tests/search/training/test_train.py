@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -208,13 +209,14 @@ def test_kill_9_three_times_ends_bit_equal(trained, tmp_path, cache_dir):
     assert_equal_states(load_file(tmp_path / "runs" / "run" / name), load_file(whole / name))
 
 
-def test_after_a_training_signals_end_the_command_as_before():
+@pytest.mark.parametrize("number", [None, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_too_late_to_stop_a_training_ends_the_command(number):
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = [signal.getsignal(number) for number in numbers]
-    with _stop_on_signals() as should_stop:
-        assert not should_stop()
-        signal.raise_signal(signal.SIGINT)
-        assert should_stop()
+    with nullcontext() if number is None else pytest.raises(KeyboardInterrupt), _stop_on_signals() as stop:
+        assert not stop()
+        if number is not None:
+            signal.raise_signal(number)  # nobody asks after that
     assert [signal.getsignal(number) for number in numbers] == before
 
 

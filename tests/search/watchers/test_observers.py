@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_search import SPACE, FakeScorer, Scoring, carry_out, healthy_score, scored
+from fake_scorer import FakeScorer, Scoring, healthy_score, scored
+from fake_search import carry_out
+from fake_space import SPACE
 from PIL import Image
 from rich.console import Console
 

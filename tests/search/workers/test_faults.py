@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster_nodes import JumpingClock, Nodes, Searches, recorded, start_nodes
+from cluster_nodes import Nodes, start_nodes
+from cluster_searches import JumpingClock, Searches, recorded
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.faults]
 

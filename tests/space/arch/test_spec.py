@@ -93,7 +93,8 @@ def test_a_preset_that_does_not_exist_offers_near_names():
         (edited(7, parents=[7, 3]), "block 7: parents must be earlier blocks"),
         (edited(7, parents=[-1, 3]), "block 7: parents must be earlier blocks"),
         (edited(7, parents=[3, 3]), r"block 7: parents must be two different blocks, got \(3, 3\)"),
-        (edited(7, parents=[3]), "block 7: parents must be two different blocks"),
+        (edited(7, parents=[]), "block 7: parents must be two different blocks"),
+        (edited(7, parents=[0, 1, 3]), "block 7: parents must be two different blocks"),
         (edited(7, parents="3,5"), "block 7: parents must be a list of block ids, got '3,5'"),
         (
             edited(7, block_type="basic"),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from small_training import CPU, make_batches
 
+from spinesearch.training.input import device_copies
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.device_copies import copied
 
@@ -36,7 +37,8 @@ class Event:
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
     work = Stream(lines, "work")
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream(lines, "copies"))
+    copies = Stream(lines, "copies")
+    monkeypatch.setattr(device_copies, "_copy_stream", lambda device: copies)
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: work)
 

@@ -102,6 +102,19 @@ def test_kernels_that_serve_several_levels_get_the_gradient_they_had(precision: 
     assert_same(*found)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_network_without_normalisation_is_passed_too(precision: str) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(16, 2))
+    optimizer = FlatOptimizer(model, replace(SETTINGS, optimizer="sgd", precision=precision).recipe(0))
+    with (
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"),
+        LeanPass(model, optimizer, precision)(),
+    ):
+        loss = model(torch.rand(2, 3, 2, 2)).sum()
+    loss.backward()
+    assert float(optimizer.step()) > 0
+
+
 def test_after_a_pass_that_fails_the_model_is_as_it_was() -> None:
     model = Cells().train()
     optimizer = FlatOptimizer(model, replace(SETTINGS, precision="bfloat16").recipe(0))
