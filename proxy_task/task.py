@@ -234,7 +234,9 @@ class ProxyTask:
         lap("evaluation")
         assert metrics.ap is not None, "open_data ensures that there are held-out objects"
         numbers = asdict(metrics)
-        if (masks := mask_pair(self.data.scored, found)) is not None:
+        if self.settings.needs_masks:
+            masks = mask_pair(self.data.scored, found)
+            assert masks is not None
             numbers["mask_ap"] = mask_ap(
                 self.data.scored.dataset,
                 self.data.scored.held_out_index,

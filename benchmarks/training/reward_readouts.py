@@ -105,7 +105,7 @@ def metrics(task: ProxyTask, model: nn.Module) -> dict[str, float]:
     scored = task.data.scored
     index = scored.held_out_index
     parts = np.split(index, range(task.settings.batch_size, len(index), task.settings.batch_size))
-    found = scored.dataset, index, *task.find(model)
+    found = scored.dataset, index, *task.find(model)[:3]
     coco = coco_metrics(*found)
     assert coco.ap is not None
     loss = held_out_loss(task, model, parts)

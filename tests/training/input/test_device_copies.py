@@ -10,7 +10,6 @@ import torch
 from small_training import CPU, make_batches
 
 from spinesearch.training.input import device_copies
-from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.device_copies import copied
 
 
@@ -88,7 +87,7 @@ def test_slots_that_are_given_up_early_wait_for_the_work_too(log) -> None:
 def test_on_a_gpu_no_batch_is_overwritten_before_it_is_used() -> None:
     """While every step takes far longer than a copy, so that copies would overtake it if they could."""
     device = torch.device("cuda", torch.cuda.current_device())
-    batches = [Batch(*(x.pin_memory() for x in batch)) for batch in make_batches([3, 5, 2, 4] * 10)]
+    batches = [batch.each(torch.Tensor.pin_memory) for batch in make_batches([3, 5, 2, 4] * 10)]
     weights = torch.randn(2048, 2048, device=device)
     sums = []
     for batch in copied(batches, device):

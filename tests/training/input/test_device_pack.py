@@ -40,6 +40,7 @@ def data() -> Any:
         boxes=corners.reshape(NUM_IMAGES, 12, 4).astype(np.float32),
         labels=labels,
         train_index=np.array([0, 2, 3, 5, 8, 10]),
+        masks=None,
     )
 
 
