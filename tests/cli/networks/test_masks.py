@@ -24,7 +24,9 @@ TINY = [
     "train.head_num_filters=8",
     "train.rois_per_image=16",
     "train.num_scales=1",
+    "train.num_threads=1",
     "train.num_epochs=1",
+    "train.warmup_epochs=0",
     "train.batch_size=4",
     "train.average_decay=null",
     "data.num_images=8",
@@ -64,6 +66,7 @@ def test_train_evaluate_predict_export(tmp_path: Path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(not COCO.is_dir(), reason="shared/data/coco_tiny100 is not there: photographs with masks")
 def test_eight_photographs_are_learnt_by_heart(tmp_path: Path):
     (annotations,) = COCO.glob("annotations/*train*.json")
