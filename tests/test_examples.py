@@ -32,6 +32,7 @@ def test_a_found_backbone_in_a_detector(monkeypatch, capsys):
     [
         ("own_data", ["images"], r"usage: python examples/own_data\.py IMAGES_FOLDER ANNOTATIONS\.json"),
         ("own_data", ["images", "none.json"], r"annotation file .*none\.json: cannot be read"),
+        ("object_folders", ["a", "b"], r"usage: python examples/object_folders\.py FOLDER"),
         ("own_detector", ["nobody"], "model: nothing published is called 'nobody'"),
         ("own_reward", ["sed=1"], "sed: there is no such setting"),
         ("own_strategy", ["sed=1"], "sed: there is no such setting"),
@@ -43,6 +44,15 @@ def test_bad_input_is_answered_in_a_line(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=rf"^{line}[^\n]*$"):
         run(name, arguments, monkeypatch)
+
+
+def test_objects_are_cut_out_by_class(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setenv("SPINESEARCH_CACHE", str(tmp_path / "cache"))
+    run("object_folders", [str(tmp_path / "objects"), "6", "2"], monkeypatch)
+    count = int(capsys.readouterr().out.split()[0])
+    pngs = list((tmp_path / "objects").glob("*/*/*.png"))
+    assert len(pngs) == count > 8
+    assert {path.parent.name for path in pngs} <= {"disk", "ring", "triangle", "square", "star"}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from landscape_runs import FOLDER, NOVEMBER, ROOT, SPACE, record
+from long_suite import few
 
 from spinesearch.results.ledger.ledger import Ledger
 
@@ -154,7 +155,7 @@ def test_a_file_of_another_version_or_a_damaged_one(landscape, tmp_path: Path, o
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("command", [["page.py"], ["collect.py", str(NOVEMBER.parent)]], ids=str)
+@pytest.mark.parametrize("command", few([["page.py"], ["collect.py", str(NOVEMBER.parent)]], 1), ids=str)
 def test_a_command_says_it_in_one_line(landscape, tmp_path: Path, command: list[str]):
     (tmp_path / "x.jsonl.gz").write_bytes(
         gzip.compress(b'{"format":"spinesearch-landscape","schema_version":2}')

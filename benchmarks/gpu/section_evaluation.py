@@ -17,6 +17,7 @@ from torch import nn
 
 from spinesearch.models.heads.detect import Detections
 from spinesearch.proxy_task import task as task_module
+from spinesearch.proxy_task.model import build_model
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import SPINENET_49
 from spinesearch.training.measure import found as found_module
@@ -80,10 +81,10 @@ def _run(name: str, overrides: list[str], num_rounds: int, *, quick: bool, emit:
 
 def trained_model(task: ProxyTask, seed: int) -> nn.Module:
     """SpineNet-49 as `ProxyTask.score` leaves it, trained and evaluated once."""
-    build, models = task_module.build_model, list[nn.Module]()
+    models = list[nn.Module]()
 
     def remember(*args: Any, **kwargs: Any) -> nn.Module:
-        models.append(build(*args, **kwargs))
+        models.append(build_model(*args, **kwargs))
         return models[-1]
 
     with mock.patch.object(task_module, "build_model", remember):

@@ -148,3 +148,48 @@ def test_weights_pass_to_detection_and_back(run_dir: Path, tmp_path: Path, capsy
     back = class_command(folder, "name=back", "train.num_epochs=0.5", f"init_from={found}")
     assert main(back) == 0
     assert "2 keep their initial values: head.linear.weight" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_search_for_classifiers(run_dir: Path, capsys):
+    folder = run_dir.parents[1]
+    words = [
+        "search",
+        f"runs_dir={folder / 'runs'}",
+        "name=found",
+        "proxy_task=small",
+        "proxy_task.task=classification",
+        "proxy_task.image_size=40",
+        "proxy_task.num_steps=3",
+        "proxy_task.batch_size=4",
+        "proxy_task.warmup_steps=1",
+        "proxy_task.bn_recalibration_batches=1",
+        "data=classes",
+        f"data.train_images={folder / 'train'}",
+        f"data.cache_dir={folder / 'cache'}",
+        "search.engine=serial",
+        "search.num_trials=2",
+        "search.generation_size=2",
+        "search.finalists=1",
+        "search.finalist_seeds=1",
+        "search.finalist_length=1.0",
+        "search.reward_metric=top1",
+        "search.finalist_metric=top1",
+    ]
+    assert main(words) == 0
+    run, _ = load_run(folder / "runs" / "found")
+    trials = [trial for trial in run.trials if trial.status == "completed"]
+    assert trials
+    assert all(trial.reward == trial.metrics["top1"] and "ap" not in trial.metrics for trial in trials)
+    assert "coverage" not in run.sessions[0]
+    capsys.readouterr()
+    assert main(["show", str(folder / "runs" / "found")]) == 0
+    assert (
+        main(["export", str(folder / "runs" / "found"), "--format", "python", "-o", str(folder / "n.py")])
+        == 0
+    )
+    fails(
+        ["resume", str(folder / "runs" / "found"), "proxy_task.label_smoothing=0.1"],
+        "proxy_task.label_smoothing",
+        capsys,
+    )

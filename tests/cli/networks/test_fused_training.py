@@ -19,7 +19,7 @@ def test_attention_is_trained_resumed_evaluated_predicted_and_exported(tmp_path,
     weights = run / "weights" / "last.safetensors"
     assert json.loads(weights.with_suffix(".json").read_text())["model"]["fusion"] == "attention"
     other = command(tmp_path, cache_dir, "train.fusion=weighted")
-    fails(other, r"train.fusion is weighted.*attention|train.fusion", capsys)
+    fails(other, r"train.fusion: .*attention.*weighted|train.fusion: .*weighted.*attention", capsys)
 
     data = [f"data.cache_dir={cache_dir}", "data.num_images=8", "data.num_val_images=4"]
     capsys.readouterr()
@@ -30,7 +30,7 @@ def test_attention_is_trained_resumed_evaluated_predicted_and_exported(tmp_path,
     assert found[0]["num_images"] == found[1]["num_images"] == 4
     fails(["evaluate", str(weights), "--top-k", "0", *data], r"--top-k: must be at least 1, got 0", capsys)
 
-    image = next(cache_dir.glob("generated/*/images/*.png"))
+    image = next(cache_dir.glob("generated/*/val/*.jpg"))
     assert main(["predict", str(weights), str(image), "--output", str(tmp_path / "found")]) == 0
     exported = tmp_path / "net.py"
     assert main(["export", str(weights), "--format", "python", "--output", str(exported)]) == 0

@@ -21,7 +21,10 @@ from spinesearch.space import SPINENET_49
         ),
         (["nonsense=1"], "nonsense: there is no such setting"),
         (["controller=annealing"], "controller: must be one of bayesian, evolution, local_search, ppo, "),
-        (["experiment=nope"], "experiment: must be one of cloud, demo, one_gpu_day, paper, got 'nope'"),
+        (
+            ["experiment=nope"],
+            "experiment: must be one of cloud, demo, mobile, one_gpu_day, paper, got 'nope'",
+        ),
         (["search.num_trials=many"], "search.num_trials: must be a whole number, got 'many'"),
         (["search.num_trials=0"], "search.num_trials: must be at least 1, got 0"),
         (["search.engine=slurm"], "search.engine: must be one of ray, serial, got 'slurm'"),

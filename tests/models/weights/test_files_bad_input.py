@@ -1,8 +1,7 @@
 """Weight files of other networks, damaged ones, places that take no file: one line, and nothing half done."""
 
 import pickle
-import subprocess
-import sys
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,19 +166,15 @@ def test_a_full_disk_leaves_nothing_half_written(saved, tmp_path):
     """A limit on the size of files stops the writing where a full disk would."""
     before = saved.read_bytes()
     (tmp_path / "w.safetensors").write_bytes(before)
-    code = f"""
-import resource, torch
-from spinesearch.models.weights.files import load_detector, save_weights
-detector = load_detector({str(saved)!r})
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-try:
-    save_weights(detector, {str(tmp_path / "w.safetensors")!r}, overwrite=True)
-except OSError as error:
-    print(error)
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.count("\n") == 1
-    assert "w.safetensors: cannot be written: " in result.stdout
+    detector = load_detector(saved)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"w\.safetensors: cannot be written: ") as caught:
+            save_weights(detector, tmp_path / "w.safetensors", overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
     assert (tmp_path / "w.safetensors").read_bytes() == before
 

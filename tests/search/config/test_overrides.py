@@ -203,7 +203,7 @@ def test_what_is_wrong_is_one_line_on_search_and_resume(word: str, message: str,
         (["search.num_trials", "=4", "seed=1"], "as in search.num_trials=4"),
         (["+name=x"], r"\+name=x: there is such a setting already; give name=x without \+"),
         (["+data=coco"], r"a data is chosen without \+: data=coco"),
-        (["data=coco,generated"], "data: must be one of coco, generated, got 'coco,generated'"),
+        (["data=coco,generated"], "data: must be one of classes, coco, generated, got 'coco,generated'"),
         (["data.train_images=/x"], "data.train_images: not a setting of the data chosen"),
     ],
 )
