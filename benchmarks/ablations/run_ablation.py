@@ -61,8 +61,10 @@ def ablate(
     """Train what has no line yet.
 
     Raises:
-        ValueError: the file was begun with other settings or data.
+        ValueError: nothing is detected, or the file was begun with other settings or data.
     """
+    if config.proxy_task.task != "detection":
+        raise ValueError(f"proxy_task.task: AP is compared, give detection, got {config.proxy_task.task}")
     data = open_data(config.data, image_size=config.proxy_task.image_size)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{where}.jsonl"

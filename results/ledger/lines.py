@@ -39,7 +39,7 @@ def encode_event(seq: int, event: Event, append: tuple[int, int] | None = None) 
 def decode_events(lines: Sequence[bytes], first: int) -> list[Event]:
     """The events of lines without their newlines, which begin with line number ``first``.
 
-    All of them are one document for the parser: two thirds of the time that one after the other takes.
+    All of them are one document for the parser, which makes each key once.
 
     Raises:
         ValueError: a line is damaged or not the one that belongs there; the message says how.

@@ -106,7 +106,7 @@ def _compose(words: Sequence[str], schema: Schema) -> tuple[dict[str, Any], dict
 
 @functools.lru_cache(maxsize=128)
 def _composed(primary: str, grammar: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
-    """What hydra makes of words in its grammar: always the same, and it takes an eighth of a second."""
+    """What hydra makes of words in its grammar: always the same, and it takes long."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
     from omegaconf import OmegaConf

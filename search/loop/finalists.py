@@ -117,8 +117,7 @@ class Finalists:
         for seed in rerank.seeds:
             for arch_id, (candidate, baseline) in identities(run, rerank).items():
                 known = trainings.get((arch_id, seed))
-                is_retried = known is not None and self._retries and known.status == "failed"
-                if known is not None and not known.is_masked and not is_retried:
+                if known and not (known.is_masked or (self._retries and known.status == "failed")):
                     continue
                 events.append(
                     {

@@ -134,6 +134,8 @@ def test_candidates_are_all_that_a_block_depends_on():
         (0, 1, 2, 4, 5, 8),
     )
     candidates = fusion_candidates(SPINENET_49)
+    assert sum(map(len, candidates)) == 123
+    assert [sum(min(k, len(ids)) for ids in candidates) for k in (2, 4)] == [30, 56]
     live = live_blocks(SPINENET_49)
     assert all(set(candidates[i]) <= live for i in live)
 

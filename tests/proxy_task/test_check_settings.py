@@ -6,9 +6,11 @@ import torch
 
 from spinesearch.models.backbone import build_backbone
 from spinesearch.proxy_task.check import check_settings
-from spinesearch.proxy_task.model import build_model
+from spinesearch.proxy_task.model import build_model, network_cost_of
 from spinesearch.proxy_task.settings import ProxySettings
+from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.space import SPINENET_49, SPINENET_MOBILE_49
+from spinesearch.space.cost.widths import network_widths
 
 SETTINGS = ProxySettings(num_steps=1, endpoints_num_filters=8, head_num_convs=0, device="cpu")
 LEVELS = range(1, 8)
@@ -120,3 +122,22 @@ def test_a_stem_of_a_given_width_is_not_scaled() -> None:
     settings = replace(SETTINGS, filter_size_scale=0.1, stem_filters=8)
     check_settings(settings, levels, is_mbconv=True)
     build_model(SPINENET_MOBILE_49, settings, num_classes=2)
+
+
+def test_the_mobile_experiment_has_a_width_that_works():
+    """At the default proxy's eighth a block of level 1 keeps two channels, and the first convolution one."""
+    config = run_config(compose(["experiment=mobile"]))
+    settings = config.proxy_task
+    assert (config.space.name, settings.activation) == ("spinenet_mbconv", "swish")
+    check_settings(settings, range(1, 8), is_mbconv=True, check_device=False)
+    wide, narrow = (
+        network_widths(SPINENET_MOBILE_49, filter_size_scale=scale, resample_alpha=0.25, stem_filters=None)
+        for scale in (settings.filter_size_scale, 0.125)
+    )
+    assert (wide.stem_conv, min(wide.channels)) == (4, 8)
+    assert (narrow.stem_conv, min(narrow.channels)) == (1, 2)
+    ours, default = (
+        network_cost_of(spec, task, 1).multiply_adds
+        for spec, task in ((SPINENET_MOBILE_49, settings), (SPINENET_49, run_config(compose([])).proxy_task))
+    )
+    assert 0.6 < ours / default < 0.75  # two thirds, as its yaml says

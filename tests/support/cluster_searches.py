@@ -220,7 +220,7 @@ def run_command(
     raise SystemExit(main(command))
 
 
-def _open_instead(open_score: OpenScore, *proxy_task: object) -> Score:
+def _open_instead(open_score: OpenScore, *proxy_task: object, **options: object) -> Score:
     return open_score()
 
 

@@ -76,7 +76,7 @@ def test_one_model_at_another_size(capsys):
 def test_options_that_a_network_does_not_have_are_left_out(capsys):
     out = printed(["spinenet mobile 49s"], capsys)
     assert "filter_size_scale=0.65, endpoints_num_filters=40, block_repeats=1" in out
-    assert "AP at 384   not known here" in out
+    assert "AP at 384   mobile: 23.5" in out
     assert "published, " not in out
     assert draw_spec(SPINENET_MOBILE_49) in out
     out = printed(["resnet101-fpn"], capsys)

@@ -69,7 +69,11 @@ def test_a_finished_training_says_so_and_show_prints_it(trained, capsys):
 def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, cache_dir, trained, recorded_run, capsys):
     base = command(tmp_path, cache_dir)
     fails([*base, "train.lr=0"], r"train.lr: must be a finite number above 0, got 0", capsys)
-    fails([*base, "train=step"], r"train: must be one of finetune, protocol_a", capsys)
+    fails(
+        [*base, "train=step"],
+        r"train: must be one of finetune, imagenet, .*, protocol_a",
+        capsys,
+    )
     fails([*base, "proxy_task.lr=1"], r"proxy_task.lr: `spinesearch train` has no such setting", capsys)
     fails(["search", "train.lr=1"], r"train.lr: `spinesearch search` has no such setting", capsys)
     fails([*base, "train.frozen=[neck]"], r"train.frozen: .* no part called 'neck'", capsys)

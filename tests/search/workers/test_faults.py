@@ -36,6 +36,7 @@ def settings(cache_dir: Path, nodes: Nodes) -> list[str]:
         "data.held_out_share=0.4",
         "search.generation_size=4",
         "search.num_trials=24",
+        "search.reward_metric=ap",
         "search.max_failed_share=1",
         "search.export_top=0",
         "search.finalists=0",
