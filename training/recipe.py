@@ -7,6 +7,7 @@ from dataclasses import dataclass
 OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("cosine", "step", "constant_decay")
 PRECISIONS = ("float32", "bfloat16")
+RETINANET, MASK_RCNN = DETECTORS = ("retinanet", "mask_rcnn")
 FUSED = ("auto", "all", "off")
 DETECTION, CLASSIFICATION = TASKS = ("detection", "classification")
 
@@ -40,6 +41,7 @@ class Recipe:
             are equal to the last bit on the CPU, and to rounding on CUDA.
         task: one of `TASKS`: what is learnt.
         label_smoothing: share of the truth that classification spreads evenly over all classes.
+        rois_per_image: regions of an image that a Mask R-CNN's box head learns from.
     """
 
     image_size: int
@@ -60,3 +62,4 @@ class Recipe:
     fused: str
     task: str = DETECTION
     label_smoothing: float = 0.0
+    rois_per_image: int = 512
