@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from spinesearch.data.classes.as_coco import as_coco
@@ -18,18 +18,24 @@ from spinesearch.data.data_settings import (
     check_integer,
 )
 from spinesearch.data.drawn.generate import generate_dataset
-from spinesearch.data.errors import DataError
 from spinesearch.data.notices import (
     report_groups,
     warn_of_copies,
     warn_of_shared_groups,
     warn_of_what_is_left_out,
 )
-from spinesearch.data.pack.pack import Pack, open_pack, packs_in
+from spinesearch.data.pack.pack import Pack, open_pack
 from spinesearch.data.pack.pack_build import PackSource
-from spinesearch.data.proxy_data import ProxyData, val_data, with_held_out_images, with_score_set
+from spinesearch.data.pack.pack_masks import pack_masks, read_masked
+from spinesearch.data.proxy_data import (
+    ProxyData,
+    val_data,
+    with_held_out_images,
+    with_masks,
+    with_score_set,
+)
 from spinesearch.data.sources import cache_dir, group_rule, score_source, train_source, val_source
-from spinesearch.data.split.groups import group_images, groups_beside, pack_groups
+from spinesearch.data.split.groups import group_images, pack_groups
 from spinesearch.data.split.held_out import Groups, check_score_set, check_split_has_objects, held_out_mask
 from spinesearch.data.split.overlap import check_no_overlap
 
@@ -42,7 +48,6 @@ __all__ = [
     "open_data",
     "open_training_data",
     "open_val_data",
-    "reopen_data",
 ]
 
 _log = logging.getLogger(__name__)
@@ -55,6 +60,7 @@ def open_data(
     settings: DataSettings,
     *,
     image_size: int,
+    masks: bool = False,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
     report: Callable[[str], None] | None = None,
@@ -64,6 +70,7 @@ def open_data(
     Args:
         settings: which data.
         image_size: S, pixels; images get this long side.
+        masks: whether a mask model needs them, and with them the objects' masks.
         progress: see `Progress`.
         warn: called with one line if boxes or images of the data set are left out, or if images that are
             scored on are, or look like, training images; None logs it. A process says it once per data set,
@@ -75,7 +82,7 @@ def open_data(
         DataError: the data cannot be used as they are; see `open_pack`.
     """
     check_integer("proxy_task.image_size", image_size, minimum=1)
-    opening = _opening(settings, progress, warn, report, "train")
+    opening = _opening(settings, progress, warn, report, "train", masks=masks)
     return opening.open(
         train_source(opening.settings, image_size), score_source(opening.settings, image_size)
     )
@@ -86,6 +93,7 @@ def open_training_data(
     *,
     pack_size: int,
     image_size: int,
+    masks: bool = False,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
     report: Callable[[str], None] | None = None,
@@ -97,6 +105,7 @@ def open_training_data(
         pack_size: pixels of the packed training images' long side; smaller if the largest image file is, but
             not smaller than `image_size`.
         image_size: the same of the validation images.
+        masks: as for `open_data`.
         progress: as for `open_data`.
         warn: as for `open_data`.
         report: as for `open_data`.
@@ -105,7 +114,9 @@ def open_training_data(
         DataError: the data cannot be used as they are, or images are both trained on and validated on, and
             ``data.allow_overlap`` is not set.
     """
-    opening = replace(_opening(settings, progress, warn, report, "train", "val"), is_training=True)
+    opening = replace(
+        _opening(settings, progress, warn, report, "train", "val", masks=masks), is_training=True
+    )
     train = train_source(opening.settings, image_size)
     if pack_size > image_size and (largest := largest_side(train.annotations_path)) is not None:
         pack_size = max(image_size, min(pack_size, largest))
@@ -116,14 +127,17 @@ def open_val_data(
     settings: DataSettings,
     *,
     image_size: int,
+    masks: bool = False,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ProxyData:
     """The validation images alone, all of them to score on; arguments and errors as for `open_data`."""
-    opening = _opening(settings, progress, warn, report, "val")
+    opening = _opening(settings, progress, warn, report, "val", masks=masks)
     source = val_source(opening.settings, image_size)
-    return val_data(opening.settings, opening.open_pack(source, lambda dataset: None))
+    pack = opening.open_pack(source, lambda dataset: None)
+    data = val_data(opening.settings, pack)
+    return with_masks(data, pack_masks(pack, source)) if masks else data
 
 
 def _opening(
@@ -132,6 +146,7 @@ def _opening(
     warn: Callable[[str], None] | None,
     report: Callable[[str], None] | None,
     *splits: str,
+    masks: bool,
 ) -> _Opening:
     """Whom to report to; data that are to be drawn, and annotations of classes, are there when this returns.
 
@@ -141,6 +156,7 @@ def _opening(
         warn: likewise.
         report: likewise.
         *splits: which of them are opened, ``train`` and ``val``.
+        masks: as for `open_data`.
     """
     tell = progress or (lambda description, done, total: None)
     if isinstance(settings, GeneratedDataSettings):
@@ -155,49 +171,12 @@ def _opening(
     if isinstance(settings, ClassDataSettings):
         settings = as_coco(settings, splits, tell)
     return _Opening(
-        settings=settings, progress=tell, warn=warn or _log.warning, report=report or (lambda line: None)
+        settings=settings,
+        progress=tell,
+        warn=warn or _log.warning,
+        report=report or (lambda line: None),
+        masks=masks,
     )
-
-
-def reopen_data(settings: DataSettings, *, image_size: int, key: str) -> ProxyData:
-    """The data that another process has opened with these settings, as a worker of a search does.
-
-    Where the packs are in this machine's cache, they are all that is read: neither the annotations nor the
-    images need be here. Elsewhere the data are opened as by `open_data`.
-
-    Args:
-        settings: which data.
-        image_size: S, pixels.
-        key: of the other process's data.
-
-    Raises:
-        DataError: the data cannot be opened here, or they are not the other process's.
-    """
-    for data in _in_cache(settings, image_size):
-        if data.key == key:
-            return data
-    # The other process has warned of what is odd about the data.
-    data = open_data(settings, image_size=image_size, warn=lambda line: None, report=_log.info)
-    if data.key != key:
-        raise DataError(
-            f"data: this machine's copy (key {data.key}) is not the one the search uses (key {key}); "
-            "copy the same images and annotations here"
-        )
-    return data
-
-
-def _in_cache(settings: DataSettings, image_size: int) -> Iterator[ProxyData]:
-    """All data that packs of this machine's cache make, whatever the packs are of, with their keys."""
-    if isinstance(settings, ClassDataSettings):
-        settings = as_coco(settings)
-    source, apart = train_source(settings, image_size), score_source(settings, image_size)
-    for pack in packs_in(cache_dir(settings), source):
-        if apart is None:
-            for groups in groups_beside(pack):
-                yield with_held_out_images(settings, image_size, pack, groups)
-        else:
-            for score in packs_in(cache_dir(settings), apart):
-                yield with_score_set(settings, image_size, pack, score)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,6 +187,7 @@ class _Opening:
     progress: Progress
     warn: Callable[[str], None]
     report: Callable[[str], None]
+    masks: bool
     is_training: bool = False
 
     def open(self, train: PackSource, apart: PackSource | None) -> ProxyData:
@@ -244,14 +224,23 @@ class _Opening:
                 warn=self.warn,
                 progress=lambda done, total: self.progress("looking for copies", done, total),
             )
+        if self.masks:
+            score_masks = pack_masks(score, apart) if score is not None and apart is not None else None
+            data = with_masks(data, pack_masks(pack, train), score_masks)
         return data
 
     def open_pack(self, source: PackSource, check: Callable[[CocoDataset], None]) -> Pack:
         """A pack, and what is odd about its data said."""
+
+        def checked(dataset: CocoDataset) -> None:
+            check(dataset)
+            if self.masks:
+                read_masked(source)
+
         pack = open_pack(
             source,
             cache_dir(self.settings),
-            check=check,
+            check=checked,
             progress=lambda done, total: self.progress("packing images", done, total),
             report=self.report,
         )

@@ -15,6 +15,7 @@ from spinesearch.data.coco.dataset import CocoDataset
 from spinesearch.data.data_settings import CocoFormSettings
 from spinesearch.data.pack.pack import ImagePack, Pack
 from spinesearch.data.pack.pack_build import PACK_VERSION
+from spinesearch.data.pack.pack_masks import masks_digest
 from spinesearch.data.pack.storage import storage_of
 from spinesearch.data.ragged import Ragged
 from spinesearch.data.sources import group_rule
@@ -40,6 +41,8 @@ class ProxyData:
         key: content key: equal for two workers exactly when they train and score on the same data.
         split_by: what decides which images are scored on: ``data.group_by``, or `SCORED_APART`.
         score_set: data of their own to score on: all its images are held out, and none of this one's.
+        masks: of all objects of the dataset one after the other, compressed run lengths; of data that were
+            opened for a mask model, else None.
     """
 
     name: str
@@ -53,6 +56,7 @@ class ProxyData:
     key: str
     split_by: str
     score_set: ProxyData | None = None
+    masks: Ragged[np.uint8] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -116,6 +120,24 @@ def val_data(settings: CocoFormSettings, pack: Pack) -> ProxyData:
     """A data set that is only scored on."""
     key = _key((PACK_VERSION, pack.content_key, pack.images.images.shape[1], storage_of(settings).label))
     return _proxy_data(settings, pack, _NONE, _all_of(pack), key=key, split_by=SCORED_APART)
+
+
+def with_masks(
+    data: ProxyData, masks: Ragged[np.uint8], score_masks: Ragged[np.uint8] | None = None
+) -> ProxyData:
+    """The same data with the masks of their objects, under a key of their own.
+
+    Args:
+        data: opened without.
+        masks: of its dataset.
+        score_masks: of the dataset of its `score_set`.
+    """
+    all_masks = (masks,) if score_masks is None else (masks, score_masks)
+    key = _key((data.key, *map(masks_digest, all_masks)))
+    score_set = data.score_set
+    if score_set is not None:
+        score_set = replace(score_set, masks=score_masks, key=key)
+    return replace(data, masks=masks, key=key, score_set=score_set)
 
 
 def _proxy_data(

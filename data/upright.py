@@ -45,3 +45,12 @@ def stored_boxes(boxes: Boxes, orientation: int, width: int, height: int) -> Box
     low, high = np.minimum(x[:, 0], x[:, 1]), np.maximum(x[:, 0], x[:, 1])
     top, bottom = np.minimum(y[:, 0], y[:, 1]), np.maximum(y[:, 0], y[:, 1])
     return np.stack((low, top, high, bottom), axis=1).astype(np.float32)
+
+
+def stored_mask(mask: npt.NDArray[np.float32], orientation: int) -> npt.NDArray[np.float32]:
+    """A mask over a box `[h, w]` of the upright image, over the same box in the image as stored."""
+    if orientation in (5, 6, 7, 8):
+        mask = mask.T
+    if orientation in (2, 3, 7, 8):
+        mask = mask[:, ::-1]
+    return mask[::-1] if orientation in (3, 4, 6, 7) else mask

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from spinesearch.models.heads.anchors import anchors_per_cell
-from spinesearch.models.heads.classifier import Classifier, build_classifier
+from spinesearch.models.heads.classifier import build_classifier
 from spinesearch.models.heads.detector import build_detector
-from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.mask_rcnn.detector import build_mask_rcnn
+from spinesearch.models.weights.description import Headed
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.space.cost.cost import Cost, classifier_cost, detector_cost
+from spinesearch.space.cost.mask_rcnn import mask_rcnn_cost
 from spinesearch.training.recipe import CLASSIFICATION
 
 
-def build_model(
-    spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_classes: int
-) -> RetinaNet | Classifier:
+def build_model(spec: ArchSpec | ResNetSpec, settings: ProxySettings, *, num_classes: int) -> Headed:
     """The network that the proxy task trains for a spec, initialised from torch's global generator."""
     if settings.task == CLASSIFICATION:
         return build_classifier(spec, num_classes=num_classes, **_layers(settings), **_sizes(spec, settings))
-    return build_detector(
+    build: Callable[..., Headed] = build_mask_rcnn if settings.needs_masks else build_detector
+    return build(
         spec, num_classes=num_classes, **_layers(settings), **_sizes(spec, settings), **_head_sizes(settings)
     )
 
@@ -40,7 +42,8 @@ def network_cost_of(spec: ArchSpec | ResNetSpec, settings: ProxySettings, num_cl
     sizes = _sizes(spec, settings)
     if settings.task == CLASSIFICATION:
         return classifier_cost(spec, settings.image_size, num_classes=num_classes, **sizes)
-    return detector_cost(spec, settings.image_size, num_classes=num_classes, **sizes, **_head_sizes(settings))
+    cost = mask_rcnn_cost if settings.needs_masks else detector_cost
+    return cost(spec, settings.image_size, num_classes=num_classes, **sizes, **_head_sizes(settings))
 
 
 def _head_sizes(settings: ProxySettings) -> dict[str, Any]:

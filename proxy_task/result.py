@@ -29,6 +29,7 @@ class TaskResult:
         ar100: average recall with at most 100 detections per image.
         top1: of a classifier the share of the held-out images whose class it finds the most likely.
         top5: the share of those whose class is among its five most likely.
+        mask_ap: AP of a Mask R-CNN's masks, as `ap`; None of other networks.
         loss: mean training loss over the last tenth of training.
         mean_loss: mean training loss over all of it; times `num_steps` it is the sum.
         curve: after each of `ProxySettings.measure_at` steps: their number, the mean training loss over the
@@ -51,6 +52,7 @@ class TaskResult:
     ar100: float | None = None
     top1: float | None = None
     top5: float | None = None
+    mask_ap: float | None = None
     loss: float
     mean_loss: float
     curve: tuple[tuple[int, float, float], ...] = ()
@@ -63,10 +65,16 @@ class TaskResult:
     device: str = CPU
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, of its task's metrics; `curve` if there is one, `device` if it is no CPU."""
+        """Plain data for JSON, of its task's metrics; `curve`, `mask_ap` if any, `device` if it is no CPU."""
         left_out = {*(_OF_CLASSIFIERS if self.top1 is None else _OF_DETECTORS)}
         left_out |= {
-            name for name, is_out in (("curve", not self.curve), ("device", self.device == CPU)) if is_out
+            name
+            for name, is_out in (
+                ("curve", not self.curve),
+                ("device", self.device == CPU),
+                ("mask_ap", self.mask_ap is None),
+            )
+            if is_out
         }
         return {key: value for key, value in asdict(self).items() if key not in left_out}
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from spinesearch.training.recipe import CLASSIFICATION, DETECTION, Recipe
+from spinesearch.training.recipe import CLASSIFICATION, DETECTION, MASK_RCNN, Recipe
 from spinesearch.training.setting_rules import (
     BOOLEAN,
     COUNT_OR_NULL,
@@ -51,6 +51,11 @@ class ProxySettings:
         bn_eps: added to the variance in batch normalisation.
         head_num_convs: convolutions before the prediction in each of the head's two branches.
         head_num_filters: their channels.
+        detector: one of `DETECTORS`. A Mask R-CNN has `head_num_convs` convolutions of `head_num_filters` in
+            its box and mask heads and four times as wide a fully connected layer; it trains on masks, which
+            the data must have, and is released with one anchor size per level (num_scales 1), a `bn_momentum`
+            of 0.01 and a `bn_eps` of 1e-3.
+        rois_per_image: regions of an image that its box head learns from, a quarter of them with an object.
         num_scales: anchor sizes per octave; there are three ratios, so ``3 * num_scales`` anchors per cell.
         base_anchor: side of the smallest anchor of a level over the level's stride.
         merge_classes: train and score where objects are, and not what they are: all classes are one. A short
@@ -86,9 +91,9 @@ class ProxySettings:
             CUDA.
         pack_on_device: one of `PACK_ON_DEVICE`; "auto" keeps the training images in a GPU's memory where they
             take at most three quarters of what the process may use of it.
-        kernels: one of `KERNELS`. "off" is the plain form of everything; "auto" takes the fastest form of targets
-            and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
-            are equal to the last bit on the CPU, and to rounding on CUDA.
+        kernels: one of `KERNELS`. "off" is the plain form of everything; "auto" takes the fastest form of
+            targets and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on
+            CUDA. They are equal to the last bit on the CPU, and to rounding on CUDA.
         num_threads: torch's threads on the CPU while a candidate is scored.
 
     Raises:
@@ -109,6 +114,8 @@ class ProxySettings:
     bn_eps: float = 1e-4
     head_num_convs: int = 4
     head_num_filters: int = 64
+    detector: str = "retinanet"
+    rois_per_image: int = 512
     num_scales: int = 3
     base_anchor: float = 3.0
     merge_classes: bool = False
@@ -168,6 +175,11 @@ class ProxySettings:
                 f"proxy_task.measure_at: must not go beyond num_steps, which is {self.num_steps}, "
                 f"got {self.measure_at!r}"
             )
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether the detector learns masks, which the data must have then."""
+        return self.detector == MASK_RCNN and self.task == DETECTION
 
     def num_trained_classes(self, num_classes: int) -> int:
         """Classes of the detector that is trained on data of so many."""

@@ -15,8 +15,6 @@ from torch import nn
 
 from spinesearch.data.open import ProxyData
 from spinesearch.models.gpu import folded, mark_for_gpu
-from spinesearch.models.heads.classifier import Classifier
-from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.proxy_task.model import build_model, network_cost_of
 from spinesearch.proxy_task.request import DETECTIONS, STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
 from spinesearch.proxy_task.result import TaskResult
@@ -25,9 +23,9 @@ from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.training.input.device_pack import TrainingBatches
 from spinesearch.training.measure.classify import class_scores, classify_images, true_classes
 from spinesearch.training.measure.curve import Curve
-from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics, evaluation_case
+from spinesearch.training.measure.evaluate import CocoMetrics, coco_metrics, evaluation_case, mask_ap
 from spinesearch.training.measure.evaluators import find_evaluator
-from spinesearch.training.measure.found import Found, find_objects
+from spinesearch.training.measure.found import Found, find_objects, mask_pair
 from spinesearch.training.measure.matched import matched_bytes
 from spinesearch.training.optim.optimizer import num_constant_steps
 from spinesearch.training.process.device_memory import limit_share, return_unused
@@ -55,7 +53,7 @@ PHASES = ("build", "recalibration", "evaluation")  # of a candidate's time, besi
 
 
 class ProxyTask:
-    """Trains a small RetinaNet, or a classifier, on a candidate's backbone and scores it on held-out images.
+    """Trains a small detector, or a classifier, on a candidate's backbone and scores it on held-out images.
 
     Args:
         settings: how.
@@ -73,6 +71,10 @@ class ProxyTask:
                 f"proxy_task.image_size: is {settings.image_size} but the data were opened at {side}; "
                 "open them again"
             )
+        if settings.needs_masks and data.masks is None:
+            raise ValueError(
+                "proxy_task.detector: mask_rcnn needs masks, which these data were opened without"
+            )
         keep_freed_memory()
         self.settings = settings
         self.data = data.with_merged_classes() if settings.merge_classes else data
@@ -82,9 +84,12 @@ class ProxyTask:
         limit_share(self.device, gpu_share)
         is_kept = settings.pack_on_device == "auto"
         self._batches = TrainingBatches(self.data, self.device, is_kept=is_kept)
-        self.capturing = Capturing(self.device, find_session(settings.cuda_graph, self.device))
+        # The step of a Mask R-CNN asks in between what suppression has left.
+        cuda_graph = "off" if settings.needs_masks else settings.cuda_graph
+        self.capturing = Capturing(self.device, find_session(cuda_graph, self.device))
         find_evaluator(settings.evaluator)
-        self._is_for_gpu = settings.kernels == "all" and self.device.type == "cuda"
+        is_on_gpu = self.device.type == "cuda"
+        self._is_for_gpu = settings.kernels == "all" and is_on_gpu and not settings.needs_masks
         self.recipe = settings.recipe(len(data.train_index))
         self._anchors = task_anchors(settings).to(self.device)
 
@@ -188,7 +193,7 @@ class ProxyTask:
         metrics, found = self._measured(model, seed, lap)
         cost = network_cost_of(spec, self.settings, self.data.num_classes)
         if found is not None and DETECTIONS in request.wants:
-            case = evaluation_case(self.data.scored.dataset, self.data.scored.held_out_index, *found)
+            case = evaluation_case(self.data.scored.dataset, self.data.scored.held_out_index, *found[:3])
             files[DETECTIONS] = matched_bytes(case)
         if WEIGHTS in request.wants:
             files |= _weight_files(model)
@@ -218,7 +223,7 @@ class ProxyTask:
         if num_batches := self.settings.bn_recalibration_batches:
             batch_size = self.settings.bn_recalibration_batch_size or self.settings.batch_size
             batches = self._batches.whole(num_batches, batch_size, stream_generator(seed, RECALIBRATION))
-            recalibrate_batch_norm(model, batches, self.recipe.precision)
+            recalibrate_batch_norm(model, batches, self._anchors, self.recipe)
         lap("recalibration")
         if self.settings.task == CLASSIFICATION:
             scores = self._classified(model)
@@ -228,7 +233,19 @@ class ProxyTask:
         metrics = self.metrics(found)
         lap("evaluation")
         assert metrics.ap is not None, "open_data ensures that there are held-out objects"
-        return asdict(metrics), found
+        numbers = asdict(metrics)
+        if self.settings.needs_masks:
+            masks = mask_pair(self.data.scored, found)
+            assert masks is not None
+            numbers["mask_ap"] = mask_ap(
+                self.data.scored.dataset,
+                self.data.scored.held_out_index,
+                *found[:3],
+                masks,
+                evaluator=self.settings.evaluator,
+                num_threads=self.settings.num_threads,
+            )
+        return numbers, found
 
     def evaluate(self, model: nn.Module) -> CocoMetrics:
         """COCO metrics of a model on the images to score on; the model is left in evaluation mode."""
@@ -239,7 +256,7 @@ class ProxyTask:
         return coco_metrics(
             self.data.scored.dataset,
             self.data.scored.held_out_index,
-            *found,
+            *found[:3],
             evaluator=self.settings.evaluator,
             num_threads=self.settings.num_threads,
         )
@@ -270,7 +287,7 @@ class ProxyTask:
         return dict(class_scores(seen, true_classes(data, data.held_out_index)).summary)
 
 
-def _weight_files(model: RetinaNet | Classifier) -> dict[str, bytes]:
+def _weight_files(model: nn.Module) -> dict[str, bytes]:
     """What `save_weights` writes of a trained network, by file name."""
     from spinesearch.models.weights.files import (
         save_weights,

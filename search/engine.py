@@ -69,7 +69,8 @@ def reporting(console: Console) -> Iterator[Reports]:
 def open_run_data(config: RunConfig, console: Console) -> ProxyData:
     """The data of a configuration, opened here, with progress and warnings on the console."""
     with reporting(console) as reports:
-        data = open_data(config.data, image_size=config.proxy_task.image_size, **reports)
+        proxy = config.proxy_task
+        data = open_data(config.data, image_size=proxy.image_size, masks=proxy.needs_masks, **reports)
     num_steps = config.proxy_task.training_steps(len(data.train_index))
     if config.proxy_task.warmup_steps >= num_steps:
         reports["warn"](

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 OPTIMIZERS = ("sgd", "adamw", "muon")
 SCHEDULES = ("cosine", "step", "constant_decay")
 PRECISIONS = ("float32", "bfloat16")
+RETINANET, MASK_RCNN = DETECTORS = ("retinanet", "mask_rcnn")
 KERNELS = ("auto", "all", "off")
 DETECTION, CLASSIFICATION = TASKS = ("detection", "classification")
 
@@ -35,11 +36,12 @@ class Recipe:
         flip: whether an image is mirrored left to right with probability one half.
         scale_jitter: range of the random zoom, (1.0, 1.0) for none.
         precision: one of `PRECISIONS`; bfloat16 is autocast, the weights and the losses stay float32.
-        kernels: one of `KERNELS`. "off" is the plain form of everything; "auto" takes the fastest form of targets
-            and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
-            are equal to the last bit on the CPU, and to rounding on CUDA.
+        kernels: one of `KERNELS`. "off" is the plain form of everything; "auto" takes the fastest form of
+            targets and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on
+            CUDA. They are equal to the last bit on the CPU, and to rounding on CUDA.
         task: one of `TASKS`: what is learnt.
         label_smoothing: share of the truth that classification spreads evenly over all classes.
+        rois_per_image: regions of an image that a Mask R-CNN's box head learns from.
     """
 
     image_size: int
@@ -60,3 +62,4 @@ class Recipe:
     kernels: str
     task: str = DETECTION
     label_smoothing: float = 0.0
+    rois_per_image: int = 512

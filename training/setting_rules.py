@@ -12,6 +12,7 @@ from spinesearch.space.cost.plan import MIN_IMAGE_SIDE
 from spinesearch.training.recipe import (
     CLASSIFICATION,
     DETECTION,
+    DETECTORS,
     KERNELS,
     OPTIMIZERS,
     PRECISIONS,
@@ -128,6 +129,8 @@ SHARED_RULES: Mapping[str, Rule] = {
     "bn_eps": POSITIVE,
     "head_num_convs": NATURAL,
     "head_num_filters": COUNT,
+    "detector": one_of(DETECTORS),
+    "rois_per_image": ((lambda v: is_int(v) and v >= 4), "an integer of at least 4"),
     "num_scales": COUNT,
     "base_anchor": POSITIVE,
     "batch_size": COUNT,

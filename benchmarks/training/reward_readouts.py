@@ -95,7 +95,7 @@ def readings(task: ProxyTask, spec: ArchSpec, seed: int) -> dict[str, dict[str, 
         **{f"average {d}": w for d, w in averages.by_decay.items()},
     }.items():
         _assign(model, weights)
-        recalibrate_batch_norm(model, recalibration, task.recipe.precision)
+        recalibrate_batch_norm(model, recalibration, task._anchors, task.recipe)
         found[f"{name}, statistics anew"] = metrics(task, model)
     return found
 
@@ -105,7 +105,7 @@ def metrics(task: ProxyTask, model: nn.Module) -> dict[str, float]:
     scored = task.data.scored
     index = scored.held_out_index
     parts = np.split(index, range(task.settings.batch_size, len(index), task.settings.batch_size))
-    found = scored.dataset, index, *task.find(model)
+    found = scored.dataset, index, *task.find(model)[:3]
     coco = coco_metrics(*found)
     assert coco.ap is not None
     loss = held_out_loss(task, model, parts)

@@ -23,8 +23,9 @@ def evaluate(arguments: list[str]) -> int:
     """Run ``spinesearch evaluate``; returns its exit code."""
     parser = command_parser(
         "evaluate",
-        "COCO's twelve numbers and the AP of each class, on the validation images of a data set;\n"
-        "of a classifier's weights top-1 and top-5. Classes are matched by name.",
+        "COCO's twelve numbers and the AP of each class, on the validation images of a data set, of a\n"
+        "Mask R-CNN of its masks too; of a classifier's weights top-1 and top-5. Classes are matched by\n"
+        "name.",
         "examples:\n"
         "  spinesearch evaluate runs/NAME/weights/best.safetensors data=coco data.val_images=DIR \\\n"
         "      data.val_annotations=FILE\n"
@@ -122,6 +123,7 @@ def evaluate_on(network: Headed, inference: Inference, settings: DataSettings, c
     from spinesearch.data.data_settings import ClassDataSettings
     from spinesearch.data.open import open_val_data
     from spinesearch.models.heads.classifier import Classifier
+    from spinesearch.models.heads.detect import FindsInstances
     from spinesearch.search.engine import reporting
     from spinesearch.training.measure.evaluation import (
         evaluate_classifier,
@@ -134,7 +136,8 @@ def evaluate_on(network: Headed, inference: Inference, settings: DataSettings, c
         kind, other = ("classifier", "data=classes") if is_classifier else ("detector", "data with boxes")
         raise ValueError(f"WEIGHTS: are a {kind}'s, which needs {other}, got data={settings.name}")
     with reporting(console) as reports:
-        data = open_val_data(settings, image_size=inference.image_size, **reports)
+        masks = isinstance(network, FindsInstances)
+        data = open_val_data(settings, image_size=inference.image_size, masks=masks, **reports)
         match = match_classes(data.dataset.categories, inference.class_names, network.head.num_classes)
         for line in match.lines:
             reports["warn"](line)
@@ -176,9 +179,13 @@ def _data_settings(overrides: list[str]) -> DataSettings:
 def _plain(
     scores: Scores, key: str, num_images: int, missing: tuple[str, ...], extra: tuple[str, ...]
 ) -> dict[str, Any]:
+    masks = {}
+    if scores.masks is not None:
+        masks["masks"] = {**scores.masks.summary, "class_aps": scores.masks.class_aps}
     return {
         **scores.summary,
         "class_aps": scores.class_aps,
+        **masks,
         "num_images": num_images,
         "data_key": key,
         "missing_classes": list(missing),
@@ -191,7 +198,11 @@ def _print(scores: Scores) -> None:
 
     console = build_console()
     of_all = "share that is right" if "top1" in scores.summary else "COCO's numbers"
-    for title, numbers in ((of_all, scores.summary), ("AP by class", scores.class_aps)):
+    tables = [(of_all, scores.summary), ("AP by class", scores.class_aps)]
+    if scores.masks is not None:
+        tables += [("COCO's numbers, of masks", scores.masks.summary)]
+        tables += [("AP by class, of masks", scores.masks.class_aps)]
+    for title, numbers in tables:
         if not numbers:
             continue
         table = narrow_table(title)

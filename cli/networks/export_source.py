@@ -117,12 +117,17 @@ def build(source: Source, *, num_classes: int | None, backbone_only: bool) -> Ne
 
     from spinesearch.models.backbone import build_backbone
     from spinesearch.models.heads.detector import build_detector
+    from spinesearch.models.mask_rcnn.detector import MaskRCNN
     from spinesearch.models.weights.description import Headed
 
     module = source.module
     if module is not None:
         if num_classes is not None:
             raise ValueError(f"--num-classes: the weights of {source.name} have a head; leave the option out")
+        if isinstance(module, MaskRCNN) and not backbone_only:
+            raise ValueError(
+                f"{source.name}: of a Mask R-CNN the backbone alone is exported; add --backbone-only"
+            )
         return module.backbone if backbone_only and isinstance(module, Headed) else module
     torch.manual_seed(0)
     if num_classes is None:

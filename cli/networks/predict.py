@@ -26,10 +26,10 @@ def predict(arguments: list[str]) -> int:
     parser = command_parser(
         "predict",
         "Find objects in images: a picture with boxes for each, and one JSON with all of them, whose boxes\n"
-        "are (x1, y1, x2, y2) in the pixels of the image file as stored. A file that cannot be read is left\n"
-        "out, with its error in the JSON; the exit code is 2 then. A classifier's weights give the JSON\n"
-        "alone, with the most likely classes of each image. Nothing in DIR is replaced but what an earlier\n"
-        "`predict` wrote.",
+        "are (x1, y1, x2, y2) in the pixels of the image file as stored; of a Mask R-CNN masks too, as\n"
+        "COCO's RLE. A file that cannot be read is left out, with its error in the JSON; the exit code is\n"
+        "2 then. A classifier's weights give the JSON alone, with the most likely classes of each image.\n"
+        "Nothing in DIR is replaced but what an earlier `predict` wrote.",
         "examples:\n"
         "  spinesearch predict runs/NAME/weights/best.safetensors photo.jpg --output found\n"
         "  spinesearch predict runs/NAME FOLDER --output found --threshold 0.5 --top-k 20",
@@ -171,11 +171,16 @@ def _record(prediction: Prediction) -> dict[str, Any]:
         prediction.names,
         strict=True,
     )
+    size = [prediction.height, prediction.width]
+    masks: list[dict[str, Any]] = [{} for _ in prediction.names]
+    for mask, code in zip(masks, prediction.masks or (), strict=False):
+        mask["mask"] = {"size": size, "counts": code.decode("ascii")}
     return {
         "width": prediction.width,
         "height": prediction.height,
         "detections": [
-            {"box": box, "score": score, "label": label, "name": name} for box, score, label, name in rows
+            {"box": box, "score": score, "label": label, "name": name, **mask}
+            for (box, score, label, name), mask in zip(rows, masks, strict=True)
         ],
     }
 
@@ -187,11 +192,15 @@ def _classes(prediction: ClassPrediction) -> list[dict[str, Any]]:
 
 def _draw(path: Path, prediction: Prediction, target: Path) -> None:
     """Write the image with its boxes, in the pixels as stored; its EXIF orientation stays with it."""
+    from spinesearch.data.coco.outlines import decode_mask
     from spinesearch.data.pack.images import as_rgb
     from spinesearch.results.drawing.detections import draw_detections
 
     texts = [f"{name} {score:.2f}" for name, score in zip(prediction.names, prediction.scores, strict=True)]
     with opened_image(path) as image:
         exif = image.getexif()
-        picture = draw_detections(as_rgb(image), prediction.boxes.tolist(), prediction.labels.tolist(), texts)
+        width, height = prediction.width, prediction.height
+        masks = [decode_mask(code, width, height) for code in prediction.masks or ()]
+        boxes, labels = prediction.boxes.tolist(), prediction.labels.tolist()
+        picture = draw_detections(as_rgb(image), boxes, labels, texts, masks)
     picture.save(target, quality=92, exif=exif, comment=_COMMENT)

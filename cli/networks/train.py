@@ -36,7 +36,7 @@ def train(arguments: list[str]) -> int:
         "  spinesearch train spinenet49 train=imagenet data=classes data.train_images=DIR \\\n"
         "      data.val_images=DIR\n"
         "  spinesearch train spinenet49 name=b search.num_workers=8 search.ray_address=auto\n\n"
-        "groups: train=quick|protocol_a|protocol_b|protocol_c|finetune|imagenet|imagenet_improved\n"
+        "groups: train=quick|protocol_a|protocol_b|protocol_c|mask_rcnn|finetune|imagenet|imagenet_improved\n"
         "        data=generated|coco|classes\n"
         "        --cfg prints every setting with its value. docs/train.md has more.",
     )

@@ -92,6 +92,7 @@ class CocoDataset:
         area: per image float32 [n], square pixels as the file has it (a mask's area in COCO), else the box's.
         num_dropped_boxes: boxes left out as empty, inverted, not finite or outside their image.
         notes: what was converted and what is odd about the file, a line each.
+        masks: of all objects one after the other, the compressed run lengths; None unless requested.
     """
 
     images_dir: Path
@@ -104,11 +105,14 @@ class CocoDataset:
     area: Ragged[np.float32]
     num_dropped_boxes: int
     notes: tuple[str, ...] = ()
+    masks: Ragged[np.uint8] | None = None
 
     def select(self, is_wanted: npt.NDArray[np.bool_]) -> CocoDataset:
         """The data set of the images where bool `[N]` says so, as if the file had no others."""
+        is_object_wanted = np.repeat(is_wanted, np.diff(self.labels.offsets))
         return replace(
             self,
+            masks=None if self.masks is None else self.masks.select(is_object_wanted),
             images=self.images.select(is_wanted),
             boxes_xyxy=self.boxes_xyxy.select(is_wanted),
             labels=self.labels.select(is_wanted),

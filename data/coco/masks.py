@@ -38,7 +38,7 @@ def _of_rle(mask: dict[str, Any]) -> Box | None:
     """Runs of pixels outside and inside go down one column after the other."""
     height, width = (int(side) for side in mask["size"])
     counts = mask["counts"]
-    ends = np.cumsum(_numbers_of(counts) if isinstance(counts, str) else counts, dtype=np.int64)
+    ends = np.cumsum(counts_of(counts) if isinstance(counts, str) else counts, dtype=np.int64)
     if np.any(np.diff(ends, prepend=0) < 0) or len(ends) == 0 or ends[-1] > height * width:
         return None
     first, last = ends[:-1:2], ends[1::2] - 1  # of each run inside
@@ -53,7 +53,7 @@ def _of_rle(mask: dict[str, Any]) -> Box | None:
     return float(left[0]), float(top), float(right[-1] - left[0] + 1), float(bottom - top + 1)
 
 
-def _numbers_of(text: str) -> list[int]:
+def counts_of(text: str) -> list[int]:
     """The counts in COCO's text: 5 bits a character from the lowest, each from the third as a difference.
 
     As in `rleFrString` of cocoapi (common/maskApi.c).

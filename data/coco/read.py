@@ -16,11 +16,12 @@ from spinesearch.data.coco.document import Document, read_document
 from spinesearch.data.coco.ids import integer_ids, positions
 from spinesearch.data.coco.missing import check_none_missing, file_stats
 from spinesearch.data.coco.objects import read_objects
+from spinesearch.data.coco.outlines import read_outlines
 from spinesearch.data.coco.records import Records, class_name, nested_text
 from spinesearch.data.coco.sizes import image_sizes
 from spinesearch.data.data_settings import DEFAULT_BOX_FORMAT
 from spinesearch.data.errors import DataError
-from spinesearch.data.ragged import Ragged, offsets_of, ragged_texts
+from spinesearch.data.ragged import Ragged, offsets_of, ragged_texts, text_of
 
 __all__ = ["CocoDataset", "CocoImage", "file_stats", "load_coco", "read_coco", "read_images"]
 
@@ -46,26 +47,29 @@ def read_coco(
     *,
     box_format: str = DEFAULT_BOX_FORMAT,
     image_field: str = "",
+    with_masks: bool = False,
 ) -> CocoDataset:
     """The data set of one annotation file, every record checked.
 
     Image files are looked at only where the records leave open what their names or sizes are. What is given
     in an unusual form that leaves no doubt, such as numbers as text, is converted, and `notes` says so.
-    Masks, polygons and RLE alike, are ignored but where an annotation has no box. `iscrowd` may be missing or
-    null (0) and so may `area` (the box's). Ids may have gaps; ids of annotations are ignored.
+    Masks, polygons and RLE alike, are ignored unless requested, but where an annotation has no box. `iscrowd`
+    may be missing or null (0) and so may `area` (the box's). Ids may have gaps; ids of annotations are
+    ignored.
 
     Args:
         images_dir: the folder that file names are relative to.
         annotations_path: the file.
         box_format: one of `spinesearch.data.data_settings.BOX_FORMATS`.
         image_field: a field of the image records that is kept as text, with dots; see `ImageList`.
+        with_masks: whether to read the objects' masks, which all of them must have then.
 
     Raises:
         DataError: the file cannot be read, a record breaks COCO's format, or most boxes cannot be of this
             format; names the first one and what to do.
     """
     images_dir, path = Path(images_dir).expanduser(), Path(annotations_path).expanduser()
-    document = read_document(path)
+    document = read_document(path, with_masks=with_masks)
     images, image_index = _images(document, images_dir, image_field)
     categories, label = _categories(document)
     objects = read_objects(document.annotations, images.sizes[image_index], box_format)
@@ -73,6 +77,11 @@ def read_coco(
     order = np.argsort(image_index, kind="stable")
     order = order[objects.is_usable[order]]
     offsets = offsets_of(np.bincount(image_index[order], minlength=len(images)))
+    masks = None
+    if with_masks:
+        rows = image_index[order]
+        names = [text_of(images.names[i]) for i in rows.tolist()]
+        masks = read_outlines(document.annotations, order, images.sizes[rows], names)
     return CocoDataset(
         images_dir=images_dir,
         annotations_path=path,
@@ -84,6 +93,7 @@ def read_coco(
         area=Ragged(objects.area[order], offsets),
         num_dropped_boxes=objects.num_dropped,
         notes=tuple(filter(None, (document.conversions_line(), *objects.notes))),
+        masks=masks,
     )
 
 

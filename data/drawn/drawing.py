@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from spinesearch.data.coco.outlines import encode_mask
 from spinesearch.data.drawn.shapes import OUTLINES, outline_distance
 from spinesearch.data.drawn.textures import random_ground, random_paint
 
@@ -69,12 +70,14 @@ class Picture:
         labels: index into `CLASS_NAMES` of each object, in the order they were drawn.
         boxes_xywh: tight around an object's visible pixels, as COCO annotates what is partly covered.
         areas: number of its visible pixels.
+        masks: these pixels, as COCO's compressed run lengths.
     """
 
     pixels: npt.NDArray[np.uint8]
     labels: list[int]
     boxes_xywh: list[list[int]]
     areas: list[int]
+    masks: list[str]
 
 
 def draw_picture(rng: np.random.Generator, sizes: Sizes) -> Picture:
@@ -101,14 +104,15 @@ def draw_picture(rng: np.random.Generator, sizes: Sizes) -> Picture:
             labels.append(label)
             full_areas.append(full_area)
     canvas += rng.normal(0, 0.015, canvas.shape)  # grain
-    boxes, areas = [], []
+    boxes, areas, masks = [], [], []
     for index in range(len(labels)):
         ys, xs = np.nonzero(owner == index)
         x, y = int(xs.min()), int(ys.min())
         boxes.append([x, y, int(xs.max()) + 1 - x, int(ys.max()) + 1 - y])
         areas.append(len(xs))
+        masks.append(encode_mask(owner == index).decode())
     pixels = (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return Picture(pixels=pixels, labels=labels, boxes_xywh=boxes, areas=areas)
+    return Picture(pixels=pixels, labels=labels, boxes_xywh=boxes, areas=areas, masks=masks)
 
 
 def _draw_diameter(rng: np.random.Generator, sizes: Sizes) -> float:

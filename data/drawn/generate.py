@@ -106,7 +106,8 @@ def _write_dataset(
             name = f"{number:06d}.jpg"
             Image.fromarray(picture.pixels).save(folder / split / name, quality=92, subsampling=0)
             images.append({"id": number, "file_name": name, "width": width, "height": height})
-            for label, box, area in zip(picture.labels, picture.boxes_xywh, picture.areas, strict=True):
+            objects = zip(picture.labels, picture.boxes_xywh, picture.areas, picture.masks, strict=True)
+            for label, box, area, mask in objects:
                 annotations.append(
                     {
                         "id": len(annotations) + 1,
@@ -115,7 +116,7 @@ def _write_dataset(
                         "bbox": box,
                         "area": area,
                         "iscrowd": 0,
-                        "segmentation": [],
+                        "segmentation": {"size": [height, width], "counts": mask},
                     }
                 )
             done += 1

@@ -5,7 +5,7 @@ Shapes: B images, A anchors, K classes, N candidate (anchor, class) pairs per im
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -35,6 +35,43 @@ class Detections(NamedTuple):
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+
+
+class Instances(NamedTuple):
+    """Detections of B images with their masks.
+
+    Attributes:
+        found: boxes, scores and labels, padded to `MAX_DETECTIONS` rows.
+        masks: `[B, d, side, side]`, in (0, 1), each over its box; d is the most of an image.
+    """
+
+    found: Detections
+    masks: Tensor
+
+
+@runtime_checkable
+class FindsInstances(Protocol):
+    """A detector that finds objects and their masks by itself, as Mask R-CNN does."""
+
+    def instances(
+        self,
+        images: Tensor,
+        content: Tensor,
+        anchors: Tensor,
+        scales: Tensor,
+        sizes: Tensor,
+        precision: str,
+    ) -> Instances:
+        """Detections of normalised images.
+
+        Args:
+            images: `[B, 3, S, S]`.
+            content: `[B, 2]`, (width, height) of what is image in the square.
+            anchors: `[A, 4]`, xyxy pixels of the square.
+            scales: `[B]`, pixels of the square per original pixel.
+            sizes: `[B, 2]`, (width, height) in original pixels.
+            precision: of the passes, float32 or bfloat16.
+        """
 
 
 class Candidates(NamedTuple):

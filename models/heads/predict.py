@@ -16,13 +16,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from spinesearch.data.coco.outlines import encode_mask
 from spinesearch.data.image_files import opened_image
 from spinesearch.data.pack.images import as_rgb, shrunk
-from spinesearch.data.upright import stored_boxes, upright
+from spinesearch.data.upright import stored_boxes, stored_mask, upright
 from spinesearch.models.heads.anchors import make_anchors
-from spinesearch.models.heads.detect import MAX_DETECTIONS, SCORE_THRESHOLD, detect_objects
+from spinesearch.models.heads.detect import MAX_DETECTIONS, SCORE_THRESHOLD, FindsInstances, detect_objects
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.heads.normalize import normalize_images
+from spinesearch.models.heads.paste import paste_mask
 
 DEFAULT_THRESHOLD = 0.3  # own: pictures with all that scores above COCO's 0.05 are hard to look at
 _BATCH_SIZE = 8
@@ -45,6 +47,7 @@ class Prediction(NamedTuple):
         names: the classes' names, n of them; the labels' digits where the weights know no names.
         width: of the image as stored, pixels.
         height: of the image as stored.
+        masks: COCO's compressed run lengths in the image as stored, n of them, of a mask model; else None.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -53,6 +56,7 @@ class Prediction(NamedTuple):
     names: tuple[str, ...]
     width: int
     height: int
+    masks: tuple[bytes, ...] | None = None
 
 
 class ReadyImage(NamedTuple):
@@ -95,7 +99,7 @@ def predict_images(
     In the place of a file that cannot be read comes the error, and the others follow.
 
     Args:
-        model: images `[B, 3, S, S]` to class logits and box codes, on any device.
+        model: images `[B, 3, S, S]` to class logits and box codes, or a Mask R-CNN; on any device.
         images: paths, Pillow's images or RGB arrays `[H, W, 3]`; looked at as their EXIF orientation says.
         inference: of the detector.
         threshold: least score, 0.05 or more.
@@ -174,20 +178,39 @@ def _predicted(
             [image.upright_size for image in ready],
         )
     )
+    masks = None
     with torch.inference_mode():
-        cls_logits, box_deltas = head_outputs(model, normalized_pixels(ready, device), "float32")
-        found = detect_objects(cls_logits, box_deltas, anchors, scales, sizes)
-    for image, boxes, scores, labels in zip(ready, *(part.cpu().numpy() for part in found), strict=True):
+        pixels = normalized_pixels(ready, device)
+        if isinstance(model, FindsInstances):
+            content = torch.tensor([image.content for image in ready], dtype=torch.float32, device=device)
+            found, over_boxes = model.instances(pixels, content, anchors, scales, sizes, "float32")
+            masks = over_boxes.cpu().numpy()
+        else:
+            cls_logits, box_deltas = head_outputs(model, pixels, "float32")
+            found = detect_objects(cls_logits, box_deltas, anchors, scales, sizes)
+    columns = zip(*(part.cpu().numpy() for part in found), strict=True)
+    for row, (image, (boxes, scores, labels)) in enumerate(zip(ready, columns, strict=True)):
         kept = np.flatnonzero(scores >= threshold)[:top_k]
         names = inference.class_names
+        stored = stored_boxes(boxes[kept], image.orientation, *image.stored_size)
         yield Prediction(
-            boxes=stored_boxes(boxes[kept], image.orientation, *image.stored_size),
+            boxes=stored,
             scores=scores[kept],
             labels=labels[kept],
             names=tuple(names[label] if names else str(label) for label in labels[kept].tolist()),
             width=image.stored_size[0],
             height=image.stored_size[1],
+            masks=None if masks is None else _stored_masks(masks[row][kept], stored, image),
         )
+
+
+def _stored_masks(
+    masks: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32], image: ReadyImage
+) -> tuple[bytes, ...]:
+    """Masks over boxes `[n, 4]` of the image as stored, as run lengths in it."""
+    turned = (stored_mask(mask, image.orientation) for mask in masks)
+    pasted = (paste_mask(mask, box, *image.stored_size) for mask, box in zip(turned, boxes, strict=True))
+    return tuple(map(encode_mask, pasted))
 
 
 def _ready_or_error(image: ImageLike, side: int) -> ReadyImage | ImageError:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import (
@@ -19,11 +20,20 @@ from spinesearch.models.backbone import (
     default_activation,
     resolve_spec,
 )
+from spinesearch.models.heads.boxes import clip_boxes, decode_boxes
+from spinesearch.models.heads.detect import (
+    MAX_DETECTIONS,
+    SCORE_THRESHOLD,
+    Detections,
+    Instances,
+    non_maximum_suppression,
+)
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.heads.retinanet import by_anchor
 from spinesearch.models.layers import LayerStyle, build_style, refuse_torchscript
 from spinesearch.models.mask_rcnn.crop import crop_regions
 from spinesearch.models.mask_rcnn.heads import BoxHead, MaskHead, ProposalHead
+from spinesearch.models.mask_rcnn.proposals import Proposed, propose_regions
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.space.cost.mask_rcnn import BOX_SIDE, MASK_SIDE, NUM_MASKS, NUM_REGIONS
@@ -34,18 +44,9 @@ BN_MOMENTUM = 0.01  # PyTorch's convention; 0.99 in the released configurations 
 BN_EPS = 1e-3
 
 
-class Proposed(NamedTuple):
-    """What the network says of anchors, and the features that regions are cropped from.
-
-    Attributes:
-        scores: `[B, N]`, objectness before the sigmoid; anchors by level, row, column, anchor.
-        box_deltas: `[B, N, 4]`, codes (ty, tx, th, tw).
-        features: per level `[B, C, H, W]`.
-    """
-
-    scores: Tensor
-    box_deltas: Tensor
-    features: dict[int, Tensor]
+# The released configuration: what the box head's codes are multiplied by, and pairs that enter suppression.
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+MAX_CANDIDATES = 1000
 
 
 class MaskRCNNHead(nn.Module):
@@ -144,6 +145,48 @@ class MaskRCNN(nn.Module):
         masks: Tensor = self.head.masks(crop_regions(features, regions, MASK_SIDE), labels.flatten())
         return masks.view(*regions.shape[:2], *masks.shape[1:])
 
+    def instances(
+        self,
+        images: Tensor,
+        content: Tensor,
+        anchors: Tensor,
+        scales: Tensor,
+        sizes: Tensor,
+        precision: str,
+    ) -> Instances:
+        """Detections of a batch with their masks; see `FindsInstances`.
+
+        Regions are classified, the best `MAX_CANDIDATES` pairs of region and class decoded and suppressed
+        within each class, and the masks of what remains computed from the boxes that were found.
+        """
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            proposed: Proposed = self(images.contiguous(memory_format=torch.channels_last))
+            regions = propose_regions(proposed, anchors, content, is_training=False)
+            logits, codes = self.classify(proposed.features, regions.boxes)
+        num_classes = logits.shape[-1] - 1
+        scores = logits.float().softmax(dim=-1)[..., 1:]  # [B, P, K]
+        is_candidate = regions.is_real.unsqueeze(-1) & (scores > SCORE_THRESHOLD)
+        flat = torch.where(is_candidate, scores, 0.0).flatten(1)
+        top = flat.topk(min(MAX_CANDIDATES, flat.shape[1]), dim=1)
+        rows, labels = top.indices // num_classes, top.indices % num_classes
+        deltas = codes[:, :, 1:].float().flatten(1, 2).gather(1, _wide(top.indices))
+        deltas = deltas / deltas.new_tensor(BOX_WEIGHTS)
+        boxes = clip_boxes(decode_boxes(deltas, regions.boxes.gather(1, _wide(rows))), content)
+        kept = non_maximum_suppression(boxes, top.values, labels)
+        kept = F.pad(kept, (0, MAX_DETECTIONS - kept.shape[1]), value=-1)
+        is_found, rows = kept >= 0, kept.clamp(min=0)
+        boxes = torch.where(is_found.unsqueeze(-1), boxes.gather(1, _wide(rows)), 0.0)
+        labels = torch.where(is_found, labels.gather(1, rows), 0)
+        num_found = int(is_found.sum(dim=1).max())  # the masks of padded rows are none
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+            masks = self.outline(proposed.features, boxes[:, :num_found], labels[:, :num_found])
+        found = Detections(
+            boxes=clip_boxes(boxes / scales[:, None, None], sizes),
+            scores=torch.where(is_found, top.values.gather(1, rows), 0.0),
+            labels=labels,
+        )
+        return Instances(found, masks.float().sigmoid())
+
 
 class AsTested(nn.Module):
     """A Mask R-CNN with as many regions and masks as in testing, whatever they are of: what its cost is of.
@@ -232,3 +275,8 @@ def build_mask_rcnn(
         style=style,
     )
     return MaskRCNN(backbone, head)
+
+
+def _wide(index: Tensor) -> Tensor:
+    """An index `[B, n]` for boxes `[B, m, 4]`."""
+    return index.unsqueeze(-1).expand(-1, -1, 4)

@@ -37,15 +37,15 @@ class ProposalHead(nn.Module):
         self.conv = _normal(nn.Conv2d(in_channels, num_filters, 3, padding=1), PROPOSAL_STD)
         self.norms = nn.ModuleDict({str(level): style.build_norm(num_filters) for level in OUTPUT_LEVELS})
         self.activation = style.build_activation()
-        self.score = _normal(nn.Conv2d(num_filters, num_anchors, 1), PROPOSAL_STD)
-        self.box = _normal(nn.Conv2d(num_filters, 4 * num_anchors, 1), PROPOSAL_STD)
+        self.score_predict = _normal(nn.Conv2d(num_filters, num_anchors, 1), PROPOSAL_STD)
+        self.box_predict = _normal(nn.Conv2d(num_filters, 4 * num_anchors, 1), PROPOSAL_STD)
 
     def forward(self, features: Mapping[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         """Per level scores [B, A, H, W] before the sigmoid, and box codes [B, A * 4, H, W]."""
         scores, boxes = {}, {}
         for level in OUTPUT_LEVELS:
             x = self.activation(self.norms[str(level)](self.conv(features[level])))
-            scores[level], boxes[level] = self.score(x), self.box(x)
+            scores[level], boxes[level] = self.score_predict(x), self.box_predict(x)
         return scores, boxes
 
 
@@ -65,15 +65,16 @@ class BoxHead(nn.Module):
         self.hidden = nn.Linear(widths[-1] * BOX_SIDE**2, num_hidden)
         nn.init.xavier_uniform_(self.hidden.weight)
         nn.init.zeros_(self.hidden.bias)
-        self.norm = nn.BatchNorm1d(num_hidden, eps=style.bn_eps, momentum=style.bn_momentum)
+        self.norm = style.build_norm(num_hidden)
         self.activation = style.build_activation()
-        self.classes = _normal(nn.Linear(num_hidden, num_classes + 1), CLASS_STD)
-        self.boxes = _normal(nn.Linear(num_hidden, 4 * (num_classes + 1)), BOX_STD)
+        self.class_predict = _normal(nn.Linear(num_hidden, num_classes + 1), CLASS_STD)
+        self.box_predict = _normal(nn.Linear(num_hidden, 4 * (num_classes + 1)), BOX_STD)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits [R, K + 1] and box codes [R, K + 1, 4] of crops [R, C, 7, 7]."""
-        x = self.activation(self.norm(self.hidden(self.convs(crops).flatten(1))))
-        return self.classes(x), self.boxes(x).unflatten(1, (-1, 4))
+        hidden = self.hidden(self.convs(crops).flatten(1))
+        x = self.activation(self.norm(hidden[..., None, None])).flatten(1)
+        return self.class_predict(x), self.box_predict(x).unflatten(1, (-1, 4))
 
 
 class MaskHead(nn.Module):
@@ -91,11 +92,11 @@ class MaskHead(nn.Module):
         self.upsample = _he_normal(nn.ConvTranspose2d(widths[-1], widths[-1], 2, stride=2), widths[-1])
         self.norm = style.build_norm(widths[-1])
         self.activation = style.build_activation()
-        self.masks = _he_normal(nn.Conv2d(widths[-1], num_classes + 1, 1), num_classes + 1)
+        self.mask_predict = _he_normal(nn.Conv2d(widths[-1], num_classes + 1, 1), num_classes + 1)
 
     def forward(self, crops: Tensor, labels: Tensor) -> Tensor:
         """Mask logits [R, 28, 28] of crops [R, C, 14, 14], each of the class 0..K-1 that its label names."""
-        x = self.masks(self.activation(self.norm(self.upsample(self.convs(crops)))))
+        x = self.mask_predict(self.activation(self.norm(self.upsample(self.convs(crops)))))
         index = (labels + 1).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])
         return torch.gather(x, 1, index).squeeze(1)
 

@@ -19,9 +19,11 @@ from spinesearch.models.heads.classifier import Classifier, build_classifier
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.mask_rcnn.detector import MaskRCNN, build_mask_rcnn
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.space.cost.cost import Cost, backbone_cost, classifier_cost, detector_cost
+from spinesearch.space.cost.mask_rcnn import mask_rcnn_cost
 from spinesearch.space.cost.plan import MIN_IMAGE_SIDE
 
 _BACKBONE_ARGUMENTS: Mapping[str, type] = {
@@ -44,24 +46,44 @@ _DETECTOR_ARGUMENTS: Mapping[str, type] = {
     "head_num_filters": int,
     "head_is_separable": bool,
 }
+_MASK_RCNN_ARGUMENTS: Mapping[str, type] = {
+    "num_classes": int,
+    "num_anchors": int,
+    "head_num_convs": int,
+    "head_num_filters": int,
+    "head_num_hidden": int,
+}
 _CLASSIFIER_ARGUMENTS: Mapping[str, type] = {"num_classes": int}
 _COSTS: Mapping[str, Callable[..., Cost]] = {
     "backbone": backbone_cost,
     "detector": detector_cost,
+    "mask_rcnn": mask_rcnn_cost,
     "classifier": classifier_cost,
 }
 _MAY_LACK = ("fusion",)  # where it is the sum
 _RESNET_LACKS = ("resample_alpha", "block_repeats", "fusion")
 _RESNET_MAY_LACK = ("filter_size_scale", "stem_filters")  # where they are the published ones
 Backbone = ScalePermutedBackbone | ResNetFPN
-Headed = RetinaNet | Classifier
+Detector = RetinaNet | MaskRCNN
+Headed = Detector | Classifier
 Network = Backbone | Headed
-_WITH_HEADS = " or ".join(cls.__name__ for cls in (RetinaNet, Classifier))
+_WITH_HEADS = " or ".join(cls.__name__ for cls in (RetinaNet, MaskRCNN, Classifier))
 # What each kind has besides the arguments of its backbone.
 _ARGUMENTS: Mapping[str, Mapping[str, type]] = {
     "backbone": {},
     "detector": _DETECTOR_ARGUMENTS,
+    "mask_rcnn": _MASK_RCNN_ARGUMENTS,
     "classifier": _CLASSIFIER_ARGUMENTS,
+}
+_KINDS: Mapping[str, type[nn.Module]] = {
+    "detector": RetinaNet,
+    "mask_rcnn": MaskRCNN,
+    "classifier": Classifier,
+}
+_BUILDERS: Mapping[str, Callable[..., Headed]] = {
+    "detector": build_detector,
+    "mask_rcnn": build_mask_rcnn,
+    "classifier": build_classifier,
 }
 
 
@@ -79,12 +101,12 @@ def describe(module: nn.Module) -> dict[str, Any]:
     architecture = (
         spec.to_dict() if isinstance(spec, ArchSpec) else {"name": spec.name, "resnet_depth": spec.depth}
     )
-    types = {**_BACKBONE_ARGUMENTS, **_DETECTOR_ARGUMENTS}
+    types = {**_BACKBONE_ARGUMENTS, **_DETECTOR_ARGUMENTS, **_MASK_RCNN_ARGUMENTS}
     arguments = {name: types[name](value) for name, value in {**backbone.arguments, **head}.items()}
-    kind = "classifier" if isinstance(module, Classifier) else "detector" if head else "backbone"
+    kind = next((kind for kind, cls in _KINDS.items() if isinstance(module, cls)), "backbone")
     description = {**architecture, "model": {"kind": kind, **arguments}}
     if isinstance(module, Headed) and module.inference is not None:
-        description["inference"] = module.inference.to_dict(has_anchors=kind == "detector")
+        description["inference"] = module.inference.to_dict(has_anchors=isinstance(module, Detector))
     return description
 
 
@@ -97,13 +119,12 @@ def build_described(description: Any) -> Network:
     kind, spec, arguments = _checked(description)
     if kind == "backbone":
         return build_backbone(spec, **arguments)
-    build: Callable[..., Headed] = build_classifier if kind == "classifier" else build_detector
-    module = build(spec, **arguments)
+    module = _BUILDERS[kind](spec, **arguments)
     if "inference" in description:
         module.inference = Inference.from_dict(
             description["inference"],
             num_classes=module.head.num_classes,
-            num_anchors=module.head.num_anchors if isinstance(module, RetinaNet) else None,
+            num_anchors=module.head.num_anchors if isinstance(module, Detector) else None,
         )
     return module
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from spinesearch.models.fit import check_fit
 from spinesearch.models.heads.classifier import Classifier
-from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.models.weights.description import (
     Backbone,
+    Detector,
     Headed,
     Network,
     build_described,
@@ -52,7 +52,7 @@ def save_weights(
     are stored one by one in the usual order.
 
     Args:
-        module: a backbone, a RetinaNet or a Classifier.
+        module: a backbone, a detector or a classifier.
         path: of the weights; must end in ``.safetensors``.
         overwrite: whether files that are there already are replaced.
         notes: what else the ``.json`` says, such as where the weights come from; nothing reads it.
@@ -100,7 +100,7 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
             tensor.copy_(tensors[name])
 
 
-def load_detector(path: str | Path) -> RetinaNet:
+def load_detector(path: str | Path) -> Detector:
     """The detector that `save_weights` wrote, in evaluation mode.
 
     Args:
@@ -112,7 +112,7 @@ def load_detector(path: str | Path) -> RetinaNet:
         OSError: one of the files cannot be read.
     """
     module = load_network(path)
-    if not isinstance(module, RetinaNet):
+    if not isinstance(module, Detector):
         what = "a classifier; `load_classifier`" if isinstance(module, Classifier) else _BACKBONE_ALONE
         raise ValueError(f"{path}: holds {what} reads it")
     return module
@@ -122,7 +122,7 @@ def load_classifier(path: str | Path) -> Classifier:
     """The classifier that `save_weights` wrote, in evaluation mode; else as `load_detector`."""
     module = load_network(path)
     if not isinstance(module, Classifier):
-        what = "a detector; `load_detector`" if isinstance(module, RetinaNet) else _BACKBONE_ALONE
+        what = "a detector; `load_detector`" if isinstance(module, Detector) else _BACKBONE_ALONE
         raise ValueError(f"{path}: holds {what} reads it")
     return module
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from spinesearch.data.data_settings import DataSettings
-from spinesearch.data.open import ProxyData, reopen_data
+from spinesearch.data.open import ProxyData
+from spinesearch.data.reopen import reopen_data
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.run_config import ConfigError, RunConfig
@@ -84,7 +85,8 @@ def open_timed(settings: ProxySettings, data: DataSettings, key: str, num_steps:
     Raises:
         DataError: the data set cannot be opened there, or is not the one of ``key``.
     """
-    return _score(settings, reopen_data(data, image_size=settings.image_size, key=key), num_steps)
+    opened = reopen_data(data, image_size=settings.image_size, key=key, masks=settings.needs_masks)
+    return _score(settings, opened, num_steps)
 
 
 def _score(settings: ProxySettings, data: ProxyData, num_steps: int) -> Score:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spinesearch.data.data_settings import DataSettings
-from spinesearch.data.open import ProxyData, reopen_data
+from spinesearch.data.open import ProxyData
+from spinesearch.data.reopen import reopen_data
 from spinesearch.proxy_task.request import INFEASIBLE, LATENCY_DEVICE, LATENCY_MS, WHOLE, TrainingRequest
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.scoring.constraints import too_slow
@@ -27,7 +28,7 @@ def open_proxy_score(
     Raises:
         DataError: the data set cannot be opened here, or is not the one of ``data_key``.
     """
-    opened = reopen_data(data, image_size=settings.image_size, key=data_key)
+    opened = reopen_data(data, image_size=settings.image_size, key=data_key, masks=settings.needs_masks)
     return proxy_score(settings, opened, gpu_share=gpu_share)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,19 @@ from spinesearch.models.heads.anchors import anchors_per_cell
 from spinesearch.models.heads.classifier import build_classifier
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.inference import Inference
+from spinesearch.models.mask_rcnn.detector import build_mask_rcnn
 from spinesearch.models.weights.description import Headed, described_network
 from spinesearch.results.finalists import final_ranking
 from spinesearch.results.ledger.run import Run
 from spinesearch.space import ArchSpec, ResNetSpec, load_spec
 from spinesearch.space.published import BackboneScaling, HeadScaling, published
+from spinesearch.space.published_masks import PUBLISHED_MASK_RCNN
 from spinesearch.training.recipe import CLASSIFICATION
 from spinesearch.training.run.train_settings import OF_THE_MODEL, TrainSettings
 
 # Of a search's data settings: its held-out images are of the second where it has no images for scoring.
 _SCORED_ON = ("score_annotations", "train_annotations")
+_OF_MASK_HEADS = "head_num_hidden"  # an argument that Mask R-CNNs alone have
 _NOT_OF_RESNETS = ("resample_alpha", "block_repeats", "fusion")
 
 
@@ -78,7 +81,10 @@ def file_source(path: Path) -> ModelSource:
     else:
         arch = load_spec(path)
     arguments = _scaling(arch, BackboneScaling(), HeadScaling(is_separable=_is_mbconv(arch)))
-    arguments |= {name: described[name] for name in (*OF_THE_MODEL, "compat") if name in described}
+    if _OF_MASK_HEADS in described:
+        del arguments["head_is_separable"]
+    wanted = (*OF_THE_MODEL, _OF_MASK_HEADS, "compat")
+    arguments |= {name: described[name] for name in wanted if name in described}
     origin = {"file": str(path), **{key: data[key] for key in ("search", "provenance") if key in data}}
     return ModelSource(name=arch.name or path.stem, arch=arch, arguments=arguments, origin=origin)
 
@@ -133,7 +139,7 @@ def build_source(source: ModelSource, settings: TrainSettings, class_names: tupl
         "stochastic_depth_rate": settings.stochastic_depth_rate,
         "bn_momentum": settings.bn_momentum,
         "bn_eps": settings.bn_eps,
-        **source.arguments,
+        **_fitting_arguments(source, settings),
         **given,
     }
     network: Headed
@@ -142,7 +148,8 @@ def build_source(source: ModelSource, settings: TrainSettings, class_names: tupl
         network = build_classifier(source.arch, **of_backbone)
     else:
         num_anchors = anchors_per_cell(settings.num_scales)
-        network = build_detector(source.arch, num_anchors=num_anchors, **arguments)
+        build: Callable[..., Headed] = build_mask_rcnn if settings.needs_masks else build_detector
+        network = build(source.arch, num_anchors=num_anchors, **arguments)
     network.inference = Inference(
         image_size=settings.image_size,
         num_scales=settings.num_scales,
@@ -150,6 +157,18 @@ def build_source(source: ModelSource, settings: TrainSettings, class_names: tupl
         class_names=class_names,
     )
     return network
+
+
+def _fitting_arguments(source: ModelSource, settings: TrainSettings) -> dict[str, Any]:
+    """What a source says of the network that is wanted; of its heads nothing if it has others."""
+    arguments = dict(source.arguments)
+    if settings.needs_masks and (masks := PUBLISHED_MASK_RCNN.get(source.origin.get("published", ""))):
+        return asdict(masks.backbone) | {f"head_{key}": value for key, value in asdict(masks.head).items()}
+    if settings.needs_masks != (_OF_MASK_HEADS in arguments):
+        arguments = {name: value for name, value in arguments.items() if not name.startswith("head_")}
+        if not settings.needs_masks:
+            arguments["head_is_separable"] = _is_mbconv(source.arch)
+    return arguments
 
 
 def _is_mbconv(arch: ArchSpec | ResNetSpec) -> bool:

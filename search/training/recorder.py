@@ -91,6 +91,8 @@ class TrainRecorder:
             "class_aps": measurement.scores.class_aps,
             "time": time.time(),
         }
+        if (masks := measurement.scores.masks) is not None:
+            event = {**event, "mask_scores": masks.summary, "mask_class_aps": masks.class_aps}
         is_last = measurement.step == self._num_steps
         if self._try(lambda: self._write_weights(model, event, is_best=is_best), must_succeed=is_last):
             self._best = max(self._best, measurement.scores.main)  # of the best that is on disk
@@ -146,6 +148,7 @@ class TrainRecorder:
                 "epoch": event["epoch"],
                 "scores": event["scores"],
                 "class_aps": event["class_aps"],
+                **{key: event[key] for key in ("mask_scores", "mask_class_aps") if key in event},
                 "source": training["source"],
                 "data": {
                     key: first["data"][key] for key in ("key", "num_train_images", "num_held_out_images")

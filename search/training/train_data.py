@@ -28,7 +28,11 @@ def open_shared_data(config: TrainConfig, console: Console, group: ProcessGroup)
         group.from_first(None)
     with reporting(console) as reports:
         data = open_training_data(
-            config.data, pack_size=pack_size, image_size=config.train.image_size, **reports
+            config.data,
+            pack_size=pack_size,
+            image_size=config.train.image_size,
+            masks=config.train.needs_masks,
+            **reports,
         )
     if group.is_first:
         group.from_first(None)

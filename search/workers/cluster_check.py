@@ -16,7 +16,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from spinesearch.data.data_settings import DataSettings
-from spinesearch.data.open import reopen_data
+from spinesearch.data.reopen import reopen_data
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.environment import CodeVersion, code_difference, code_version
 from spinesearch.search.scoring.proxy_score import few_held_out, proxy_score
@@ -86,7 +86,7 @@ def open_short_score(settings: ProxySettings, data: DataSettings, data_key: str,
     Raises:
         DataError: the data set cannot be opened here, or is not the one of ``data_key``.
     """
-    opened = reopen_data(data, image_size=settings.image_size, key=data_key)
+    opened = reopen_data(data, image_size=settings.image_size, key=data_key, masks=settings.needs_masks)
     short = replace(settings, num_steps=num_steps, num_epochs=None, bn_recalibration_batches=0, measure_at=())
     return proxy_score(short, opened.scored_on(few_held_out(opened.scored, settings.batch_size)))
 

@@ -17,7 +17,8 @@ from spinesearch.data.open import (
 MEMORY = """
 import sys
 from spinesearch.data.coco.read import load_coco
-from spinesearch.data.open import CocoDataSettings, reopen_data
+from spinesearch.data.open import CocoDataSettings
+from spinesearch.data.reopen import reopen_data
 
 def own_memory():
     with open("/proc/self/status") as file:

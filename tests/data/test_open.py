@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 
 from spinesearch.data.errors import DataError
-from spinesearch.data.open import (
-    CocoDataSettings,
-    GeneratedDataSettings,
-    ProxyData,
-    open_data,
-    reopen_data,
-)
+from spinesearch.data.open import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
+from spinesearch.data.reopen import reopen_data
 from spinesearch.data.split.held_out import held_out_mask
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from spinesearch.data.cache import default_cache_dir
 from spinesearch.data.errors import DataError
-from spinesearch.data.open import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data, reopen_data
+from spinesearch.data.open import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
+from spinesearch.data.reopen import reopen_data
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from picture_sets import Said, open_and_note, picture, roboflow_files, save_set,
 from PIL import ImageOps
 
 from spinesearch.data.errors import DataError
-from spinesearch.data.open import CocoDataSettings, ProxyData, reopen_data
+from spinesearch.data.open import CocoDataSettings, ProxyData
 from spinesearch.data.pack import pack_build
+from spinesearch.data.reopen import reopen_data
 from spinesearch.data.split.held_out import held_out_mask
 
 

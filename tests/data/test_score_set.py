@@ -13,7 +13,8 @@ import pytest
 from picture_sets import Said, open_and_note, picture, save_set, settings_for
 
 from spinesearch.data.errors import DataError
-from spinesearch.data.open import CocoDataSettings, reopen_data
+from spinesearch.data.open import CocoDataSettings
+from spinesearch.data.reopen import reopen_data
 
 CATEGORIES = ({"id": 3, "name": "cat"}, {"id": 7, "name": "dog"})
 

@@ -8,6 +8,7 @@ the square.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -28,16 +29,29 @@ class Batch(NamedTuple):
         content: `[B, 2]` float32, (width, height) of the part that is image.
         boxes: `[B, M, 4]` float32.
         labels: `[B, M]` int64, -1 in padded rows.
+        masks: `[B, M, R, R]` uint8, each object's mask within its box, for a mask model; else None.
+        mask_boxes: `[B, M, 4]`, where the masks lie: the whole boxes, also where a crop cuts them, and x1
+            right of x2 where they are mirrored.
     """
 
     images: Tensor
     content: Tensor
     boxes: Tensor
     labels: Tensor
+    masks: Tensor | None = None
+    mask_boxes: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device; from pinned memory the processor does not wait for the copy."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        return self.each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def part(self, rows: slice) -> Batch:
+        """Some of its images."""
+        return self.each(lambda tensor: tensor[rows])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with all tensors that there are changed."""
+        return Batch(*(None if tensor is None else change(tensor) for tensor in self))  # type: ignore[arg-type]
 
 
 class Placement(NamedTuple):
@@ -133,7 +147,11 @@ def place(batch: Batch, placement: Placement, side: int | None = None) -> Batch:
     is_uncut = is_inside[..., :2] & is_inside[..., 2:]  # along x, along y
     is_kept = (((boxes[..., 2:] - boxes[..., :2]) >= MIN_SIDE) | is_uncut).all(dim=-1)
     labels = torch.where(is_kept, batch.labels, BACKGROUND)
-    return Batch(_resample(batch.images, placement, width, side), content, boxes, labels)
+    images = _resample(batch.images, placement, width, side)
+    if batch.mask_boxes is None:
+        return Batch(images, content, boxes, labels)
+    left_right = torch.where(mirror[..., None], whole[..., [2, 1, 0, 3]], whole)
+    return Batch(images, content, boxes, labels, batch.masks, left_right)
 
 
 def _resample(images: Tensor, placement: Placement, width: Tensor, side: int) -> Tensor:

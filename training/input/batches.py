@@ -23,6 +23,7 @@ from spinesearch.data.pack.storage import PackedImages
 from spinesearch.data.parallel import MAX_THREADS, in_parts, num_processors
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.device_copies import copied
+from spinesearch.training.input.masks import object_masks
 
 T = TypeVar("T")
 
@@ -69,7 +70,10 @@ def load_batch(
         pixels = read_images(data.pack.images, index, pinned=device.type == "cuda")
         images = pixels.permute(0, 3, 1, 2)
     batch = Batch(images, *map(torch.from_numpy, arrays))
-    return Batch(*(tensor.pin_memory() for tensor in batch)) if device.type == "cuda" else batch
+    if data.masks is not None:
+        masks = torch.from_numpy(object_masks(data, index, num_boxes))
+        batch = batch._replace(masks=masks, mask_boxes=batch.boxes.clone())
+    return batch.each(Tensor.pin_memory) if device.type == "cuda" else batch
 
 
 def load_batches(

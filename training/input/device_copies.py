@@ -67,7 +67,9 @@ class _Slot:
         """What the current stream has been given so far is the last to read the batch."""
         self._is_free.record(torch.cuda.current_stream(self._device))
 
-    def _copied(self, old: Tensor | None, new: Tensor) -> Tensor:
+    def _copied(self, old: Tensor | None, new: Tensor | None) -> Tensor | None:
+        if new is None:  # masks, of a model of boxes
+            return None
         if old is None or old.shape != new.shape:  # images keep their order in memory
             old = torch.empty_like(new, device=self._device, pin_memory=False)
         return old.copy_(new, non_blocking=True)

@@ -6,14 +6,29 @@ Shapes: N images, D detections per image (score 0 in padded rows).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from spinesearch.data.coco.outlines import mask_areas
 from spinesearch.data.coco.read import CocoDataset
-from spinesearch.training.measure.evaluators import BoxColumns, EvaluationCase, summary_numbers
+from spinesearch.data.ragged import Ragged
+from spinesearch.training.measure.case import BoxColumns, CaseMasks, EvaluationCase
+from spinesearch.training.measure.evaluators import summary_numbers
+
+
+class MaskPair(NamedTuple):
+    """The masks of a data set and those that were found, as compressed run lengths.
+
+    Attributes:
+        true: of all objects of the data set one after the other.
+        found: `[N, D]` of bytes.
+    """
+
+    true: Ragged[np.uint8]
+    found: npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,10 +88,12 @@ class Scores:
         summary: of a detector COCO's twelve numbers by their names, as `SUMMARY_NAMES`; of a classifier top-1
             and top-5.
         class_aps: of a detector AP at IoU 0.50:0.95 by the class's name.
+        masks: the same of the masks, of a mask model.
     """
 
     summary: dict[str, float | None]
     class_aps: dict[str, float | None]
+    masks: Scores | None = None
 
     @property
     def main(self) -> float:
@@ -94,21 +111,74 @@ def detection_scores(
     scores: npt.NDArray[np.floating[Any]],
     labels: npt.NDArray[np.integer[Any]],
     *,
+    masks: MaskPair | None = None,
     evaluator: str = "auto",
     num_threads: int = 1,
 ) -> Scores:
-    """All of COCO's numbers for the detections on these images; arguments and errors as `coco_metrics`."""
+    """All of COCO's numbers for the detections on these images; arguments and errors as `coco_metrics`.
+
+    With masks, theirs too.
+    """
     case = evaluation_case(dataset, image_index, boxes, scores, labels)
 
     def numbers(part: EvaluationCase) -> list[float | None]:
         stats = summary_numbers(evaluator, part, num_threads=num_threads).tolist()
         return [None if value < 0 else value for value in stats]
 
-    names = [name for _, name in dataset.categories]
-    return Scores(
-        summary=dict(zip(SUMMARY_NAMES, numbers(case), strict=True)),
-        class_aps={name: numbers(_of_class(case, label))[0] for label, name in enumerate(names)},
-    )
+    def all_of(whole: EvaluationCase, of_masks: Scores | None = None) -> Scores:
+        names = [name for _, name in dataset.categories]
+        return Scores(
+            summary=dict(zip(SUMMARY_NAMES, numbers(whole), strict=True)),
+            class_aps={name: numbers(_of_class(whole, label))[0] for label, name in enumerate(names)},
+            masks=of_masks,
+        )
+
+    if masks is None:
+        return all_of(case)
+    return all_of(case, all_of(mask_case(case, dataset, image_index, boxes, scores, masks)))
+
+
+def mask_ap(
+    dataset: CocoDataset,
+    image_index: Sequence[int] | npt.NDArray[np.integer[Any]],
+    boxes: npt.NDArray[np.floating[Any]],
+    scores: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+    masks: MaskPair,
+    *,
+    evaluator: str = "auto",
+    num_threads: int = 1,
+) -> float:
+    """AP of the masks at IoU 0.50:0.95; arguments and errors as `detection_scores`."""
+    case = evaluation_case(dataset, image_index, boxes, scores, labels)
+    case = mask_case(case, dataset, image_index, boxes, scores, masks)
+    return max(0.0, float(summary_numbers(evaluator, case, num_threads=num_threads)[0]))
+
+
+def mask_case(
+    case: EvaluationCase,
+    dataset: CocoDataset,
+    image_index: Sequence[int] | npt.NDArray[np.integer[Any]],
+    boxes: npt.NDArray[np.floating[Any]],
+    scores: npt.NDArray[np.floating[Any]],
+    masks: MaskPair,
+) -> EvaluationCase:
+    """The case of `evaluation_case` with masks to be compared in place of the boxes."""
+    sizes = dataset.images.sizes[np.asarray(image_index)]
+    offsets = dataset.labels.offsets
+    truth = [
+        _rle(masks.true[k].tobytes(), size)
+        for i, size in zip(image_index, sizes, strict=True)
+        for k in range(offsets[i], offsets[i + 1])
+    ]
+    rows, columns = _found_places(boxes, scores)
+    found = [_rle(code, size) for code, size in zip(masks.found[rows, columns], sizes[rows], strict=True)]
+    return replace(case, masks=CaseMasks(sizes, truth, found, mask_areas(found)))
+
+
+def _rle(counts: bytes, size: npt.NDArray[np.int64]) -> dict[str, Any]:
+    width, height = size.tolist()
+    return {"size": [height, width], "counts": counts}
 
 
 def _of_class(case: EvaluationCase, label: int) -> EvaluationCase:
@@ -127,6 +197,7 @@ def _of_class(case: EvaluationCase, label: int) -> EvaluationCase:
         is_crowd=case.is_crowd[is_true],
         found=rows(case.found, is_found),
         scores=case.scores[is_found],
+        masks=case.masks and case.masks.of(is_true, is_found),
     )
 
 
@@ -138,7 +209,7 @@ def evaluation_case(
     labels: npt.NDArray[np.integer[Any]],
 ) -> EvaluationCase:
     """What is true and what was found on these images; the arguments are those of `coco_metrics`."""
-    rows, columns = np.nonzero((scores > 0) & np.isfinite(boxes).all(axis=-1))
+    rows, columns = _found_places(boxes, scores)
     found = BoxColumns(
         images=rows, labels=labels[rows, columns].astype(np.int64), xywh=_xywh(boxes[rows, columns])
     )
@@ -152,6 +223,14 @@ def evaluation_case(
         found=found,
         scores=scores[rows, columns].astype(np.float64),
     )
+
+
+def _found_places(
+    boxes: npt.NDArray[np.floating[Any]], scores: npt.NDArray[np.floating[Any]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Image and column of every detection."""
+    rows, columns = np.nonzero((scores > 0) & np.isfinite(boxes).all(axis=-1))
+    return rows, columns
 
 
 def _true_objects(

@@ -16,7 +16,7 @@ from spinesearch.data.open import ProxyData
 from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.models.heads.classifier import Classifier
 from spinesearch.models.heads.inference import Inference
-from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.weights.description import Detector
 from spinesearch.training.measure.classify import (
     Classified,
     class_scores,
@@ -24,7 +24,7 @@ from spinesearch.training.measure.classify import (
     true_classes,
 )
 from spinesearch.training.measure.evaluate import Scores, detection_scores
-from spinesearch.training.measure.found import Found, find_objects
+from spinesearch.training.measure.found import Found, find_objects, mask_pair
 
 _BATCH_SIZE = 8
 NUM_COCO_IDS = 91  # classes of the released code: COCO's largest id, plus 0 for the background
@@ -100,7 +100,7 @@ def match_classes(
 
 
 def evaluate_detector(
-    detector: RetinaNet,
+    detector: Detector,
     data: ProxyData,
     inference: Inference,
     match: ClassMatch,
@@ -129,8 +129,16 @@ def evaluate_detector(
     )
     labels = np.asarray(match.labels, np.int64)[found.labels]
     scores = np.where(labels >= 0, found.scores, 0.0).astype(np.float32)
-    found = Found(found.boxes, scores, labels.clip(min=0))
-    return found, detection_scores(data.dataset, index, *found, evaluator=evaluator, num_threads=num_threads)
+    found = found._replace(scores=scores, labels=labels.clip(min=0))
+    scored = detection_scores(
+        data.dataset,
+        index,
+        *found[:3],
+        masks=mask_pair(data, found),
+        evaluator=evaluator,
+        num_threads=num_threads,
+    )
+    return found, scored
 
 
 def evaluate_classifier(
@@ -176,6 +184,8 @@ def class_results(data: ProxyData, found: Classified) -> list[dict[str, Any]]:
 def coco_results(dataset: CocoDataset, found: Found) -> list[dict[str, Any]]:
     """Detections in COCO's results format: image_id, category_id, bbox (x, y, width, height), score.
 
+    Those of a mask model have their RLE as segmentation too.
+
     Args:
         dataset: its ids are used; all its images were looked at, in its order.
         found: in its classes.
@@ -186,7 +196,12 @@ def coco_results(dataset: CocoDataset, found: Found) -> list[dict[str, Any]]:
     ids = dataset.images.ids[rows].tolist()
     labels = found.labels[rows, columns].tolist()
     scores = found.scores[rows, columns].astype(np.float64).tolist()
-    return [
+    results: list[dict[str, Any]] = [
         {"image_id": i, "category_id": dataset.categories[label][0], "bbox": box, "score": score}
         for i, label, box, score in zip(ids, labels, xywh, scores, strict=True)
     ]
+    if found.masks is not None:
+        for result, code, row in zip(results, found.masks[rows, columns], rows, strict=True):
+            width, height = dataset.images.sizes[row].tolist()
+            result["segmentation"] = {"size": [height, width], "counts": code.decode("ascii")}
+    return results

@@ -5,8 +5,6 @@ faster-coco-eval leaves a guard against 0 / 0 out of the precision, and so diffe
 
 Images, classes and boxes are numbered from 1 in what the libraries see, whatever a file has: pycocotools
 counts a box matched with id 0 as unmatched, and hotcoco has no negative ids.
-
-Shapes: T true objects, F found ones.
 """
 
 from __future__ import annotations
@@ -14,59 +12,21 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from spinesearch.training.measure.case import BoxColumns, EvaluationCase, Floats
+
+_RESULT_FIELDS = ("image_id", "category_id", "score", "segmentation")
 
 _REQUIREMENTS = {
     "hotcoco": "hotcoco>=1.3",
     "faster_coco_eval": "faster-coco-eval>=1.8",
     "pycocotools": "pycocotools",
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BoxColumns:
-    """Boxes of many images, a row each.
-
-    Attributes:
-        images: `[T]`, 0-based; of equal scores the detection in the earlier image counts first.
-        labels: `[T]`, 0-based.
-        xywh: `[T, 4]`, x, y, width and height.
-    """
-
-    images: Ints
-    labels: Ints
-    xywh: Floats
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluationCase:
-    """What is true and what was found in some images.
-
-    Attributes:
-        num_images: images, with objects or without.
-        num_classes: classes; one without a true object does not count.
-        truth: the true objects.
-        areas: `[T]`, in square pixels, of the true objects; decide who is small, medium and large.
-        is_crowd: `[T]`, true objects that stand for several.
-        found: the detections.
-        scores: `[F]`, of the detections.
-    """
-
-    num_images: int
-    num_classes: int
-    truth: BoxColumns
-    areas: Floats
-    is_crowd: npt.NDArray[np.bool_]
-    found: BoxColumns
-    scores: Floats
 
 
 def find_evaluator(name: str, setting: str = "proxy_task.evaluator") -> str:
@@ -140,17 +100,25 @@ def _run_hotcoco(hotcoco: Any, case: EvaluationCase) -> Floats:
         case.truth.xywh,
         area=case.areas,
         iscrowd=case.is_crowd.astype(np.int64),
+        segmentation=case.masks and case.masks.truth,
     )
+    evaluation = hotcoco.COCOeval(truth, _found_by_hotcoco(truth, case), case.iou_type)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summary_lines()  # summarize() would print them
+    return np.asarray(evaluation.stats, np.float64)
+
+
+def _found_by_hotcoco(truth: Any, case: EvaluationCase) -> Any:
+    if case.masks is not None:  # an area of the mask, and none of the box
+        records = _found_records(case)
+        return truth.load_res([{key: row[key] for key in _RESULT_FIELDS} for row in records])
     rows = np.empty((len(case.scores), 7))  # image, x, y, width, height, score, category
     rows[:, 0] = case.found.images + 1
     rows[:, 1:5] = case.found.xywh
     rows[:, 5] = case.scores
     rows[:, 6] = case.found.labels + 1
-    evaluation = hotcoco.COCOeval(truth, truth.load_res(rows), "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summary_lines()  # summarize() would print them
-    return np.asarray(evaluation.stats, np.float64)
+    return truth.load_res(rows)
 
 
 @cache
@@ -193,7 +161,7 @@ def _faster_coco_eval(case: EvaluationCase) -> Floats:
         COCO({"images": images, "categories": categories, "annotations": records})
         for records in (_true_records(case), _found_records(case))
     )
-    evaluation = COCOeval_faster(truth, found, iouType="bbox", print_function=lambda *_: None)
+    evaluation = COCOeval_faster(truth, found, iouType=case.iou_type, print_function=lambda *_: None)
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -242,21 +210,31 @@ def _coco_eval(case: EvaluationCase) -> Any:
             index.dataset = {"images": images, "categories": categories, "annotations": records}
             index.createIndex()
             indices.append(index)
-        return COCOeval(*indices, iouType="bbox")
+        return COCOeval(*indices, iouType=case.iou_type)
 
 
 def _images_and_categories(case: EvaluationCase) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     images = [{"id": i} for i in range(1, case.num_images + 1)]
+    if case.masks is not None:
+        for image, (width, height) in zip(images, case.masks.sizes.tolist(), strict=True):
+            image |= {"width": width, "height": height}
     return images, [{"id": k, "name": str(k)} for k in range(1, case.num_classes + 1)]
 
 
 def _true_records(case: EvaluationCase) -> list[dict[str, Any]]:
-    return _records(case.truth, areas=case.areas, iscrowd=case.is_crowd.astype(np.int64))
+    records = _records(case.truth, areas=case.areas, iscrowd=case.is_crowd.astype(np.int64))
+    return records if case.masks is None else _with_masks(records, case.masks.truth)
 
 
 def _found_records(case: EvaluationCase) -> list[dict[str, Any]]:
-    areas = case.found.xywh[:, 2] * case.found.xywh[:, 3]
-    return _records(case.found, areas=areas, iscrowd=np.zeros(len(areas), np.int64), score=case.scores)
+    masks = case.masks
+    areas = case.found.xywh[:, 2] * case.found.xywh[:, 3] if masks is None else masks.found_areas
+    records = _records(case.found, areas=areas, iscrowd=np.zeros(len(areas), np.int64), score=case.scores)
+    return records if masks is None else _with_masks(records, masks.found)
+
+
+def _with_masks(records: list[dict[str, Any]], masks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**record, "segmentation": mask} for record, mask in zip(records, masks, strict=True)]
 
 
 def _records(boxes: BoxColumns, *, areas: Floats, **columns: npt.NDArray[Any]) -> list[dict[str, Any]]:

@@ -23,7 +23,8 @@ import io
 import numpy as np
 import numpy.typing as npt
 
-from spinesearch.training.measure.evaluators import EvaluationCase, pycocotools_matching
+from spinesearch.training.measure.case import EvaluationCase
+from spinesearch.training.measure.evaluators import pycocotools_matching
 
 
 def matched_bytes(case: EvaluationCase) -> bytes:

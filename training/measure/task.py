@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from spinesearch.data.open import ProxyData
 from spinesearch.training.measure.classify import Classified, class_scores, classify_images, true_classes
 from spinesearch.training.measure.evaluate import Scores, detection_scores
-from spinesearch.training.measure.found import Found, find_objects
+from spinesearch.training.measure.found import Found, find_objects, mask_pair
 from spinesearch.training.recipe import CLASSIFICATION
 
 Seen = Found | Classified
@@ -44,4 +45,19 @@ def seen_scores(
     """How good that is: COCO's numbers, or top-1 and top-5; arguments as of `detection_scores`."""
     if isinstance(seen, Classified):
         return class_scores(seen, true_classes(data, index))
-    return detection_scores(data.dataset, index, *seen, evaluator=evaluator, num_threads=num_threads)
+    return detection_scores(
+        data.dataset,
+        index,
+        *seen[:3],
+        masks=mask_pair(data, seen),
+        evaluator=evaluator,
+        num_threads=num_threads,
+    )
+
+
+def joined(parts: Sequence[Seen], order: npt.NDArray[np.int64]) -> Seen:
+    """What was made of the images of all parts, in this order of them."""
+    columns: list[Any] = [
+        None if arrays[0] is None else np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)
+    ]
+    return type(parts[0])(*columns)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spinesearch.models.mask_rcnn.detector import MaskRCNN
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.optim.optimizer import FlatOptimizer
 from spinesearch.training.process.group import ProcessGroup
@@ -62,7 +63,7 @@ class BatchStep:
         self._group = group
         self._seed = seed
         # What a part's weight has besides what is counted in it: `loss_weight` adds one.
-        self._extra = 0 if recipe.task == CLASSIFICATION else 1
+        self._extra = 0 if recipe.task == CLASSIFICATION or isinstance(model, MaskRCNN) else 1
 
     def take(self, step: int, batch: Batch, draws: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and gradient norm of a step, which is taken: of the whole batch, equal on all processes.
@@ -81,7 +82,7 @@ class BatchStep:
         for rows in np.array_split(np.arange(len(batch.images)), num_parts):
             part = slice(rows[0], rows[-1] + 1)
             inputs = StepInputs(
-                Batch(*(tensor[part] for tensor in batch)).to(device),
+                batch.part(part).to(device),
                 draws[:, part].to(device, non_blocking=True),
             )
             loss, weight = batch_loss(inputs, model=self._model, anchors=self._anchors, recipe=self._recipe)

@@ -14,7 +14,7 @@ from spinesearch.data.open import ProxyData
 from spinesearch.models.gpu import folded, mark_for_gpu
 from spinesearch.training.input.augment import Batch, draw
 from spinesearch.training.input.batches import load_batches, shuffled_batches
-from spinesearch.training.measure.task import Seen, see_images, seen_scores
+from spinesearch.training.measure.task import Seen, joined, see_images, seen_scores
 from spinesearch.training.optim.optimizer import FlatOptimizer, learning_rate
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.process.machine import fix_precision, keep_freed_memory, threads
@@ -75,7 +75,8 @@ class LongTraining:
         self._num_images = len(data.train_index)
         self._recipe = settings.recipe(self._num_images)
         self._anchors = task_anchors(settings).to(self._device)
-        self._is_for_gpu = settings.kernels == "all" and self._device.type == "cuda"
+        is_on_gpu = self._device.type == "cuda"
+        self._is_for_gpu = settings.kernels == "all" and is_on_gpu and not settings.needs_masks
         if self._is_for_gpu:
             mark_for_gpu(model)
         freeze(model, settings.frozen)
@@ -262,5 +263,4 @@ class LongTraining:
         shares, parts = zip(*self._group.gathered((share, mine)), strict=True)
         order = np.argsort(np.concatenate(shares))
         seen = [part for part in parts if part is not None]
-        whole: Seen = type(seen[0])(*(np.concatenate(arrays)[order] for arrays in zip(*seen, strict=True)))
-        return whole
+        return joined(seen, order)

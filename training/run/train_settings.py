@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from spinesearch.training.recipe import DETECTION, Recipe
+from spinesearch.training.recipe import DETECTION, MASK_RCNN, Recipe
 from spinesearch.training.setting_rules import (
     BELOW_ONE,
     COUNT,
@@ -61,6 +61,11 @@ class TrainSettings:
         stochastic_depth_rate: drop rate of the last block, rising linearly; 0 turns it off.
         bn_momentum: share of a new batch in batch normalisation's running statistics (PyTorch's convention).
         bn_eps: added to the variance in batch normalisation.
+        detector: one of `DETECTORS`. A Mask R-CNN has `head_num_convs` convolutions of `head_num_filters` in
+            its box and mask heads and four times as wide a fully connected layer; it trains on masks, which
+            the data must have, and is released with one anchor size per level (num_scales 1), a `bn_momentum`
+            of 0.01 and a `bn_eps` of 1e-3.
+        rois_per_image: regions of an image that its box head learns from, a quarter of them with an object.
         num_scales: anchor sizes per octave.
         base_anchor: side of the smallest anchor of a level over the level's stride.
         num_epochs: length of training in passes over the training images.
@@ -93,9 +98,9 @@ class TrainSettings:
         evaluator: the library that counts AP.
         device: "auto" takes CUDA where there is one.
         precision: float32, or bfloat16 by autocast: weights and losses stay float32.
-        kernels: one of `KERNELS`. "off" is the plain form of everything; "auto" takes the fastest form of targets
-            and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on CUDA. They
-            are equal to the last bit on the CPU, and to rounding on CUDA.
+        kernels: one of `KERNELS`. "off" is the plain form of everything; "auto" takes the fastest form of
+            targets and loss that the device has; "all" also the rewrites of `spinesearch.models.gpu`, on
+            CUDA. They are equal to the last bit on the CPU, and to rounding on CUDA.
         num_threads: torch's threads on the CPU.
 
     Raises:
@@ -116,6 +121,8 @@ class TrainSettings:
     stochastic_depth_rate: float = 0.0
     bn_momentum: float = 0.003
     bn_eps: float = 1e-4
+    detector: str = "retinanet"
+    rois_per_image: int = 512
     num_scales: int = 3
     base_anchor: float = 3.0
     num_epochs: float
@@ -172,6 +179,11 @@ class TrainSettings:
                 f"train.warmup_epochs: must be less than num_epochs {self.num_epochs:g}, got "
                 f"{self.warmup_epochs:g}"
             )
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether the detector learns masks, which the data must have then."""
+        return self.detector == MASK_RCNN and self.task == DETECTION
 
     def training_steps(self, num_images: int) -> int:
         """Optimiser steps of the whole training over this many images, at least 1."""

@@ -118,7 +118,7 @@ class CapturedStep:
         boxes = F.pad(boxes, (0, 0, 0, rows - num_rows))
         labels = F.pad(labels, (0, rows - num_rows), value=BACKGROUND)
         for static, new in zip(
-            (*slot.inputs.batch, slot.inputs.draws),
+            (*slot.inputs.batch[:4], slot.inputs.draws),
             (batch.images, batch.content, boxes, labels, draws),
             strict=True,
         ):
@@ -155,7 +155,7 @@ class CapturedStep:
         """Tensors on the device in which the boxes have this many rows; the large ones serve all slots."""
         shared = next((slot.inputs for slot in self._slots.values()), None)
         if shared is None:  # images keep their order in memory, or copying them would take a detour
-            empty = [torch.empty_like(x, device=self._device) for x in (*batch, draws)]
+            empty = [torch.empty_like(x, device=self._device) for x in (*batch[:4], draws)]
             shared = StepInputs(Batch(*empty[:4]), empty[4])
         num_images = batch.boxes.shape[0]
         boxes = shared.batch.boxes.new_empty(num_images, rows, 4)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spinesearch.models.heads.predict import head_outputs, network_output
+from spinesearch.models.mask_rcnn.detector import MaskRCNN
 from spinesearch.training.input.augment import Batch, draw, normalize, place, placement_of
 from spinesearch.training.input.device_pack import DevicePack
 from spinesearch.training.measure.curve import last_tenth
@@ -19,6 +20,7 @@ from spinesearch.training.recipe import CLASSIFICATION, Recipe
 from spinesearch.training.step.captured_step import CapturedStep, GraphSession, Outputs, StepInputs
 from spinesearch.training.step.divergence import LossWatch
 from spinesearch.training.step.lean import LeanPass, is_lean
+from spinesearch.training.step.mask_step import mask_rcnn_loss
 from spinesearch.training.step.state import TrainingState
 from spinesearch.training.targets.forms import step_forms
 from spinesearch.training.targets.losses import classification_loss, loss_weight
@@ -143,10 +145,13 @@ def batch_loss(
 ) -> tuple[Tensor, Tensor]:
     """Loss of a batch under augmentation, and by what it was divided; scalars.
 
-    That is `loss_weight`, or the number of images that are classified.
+    That is `loss_weight`, or the number of images that are classified or that a Mask R-CNN looks at.
     """
     batch = _augment(inputs, recipe)
     lap("augmentation")
+    if isinstance(model, MaskRCNN):
+        loss = mask_rcnn_loss(model, batch, anchors, recipe, lap)
+        return loss, loss.detach().new_full((), float(len(batch.images)))
     if recipe.task == CLASSIFICATION:
         labels = inputs.batch.labels[:, 0]  # a crop of an image is of its class
         lap("targets")
@@ -165,7 +170,9 @@ def batch_loss(
     return loss, loss_weight(classes)
 
 
-def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], precision: str) -> None:
+def recalibrate_batch_norm(
+    model: nn.Module, batches: Iterable[Batch], anchors: Tensor, recipe: Recipe
+) -> None:
     """Replace the running statistics of batch normalisation by plain averages over these uint8 batches.
 
     After a short training the running averages still remember weights long gone; with a momentum of 0.003
@@ -174,7 +181,8 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], precision
     Args:
         model: left in evaluation mode.
         batches: at least one.
-        precision: of the passes, one of `spinesearch.training.recipe.PRECISIONS`.
+        anchors: `[A, 4]`, on the model's device; a Mask R-CNN's regions are drawn as in training.
+        recipe: its precision, and how regions are drawn.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -185,7 +193,11 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Batch], precision
         norm.train()
     with torch.no_grad():
         for raw in batches:
-            network_output(model, normalize(raw).images, precision)
+            batch = normalize(raw)
+            if isinstance(model, MaskRCNN):
+                mask_rcnn_loss(model, batch, anchors, recipe)
+            else:
+                network_output(model, batch.images, recipe.precision)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()

@@ -22,10 +22,10 @@ _ROWS_AT_ONCE = 32
 _PAIRS_AT_ONCE = 2**18
 
 
-def match_anchors(anchors: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+def match_anchors(anchors: Tensor, boxes: Tensor, labels: Tensor, *, match_iou: float = MATCH_IOU) -> Tensor:
     """Row `[B, A]` of the box that each anchor is matched with, or `BACKGROUND`.
 
-    An anchor takes the box it overlaps most if their IoU reaches `MATCH_IOU`. Besides, every box gets the
+    An anchor takes the box it overlaps most if their IoU reaches `match_iou`. Besides, every box gets the
     anchor that overlaps it most, however little, so that every object is learnt; where several boxes claim
     one anchor, the first row has it (argmax matcher with forced rows of the authors' code).
 
@@ -33,6 +33,7 @@ def match_anchors(anchors: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         anchors: `[A, 4]`, xyxy pixels.
         boxes: `[B, M, 4]`, xyxy pixels.
         labels: `[B, M]`, `BACKGROUND` in padded rows, whose boxes may be anything.
+        match_iou: least overlap, but for the anchor that is each box's best.
     """
     num_images, num_rows = boxes.shape[:2]
     if num_rows == 0:
@@ -49,7 +50,7 @@ def match_anchors(anchors: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         best_row = torch.where(is_better, chunk_row + first, best_row)
         best_iou = torch.maximum(chunk_iou, best_iou)
         tops.append(iou.max(dim=2))
-    rows = torch.where(best_iou >= MATCH_IOU, best_row, BACKGROUND)
+    rows = torch.where(best_iou >= match_iou, best_row, BACKGROUND)
 
     top_iou, top_anchor = (torch.cat(parts, dim=1) for parts in zip(*tops, strict=True))  # [B, M]
     row_ids = torch.arange(num_rows, device=boxes.device).expand_as(top_anchor)

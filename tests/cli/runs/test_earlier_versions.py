@@ -8,7 +8,8 @@ import pytest
 
 from spinesearch import build_backbone
 from spinesearch.cli.main import main
-from spinesearch.data.open import CocoDataSettings, reopen_data
+from spinesearch.data.open import CocoDataSettings
+from spinesearch.data.reopen import reopen_data
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "november_2026"
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from spinesearch.data.data_settings import ClassDataSettings
 from spinesearch.data.errors import DataError
-from spinesearch.data.open import open_data, open_training_data, open_val_data, reopen_data
+from spinesearch.data.open import open_data, open_training_data, open_val_data
+from spinesearch.data.reopen import reopen_data
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from spinesearch.data import data_settings
@@ -46,7 +47,9 @@ def test_the_layout_is_cocos_and_pycocotools_reads_it(drawn: Path, capsys) -> No
             rows = oracle.loadAnns(oracle.getAnnIds(imgIds=[image.id]))
             x, y, w, h = np.array([row["bbox"] for row in rows]).T
             np.testing.assert_array_equal(data.boxes_xyxy[i], np.stack([x, y, x + w, y + h], axis=1))
-            assert all(row["iscrowd"] == 0 and row["segmentation"] == [] for row in rows)
+            assert all(
+                row["iscrowd"] == 0 and coco_mask.area(oracle.annToRLE(row)) == row["area"] for row in rows
+            )
 
 
 def test_images_have_the_promised_sizes_and_objects(drawn: Path) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from spinesearch.results.studies.image_draws import NUM_DRAWS, Matched, image_draws
-from spinesearch.training.measure.evaluators import BoxColumns, EvaluationCase, summary_numbers
+from spinesearch.training.measure.case import BoxColumns, EvaluationCase
+from spinesearch.training.measure.evaluators import summary_numbers
 from spinesearch.training.measure.matched import matched_bytes
 
 STATS = {"ap": 0, "ap50": 1, "ap75": 2, "ar100": 8}

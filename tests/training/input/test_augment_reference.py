@@ -139,7 +139,7 @@ def test_on_cuda_a_batch_is_augmented_as_on_the_cpu() -> None:
     raw = random_batch(16, np.random.default_rng(0))
     results = []
     for device in ("cpu", "cuda"):
-        moved = Batch(*(tensor.to(device) for tensor in raw))
+        moved = raw.to(device)
         generator = torch.Generator().manual_seed(5)
         placement = draw_placement(
             moved.content, SIDE, flip=True, scale_jitter=(0.5, 2.0), generator=generator

@@ -40,6 +40,7 @@ def data() -> Any:
         boxes=corners.reshape(NUM_IMAGES, 12, 4).astype(np.float32),
         labels=labels,
         train_index=np.array([0, 2, 3, 5, 8, 10]),
+        masks=None,
     )
 
 
@@ -60,7 +61,7 @@ def test_batches_are_the_same(data: Any, monkeypatch: pytest.MonkeyPatch) -> Non
         zip(kept.whole(NUM_STEPS, 3, generator()), loaded.whole(NUM_STEPS, 3, generator()), strict=True)
     )
     for ours, theirs in pairs:
-        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(ours[:4], theirs[:4], strict=True))
         assert ours.images.stride() == theirs.images.stride()
     (later, *_), (raw, *_) = (
         list(batches.raw(NUM_STEPS, 3, generator(), first=4)) for batches in (loaded, kept)

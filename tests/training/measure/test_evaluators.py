@@ -9,13 +9,9 @@ from long_suite import few
 
 from spinesearch.data.coco.read import CocoDataset, load_coco
 from spinesearch.training.measure import evaluators
+from spinesearch.training.measure.case import BoxColumns, EvaluationCase
 from spinesearch.training.measure.evaluate import coco_metrics
-from spinesearch.training.measure.evaluators import (
-    BoxColumns,
-    EvaluationCase,
-    find_evaluator,
-    summary_numbers,
-)
+from spinesearch.training.measure.evaluators import find_evaluator, summary_numbers
 from spinesearch.training.setting_rules import EVALUATORS
 
 FAST = ("hotcoco", "faster_coco_eval")

@@ -125,7 +125,7 @@ def test_rows_are_padded_to_powers_of_two(num_rows: int, padded: int) -> None:
 def test_nothing_of_a_batch_is_left_for_the_next() -> None:
     seen: list[Batch] = []
     captured = CapturedStep(
-        lambda inputs: seen.append(Batch(*(x.clone() for x in inputs.batch))) or (torch.ones(()),) * 2,
+        lambda inputs: seen.append(inputs.batch.each(torch.clone)) or (torch.ones(()),) * 2,
         CallAgain,
         CPU,
     )

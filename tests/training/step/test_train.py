@@ -76,7 +76,7 @@ def test_recalibration_is_the_plain_average_over_batches() -> None:
     model.norm.running_mean.fill_(100.0)  # what training left behind must not show
     model.norm.num_batches_tracked.fill_(100)
     batches = [make_batch(seed) for seed in range(5)]
-    recalibrate_batch_norm(model, batches, SETTINGS.precision)
+    recalibrate_batch_norm(model, batches, torch.empty(0, 4), SETTINGS.recipe(1))
     images = [normalize(batch).images for batch in batches]
     mean = torch.stack([x.mean(dim=(0, 2, 3)) for x in images]).mean(dim=0)
     variance = torch.stack([x.var(dim=(0, 2, 3)) for x in images]).mean(dim=0)
