@@ -87,7 +87,7 @@ bench-controllers: setup
 bench-commands: setup
 	$(BIN)/python benchmarks/engine/commands_speed.py $(ARGS)
 
-# Everything worth knowing on a GPU in eight minutes: docs/gpu.md, which also says how a bare machine runs it.
+# Everything worth knowing on a GPU in twelve minutes: docs/gpu.md, which also says how a bare machine runs it.
 # ARGS=--quick: everything in small, on a CPU too.
 gpu-check: setup
 	$(BIN)/python benchmarks/gpu/gpu_check.py $(ARGS)

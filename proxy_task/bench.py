@@ -53,8 +53,8 @@ class BenchResult:
         full_steps: steps that the settings train a candidate for.
         candidate_seconds: of a whole candidate: what is done once, and ``full_steps`` median steps, with the
             graph if there is one.
-        peak_memory: bytes at the worst moment, with the graph if there is one: on CUDA of tensors on the
-            device, else of the process.
+        peak_memory: bytes at the worst moment, with the graph if there is one: on CUDA what torch's allocator
+            held of the device, which decides how many candidates fit on it, else of the process.
         eager_peak_memory: the same of eager steps.
         multiply_adds: of one image through the detector.
         flops_per_s: floating-point operations of training per second: multiply-adds x 2 x 3.
@@ -157,6 +157,7 @@ class _Run(NamedTuple):
 def _measured(settings: ProxySettings, data: ProxyData, spec: ArchSpec, seed: int) -> _Run:
     task = ProxyTask(settings, data)
     if task.device.type == "cuda":
+        torch.cuda.empty_cache()  # or what the run before has left counts
         torch.cuda.reset_peak_memory_stats(task.device)
     stopwatch = Stopwatch(task.device)
     result = task.score(spec, seed, lap=stopwatch)
@@ -194,6 +195,6 @@ def _spread(seconds: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Spread:
 
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_reserved(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # bytes there, kilobytes elsewhere

@@ -123,7 +123,7 @@ def test_on_a_bare_machine_every_section_passes(tmp_path: Path):
 def test_no_section_can_take_the_time_of_those_after_it(check):
     from check_sections import SECTIONS, time_limit
 
-    left_s = 480.0
+    left_s = 720.0
     for i in range(len(SECTIONS)):  # each takes all that it may
         limit_s = time_limit(left_s, SECTIONS[i:])
         assert limit_s == pytest.approx(SECTIONS[i].weight)
@@ -131,6 +131,21 @@ def test_no_section_can_take_the_time_of_those_after_it(check):
     assert left_s == pytest.approx(0)
     assert time_limit(480.0, SECTIONS[-1:]) == 480.0  # what is saved is passed on
     assert time_limit(-5.0, SECTIONS) == 0
+
+
+@pytest.mark.parametrize(
+    ("problems", "status"), [([], "out of time"), ([""], "cut short"), (["", "not captured"], "out of time")]
+)
+def test_a_section_that_has_measured_well_when_its_time_is_over_is_cut_short(
+    check, problems: list[str], status: str
+):
+    from check_sections import SECTIONS
+
+    parts = [{"title": "", "problem": problem} for problem in problems]
+    outcome = check.Outcome(SECTIONS[0], seconds=30.2, parts=parts)
+    found, reason = check._verdict(None, outcome)
+    assert found == status
+    assert reason.startswith("ended after 30 s")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ class Outcome:
 
     Attributes:
         section: which.
-        status: ``waiting``, ``running``, ``passed``, ``failed``, ``out of time`` or ``not run``.
+        status: ``waiting``, ``running``, ``passed``, ``failed``, ``not run``, ``out of time`` or, where all
+            that it had found by then is well, ``cut short``.
         seconds: that it took.
         limit_s: that it was allowed.
         reason: why it did not pass, in one line.

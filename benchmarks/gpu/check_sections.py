@@ -26,29 +26,29 @@ class Section:
 
 
 SECTIONS = (
-    Section(name="machine", title="The machine", weight=25, module="section_machine"),
-    Section(name="tests", title="Tests marked `gpu`", weight=95, module="section_tests"),
+    Section(name="machine", title="The machine", weight=30, module="section_machine"),
+    Section(name="tests", title="Tests marked `gpu`", weight=120, module="section_tests"),
     Section(
         name="paper",
         title="The proxy task at `paper`",
-        weight=70,
+        weight=100,
         module="section_proxy",
         function="run_paper",
     ),
     Section(
         name="small",
         title="The proxy task at `small`",
-        weight=35,
+        weight=50,
         module="section_proxy",
         function="run_small",
     ),
-    Section(name="host", title="What feeds the step, before and after", weight=55, module="section_host"),
-    Section(name="shared", title="Several candidates on one GPU", weight=40, module="section_shared"),
-    Section(name="backbone", title="SpineNet-49 against a plain port", weight=40, module="section_backbone"),
-    Section(name="fused", title="Fused forms against plain ones", weight=35, module="section_fused"),
-    Section(name="loss", title="Loss and gradients against the CPU", weight=30, module="section_loss"),
-    Section(name="search", title="A search of four candidates", weight=25, module="section_search"),
-    Section(name="evaluation", title="Evaluation", weight=30, module="section_evaluation"),
+    Section(name="host", title="What feeds the step, before and after", weight=110, module="section_host"),
+    Section(name="shared", title="Several candidates on one GPU", weight=110, module="section_shared"),
+    Section(name="backbone", title="SpineNet-49 against a plain port", weight=45, module="section_backbone"),
+    Section(name="fused", title="Fused forms against plain ones", weight=45, module="section_fused"),
+    Section(name="loss", title="Loss and gradients against the CPU", weight=40, module="section_loss"),
+    Section(name="search", title="A search of four candidates", weight=35, module="section_search"),
+    Section(name="evaluation", title="Evaluation", weight=35, module="section_evaluation"),
 )
 NAMES = tuple(section.name for section in SECTIONS)
 

@@ -1,6 +1,6 @@
-"""Everything worth knowing of this package on a GPU, in eight minutes: docs/gpu.md says what and how.
+"""Everything worth knowing of this package on a GPU, in twelve minutes: docs/gpu.md says what and how.
 
-python benchmarks/gpu/gpu_check.py [--quick] [--only SECTION,...] [--minutes 8] [--output runs/gpu-check]
+python benchmarks/gpu/gpu_check.py [--quick] [--only SECTION,...] [--minutes 12] [--output runs/gpu-check]
 
 Each section runs in its own process, which is killed when its time is over, so that one that hangs or
 loses the device costs nothing but itself. The report is there from the first second and grows.
@@ -76,7 +76,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="a small version of everything, on the CPU too")
     parser.add_argument("--only", type=_names, default=NAMES, metavar="SECTION,...", help="these sections")
-    parser.add_argument("--minutes", type=_minutes, default=8.0, help="for all sections together (8)")
+    parser.add_argument("--minutes", type=_minutes, default=12.0, help="for all sections together (12)")
     parser.add_argument(
         "--output", type=Path, default=Path("runs/gpu-check"), metavar="DIR", help="for the report"
     )
@@ -184,7 +184,8 @@ def _read_parts(path: Path) -> list[dict[str, object]]:
 def _verdict(code: int | None, outcome: Outcome) -> tuple[str, str]:
     problems = [str(part["problem"]) for part in outcome.parts if part["problem"]]
     if code is None:
-        return "out of time", "; ".join([f"ended after {outcome.seconds:.0f} s", *problems])
+        status = "cut short" if outcome.parts and not problems else "out of time"
+        return status, "; ".join([f"ended after {outcome.seconds:.0f} s", *problems])
     if code < 0:
         problems.insert(0, f"ended by {signal.Signals(-code).name}")
     elif code > 0:

@@ -16,7 +16,7 @@ from pathlib import Path
 from check_parts import DRAWN, QUICK_DRAWN, Emit, Part, configured, table
 
 _QUICK = ("proxy_task.batch_size=2", "proxy_task.warmup_steps=1")
-_NUM_STEPS, _NUM_QUICK_STEPS = 150, 3
+_NUM_STEPS, _NUM_QUICK_STEPS = 80, 3
 
 
 def run(quick: bool, emit: Emit) -> None:

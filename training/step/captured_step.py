@@ -23,7 +23,9 @@ from spinesearch.training.input.augment import Batch
 from spinesearch.training.targets.matching import BACKGROUND
 
 # Before a capture libraries must have chosen their kernels and taken their workspaces, and the optimiser made
-# its state. The number is that of "Whole-network capture" in PyTorch's notes on CUDA semantics.
+# its state. The number is that of "Whole-network capture" in PyTorch's notes on CUDA semantics. Each number
+# of rows has its own, since for other arguments Triton may compile another variant of a kernel, which cannot
+# be done in a capture.
 NUM_EAGER_STEPS = 3
 MIN_ROWS = 8  # of boxes: fewer are padded to it, so that sparse images share one graph
 
