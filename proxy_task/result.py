@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-CPU = "cpu"
+CPU, CUDA = "cpu", "cuda"
 _OF_DETECTORS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar100")
 _OF_CLASSIFIERS = ("top1", "top5")
 
@@ -40,7 +40,7 @@ class TaskResult:
         seconds: wall-clock time of the whole score.
         train_seconds: its part that trained, with what was measured on the way.
         images_per_s: training images per second of `train_seconds`.
-        device: where and how it was computed, as `spinesearch.training.process.machine.fix_precision` has it.
+        device: where and how it was computed, as `spinesearch.proxy_task.computed_on` has it.
     """
 
     ap: float | None = None
@@ -79,6 +79,11 @@ class TaskResult:
         return {key: value for key, value in asdict(self).items() if key not in left_out}
 
 
-def device_kind(metrics: Mapping[str, Any]) -> str:
-    """Where a score was computed, ``cpu`` or ``cuda``, from its `TaskResult.to_dict`."""
-    return str(metrics.get("device", CPU)).partition(",")[0]
+def device_kind(metrics: Mapping[str, Any], requested: str = "auto") -> str:
+    """Where a score was computed, ``cpu`` or ``cuda``, from its `TaskResult.to_dict`.
+
+    Args:
+        metrics: those of ledgers older than `TaskResult.device` do not say it of a GPU.
+        requested: the recorded `ProxySettings.device`, which decides for them unless it is "auto".
+    """
+    return str(metrics.get("device", CUDA if requested == CUDA else CPU)).partition(",")[0]

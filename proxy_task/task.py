@@ -15,6 +15,7 @@ from torch import nn
 
 from spinesearch.data.open import ProxyData
 from spinesearch.models.gpu import folded, mark_for_gpu
+from spinesearch.proxy_task.computed_on import computed_on
 from spinesearch.proxy_task.model import build_model, network_cost_of
 from spinesearch.proxy_task.request import DETECTIONS, STATE, WEIGHTS, WHOLE, Trained, TrainingRequest
 from spinesearch.proxy_task.result import TaskResult
@@ -79,7 +80,7 @@ class ProxyTask:
         self.settings = settings
         self.data = data.with_merged_classes() if settings.merge_classes else data
         self.device = find_device(settings.device)
-        self._computed_on = fix_precision(self.device)
+        self._precision = fix_precision(self.device)
         self._is_shared = gpu_share < 1
         limit_share(self.device, gpu_share)
         is_kept = settings.pack_on_device == "auto"
@@ -136,12 +137,12 @@ class ProxyTask:
         cuda = [self.device] if self.device.type == "cuda" else []
         with threads(self.settings.num_threads), torch.random.fork_rng(devices=cuda):
             try:
-                return self.capturing.run(partial(self._train, spec, seed, request, on_step, lap))
-            except Exception as error:
-                raise released(error, self.device) from None
-            finally:
+                trained = self.capturing.run(partial(self._train, spec, seed, request, on_step, lap))
                 if self._is_shared:
                     return_unused(self.device)
+                return trained
+            except Exception as error:  # what it held is returned with it
+                raise released(error, self.device) from None
 
     def _train(
         self,
@@ -208,7 +209,7 @@ class ProxyTask:
             seconds=time.perf_counter() - begin,
             train_seconds=train_seconds,
             images_per_s=(recipe.num_steps - first) * self.settings.batch_size / train_seconds,
-            device=self._computed_on,
+            device=computed_on(self.settings, self.device, self._precision),
         )
         return Trained(result=result, files=files)
 

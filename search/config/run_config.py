@@ -167,7 +167,9 @@ def _plain(node: Any) -> dict[str, Any]:
     return dict(plain)
 
 
-# Settings of the proxy task under which a candidate scores the same, up to the last bits.
+# Settings of the proxy task that say how a candidate is computed and not what: on the CPU it scores the same
+# to the last bit, on CUDA up to rounding, which training amplifies; each result records what ran
+# (`TaskResult.device`).
 FREE_PROXY_SETTINGS = ("device", "evaluator", "cuda_graph", "pack_on_device", "kernels")
 
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.

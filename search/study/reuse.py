@@ -43,10 +43,11 @@ def known_results(wanted: StudyConfig, event: Mapping[str, Any], reuse: Sequence
                 if differs:
                     reasons.append(differs)
                     continue
+                settings = (study.config(other_side) if study else run.config)["proxy_task"]
                 for trial in run.trials:
                     is_whole = trial.status == "completed" and not trial.is_stopped
                     if trial.side == other_side and is_whole:
-                        theirs = device_kind(trial.metrics)
+                        theirs = device_kind(trial.metrics, settings.get("device", "auto"))
                         if ours and theirs != ours:
                             reasons.append(f"they were trained on {theirs}, and this study trains on {ours}")
                             continue

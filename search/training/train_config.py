@@ -14,7 +14,8 @@ from spinesearch.search.config.sections import PATH_SETTINGS, TRAINING
 from spinesearch.search.config.train_workers import TrainWorkers
 from spinesearch.training.run.train_settings import TrainSettings
 
-# How a training is carried out, and where the same data lie; the rest decides its result.
+# How a training is carried out, and where the same data lie; the rest decides its result. Some change the
+# rounding of a step: `micro_batch_size`, and on CUDA `kernels` and `device`.
 FREE_TRAIN_SETTINGS = (
     "micro_batch_size",
     "eval_every_epochs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.search.scoring.scorer import Job, Score, run_job
 from spinesearch.space import R0_SP53, SPINENET_49
 from spinesearch.space.build import SpineNetSettings
-from spinesearch.training.process.failures import OutOfMemory
+from spinesearch.training.process.failures import DeviceLost, OutOfMemory
 from spinesearch.training.step.divergence import TrainingDiverged
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -208,3 +208,20 @@ def test_unused_memory_is_returned_after_each_candidate_where_a_gpu_is_shared(
     for _ in range(2):
         task.train(SPINENET_49, 0)
     assert returned == [task.device] * 2
+
+
+@pytest.mark.parametrize("gpu_share", [0.5, 1.0])
+def test_a_device_that_is_lost_is_reported_as_that_where_it_is_shared_too(
+    data: ProxyData, gpu_share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    task = ProxyTask(TINY, data, gpu_share=gpu_share)
+    task.device = torch.device("cuda", 0)
+    for name in ("synchronize", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, name, lost)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
+    monkeypatch.setattr(ProxyTask, "_train", lost)
+    with pytest.raises(DeviceLost, match="device cuda:0 is lost: RuntimeError: CUDA error: an illegal"):
+        task.train(SPINENET_49, 0)

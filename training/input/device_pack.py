@@ -5,9 +5,9 @@ Shapes: N images of the pack, n of them trained on, B of a batch, S side of the 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 
 import numpy as np
@@ -18,7 +18,10 @@ from torch import Tensor
 from spinesearch.data.open import ProxyData
 from spinesearch.training.input.augment import Batch
 from spinesearch.training.input.batches import load_batch, load_batches, read_images, shuffled_batches
-from spinesearch.training.process.device_memory import usable_bytes
+from spinesearch.training.process.device_memory import return_unused, usable_bytes
+from spinesearch.training.process.failures import is_out_of_memory
+
+_log = logging.getLogger(__name__)
 
 MAX_SHARE = 0.75  # of the memory that the process may use; own: the rest is for the training
 _CHUNK = 256  # images that are copied at once
@@ -59,10 +62,31 @@ class DevicePack:
 
 def fits(data: ProxyData, device: torch.device) -> bool:
     """Whether the images that are trained on have room on this device, which must be a GPU."""
-    if device.type != "cuda":
-        return False
-    num_bytes = len(data.train_index) * math.prod(data.pack.images.shape[1:])
-    return num_bytes <= MAX_SHARE * usable_bytes(device)
+    return device.type == "cuda" and _num_bytes(data) <= MAX_SHARE * usable_bytes(device)
+
+
+def _num_bytes(data: ProxyData) -> int:
+    return len(data.train_index) * math.prod(data.pack.images.shape[1:])
+
+
+def _kept(data: ProxyData, device: torch.device) -> DevicePack | None:
+    """The images on a GPU; None on the CPU and, which is logged, where there is no room for them."""
+    if fits(data, device):
+        try:
+            return DevicePack(data, device)
+        except Exception as error:  # a neighbour was faster, or main memory to copy from could not be pinned
+            if not is_out_of_memory(error, device):
+                raise
+    if device.type == "cuda":
+        return_unused(device)
+        _log.warning(
+            "proxy_task.pack_on_device: the training images stay in main memory: they take %.2f GiB, and of "
+            "the %.2f GiB of %s that this process may use three quarters are for them",
+            _num_bytes(data) / 2**30,
+            usable_bytes(device) / 2**30,
+            device,
+        )
+    return None
 
 
 class TrainingBatches:
@@ -79,10 +103,7 @@ class TrainingBatches:
 
     def __init__(self, data: ProxyData, device: torch.device, *, is_kept: bool) -> None:
         self._data, self._device = data, device
-        self.pack: DevicePack | None = None
-        if is_kept and fits(data, device):
-            with suppress(torch.OutOfMemoryError):  # a neighbour was faster
-                self.pack = DevicePack(data, device)
+        self.pack = _kept(data, device) if is_kept else None
 
     def raw(
         self, num_batches: int, batch_size: int, generator: torch.Generator, *, first: int = 0

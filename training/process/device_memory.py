@@ -48,13 +48,18 @@ def is_crowded(device: torch.device) -> bool:
         return False
     free, total = torch.cuda.mem_get_info(device)
     others = total - free - torch.cuda.memory_reserved(device)
-    rest = total * (1 - torch.cuda.get_per_process_memory_fraction(device))
-    # Among the others' is this process's own context, and where it is one of a search, maybe the driver's.
-    return others > rest + 2 * CONTEXT_BYTES
+    share = torch.cuda.get_per_process_memory_fraction(device)
+    # Among the others' is this process's own context, and where it is one of a search, maybe the driver's;
+    # below a whole device `limit_share` has left room for them.
+    slack = 2 * CONTEXT_BYTES if share == 1 else CONTEXT_BYTES / 4
+    return others > total * (1 - share) + slack
 
 
 def has_little_left(device: torch.device) -> bool:
-    """Whether this process could hardly get another gibibyte of the device."""
+    """Whether this process could hardly get another gibibyte of the device.
+
+    Not to be asked while graphs are open: what their pools have cached would count as free.
+    """
     if device.type != "cuda":
         return False
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

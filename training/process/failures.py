@@ -11,11 +11,12 @@ import torch
 from spinesearch.training.process.device_memory import has_little_left, is_crowded
 
 # Of the errors that are no `OutOfMemoryError` or `MemoryError` of their own: torch's CPU allocator (Linux and
-# macOS, Windows), the CUDA driver, cuBLAS and cuDNN.
+# macOS, Windows), the CUDA driver, the same through Triton, cuBLAS and cuDNN.
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "not enough memory",
     "CUDA error: out of memory",
+    "Triton Error [CUDA]: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
@@ -81,12 +82,16 @@ def released(error: Exception, device: torch.device) -> Exception | DeviceLost |
     return outcome
 
 
-def is_out_of_memory(error: BaseException | None, device: torch.device) -> bool:
+def is_out_of_memory(
+    error: BaseException | None, device: torch.device, *, beside_graphs: bool = False
+) -> bool:
     """Whether an error, or what it was raised from, reports the end of memory.
 
     Args:
         error: call this before anything that it holds is released.
         device: of the work.
+        beside_graphs: whether graphs of the same training are open: eager steps before them have found
+            engines for the same convolutions, so if cuDNN finds none now there was no room for one.
     """
     while error is not None:
         if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -94,7 +99,8 @@ def is_out_of_memory(error: BaseException | None, device: torch.device) -> bool:
         if isinstance(error, RuntimeError):
             if any(text in str(error) for text in _OUT_OF_MEMORY):
                 return True
-            if any(text in str(error) for text in _WITHOUT_ENGINE) and _has_little_left(device):
+            is_without = any(text in str(error) for text in _WITHOUT_ENGINE)
+            if is_without and (beside_graphs or _has_little_left(device)):
                 return True
         error = error.__cause__
     return False

@@ -64,7 +64,13 @@ GraphSession = Callable[[], AbstractContextManager[NewGraph]]
 
 
 class CaptureFailed(RuntimeError):  # noqa: N818 - it says what happened
-    """The training step could not be captured; this is no fault of the candidate's."""
+    """The training step could not be captured; this is no fault of the candidate's.
+
+    Attributes:
+        is_out_of_memory: whether memory ran out; set where that can still be told, before graphs are reset.
+    """
+
+    is_out_of_memory = False
 
 
 class CaptureInvalidated(RuntimeError):  # noqa: N818 - it says what happened

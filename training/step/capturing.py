@@ -10,13 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from spinesearch.training.process.failures import (
-    DeviceCrowded,
-    DeviceLost,
-    OutOfMemory,
-    is_out_of_memory,
-    released,
-)
+from spinesearch.training.process.failures import DeviceLost, is_out_of_memory, released
 from spinesearch.training.step.captured_step import (
     CaptureFailed,
     CaptureInvalidated,
@@ -64,11 +58,12 @@ class Capturing:
             return attempt(partial(_guarded, self._session, self._device))
         except CaptureFailed as error:
             reason = str(error)
+            concerns_all = not error.is_out_of_memory
             self.is_worn |= isinstance(error.__cause__, CaptureInvalidated)
             outcome = released(error, self._device)
         if isinstance(outcome, DeviceLost):
             raise outcome
-        if not isinstance(outcome, OutOfMemory | DeviceCrowded):
+        if concerns_all:
             self._session = None
             _log.warning(
                 "proxy_task.cuda_graph: the training step could not be captured (%s); this candidate is "
@@ -91,7 +86,12 @@ def _guarded(session: GraphSession, device: torch.device) -> Iterator[NewGraph]:
 
         try:
             yield counted
+        except CaptureFailed as error:
+            error.is_out_of_memory = is_out_of_memory(error, device, beside_graphs=True)
+            raise
         except Exception as error:
-            if isinstance(error, CaptureFailed) or not (graphs and is_out_of_memory(error, device)):
+            if not (graphs and is_out_of_memory(error, device, beside_graphs=True)):
                 raise
-            raise CaptureFailed("out of memory beside open graphs") from error
+            failed = CaptureFailed("out of memory beside open graphs")
+            failed.is_out_of_memory = True
+            raise failed from error

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from spinesearch.training.process.failures import is_out_of_memory
 from spinesearch.training.targets.losses import detection_loss
 from spinesearch.training.targets.matching import BACKGROUND, make_targets, match_objects
 
@@ -40,6 +41,9 @@ def step_forms(kernels: str, device: torch.device) -> StepForms:
 
     "off" is `PLAIN`; else it is `OBJECTS_ALONE` on the CPU and Triton's kernels on CUDA. Where these cannot
     be compiled, or do not give what the plain forms give, that is logged once and the plain forms are used.
+
+    Raises:
+        RuntimeError: the device is out of memory or lost at their first use.
     """
     if kernels == "off":
         return PLAIN
@@ -56,6 +60,8 @@ def _kernels(device: torch.device) -> StepForms:
         for dtype in (torch.float32, torch.bfloat16):
             _check(forms, device, dtype)
     except Exception as error:  # no Triton, no C compiler, a GPU that it does not know, a wrong result
+        if isinstance(error, torch.AcceleratorError) or is_out_of_memory(error, device):
+            raise  # says nothing of the kernels: the next candidate, or the next process, tries them again
         text = " ".join(f"{type(error).__name__}: {error}".split())
         _log.warning(
             "kernels: those of loss and targets cannot be used (%s); training goes on with the plain "

@@ -94,6 +94,19 @@ def test_scores_of_another_kind_of_device_are_not_taken(wanted, device: str, tmp
         known_results(study, study_event(study), [run_dir])
 
 
+def test_a_ledger_that_does_not_say_where_it_was_computed_is_of_the_device_it_asked_for(tmp_path: Path):
+    on_gpu = compose_study(
+        "correlate", ["proxy_task.device=cuda", "b.proxy_task.num_steps=400"], num_archs=3, num_seeds=1
+    )
+    run_dir = write(tmp_path / "run", event(on_gpu))
+    assert known_results(on_gpu, study_event(on_gpu), [run_dir])
+    on_cpu = compose_study(
+        "correlate", ["proxy_task.device=cpu", "b.proxy_task.num_steps=400"], num_archs=3, num_seeds=1
+    )
+    with pytest.raises(ConfigError, match="they were trained on cuda, and this study trains on cpu"):
+        known_results(on_cpu, study_event(on_cpu), [run_dir])
+
+
 def test_a_ledger_of_an_earlier_release_is_refused_and_says_what_to_do(wanted, tmp_path: Path):
     old = event(wanted)
     del old["scoring_sources"]

@@ -107,6 +107,30 @@ def test_a_pack_fits_where_it_leaves_a_quarter(data: Any, monkeypatch: pytest.Mo
     assert not fits(data, CPU)
 
 
+def test_a_pack_without_room_stays_in_main_memory_and_that_is_said(
+    data: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unpinned(*args: object) -> None:
+        raise RuntimeError("CUDA error: out of memory")  # torch's of pinned memory that the system refuses
+
+    gpu = torch.device("cuda", 0)
+    Memory(monkeypatch, total=2**18)
+    assert TrainingBatches(data, gpu, is_kept=True).pack is None
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "proxy_task.pack_on_device: the training images stay in main memory: they take 0.00 GiB, and of the "
+        "0.00 GiB of cuda:0 that this process may use three quarters are for them"
+    )
+    memory = Memory(monkeypatch, total=2**40)
+    monkeypatch.setattr(device_pack, "DevicePack", unpinned)
+    assert TrainingBatches(data, gpu, is_kept=True).pack is None
+    assert memory.emptied == 1
+    assert "of the 1024.00 GiB of cuda:0" in caplog.records[1].getMessage()
+    monkeypatch.setattr(device_pack, "DevicePack", dict)  # which takes no such arguments
+    with pytest.raises(TypeError):
+        TrainingBatches(data, gpu, is_kept=True)
+
+
 def test_where_a_neighbour_was_faster_images_stay_in_main_memory(
     data: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

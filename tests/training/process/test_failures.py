@@ -44,11 +44,15 @@ def from_cuda() -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has " + "x" * 900)
 
 
+def from_triton() -> None:
+    raise RuntimeError("Triton Error [CUDA]: out of memory")
+
+
 def from_cublas() -> None:
     raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 
 
-@pytest.mark.parametrize("fail", [absurd_tensor, absurd_array, from_cuda, from_cublas])
+@pytest.mark.parametrize("fail", [absurd_tensor, absurd_array, from_cuda, from_cublas, from_triton])
 def test_every_end_of_memory_is_reported_in_one_line(fail) -> None:
     with pytest.raises(OutOfMemory, match=r"^out of memory: ") as caught:
         run(fail)
@@ -165,10 +169,10 @@ GIB = 2**30
     [
         (1.0, 2, False),  # nobody but contexts: this process's own, and the driver's
         (1.0, 30, True),
-        (0.5, 43, False),  # a neighbour within its share: the candidate is too large for its own
-        (0.5, 44, True),
-        (0.25, 63, False),
-        (0.25, 64, True),
+        (0.5, 41, False),  # a neighbour within its share: the candidate is too large for its own
+        (0.5, 42, True),
+        (0.25, 61, False),
+        (0.25, 62, True),
     ],
 )
 def test_memory_that_neighbours_hold_beyond_their_share_is_no_failure_of_the_candidate(

@@ -69,6 +69,27 @@ def test_a_capture_that_runs_out_of_memory_is_of_that_candidate_alone(caplog) ->
     assert not caplog.records
 
 
+class WithoutEngine(Failing):
+    error = RuntimeError("GET was unable to find an engine to execute this computation")
+
+
+def test_cudnn_without_an_engine_beside_graphs_is_memory_of_that_candidate_alone(caplog) -> None:
+    """After the graphs are reset there is memory again, so that is no time to ask."""
+    for make in (WithoutEngine, CallAgain):
+        sessions = Sessions(make)
+        capturing = Capturing(CPU, sessions)
+
+        def attempt(session: object, sessions: Sessions = sessions) -> tuple[list[float], dict[str, Tensor]]:
+            torch.manual_seed(1)
+            model = Hungry(sessions, 1, WithoutEngine.error)
+            return run(SETTINGS, session, boxes=[3, 1, 2, 5, 4, 12, 3, 9], model=model)
+
+        assert_same(capturing.run(attempt), attempt(None))
+        assert len(sessions.graphs) == 1
+        assert capturing.is_on
+    assert not caplog.records
+
+
 class Invalidated(Failing):
     error = CaptureInvalidated("AcceleratorError: operation not permitted when stream is capturing")
 
@@ -84,13 +105,13 @@ def test_a_process_whose_capture_cuda_broke_off_is_worn(make: type, is_worn: boo
 class Hungry(Cells):
     """Runs out of memory in a step of its own, eager or not, if its session has open graphs."""
 
-    def __init__(self, sessions: Sessions, num_graphs: int) -> None:
+    def __init__(self, sessions: Sessions, num_graphs: int, error: Exception = OutOfRoom.error) -> None:
         super().__init__()
-        self.sessions, self.num_graphs = sessions, num_graphs
+        self.sessions, self.num_graphs, self.error = sessions, num_graphs, error
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if self.sessions.num_open and len(self.sessions.made) >= self.num_graphs:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            raise self.error
         return super().forward(images)
 
 

@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -188,6 +190,29 @@ def test_without_good_kernels_the_plain_forms_run_which_is_said_once(
         else "AssertionError: Scalars are not close"
     )
     assert f"kernels: those of loss and targets cannot be used ({reason}" in record.getMessage()
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB."),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+    ],
+    ids=["full", "lost"],
+)
+def test_a_device_that_is_full_or_lost_at_the_comparison_says_nothing_of_the_kernels(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, of in (("loss_kernels", "fused_detection_loss"), ("match_kernels", "fused_make_targets")):
+        module = SimpleNamespace(**{of: getattr(forms.PLAIN, of.removeprefix("fused_"))})
+        monkeypatch.setitem(sys.modules, f"spinesearch.training.targets.{name}", module)
+    with monkeypatch.context() as patch:
+        patch.setattr(forms, "_check", Mock(side_effect=error))
+        with pytest.raises(type(error)):
+            forms._kernels(CPU)
+    assert forms._kernels(CPU) is not forms.PLAIN  # they are looked at again
+    assert not caplog.records
 
 
 @pytest.mark.slow
