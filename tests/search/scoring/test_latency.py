@@ -11,9 +11,9 @@ from fake_search import Warnings, only
 
 from spinesearch.controller.evolution import EvolutionSettings
 from spinesearch.proxy_task.latency import detector_latency
+from spinesearch.proxy_task.model import network_cost_of
 from spinesearch.proxy_task.request import INFEASIBLE, LATENCY_DEVICE, LATENCY_MS
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.proxy_task.task import detector_cost_of
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Latency
@@ -243,7 +243,7 @@ def test_a_table_measured_at_other_sizes_is_refused(tmp_path: Path):
     assert limits(), "notes are not asked for"
     merged = replace(config, proxy_task=replace(config.proxy_task, merge_classes=True))
     assert (one_class := limits(merged, num_classes=1))
-    assert one_class.cost(SPINENET_49) == detector_cost_of(SPINENET_49, merged.proxy_task, 1), (
+    assert one_class.cost(SPINENET_49) == network_cost_of(SPINENET_49, merged.proxy_task, 1), (
         "what is trained"
     )
     for name, theirs, ours in (
