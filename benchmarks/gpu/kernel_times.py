@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from spinesearch.data.open import ProxyData
@@ -53,10 +52,9 @@ def times_by_kind(settings: ProxySettings, data: ProxyData, spec: ArchSpec, seed
             profiler.stop()
 
     task.score(spec, seed, on_step=on_step)
-    device = DeviceType.CUDA if is_cuda else DeviceType.CPU
     seconds = dict.fromkeys([*(name for name, _ in KINDS), REST], 0.0)
     for event in profiler.key_averages():
-        if event.device_type == device and not event.is_user_annotation:
+        if event.device_type.name == task.device.type.upper() and not event.is_user_annotation:
             spent = event.self_device_time_total if is_cuda else event.self_cpu_time_total
             seconds[kind_of(event.key)] += 1e-6 * spent / NUM_PROFILED
     return seconds
