@@ -83,7 +83,7 @@ def test_a_part_takes_the_place_of_the_one_with_its_title(carried_out):
         ("bad", "failed", "too slow"),
         ("raises", "failed", "ended with an error"),
         ("crashes", "failed", "ended by SIGABRT"),
-        ("hangs", "out of time", "ended after"),
+        ("hangs", "cut short", "ended after"),
     ],
 )
 def test_what_a_section_found_before_it_failed_is_kept(carried_out, function: str, status: str, reason: str):

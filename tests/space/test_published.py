@@ -18,6 +18,7 @@ from spinesearch.space import (
     detector_cost,
 )
 from spinesearch.space.published import PROTOCOLS, BackboneScaling, HeadScaling, Reported, published
+from spinesearch.space.published_masks import PUBLISHED_MASK_RCNN
 
 NAMES = [
     "spinenet49s",
@@ -173,10 +174,32 @@ def test_resnets():
         ResNetSpec(depth=34)
 
 
-def test_the_documented_table_is_what_is_computed():
-    """Every row of docs/models.md, digit by digit."""
+def documented_rows(num_cells: int) -> list[list[str]]:
+    """The rows of docs/models.md that begin with a model and have so many cells."""
     text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    return [row for row in rows if len(row) == num_cells]
+
+
+def test_the_documented_masks_are_what_is_computed():
+    """Every row of the table of Mask R-CNNs, digit by digit."""
+    rows = documented_rows(8)
+    assert [row[0].strip("`") for row in rows] == [*PUBLISHED_MASK_RCNN]
+    for (_, size, counted, metric, *printed), model in zip(rows, PUBLISHED_MASK_RCNN.values(), strict=True):
+        cost, figures = model.cost(), model.figures.values()
+        assert size == str(model.input_size)
+        assert counted == f"{cost.parameters / 1e6:.3f} / {three_digits(cost.multiply_adds / 1e9)}"
+        assert metric == three_digits(cost.profiler_multiply_adds / 1e9)
+        assert printed == [
+            str(model.parameters),
+            " / ".join(str(one.multiply_adds or "-") for one in figures),
+            *(f"{one.box_ap or '-'} / {one.mask_ap or '-'}" for one in figures),
+        ]
+
+
+def test_the_documented_table_is_what_is_computed():
+    """Every row of the table of detectors, digit by digit."""
+    rows = documented_rows(9)
     assert list(dict.fromkeys(row[0].strip("`") for row in rows)) == NAMES
     for name, input_size, backbone, detector, metric, printed, *aps in rows:
         model = published(name.strip("`"))

@@ -19,7 +19,10 @@ def test_a_description_with_a_byte_order_mark_is_read(saved, tmp_path):
     ("change", "message"),
     [
         (lambda d: d.pop("model"), "model: the file has no object of this name"),
-        (lambda d: d["model"].update(kind="segmenter"), "kind must be one of backbone, detector, classifier"),
+        (
+            lambda d: d["model"].update(kind="segmenter"),
+            "kind must be one of backbone, detector, mask_rcnn, classifier",
+        ),
         (lambda d: d["model"].pop("num_classes"), "there is no field 'num_classes'"),
         (lambda d: d["model"].update(depth=3), "there is an unknown field 'depth'"),
         (lambda d: d["model"].update(num_classes="3"), "num_classes must be of type int"),

@@ -196,9 +196,9 @@ def test_networks_without_memory_are_reported(saved, tmp_path):
 
 def test_other_modules_are_reported(saved, tmp_path):
     for module in (nn.Linear(1, 1), tiny_detector().head):
-        with pytest.raises(TypeError, match="expected a backbone or RetinaNet or Classifier"):
+        with pytest.raises(TypeError, match="expected a backbone or RetinaNet or MaskRCNN or Classifier"):
             save_weights(module, tmp_path / "w.safetensors")
-        with pytest.raises(TypeError, match="expected a backbone or RetinaNet or Classifier"):
+        with pytest.raises(TypeError, match="expected a backbone or RetinaNet or MaskRCNN or Classifier"):
             load_weights(module, saved)
 
 

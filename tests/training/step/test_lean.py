@@ -89,7 +89,7 @@ def test_kernels_that_serve_several_levels_get_the_gradient_they_had(precision: 
         optimizer = FlatOptimizer(model, recipe)
         lean = LeanPass(model, optimizer, precision)
         for _ in range(2):
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            with torch.autocast("cpu", torch.bfloat16, precision == "bfloat16", cache_enabled=True):
                 if lean_too:
                     with lean():
                         out = model(images)
