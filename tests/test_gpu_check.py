@@ -98,9 +98,12 @@ def test_on_a_bare_machine_every_section_passes(tmp_path: Path):
         "evaluation",
     ]
     for name in ("paper", "small"):
-        (bench,) = sections[name]["parts"]
+        bench, *others = sections[name]["parts"]
+        assert len(others) == (2 if name == "paper" else 0)
         assert bench["images_per_s"]["eager"] > 0
         assert bench["matmul_share"]["eager"] > 0
+    for seconds in sections["paper"]["parts"][2]["seconds_by_kind"].values():
+        assert min(seconds["batch norm"], seconds["convolutions and products"]) > 0
     (host,) = sections["host"]["parts"]
     for forms in host["parts"].values():
         assert min(forms["before"]["step_s"], forms["after"]["step_s"]) > 0
@@ -131,6 +134,26 @@ def test_no_section_can_take_the_time_of_those_after_it(check):
     assert left_s == pytest.approx(0)
     assert time_limit(480.0, SECTIONS[-1:]) == 480.0  # what is saved is passed on
     assert time_limit(-5.0, SECTIONS) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("void cudnn::bn_fw_tr_1C11_kernel_NCHW<float>", "batch norm"),
+        ("void at::native::batch_norm_collect_statistics_channels_last_kernel", "batch norm"),
+        ("sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc", "convolutions and products"),
+        ("_focal_backward", "loss kernels"),
+        ("_claim", "targets kernels"),
+        ("Memcpy HtoD (Pinned -> Device)", "casts and copies"),
+        ("aten::add_", "sums"),
+        ("aten::addmm", "convolutions and products"),
+        ("aten::sigmoid", "rest"),
+    ],
+)
+def test_kernels_are_told_apart_by_their_names(check, name: str, kind: str):
+    from kernel_times import kind_of
+
+    assert kind_of(name) == kind
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,11 @@ class Section:
 
 SECTIONS = (
     Section(name="machine", title="The machine", weight=30, module="section_machine"),
-    Section(name="tests", title="Tests marked `gpu`", weight=120, module="section_tests"),
+    Section(name="tests", title="Tests marked `gpu`", weight=105, module="section_tests"),
     Section(
         name="paper",
         title="The proxy task at `paper`",
-        weight=100,
+        weight=130,
         module="section_proxy",
         function="run_paper",
     ),
@@ -43,7 +43,7 @@ SECTIONS = (
         function="run_small",
     ),
     Section(name="host", title="What feeds the step, before and after", weight=110, module="section_host"),
-    Section(name="shared", title="Several candidates on one GPU", weight=110, module="section_shared"),
+    Section(name="shared", title="Several candidates on one GPU", weight=95, module="section_shared"),
     Section(name="backbone", title="SpineNet-49 against a plain port", weight=45, module="section_backbone"),
     Section(name="fused", title="Fused forms against plain ones", weight=45, module="section_fused"),
     Section(name="loss", title="Loss and gradients against the CPU", weight=40, module="section_loss"),

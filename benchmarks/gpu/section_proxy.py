@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from check_parts import DRAWN, QUICK_DRAWN, Emit, Part, configured, table
+from kernel_times import times_by_kind
 
 from spinesearch.cli.proxy.bench import rate
+from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.bench import NUM_WARMUP_STEPS, BenchResult, Spread, bench_proxy
+from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.space import SPINENET_49
 
 # 5 epochs of train2017 without the sixteenth held out, in batches of 64 (the SpineNet paper, section 5.1).
@@ -29,12 +33,13 @@ def run_small(quick: bool, emit: Emit) -> None:
 def _run(name: str, overrides: Sequence[str], *, quick: bool, num_steps: int, emit: Emit) -> None:
     config, data = configured([f"proxy_task={name}", *(QUICK_DRAWN if quick else DRAWN), *overrides])
     task = config.proxy_task
+    num_warmup_steps = 1 if quick else NUM_WARMUP_STEPS
     result = bench_proxy(
         task,
         data,
         SPINENET_49,
         num_steps=num_steps,
-        num_warmup_steps=1 if quick else NUM_WARMUP_STEPS,
+        num_warmup_steps=num_warmup_steps,
         seed=config.seed,
     )
     is_missing = result.device == "cuda" and task.cuda_graph == "auto" and result.graph_step is None
@@ -44,13 +49,7 @@ def _run(name: str, overrides: Sequence[str], *, quick: bool, num_steps: int, em
         "",
         *_rates(result),
         "",
-        *table(
-            ("phase of an eager step", "ms, median (5th to 95th percentile)", "share"),
-            (
-                (phase, _ms(spread), f"{100 * spread.median / result.step.median:.1f} %")
-                for phase, spread in result.phases.items()
-            ),
-        ),
+        *_phases(result),
         "",
         "Once per candidate: "
         + ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in result.overhead.items())
@@ -65,6 +64,46 @@ def _run(name: str, overrides: Sequence[str], *, quick: bool, num_steps: int, em
         ]
     problem = "the training step was not captured in a CUDA graph" if is_missing else ""
     emit(Part(title="", lines=lines, values=_values(result), problem=problem))
+    if name == "paper":
+        _emit_before_and_after(task, data, result, num_warmup_steps, config.seed, emit)
+
+
+def _emit_before_and_after(
+    task: ProxySettings,
+    data: ProxyData,
+    result: BenchResult,
+    num_warmup_steps: int,
+    seed: int,
+    emit: Emit,
+) -> None:
+    """The whole step with the plain forms, then what both spend by kind of kernel."""
+    plain = replace(task, kernels="off")
+    before = bench_proxy(
+        plain, data, SPINENET_49, num_steps=result.num_steps, num_warmup_steps=num_warmup_steps, seed=seed
+    )
+    emit(
+        Part(
+            title="The same with `kernels=off`",
+            lines=[*_rates(before), "", *_phases(before)],
+            values=_values(before),
+        )
+    )
+    found = {
+        name: times_by_kind(settings, data, SPINENET_49, seed)
+        for name, settings in (("kernels=off", plain), (f"kernels={task.kernels}", task))
+    }
+    rows = [
+        (kind, *(f"{1e3 * seconds[kind]:.2f}" for seconds in found.values()))
+        for kind in next(iter(found.values()))
+    ]
+    what = "kernels" if result.device == "cuda" else "operations"
+    emit(
+        Part(
+            title=f"By kind, ms of {what} in an eager step",
+            lines=table(("kind", *found), rows),
+            values={"seconds_by_kind": found},
+        )
+    )
 
 
 def _rates(result: BenchResult) -> list[str]:
@@ -87,6 +126,16 @@ def _rates(result: BenchResult) -> list[str]:
         for row, cell in zip(rows, cells, strict=True):
             row.append(cell)
     return table(("", *(column[0] for column in columns)), rows)
+
+
+def _phases(result: BenchResult) -> list[str]:
+    return table(
+        ("phase of an eager step", "ms, median (5th to 95th percentile)", "share"),
+        (
+            (phase, _ms(spread), f"{100 * spread.median / result.step.median:.1f} %")
+            for phase, spread in result.phases.items()
+        ),
+    )
 
 
 def _speed(result: BenchResult, step: Spread) -> tuple[float, float]:

@@ -87,11 +87,15 @@ def test_slots_that_are_given_up_early_wait_for_the_work_too(log) -> None:
 def test_on_a_gpu_no_batch_is_overwritten_before_it_is_used() -> None:
     """While every step takes far longer than a copy, so that copies would overtake it if they could."""
     device = torch.device("cuda", torch.cuda.current_device())
-    batches = [batch.each(torch.Tensor.pin_memory) for batch in make_batches([3, 5, 2, 4] * 10)]
+    batches = []
+    for i in range(12):  # 50 MB each, so that a copy takes a millisecond and can be caught half done
+        images = torch.full((64, 3, 512, 512), i + 1, dtype=torch.uint8)
+        batch = make_batches([3 + i % 3])[0]._replace(images=images)
+        batches.append(batch.each(torch.Tensor.pin_memory))
     weights = torch.randn(2048, 2048, device=device)
     sums = []
     for batch in copied(batches, device):
         for _ in range(20):
             weights = weights @ weights / weights.norm()
         sums.append(batch.images.sum())
-    assert [int(total) for total in sums] == [int(batch.images.sum()) for batch in batches]
+    assert [int(total) for total in sums] == [(i + 1) * 64 * 3 * 512 * 512 for i in range(12)]
