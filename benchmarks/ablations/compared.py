@@ -17,7 +17,7 @@ Spec = ArchSpec | ResNetSpec
 NUM_CANDIDATES = 24  # of each search of the ablations with one, and of random ones beside it
 TOP_K = (1, 2, 4)  # weights of a block that evaluation leaves, where there are any
 # Settings of a search of so few: as they come, the first 16 candidates know of nothing, and the model would
-# wait for 16 rewards, which come after the last 8 are proposed. Like this 8 are drawn, and 16 are the model's.
+# wait for 16 rewards, more than are in when the last 8 are proposed. So 8 are drawn, and 16 are the model's.
 _SHORT_SEARCH = ("controller=bayesian", "controller.num_initial=8", "search.lag=0")
 # b: the judge of docs/reward-noise.md, twice as wide, a head of four convolutions, all classes, longer.
 SIZES: Mapping[str, tuple[str, ...]] = {
