@@ -59,9 +59,9 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
 
 def stored_size(path: Path) -> StoredSize | None:
     """The size in an image file's header; None if the file cannot be opened as an image."""
-    if not path.is_file():  # opening a pipe would wait for ever
-        return None
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return None
         with opened_image(path) as image:
             return StoredSize(image.width, image.height, orientation_of(image) in _QUARTER_TURNS)
     except Exception:  # Pillow raises nearly any type on damaged files

@@ -179,7 +179,7 @@ class ProxySettings:
     @property
     def needs_masks(self) -> bool:
         """Whether the detector learns masks, which the data must have then."""
-        return self.detector == MASK_RCNN and self.task == DETECTION
+        return self.detector == MASK_RCNN
 
     def num_trained_classes(self, num_classes: int) -> int:
         """Classes of the detector that is trained on data of so many."""

@@ -67,6 +67,34 @@ def test_a_table_has_the_intervals_of_paired_differences(load):
     assert page.verdict([0.1, 0.11, 0.12], "lower") == "no"
 
 
+def test_the_model_proposes_two_thirds_of_a_searchs_candidates(load):
+    compared = load("compared")
+    for row in (*compared.ABLATIONS["order"], compared.ABLATIONS["search"][1]):
+        config = run_config(compose(list(row.search)))
+        num_unlearnt = (config.search.lag + 1) * config.search.generation_size
+        assert compared.NUM_CANDIDATES / 3 == num_unlearnt == config.controller.num_initial
+
+
+def test_searches_and_trainings_are_of_one_size(load, tmp_path: Path, cache_dir: Path, monkeypatch, capsys):
+    run: ModuleType = load("run_ablation")
+    given: list[list[str]] = []
+    codes = iter((2, 130))
+    monkeypatch.setattr(run, "spinesearch", lambda words: given.append(words) or next(codes))
+    data = ["data.num_images=8", "data.held_out_share=0.4", f"data.cache_dir={cache_dir}"]
+    words = ["run_ablation.py", "search", "--size", "b", "--folder", str(tmp_path), *data]
+    monkeypatch.setattr(run.sys, "argv", words)
+    for ending in (
+        "exit code 2: it was refused",
+        "exit code 130: it stopped early: the same command goes on",
+    ):
+        assert run.main() == 2
+        assert ending in capsys.readouterr().err
+    assert "proxy_task.num_steps=500" in given[0]
+    assert "controller=random" in given[0]
+    head = json.loads((tmp_path / "search-b-generated.jsonl").read_text())
+    assert head["proxy_task"]["num_steps"] == 500
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_and_the_page_takes_what_there_is(load, tmp_path: Path, cache_dir: Path, monkeypatch):
     run: ModuleType = load("run_ablation")

@@ -14,6 +14,7 @@ from spinesearch.training.recipe import (
     DETECTION,
     DETECTORS,
     KERNELS,
+    MASK_RCNN,
     OPTIMIZERS,
     PRECISIONS,
     SCHEDULES,
@@ -47,6 +48,11 @@ def check_rules(section: str, settings: Any, rules: Mapping[str, Rule]) -> None:
         raise ValueError(
             f"{section}.label_smoothing: must be 0 for the task {DETECTION}, got "
             f"{settings.label_smoothing!r}; it is of {section}.task={CLASSIFICATION}"
+        )
+    if settings.task == CLASSIFICATION and settings.detector == MASK_RCNN:
+        raise ValueError(
+            f"{section}.detector: must be {DETECTORS[0]} for the task {CLASSIFICATION}, which finds no "
+            f"objects, got {settings.detector!r}; it is of {section}.task={DETECTION}"
         )
 
 

@@ -46,8 +46,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--folder", type=Path, default=Path("runs/ablations"))
     given, words = parser.parse_known_args()
+    words = [*SIZES[given.size], *words]  # of trainings and searches alike
     try:
-        config = run_config(compose([*SIZES[given.size], *words]))
+        config = run_config(compose(words))
         ablate(given.name, f"{given.size}-{given.data}", config, words, given.folder, num_seeds=given.seeds)
     except ValueError as error:
         print(error, file=sys.stderr)
@@ -119,8 +120,12 @@ def searched(row: Row, seed: int, words: Sequence[str], folder: Path) -> ArchSpe
         *("search.engine=serial", "search.finalists=0", "search.export_top=0"),
     )
     given = [word for word in words if not word.startswith("seed=")]
-    if spinesearch(["search", *given, *row.search, *settings]):
-        raise ValueError(f"{folder / name}: the search did not end; the same command goes on with it")
+    if code := spinesearch(["search", *given, *row.search, *settings]):
+        refused = "was refused, by the line above: mend what it names"
+        raise ValueError(
+            f"{folder / name}: the search ended with exit code {code}: it "
+            f"{refused if code == 2 else 'stopped early: the same command goes on with it'}"
+        )
     run, _ = load_run(folder / name)
     return run.spec(final_ranking(run)[0])
 

@@ -133,8 +133,14 @@ def evaluate_on(network: Headed, inference: Inference, settings: DataSettings, c
 
     is_classifier = isinstance(network, Classifier)
     if is_classifier != isinstance(settings, ClassDataSettings):
-        kind, other = ("classifier", "data=classes") if is_classifier else ("detector", "data with boxes")
-        raise ValueError(f"WEIGHTS: are a {kind}'s, which needs {other}, got data={settings.name}")
+        if is_classifier:
+            kind, wanted, words = "classifier", "data=classes", "data=classes data.val_images=DIR"
+        else:
+            kind, wanted = "detector", "data with boxes"
+            words = "data=coco data.val_images=DIR data.val_annotations=FILE"
+        raise ValueError(
+            f"WEIGHTS: are a {kind}'s, which needs {wanted}, got data={settings.name}; give {words}"
+        )
     with reporting(console) as reports:
         masks = isinstance(network, FindsInstances)
         data = open_val_data(settings, image_size=inference.image_size, masks=masks, **reports)

@@ -35,17 +35,20 @@ def wanted_training(options: Namespace) -> tuple[TrainConfig, ModelSource]:
     """The training that the arguments of a command name.
 
     Raises:
-        ValueError: they name none.
+        ValueError: they name none, or one whose network cannot be as the settings say.
     """
     from spinesearch.search.config.run_config import compose
     from spinesearch.search.config.sections import TRAINING
+    from spinesearch.search.training.model_source import check_fusion_fits
     from spinesearch.search.training.train_config import train_config
 
     model = model_argument(options)
     if model is None:
         raise ValueError("MODEL: must be given: a published name, a spec file, or a run")
     config = train_config(compose(options.overrides, TRAINING))
-    return config, _find_model(model, options.rank)
+    source = _find_model(model, options.rank)
+    check_fusion_fits(source, config.train)
+    return config, source
 
 
 def _find_model(text: str, rank: int | None) -> ModelSource:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -125,9 +126,15 @@ def _alike(names: Sequence[str]) -> str:
 def _images(folder: Path) -> tuple[ImageFile, ...]:
     found = []
     for path in folder.iterdir():
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+            continue
+        try:
             status = path.stat()
-            found.append(ImageFile(path.name, status.st_size, status.st_mtime_ns))
+        except OSError:  # such as a dangling link, which is reported by what reads the pixels
+            found.append(ImageFile(path.name, 0, 0))
+        else:
+            if not stat.S_ISDIR(status.st_mode):
+                found.append(ImageFile(path.name, status.st_size, status.st_mtime_ns))
     return tuple(sorted(found))
 
 

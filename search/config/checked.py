@@ -60,12 +60,14 @@ def _check_task(section: str, values: Mapping[str, Any]) -> None:
             f"{section}.task: {task} needs images with {needs}, got data={data.name}; change one of the two"
         )
     known = CLASSIFICATION_METRICS if task == CLASSIFICATION else DETECTION_METRICS
-    for name in ("reward_metric", "finalist_metric"):
-        metric = getattr(values["search"], name, known[0])
-        if metric not in known and (name == "reward_metric" or values["search"].finalists):
-            raise ConfigError(
-                f"search.{name}: must be one of {', '.join(known)} for {section}.task={task}, got {metric!r}"
-            )
+    search = values["search"]
+    names = ("reward_metric", "finalist_metric") if getattr(search, "finalists", 0) else ("reward_metric",)
+    if wrong := [name for name in names if getattr(search, name, known[0]) not in known]:
+        words = " ".join(f"search.{name}={known[0]}" for name in wrong)
+        raise ConfigError(
+            f"search.{wrong[0]}: must be one of {', '.join(known)} for {section}.task={task}, got "
+            f"{getattr(search, wrong[0])!r}; give {words}"
+        )
 
 
 def checked_section(node: Any, schema: Schema, section: str) -> Any:

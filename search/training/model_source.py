@@ -16,7 +16,9 @@ from spinesearch.models.mask_rcnn.detector import build_mask_rcnn
 from spinesearch.models.weights.description import Headed, described_network
 from spinesearch.results.finalists import final_ranking
 from spinesearch.results.ledger.run import Run
-from spinesearch.space import ArchSpec, ResNetSpec, load_spec
+from spinesearch.search.config.config_errors import ConfigError
+from spinesearch.space import ArchSpec, ResNetSpec, SpecError, load_spec
+from spinesearch.space.cost.fusion import check_fusion
 from spinesearch.space.published import BackboneScaling, HeadScaling, published
 from spinesearch.space.published_masks import PUBLISHED_MASK_RCNN
 from spinesearch.training.recipe import CLASSIFICATION
@@ -123,6 +125,22 @@ def run_source(run: Run, run_dir: Path, rank: int) -> ModelSource:
             "scored_on": [file for key in _SCORED_ON if (file := run.config["data"].get(key))],
         },
     )
+
+
+def check_fusion_fits(source: ModelSource, settings: TrainSettings) -> None:
+    """Returns if an architecture can have the fusion of the settings: known before data are opened.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    fusion = settings.fusion or source.arguments.get("fusion", "sum")
+    if isinstance(source.arch, ArchSpec):
+        try:
+            check_fusion(fusion, source.arch)
+        except SpecError as error:
+            raise ConfigError(f"train.{error}") from error
+    elif fusion != "sum":
+        raise ConfigError(f"train.fusion: {source.name} has none to change, got {fusion}; give fusion=sum")
 
 
 def build_source(source: ModelSource, settings: TrainSettings, class_names: tuple[str, ...]) -> Headed:

@@ -183,7 +183,7 @@ class TrainSettings:
     @property
     def needs_masks(self) -> bool:
         """Whether the detector learns masks, which the data must have then."""
-        return self.detector == MASK_RCNN and self.task == DETECTION
+        return self.detector == MASK_RCNN
 
     def training_steps(self, num_images: int) -> int:
         """Optimiser steps of the whole training over this many images, at least 1."""

@@ -86,8 +86,14 @@ def test_what_does_not_fit_the_task_is_one_line(run_dir: Path, tmp_path: Path, c
         "data.train_images=.",
     ]
     fails(
-        search, r"search.reward_metric: must be one of top1, top5 for proxy_task.task=classification", capsys
+        search,
+        r"search.reward_metric: must be one of top1, top5 for proxy_task.task=classification, got 'ar100'; "
+        r"give search.reward_metric=top1 search.finalist_metric=top1$",
+        capsys,
     )
+    mask = "detector=mask_rcnn"
+    fails([*class_command(folder, "name=b"), f"train.{mask}"], r"train.detector: must be retinanet", capsys)
+    fails([*search, f"proxy_task.{mask}"], r"proxy_task.detector: must be retinanet", capsys)
     fails(["search", "proxy_task.task=classification"], r"proxy_task.merge_classes: must be false", capsys)
     assert not list(tmp_path.glob("runs"))
 
@@ -103,7 +109,11 @@ def test_evaluate_and_predict(run_dir: Path, tmp_path: Path, capsys):
     rows = json.loads(output.read_text())
     assert [row["class"] for row in rows] == ["green", "green", "red", "red"]
     assert scores["top1"] == sum(row["found"][0]["name"] == row["class"] for row in rows) / 4
-    fails(["evaluate", str(run_dir)], r"WEIGHTS: are a classifier's, which needs data=classes", capsys)
+    fails(
+        ["evaluate", str(run_dir)],
+        r"WEIGHTS: are a classifier's, which needs data=classes, .*; give data=classes data.val_images=DIR",
+        capsys,
+    )
 
     arguments = ["predict", str(run_dir), str(val / "red"), "-o", str(tmp_path / "out")]
     fails([*arguments, "--threshold", "0.5"], r"--threshold: is of boxes", capsys)

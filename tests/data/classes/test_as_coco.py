@@ -100,6 +100,19 @@ def test_what_is_wrong_with_folders_is_said_in_a_line(folders: Path):
         settings(folders, skip_broken=1)
 
 
+def test_a_link_to_nothing_is_a_broken_image_and_a_folder_is_none(folders: Path):
+    (folders / "train/red/sub.png").mkdir()
+    (folders / "train/red/gone.png").symlink_to(folders / "none.png")
+    with pytest.raises(DataError, match=r"red/gone.png.* is missing .*set data.skip_broken=true"):
+        open_training_data(settings(folders), pack_size=32, image_size=32)
+    warned: list[str] = []
+    data = open_training_data(
+        settings(folders, skip_broken=True), pack_size=32, image_size=32, warn=warned.append
+    )
+    assert data.labels[:, 0].tolist() == [0] * 4 + [1] * 4
+    assert "1 image is left out (data.skip_broken)" in warned[0]
+
+
 def inaturalist(folders: Path, split: str, **changes: object) -> str:
     """A file of its form on the images of the class folders, without sizes."""
     names = sorted(str(path.relative_to(folders / split)) for path in (folders / split).glob("*/*.png"))

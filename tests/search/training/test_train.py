@@ -57,6 +57,13 @@ def test_a_training_leaves_weights_that_say_what_they_are(trained):
     assert list((trained / "tensorboard").iterdir())
 
 
+def test_a_fusion_that_a_network_cannot_have_is_refused_before_data_are_opened(tmp_path: Path, capsys):
+    words = [f"data.cache_dir={tmp_path / 'cache'}", f"runs_dir={tmp_path}", "train.fusion=attention"]
+    for name, rule in (("spinenet_mobile49", "attention shares"), ("resnet50_fpn", "resnet50_fpn has none")):
+        fails(["train", name, "train=quick", *words], f"train.fusion: {rule}.*; give fusion=sum", capsys)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_finished_training_says_so_and_show_prints_it(trained, capsys):
     assert main(["resume", str(trained)]) == 0
     assert "complete, all 4 steps are taken" in capsys.readouterr().out
