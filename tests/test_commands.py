@@ -31,6 +31,7 @@ COMPOSED_ONLY = {
     "proxy_task=paper": "GPUs",
     "instances_train2017.json": "COCO, or another data set in its folders",
     "data=classes": "a data set of classes; tests/cli/networks/test_classify.py has one",
+    "runs/classifier": "a training on such data; the same test has one",
     "data.train_images=...": "the data set of the page's figures",
     "reproduce": "COCO; tests/cli/proxy/test_reproduce.py has every stage in small",
     "search.num_workers": "workers on Ray, which tests/search/workers has",
