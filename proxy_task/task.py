@@ -290,9 +290,8 @@ class ProxyTask:
 
 def _weight_files(model: nn.Module) -> dict[str, bytes]:
     """What `save_weights` writes of a trained network, by file name."""
-    from spinesearch.models.weights.files import (
-        save_weights,
-    )  # a machine that only measures has no safetensors
+    # Here, as a machine that only measures has no safetensors.
+    from spinesearch.models.weights.files import save_weights
 
     with tempfile.TemporaryDirectory() as folder:
         save_weights(model, Path(folder) / WEIGHTS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-# Where there is no GPU Triton interprets its kernels, if it is told so before it is imported.
+# Where there is no GPU Triton interprets its kernels, if the variable is set before it is imported.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 

@@ -197,7 +197,7 @@ def test_what_cannot_begin_is_refused_in_a_line(check, tmp_path, monkeypatch, ca
 
 
 def test_eager_steps_and_those_in_a_graph_stand_beside_each_other(check):
-    import section_proxy
+    from sections import proxy
 
     from spinesearch.proxy_task.bench import BenchResult, Spread
 
@@ -219,7 +219,7 @@ def test_eager_steps_and_those_in_a_graph_stand_beside_each_other(check):
         device="cuda",
         dtype="bfloat16",
     )
-    lines = section_proxy._rates(result)
+    lines = proxy._rates(result)
     assert lines[0] == "|  | eager | CUDA graph |"
     cells = [[cell.strip() for cell in line.strip("|").split("|")][1:] for line in lines[2:]]
     assert cells == [
@@ -229,7 +229,7 @@ def test_eager_steps_and_those_in_a_graph_stand_beside_each_other(check):
         ["2.00", "3.00"],
         ["-", "0.75"],
     ]
-    values = section_proxy._values(result)
+    values = proxy._values(result)
     assert values["images_per_s"] == {"eager": pytest.approx(640), "graph": pytest.approx(2560)}
     json.dumps(values)
 
@@ -240,23 +240,21 @@ def test_eager_steps_and_those_in_a_graph_stand_beside_each_other(check):
 )
 def test_loss_and_gradients_far_from_the_cpu_s_are_a_failure(check, monkeypatch, loss, factor, is_wrong):
     """Where a change of the images by as much as numbers round changes the gradients by a tenth."""
-    import section_loss
+    from sections import loss as section
 
     gradient = torch.ones(100, dtype=torch.float64)
 
     def step(settings, data, device, numbers, *, image_change=0.0):
         if image_change:
-            return section_loss.Step(2.0, {"w": 1.1 * gradient})
-        is_reference = numbers is section_loss.FLOAT32
-        return section_loss.Step(
-            2.0 if is_reference else loss, {"w": gradient * (1 if is_reference else factor)}
-        )
+            return section.Step(2.0, {"w": 1.1 * gradient})
+        is_reference = numbers is section.FLOAT32
+        return section.Step(2.0 if is_reference else loss, {"w": gradient * (1 if is_reference else factor)})
 
-    monkeypatch.setattr(section_loss, "step", step)
+    monkeypatch.setattr(section, "step", step)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(section_loss, "configured", lambda overrides: (only_settings(overrides), None))
+    monkeypatch.setattr(section, "configured", lambda overrides: (only_settings(overrides), None))
     parts = []
-    section_loss.run(True, parts.append)
+    section.run(True, parts.append)
     assert bool(parts[0].problem) == is_wrong
 
 
@@ -267,10 +265,10 @@ def only_settings(overrides):
 
 
 def test_a_failed_test_is_in_the_report_with_its_last_lines(check):
-    import section_tests
+    from sections import marked_tests
 
     parts = []
-    recorder = section_tests._Recorder(parts.append)
+    recorder = marked_tests._Recorder(parts.append)
 
     def report(name: str, when: str, outcome: str, text: object = None) -> None:
         recorder.pytest_runtest_logreport(

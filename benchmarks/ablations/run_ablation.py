@@ -113,7 +113,7 @@ def changes(base: ProxySettings, settings: ProxySettings) -> dict[str, Any]:
 
 
 def searched(row: Row, seed: int, words: Sequence[str], folder: Path) -> ArchSpec:
-    """The best network of a row's search with this seed, which is carried out or gone on with."""
+    """The best network of a row's search with this seed, which is begun or resumed."""
     name = f"{row.label.replace(' ', '-')}-{seed}"
     settings = (
         *(f"runs_dir={folder}", f"name={name}", f"seed={seed}", f"search.num_trials={NUM_CANDIDATES}"),
@@ -124,7 +124,7 @@ def searched(row: Row, seed: int, words: Sequence[str], folder: Path) -> ArchSpe
         refused = "was refused, by the line above: mend what it names"
         raise ValueError(
             f"{folder / name}: the search ended with exit code {code}: it "
-            f"{refused if code == 2 else 'stopped early: the same command goes on with it'}"
+            f"{refused if code == 2 else 'stopped early: the same command resumes it'}"
         )
     run, _ = load_run(folder / name)
     return run.spec(final_ranking(run)[0])

@@ -26,29 +26,29 @@ class Section:
 
 
 SECTIONS = (
-    Section(name="machine", title="The machine", weight=30, module="section_machine"),
-    Section(name="tests", title="Tests marked `gpu`", weight=105, module="section_tests"),
+    Section(name="machine", title="The machine", weight=30, module="sections.machine"),
+    Section(name="tests", title="Tests marked `gpu`", weight=105, module="sections.marked_tests"),
     Section(
         name="paper",
         title="The proxy task at `paper`",
         weight=130,
-        module="section_proxy",
+        module="sections.proxy",
         function="run_paper",
     ),
     Section(
         name="small",
         title="The proxy task at `small`",
         weight=50,
-        module="section_proxy",
+        module="sections.proxy",
         function="run_small",
     ),
-    Section(name="host", title="What feeds the step, before and after", weight=110, module="section_host"),
-    Section(name="shared", title="Several candidates on one GPU", weight=95, module="section_shared"),
-    Section(name="backbone", title="SpineNet-49 against a plain port", weight=45, module="section_backbone"),
-    Section(name="fused", title="Fused forms against plain ones", weight=45, module="section_fused"),
-    Section(name="loss", title="Loss and gradients against the CPU", weight=40, module="section_loss"),
-    Section(name="search", title="A search of four candidates", weight=35, module="section_search"),
-    Section(name="evaluation", title="Evaluation", weight=35, module="section_evaluation"),
+    Section(name="host", title="What feeds the step, before and after", weight=110, module="sections.host"),
+    Section(name="shared", title="Several candidates on one GPU", weight=95, module="sections.shared"),
+    Section(name="backbone", title="SpineNet-49 against a plain port", weight=45, module="sections.backbone"),
+    Section(name="fused", title="Fused forms against plain ones", weight=45, module="sections.fused"),
+    Section(name="loss", title="Loss and gradients against the CPU", weight=40, module="sections.loss"),
+    Section(name="search", title="A search of four candidates", weight=35, module="sections.search"),
+    Section(name="evaluation", title="Evaluation", weight=35, module="sections.evaluation"),
 )
 NAMES = tuple(section.name for section in SECTIONS)
 

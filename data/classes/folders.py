@@ -15,7 +15,7 @@ from spinesearch.data.errors import DataError
 from spinesearch.data.image_files import IMAGE_SUFFIXES, stored_size
 from spinesearch.data.parallel import in_order, num_processors
 
-_TAIL = 4096  # bytes at the end of a file, by which most of those of equal length are told apart
+_TAIL = 4096  # bytes at the end of a file, by which most files of equal length differ
 _MAX_THREADS = 16
 _REPORT_EVERY = 64  # images
 ClassOf = list[tuple[Any, Any]]

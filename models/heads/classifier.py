@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
+from spinesearch.models.backbone import build_backbone
 from spinesearch.models.heads.inference import Inference
+from spinesearch.models.heads.on_backbone import OnBackbone
 from spinesearch.models.heads.predict import (
     ImageError,
     ImageLike,
@@ -25,8 +26,7 @@ from spinesearch.models.heads.predict import (
     normalized_pixels,
     without_errors,
 )
-from spinesearch.models.layers import refuse_torchscript, resize_nearest
-from spinesearch.models.resnet_fpn import ResNetFPN
+from spinesearch.models.layers import resize_nearest
 from spinesearch.space import OUTPUT_LEVELS, ArchSpec, ResNetSpec
 
 LINEAR_STD = 0.01  # of the initial weights, as in the released code
@@ -69,7 +69,7 @@ class ClassificationHead(nn.Module):
         return logits
 
 
-class Classifier(nn.Module):
+class Classifier(OnBackbone):
     """A backbone and a head as one network that tells what an image shows.
 
     Args:
@@ -77,19 +77,10 @@ class Classifier(nn.Module):
         head: classifies by them.
 
     Attributes:
-        inference: how images are made for it and what its classes are called, of a classifier that was
-            trained; else None. It has no anchors: what `Inference` says of them is without meaning here.
+        inference: as for every network, but what it says of anchors is without meaning: there are none.
     """
 
-    inference: Inference | None
-
-    def __init__(self, backbone: ScalePermutedBackbone | ResNetFPN, head: ClassificationHead) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-        self.inference = None
-
-    __prepare_scriptable__ = refuse_torchscript
+    head: ClassificationHead
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `[B, K]` of normalised images `[B, 3, H, W]`, with sides of at least 32 pixels."""

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spinesearch.models.backbone import ScalePermutedBackbone
 from spinesearch.models.heads.detect import MAX_DETECTIONS
 from spinesearch.models.heads.inference import Inference
+from spinesearch.models.heads.on_backbone import OnBackbone
 from spinesearch.models.heads.predict import (
     DEFAULT_THRESHOLD,
     ImageLike,
@@ -30,10 +30,8 @@ from spinesearch.models.layers import (
     BN_MOMENTUM,
     LayerStyle,
     depthwise_glorot_,
-    refuse_torchscript,
     use_channels_last,
 )
-from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import OUTPUT_LEVELS
 
 # Standard deviations and class prior of the released code.
@@ -127,27 +125,15 @@ class RetinaNetHead(nn.Module):
         return cls_logits, box_deltas
 
 
-class RetinaNet(nn.Module):
+class RetinaNet(OnBackbone):
     """A backbone and a head as one detector, its predictions in the order of the anchors.
 
     Args:
         backbone: gives the features of `head.levels`, each with the channels that the head takes in.
         head: predicts from them.
-
-    Attributes:
-        inference: how images are made for it and what its classes are called, of a detector that was trained;
-            else None.
     """
 
-    inference: Inference | None
-
-    def __init__(self, backbone: ScalePermutedBackbone | ResNetFPN, head: RetinaNetHead) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-        self.inference = None
-
-    __prepare_scriptable__ = refuse_torchscript
+    head: RetinaNetHead
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions for all N anchors, N the sum over levels of H * W * A, by level, row, column, anchor.

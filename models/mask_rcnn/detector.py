@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spinesearch.models.backbone import (
-    ScalePermutedBackbone,
     build_backbone,
     default_activation,
     resolve_spec,
@@ -28,13 +27,12 @@ from spinesearch.models.heads.detect import (
     Instances,
     non_maximum_suppression,
 )
-from spinesearch.models.heads.inference import Inference
+from spinesearch.models.heads.on_backbone import OnBackbone
 from spinesearch.models.heads.retinanet import by_anchor
-from spinesearch.models.layers import LayerStyle, build_style, refuse_torchscript
+from spinesearch.models.layers import LayerStyle, build_style
 from spinesearch.models.mask_rcnn.crop import crop_regions
 from spinesearch.models.mask_rcnn.heads import BoxHead, MaskHead, ProposalHead
 from spinesearch.models.mask_rcnn.proposals import Proposed, propose_regions
-from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import ArchSpec, ResNetSpec
 from spinesearch.space.cost.mask_rcnn import BOX_SIDE, MASK_SIDE, NUM_MASKS, NUM_REGIONS
 from spinesearch.space.published import published
@@ -92,27 +90,15 @@ class MaskRCNNHead(nn.Module):
         self.masks = MaskHead(widths, num_classes, style)
 
 
-class MaskRCNN(nn.Module):
+class MaskRCNN(OnBackbone):
     """A backbone and the heads of Mask R-CNN on it.
 
     Args:
         backbone: gives the features of levels 3..7.
         head: predicts from them.
-
-    Attributes:
-        inference: how images are made for it and what its classes are called, of a detector that was trained;
-            else None.
     """
 
-    inference: Inference | None
-
-    def __init__(self, backbone: ScalePermutedBackbone | ResNetFPN, head: MaskRCNNHead) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-        self.inference = None
-
-    __prepare_scriptable__ = refuse_torchscript
+    head: MaskRCNNHead
 
     def forward(self, images: Tensor) -> Proposed:
         """What the network says of all anchors of images [B, 3, H, W], normalised, sides of at least 32."""

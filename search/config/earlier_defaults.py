@@ -2,8 +2,8 @@
 
 A job that is restarted with the command it had continues its run: where the command leaves the choice to a
 default of today, the run keeps what it was begun with, and a line says so. A value that is today's default
-counts as left out, also where it was asked for: the two cannot be told apart. Any other is compared with the
-run, and refused if it differs, as ever.
+counts as left out, also where it was asked for: the two cannot be distinguished. Any other is compared with
+the run, and refused if it differs, as ever.
 """
 
 from __future__ import annotations

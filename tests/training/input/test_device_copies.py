@@ -1,4 +1,4 @@
-"""The order in which a GPU is told to copy and to work, by streams that write down what they are told."""
+"""The order in which copies and work are queued on a GPU, by streams that record what is queued on them."""
 
 from __future__ import annotations
 

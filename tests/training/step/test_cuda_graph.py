@@ -96,7 +96,7 @@ def test_after_any_capture_the_allocator_is_free(case: str, monkeypatch: pytest.
         assert graph.replay() is outputs
         assert allocator.uses == 1
     else:
-        # Whether CUDA itself broke it off is told apart, for that may harm more than this capture.
+        # Whether CUDA itself broke it off is noted, for that may harm more than this capture.
         error = CaptureInvalidated if case.startswith("invalid") else KeyError
         with pytest.raises(error, match="previous error" if case == "invalid at the end" else case):
             graph.capture(work)

@@ -1,6 +1,6 @@
 """Small candidates on one GPU: 1, 2, 4 and 8 processes that train at `small` at once, as fractions of it do.
 
-python section_shared.py SHARE [--quick] is one of these processes: started by the section.
+python -m sections.shared SHARE [--quick] is one of these processes: started by the section.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from check_parts import DRAWN, QUICK_DRAWN, Emit, Part, configured, table
 
+FOLDER = Path(__file__).parents[1]  # from which Python finds `sections`
 _QUICK = ("proxy_task.batch_size=2", "proxy_task.warmup_steps=1")
 _NUM_STEPS, _NUM_QUICK_STEPS = 80, 3
 
@@ -54,11 +55,13 @@ def _has_mps() -> bool:
 
 def _at_once(count: int, quick: bool) -> list[tuple[float, float]]:
     """When each of so many processes began and ended its training; all are ready before any begins."""
-    command = [sys.executable, __file__, str(1 / count), *(["--quick"] if quick else [])]
+    command = [sys.executable, "-m", "sections.shared", str(1 / count), *(["--quick"] if quick else [])]
     with ExitStack() as stack:
         processes = [
             stack.enter_context(
-                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=FOLDER
+                )
             )
             for _ in range(count)
         ]

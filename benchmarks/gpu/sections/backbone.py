@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from check_parts import Emit, Part, table
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "models"))
 from model_timing import MODES, Setting, measure
 from model_variants import PLAIN, SCALINGS
 

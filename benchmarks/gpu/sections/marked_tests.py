@@ -10,7 +10,7 @@ import pytest
 import torch
 from check_parts import Emit, Part, table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _NUM_LAST_LINES = 12
 
 
