@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spinesearch.data.open import CocoDataSettings, open_data
+from spinesearch.data.open import CocoDataSettings, GeneratedDataSettings, open_data
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.space import SPINENET_49
@@ -56,3 +56,27 @@ def test_overfits_eight_photos(shared_data: Callable[[str], tuple[str, str]], tm
     result = task.score(SPINENET_49, seed=0)
     assert result.ap > 0.9
     assert result.ar100 > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["generated", "bccd"])
+def test_the_small_task_learns(
+    name: str, shared_data: Callable[[str], tuple[str, str]], tmp_path: Path
+) -> None:
+    if name == "generated":
+        settings: GeneratedDataSettings | CocoDataSettings = GeneratedDataSettings(cache_dir=str(tmp_path))
+    else:
+        images, annotations = shared_data(name)
+        settings = CocoDataSettings(
+            train_images=images, train_annotations=annotations, cache_dir=str(tmp_path)
+        )
+    task = ProxyTask(ProxySettings(**task_settings("small")), open_data(settings, image_size=128))
+    assert task.score(SPINENET_49, seed=0).ap >= 0.10
+
+
+def task_settings(name: str) -> dict[str, object]:
+    import yaml
+
+    path = Path(__file__).parents[2] / "conf" / "proxy_task" / f"{name}.yaml"
+    values: dict[str, object] = yaml.safe_load(path.read_text())
+    return values

@@ -3,7 +3,7 @@ import json
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ from picture_sets import picture, save_set, settings_for
 from tiny_task import TINY_TASK
 from torch import nn
 
-from spinesearch.data.open import CocoDataSettings, GeneratedDataSettings, ProxyData, open_data
+from spinesearch.data.open import GeneratedDataSettings, ProxyData, open_data
 from spinesearch.models.cost import count_multiply_adds
 from spinesearch.proxy_task import task as task_module
 from spinesearch.proxy_task.result import TaskResult
-from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
 from spinesearch.results.studies.image_draws import Matched
 from spinesearch.space import R0_SP53, SPINENET_49
@@ -283,30 +282,6 @@ def test_bfloat16_is_close_to_float32(data: ProxyData) -> None:
     half = ProxyTask(replace(settings, precision="bfloat16"), data).score(SPINENET_49, seed=0)
     assert half.loss == pytest.approx(full.loss, rel=0.05)
     assert half.loss != full.loss
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["generated", "bccd"])
-def test_the_small_task_learns(
-    name: str, shared_data: Callable[[str], tuple[str, str]], tmp_path: Path
-) -> None:
-    if name == "generated":
-        settings: GeneratedDataSettings | CocoDataSettings = GeneratedDataSettings(cache_dir=str(tmp_path))
-    else:
-        images, annotations = shared_data(name)
-        settings = CocoDataSettings(
-            train_images=images, train_annotations=annotations, cache_dir=str(tmp_path)
-        )
-    task = ProxyTask(ProxySettings(**task_settings("small")), open_data(settings, image_size=128))
-    assert task.score(SPINENET_49, seed=0).ap >= 0.10
-
-
-def task_settings(name: str) -> dict[str, object]:
-    import yaml
-
-    path = Path(__file__).parents[2] / "conf" / "proxy_task" / f"{name}.yaml"
-    values: dict[str, object] = yaml.safe_load(path.read_text())
-    return values
 
 
 @pytest.mark.slow

@@ -1,5 +1,3 @@
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
@@ -230,30 +228,6 @@ def test_prints_nothing(evaluator: str, capfd: pytest.CaptureFixture[str]) -> No
     assert (captured.out, captured.err) == ("", "")
 
 
-COUNT_THREADS = """
-import os
-before = {**os.environ}
-from spinesearch.training.measure.evaluators import _smallest_case, summary_numbers
-import numpy, hotcoco
-num_before = len(os.listdir("/proc/self/task"))
-for _ in range(3):
-    summary_numbers("hotcoco", _smallest_case(), num_threads=2)
-assert {**os.environ} == before
-print(len(os.listdir("/proc/self/task")) - num_before)
-"""
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs /proc to count threads")
-@pytest.mark.parametrize(("environment", "expected"), [({}, 2), ({"RAYON_NUM_THREADS": "5"}, 5)])
-def test_hotcoco_takes_the_threads_it_is_given(environment: dict[str, str], expected: int) -> None:
-    clean = {key: value for key, value in os.environ.items() if key != "RAYON_NUM_THREADS"}
-    done = subprocess.run(
-        [sys.executable, "-c", COUNT_THREADS], env={**clean, **environment}, capture_output=True, text=True
-    )
-    assert done.stderr == ""
-    assert int(done.stdout) == expected
-
-
 @pytest.fixture
 def absent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Makes a library one that cannot be imported."""
@@ -287,16 +261,3 @@ def test_one_that_is_absent_says_what_to_install(
     message = rf"^proxy_task.evaluator: {name} cannot be imported; pip install '{requirement}', or set .*auto"
     with pytest.raises(ValueError, match=message):
         find_evaluator(name)
-
-
-def test_a_hotcoco_that_takes_no_arrays_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    import hotcoco
-
-    class Older:
-        pass
-
-    evaluators._is_here.cache_clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(hotcoco, "COCO", Older)
-        assert find_evaluator("auto") == "faster_coco_eval"
-    evaluators._is_here.cache_clear()
