@@ -45,7 +45,7 @@ def build_lock(entry: Path, waiting: Callable[[], None] | None = None) -> Iterat
     """
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(entry.with_name(f".{entry.name}.lock"), "wb")  # noqa: SIM115
+        handle = open(entry.with_name(f".{entry.name}.lock"), "wb")  # noqa: SIM115 - the with is below
     except OSError as error:
         raise DataError(
             f"cache folder {entry.parent}: cannot be written ({error.strerror or error}); {MOVE_HINT}"

@@ -44,7 +44,7 @@ class Form(NamedTuple):
 
     name: str
     patches: Sequence[tuple[Any, str, Any]] = ()
-    settings: Sequence[tuple[str, str]] = ()
+    settings: Sequence[tuple[str, Any]] = ()
 
 
 class Compared(NamedTuple):
@@ -141,7 +141,7 @@ def _measured(form: Form, settings: ProxySettings, data: ProxyData, seed: int) -
         for module, name, value in form.patches:
             patch: AbstractContextManager[Any] = mock.patch.object(module, name, value)
             stack.enter_context(patch)
-        task = ProxyTask(replace(settings, **dict(form.settings)), data)  # type: ignore[arg-type]
+        task = ProxyTask(replace(settings, **dict(form.settings)), data)
         is_cuda = task.device.type == "cuda"
         if is_cuda:
             torch.cuda.empty_cache()  # or what the form before has left counts
