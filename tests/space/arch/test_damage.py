@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from long_suite import few
 
 from spinesearch import ArchSpec, SpecError, build_backbone
 from spinesearch.models.cost import count_multiply_adds, count_parameters
@@ -30,7 +31,7 @@ def test_the_connection_that_is_left(damage: str):
     assert spec.name == f"r0_sp53-{'sequential' if damage == 'sequential' else 'without-' + damage}"
 
 
-@pytest.mark.parametrize("spec", [R0_SP53, SPINENET_49, SPINENET_MOBILE_49])
+@pytest.mark.parametrize("spec", few([R0_SP53, SPINENET_49, SPINENET_MOBILE_49], 1))
 def test_they_are_built_trained_counted_and_exported(spec: ArchSpec):
     torch.manual_seed(0)
     narrow = {"filter_size_scale": 0.25, "endpoints_num_filters": 8}
