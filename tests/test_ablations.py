@@ -85,7 +85,7 @@ def test_searches_and_trainings_are_of_one_size(load, tmp_path: Path, cache_dir:
     monkeypatch.setattr(run.sys, "argv", words)
     for ending in (
         "exit code 2: it was refused",
-        "exit code 130: it stopped early: the same command goes on",
+        "exit code 130: it stopped early: the same command resumes it",
     ):
         assert run.main() == 2
         assert ending in capsys.readouterr().err

@@ -10,5 +10,9 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.stem)
 def test_a_benchmark_has_all_that_it_imports(path: Path, monkeypatch):
-    monkeypatch.syspath_prepend(path.parent)
-    assert importlib.import_module(path.stem).__doc__
+    """A module of a package (`sections.search`) by its whole name: `search` alone would be another package's."""
+    in_package = (path.parent / "__init__.py").exists()
+    names = [path.parent.name] if in_package else []
+    names += [path.stem] if path.stem != "__init__" else []
+    monkeypatch.syspath_prepend(path.parents[1] if in_package else path.parent)
+    assert importlib.import_module(".".join(names)).__doc__
