@@ -6,7 +6,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +51,8 @@ def export_dict(
     """
     spec = run.spec(trial).renamed(f"{run_name}-{rank:02d}")
     session = run.sessions[0]
-    cost = backbone_cost(spec, _INPUT_SIZE)
+    proxy = run.config["proxy_task"]
+    cost = backbone_cost(spec, _INPUT_SIZE, fusion=proxy.get("fusion", "sum"))
     return {
         **spec.to_dict(),
         "provenance": {
@@ -70,10 +71,16 @@ def export_dict(
             },
             "tokens": list(trial.tokens),
             "space": run.config["space"],
-            "proxy_task": run.config["proxy_task"],
+            "proxy_task": proxy,
             "data": session["data"],
         },
     }
+
+
+def searched_with(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The proxy setting that an architecture was scored under, as far as its provenance says."""
+    setting = provenance.get("proxy_task")
+    return setting if isinstance(setting, dict) else {}
 
 
 def export_top(
