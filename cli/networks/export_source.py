@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spinesearch.cli.networks.named import find_network
 from spinesearch.cli.runs.recorded import named_run
+from spinesearch.results.export.provenance import searched_with
 from spinesearch.space.arch.resnet import ResNetSpec
 from spinesearch.space.arch.spec import ArchSpec, SpecError
 
@@ -42,8 +43,6 @@ class Source(NamedTuple):
     def settings(self) -> Mapping[str, Any]:
         """Its kind, as in a description, and its fusion, as far as its weights or its spec say."""
         if self.module is None:
-            from spinesearch.results.export.specs import searched_with
-
             return searched_settings(searched_with((self.data or {}).get("provenance", {})))
         from spinesearch.models.weights.description import describe
 

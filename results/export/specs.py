@@ -6,7 +6,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,12 +75,6 @@ def export_dict(
             "data": session["data"],
         },
     }
-
-
-def searched_with(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The proxy setting that an architecture was scored under, as far as its provenance says."""
-    setting = provenance.get("proxy_task")
-    return setting if isinstance(setting, dict) else {}
 
 
 def export_top(

@@ -14,7 +14,7 @@ from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.mask_rcnn.detector import build_mask_rcnn
 from spinesearch.models.weights.description import Headed, described_network
-from spinesearch.results.export.specs import searched_with
+from spinesearch.results.export.provenance import searched_with
 from spinesearch.results.finalists import final_ranking
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError

@@ -21,7 +21,7 @@ from spinesearch.models.weights.files import save_weights
 from spinesearch.results.export.plain_twin import outputs_of
 from spinesearch.results.ledger.run import load_run, ranked_trials
 from spinesearch.search.training.model_source import file_source
-from spinesearch.space import R0_SP53, load_spec
+from spinesearch.space import R0_SP53, backbone_cost, load_spec
 from spinesearch.space.arch.spec_file import load_spec_file
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "november_2026" / "runs"
@@ -76,6 +76,10 @@ def test_a_spec_of_a_search_with_fusion_keeps_it(here: Path, capsys):
     assert source.settings == {"kind": "detector", "fusion": "weighted"}
     network = build_source(source, num_classes=None, backbone_only=False)
     assert network.arguments["fusion"] == "weighted"
+    assert main(["spec", "show", "again.json"]) == 0
+    shown = capsys.readouterr().out
+    cost = backbone_cost(TINY, 640, fusion="weighted")
+    assert f"{cost.parameters / 1e6:.3f}" in shown, shown
     found["provenance"]["proxy_task"]["fusion"] = "product"
     Path("found.json").write_text(json.dumps(found))
     fails(
