@@ -105,12 +105,11 @@ def compared(strategies: Mapping[str, Mapping[str, Run]]) -> Comparison:
         Row(
             strategy=name,
             runs=tuple(runs),
-            by_candidates=tuple(_figure(course.best(count) for course in runs.values()) for count in counts),
+            by_candidates=tuple(figure(course.best(count) for course in runs.values()) for count in counts),
             by_seconds=tuple(
-                _figure(course.best(course.num_within(limit)) for course in runs.values())
-                for limit in seconds
+                figure(course.best(course.num_within(limit)) for course in runs.values()) for limit in seconds
             ),
-            mean_of_last=_figure(course.mean_of_last(num) for course in runs.values()),
+            mean_of_last=figure(course.mean_of_last(num) for course in runs.values()),
         )
         for name, runs in courses.items()
     ]
@@ -156,7 +155,8 @@ class _Course:
         return [trial.reward for trial in trials if trial.reward is not None and not trial.is_stopped]
 
 
-def _figure(values: Iterable[float | None]) -> Figure:
+def figure(values: Iterable[float | None]) -> Figure:
+    """The mean of one or more numbers, and its interval if they are several."""
     values = list(values)
     known = np.array([value for value in values if value is not None])
     if len(known) < len(values):

@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.stem)
 def test_a_benchmark_has_all_that_it_imports(path: Path, monkeypatch):
-    """A module of a package (`sections.search`) by its whole name: `search` alone would be another package's."""
+    """A module of a package by its whole name: `search` of `sections` would be another package's."""
     in_package = (path.parent / "__init__.py").exists()
     names = [path.parent.name] if in_package else []
     names += [path.stem] if path.stem != "__init__" else []

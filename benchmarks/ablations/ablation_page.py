@@ -7,7 +7,6 @@ FOLDER holds files of run_ablation.py; by default records/ beside this file, and
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from compared import ABLATIONS, Row
 from run_ablation import read_lines
 
-from spinesearch.results.studies.statistics import f_quantiles
+from spinesearch.results.comparison import figure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "landscape"))
 from marked import markdown_table, replace_marked
@@ -113,10 +112,10 @@ def verdict(pairs: Sequence[float], paper: str) -> str:
 
 def interval(pairs: Sequence[float]) -> tuple[float, float]:
     """Of the mean of at least two numbers, 95 %."""
-    # The square of Student's t has the F distribution with one degree of freedom above.
-    (squared,) = f_quantiles(1, len(pairs) - 1, (0.95,))
-    half = math.sqrt(squared / len(pairs)) * float(np.std(pairs, ddof=1))
-    return float(np.mean(pairs)) - half, float(np.mean(pairs)) + half
+    found = figure(pairs)
+    assert found.mean is not None
+    assert found.half_width is not None
+    return found.mean - found.half_width, found.mean + found.half_width
 
 
 def _top_k(trainings: Sequence[Mapping[str, Any]]) -> str:

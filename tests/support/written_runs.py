@@ -80,14 +80,32 @@ def write_search(
     return run_dir
 
 
-def write_training(run_dir: Path, source: Mapping[str, Any] | None = None) -> Path:
-    """A training of four steps, measured twice; ``source`` is where its architecture comes from."""
-    config = train_config(compose(["train=quick"], TRAINING)).to_dict()
-    training = {"name": "tiny", "source": source or {}, "model": {}, "cost": {}, "num_steps": 4}
+def write_training(
+    run_dir: Path,
+    source: Mapping[str, Any] | None = None,
+    *words: str,
+    name: str = "tiny",
+    aps: Sequence[float] = (0.1, 0.2),
+    data_key: str = "0" * 16,
+) -> Path:
+    """A training of two steps per epoch, four in all.
+
+    Args:
+        run_dir: its folder.
+        source: where its architecture comes from.
+        words: settings.
+        name: of the model.
+        aps: measured after each epoch; one alone where it goes on.
+        data_key: of its data.
+    """
+    config = train_config(compose(["train=quick", *words], TRAINING)).to_dict()
+    model = {"arch_id": name, "model": {"filter_size_scale": config["train"]["filter_size_scale"]}}
+    cost = {"parameters": 1_270_000, "multiply_adds": 420_000_000}
+    training = {"name": name, "source": source or {}, "model": model, "cost": cost, "num_steps": 4}
     scores = dict.fromkeys(("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100"), 0.1)
     measured = {"event": "measure", "loss": 2.0, "class_aps": {"disk": 0.1, "ring": None}, "time": BEGUN}
     with Ledger(run_dir) as ledger:
-        ledger.append([{**run_event(), "config": config, "training": training}])
-        ledger.append([{**measured, "step": 2, "epoch": 1, "scores": scores}])
-        ledger.append([{**measured, "step": 4, "epoch": 2, "scores": {**scores, "AP": 0.2}}])
+        ledger.append([{**run_event(data_key=data_key), "config": config, "training": training}])
+        for epoch, ap in enumerate(aps, start=1):
+            ledger.append([{**measured, "step": 2 * epoch, "epoch": epoch, "scores": {**scores, "AP": ap}}])
     return run_dir

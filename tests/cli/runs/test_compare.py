@@ -59,11 +59,8 @@ def test_compare_refuses_what_says_nothing_of_each_other(tmp_path: Path, capsys)
     fails(["compare", first], "RUN: give two or more", capsys)
     fails(["compare", first, first], "is given twice", capsys)
     fails(["compare", first, run("same")], "is the same search as .*first, seed 0 too", capsys)
-    fails(
-        ["compare", first, str(write_training(tmp_path / "training"))],
-        "is a training, which has no strategy",
-        capsys,
-    )
+    training = str(write_training(tmp_path / "training"))
+    fails(["compare", first, training], "is a training, and the first is a search; give runs of one", capsys)
     run("seed", "seed=1", "proxy_task.device=cpu")  # where it runs decides nothing
     assert main(["compare", first, str(tmp_path / "seed")]) == 0
     assert main(["compare", first, str(tmp_path / "data"), "--force"]) == 2  # the same seed
@@ -90,3 +87,42 @@ def test_compare_takes_a_strategy_of_one_s_own(tmp_path: Path, capsys):
     assert found == {"bayesian": [ours], **shares}
     worth = run("worth", search={**event["config"]["search"], "reward_metric": "worth"})
     fails(["compare", own[0], worth], "/worth: search.reward_metric: must be one of", capsys)
+
+
+def test_compare_trainings_by_model_and_recipe(tmp_path: Path, capsys):
+    def train(model: str, seed: int, *aps: float, words: tuple[str, ...] = (), key: str = "0" * 16) -> str:
+        folder = tmp_path / f"{model}-{seed}-{len(aps)}-{'-'.join(words)}-{key}"
+        return str(write_training(folder, None, f"seed={seed}", *words, name=model, aps=aps, data_key=key))
+
+    a = [train("a", seed, 0.9, ap) for seed, ap in enumerate((0.1, 0.2))]  # what counts is the end
+    b = [train("b", seed, 0.1, ap) for seed, ap in enumerate((0.2, 0.5))]
+    narrow = train("a", 0, 0.1, 0.3, words=("train.filter_size_scale=0.187", "train.num_threads=1"))
+    assert main(["compare", *a, *b, narrow, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["epoch"] is None
+    wide_a, row_b, narrow_a = found["rows"]
+    names = [row["model"] for row in found["rows"]]
+    assert names == ["a filter_size_scale=0.25", "b", "a filter_size_scale=0.187"]
+    assert wide_a["difference"] is None
+    assert wide_a["scores"]["AP"]["mean"] == pytest.approx(0.15)
+    assert row_b["scores"]["AP"]["mean"] == pytest.approx(0.35)
+    # Of .1 and .3 the deviation is .141421; Student's t of one degree of freedom is 12.706.
+    assert row_b["difference"]["mean"] == pytest.approx(0.2)
+    assert row_b["difference"]["half_width"] == pytest.approx(12.706 * 0.141421 / 2**0.5, rel=1e-3)
+    assert narrow_a["difference"] == {"mean": pytest.approx(0.2), "half_width": None}  # of seed 0 alone
+    assert main(["compare", *a, *b]) == 0
+    out = capsys.readouterr().out
+    assert "on the validation images, at the end" in out
+    assert "0.3500 ±1.9059" in out
+
+    begun = train("b", 2, 0.6)
+    assert main(["compare", *a, begun, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["epoch"] == 1
+    assert main(["compare", *a, begun]) == 0
+    assert "epoch 1 is the last after which all were measured" in capsys.readouterr().out
+    fails(["compare", *a, train("b", 3)], "b-3-0--0+: has not been measured yet", capsys)
+    fails(["compare", *a, train("a", 1, 0.1, 0.1, words=("train.device=cpu",))], "the same training", capsys)
+    other = train("b", 4, 0.1, 0.1, key="1" * 16)
+    fails(["compare", *a, other], r"data \(key\) is '1+', there '0+'; their scores say nothing", capsys)
+    assert main(["compare", *a, other, "--force"]) == 0
+    assert "warning: " in capsys.readouterr().out
