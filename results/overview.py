@@ -15,6 +15,7 @@ from spinesearch.results.finalists import finished_rerank, num_trainings
 from spinesearch.results.ledger.ledger import LEDGER_NAME, LedgerError
 from spinesearch.results.ledger.run import Run, load_run, ranked_trials
 from spinesearch.results.ledger.run_lock import running_owner
+from spinesearch.results.ledger.trial import LONG_FIELDS
 from spinesearch.results.studies.study import SIDES
 from spinesearch.results.tables import duration, narrow_table
 from spinesearch.results.training_table import best_measurement, main_metric, main_score
@@ -69,7 +70,7 @@ def overview(run_dir: Path) -> Overview:
         OSError: it cannot be read.
     """
     try:
-        return overview_of(load_run(run_dir)[0], run_dir)
+        return overview_of(load_run(run_dir, emptied=LONG_FIELDS)[0], run_dir)
     except LedgerError as error:
         if not (run_dir / LEDGER_NAME).exists():
             raise

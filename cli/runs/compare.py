@@ -89,12 +89,13 @@ def _read(texts: list[str]) -> dict[str, Run]:
     """
     from spinesearch.cli.os_errors import named_files
     from spinesearch.results.ledger.run import load_run
+    from spinesearch.results.ledger.trial import LONG_FIELDS
 
     runs: dict[str, Run] = {}
     for text in texts:
         run_dir = find_run(text)
         with named_files({"RUN": run_dir}):
-            run, _ = load_run(run_dir)
+            run, _ = load_run(run_dir, emptied=LONG_FIELDS)
         if run.kind == "study":
             raise ValueError(f"{run_dir}: is a study; give searches, or trainings")
         kind = next(iter(runs.values()), run).kind

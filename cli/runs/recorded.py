@@ -124,7 +124,7 @@ def read_run(run_dir: Path, options: argparse.Namespace) -> Run:
     from spinesearch.results.ledger.run import load_run
 
     with named_files({"RUN": run_dir}):
-        run, torn = load_run(run_dir)
+        run, torn = load_run(run_dir, emptied=("log_probs",))  # which only a search goes by
     if options.cfg:
         from spinesearch.search.config.as_yaml import to_yaml
 

@@ -60,12 +60,13 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def read_ledger(path: Path, *, up_to_damage: bool = False) -> LedgerContents:
+def read_ledger(path: Path, *, up_to_damage: bool = False, emptied: tuple[str, ...] = ()) -> LedgerContents:
     """Everything intact in a ledger file, which another process may be writing.
 
     Args:
         path: the file.
         up_to_damage: whether a damaged line ends what is read, as a torn one does, and is no error.
+        emptied: fields whose numbers are left out, see `decode_events`.
 
     Raises:
         LedgerError: there is no such file, or a line before the last append is damaged.
@@ -76,18 +77,23 @@ def read_ledger(path: Path, *, up_to_damage: bool = False) -> LedgerContents:
         raise LedgerError(f"{path.parent}: is not a run: it has no {LEDGER_NAME}") from error
     except NotADirectoryError as error:
         raise LedgerError(f"{path.parent}: is not a run: it is not a folder") from error
-    return parse_ledger(data, path, up_to_damage=up_to_damage)
+    return parse_ledger(data, path, up_to_damage=up_to_damage, emptied=emptied)
 
 
 def parse_ledger(
-    data: bytes, path: Path | str, *, first: int = 0, up_to_damage: bool = False
+    data: bytes,
+    path: Path | str,
+    *,
+    first: int = 0,
+    up_to_damage: bool = False,
+    emptied: tuple[str, ...] = (),
 ) -> LedgerContents:
     """Everything intact in a ledger's bytes from line ``first`` on; ``path`` is where they are from.
 
     Raises:
         LedgerError: a line before the last append is damaged.
     """
-    events, start = _undamaged(data, first)
+    events, start = _undamaged(data, first, emptied)
     while start < len(data):
         seq = first + len(events)
         end = data.find(b"\n", start)
@@ -95,7 +101,7 @@ def parse_ledger(
         try:
             if end < 0:
                 raise ValueError("it has no end")
-            (event,) = decode_events([line], seq)
+            (event,) = decode_events([line], seq, emptied)
         except ValueError as error:
             if is_torn(data[start:], seq):
                 what = "the torn last line" if end < 0 or end + 1 == len(data) else "a torn last append"
@@ -113,13 +119,13 @@ def parse_ledger(
     return LedgerContents(events=tuple(events), num_bytes=start)
 
 
-def _undamaged(data: bytes, first: int) -> tuple[list[Event], int]:
+def _undamaged(data: bytes, first: int, emptied: tuple[str, ...]) -> tuple[list[Event], int]:
     """The events of a ledger's bytes up to the first block with any damage, and where that begins."""
     events: list[Event] = []
     start = 0
     with contextlib.suppress(ValueError):
         while (end := data.rfind(b"\n", start, start + _BLOCK)) >= 0:
-            events += decode_events(data[start:end].split(b"\n"), first + len(events))
+            events += decode_events(data[start:end].split(b"\n"), first + len(events), emptied)
             start = end + 1
     return events, start
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 _APPEND = "append"
@@ -36,15 +38,21 @@ def encode_event(seq: int, event: Event, append: tuple[int, int] | None = None) 
     return text + _END % zlib.crc32(text) + b"\n"
 
 
-def decode_events(lines: Sequence[bytes], first: int) -> list[Event]:
+def decode_events(lines: Sequence[bytes], first: int, emptied: tuple[str, ...] = ()) -> list[Event]:
     """The events of lines without their newlines, which begin with line number ``first``.
 
     All of them are one document for the parser, which makes each key once.
 
+    Args:
+        lines: whole ones.
+        first: the number of the first.
+        emptied: fields that nobody will look at, numbers by the million: where their values are flat lists
+            of numbers, or objects of such, these come back empty. Checksums are of all that a line says.
+
     Raises:
         ValueError: a line is damaged or not the one that belongs there; the message says how.
     """
-    events = _decode(lines)
+    events = _decode(lines, emptied)
     if [event.pop("seq", None) for event in events] != [*range(first, first + len(lines))]:
         raise ValueError("a line is missing before it, or it stands twice")
     for event in events:
@@ -52,14 +60,28 @@ def decode_events(lines: Sequence[bytes], first: int) -> list[Event]:
     return [*events]
 
 
-def _decode(lines: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Lines without their newlines and checksums.
+def _decode(lines: Sequence[bytes], emptied: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Lines without their newlines and checksums; ``emptied`` as of `decode_events`.
 
     Raises:
         ValueError: one is damaged.
     """
-    decoded: list[dict[str, Any]] = json.loads(b"[" + b",".join(map(_text, lines)) + b"]")
+    text = b"[" + b",".join(map(_text, lines)) + b"]"
+    if emptied:
+        text = _numbers_of(emptied).sub(rb"\1", text)
+    decoded: list[dict[str, Any]] = json.loads(text)
     return decoded
+
+
+@cache
+def _numbers_of(fields: tuple[str, ...]) -> re.Pattern[bytes]:
+    """What finds the numbers of these fields; its group is what stands before them.
+
+    Inside JSON's strings every quote has a backslash before it, so none of them holds ``,"field":``.
+    """
+    begin = rf',"(?:{"|".join(fields)})":(?:\[|{{)'
+    numbers, pairs = "[-+.0-9Ee,]+", r'(?:"\w+":[-+.0-9Ee]+,?)+'
+    return re.compile(rf"({begin})(?:{numbers}(?=])|{pairs}(?=}}))".encode())
 
 
 def _text(line: bytes) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 Status = Literal["proposed", "completed", "failed", "duplicate", "infeasible"]
+LONG_FIELDS = ("log_probs", "tokens", "metrics")  # most of a ledger's text
 FINALISTS = "finalists"  # the side of the trainings by which the best of a search are ranked again
 
 

@@ -42,7 +42,7 @@ def read_source(run_dir: Path, *, name: str) -> Source:
         LedgerError: it is not a run.
     """
     path = run_dir / LEDGER_NAME
-    contents = read_ledger(path, up_to_damage=True)
+    contents = read_ledger(path, up_to_damage=True, emptied=("log_probs",))
     run = Run()
     notes = [contents.torn] if contents.torn else []
     for line, event in enumerate(contents.events, start=1):

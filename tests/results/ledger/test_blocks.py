@@ -1,6 +1,7 @@
 """Lines that are decoded many at a time are read as one after the other."""
 
 import gc
+import json
 import random
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from spinesearch.results.ledger.ledger import (
     parse_ledger,
     without_collection,
 )
-from spinesearch.results.ledger.lines import decode_events
+from spinesearch.results.ledger.lines import decode_events, encode_event
 
 
 @pytest.fixture
@@ -96,3 +97,32 @@ def test_what_was_read_is_collected_once_it_is_garbage():
     assert any(id(it) == place for it in gc.get_objects(generation=2))
     del circle
     assert gc.collect() >= 1
+
+
+def test_the_numbers_of_fields_that_nobody_wants_are_left_out_and_nothing_else() -> None:
+    reason = 'its text: ,"tokens":[1,2],"metrics":{"ap":1} and a \\",\\"tokens\\":[3]'
+    events = [
+        {"event": "propose", "tokens": [3, 0, 17], "log_probs": [-0.5, -1e-05], "arch_id": "x"},
+        {"event": "result", "trial": 1, "metrics": {"ap": 0.25, "num_steps": 2}, "reason": reason},
+        {
+            "event": "result",
+            "trial": 2,
+            "metrics": {"ap": None, "loss": 1.5},
+            "tokens": [],
+            "metric": {"a": 1},
+        },
+        {"event": "result", "trial": 3, "metrics": {"by_class": [0.5, 0.25]}, "log_probs": None, "seed": 7},
+        {"event": "rung", "trial": 4, "info": {"of": [1], "tokens": [1]}, "metrics": {}, "tokens_": [5]},
+    ]
+    lines = [encode_event(7 + i, event).rstrip() for i, event in enumerate(events)]
+    assert decode_events(lines, 7) == events
+    wanted = json.loads(json.dumps(events))
+    wanted[0] |= {"tokens": [], "log_probs": []}
+    wanted[1]["metrics"] = {}
+    wanted[4]["info"]["tokens"] = []
+    assert decode_events(lines, 7, ("tokens", "log_probs", "metrics")) == wanted
+    assert decode_events(lines, 7, ("log_probs",)) == [events[0] | {"log_probs": []}, *events[1:]]
+
+    damaged_number = lines[0].replace(b"17", b"18")
+    with pytest.raises(ValueError, match="its checksum does not match"):
+        decode_events([damaged_number], 7, ("tokens",))
