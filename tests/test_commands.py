@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from doc_commands import ROOT, DocCommand, doc_commands
+from exported_networks import build
 
 from spinesearch.cli.main import main
 from spinesearch.data.drawn.generate import generate_dataset
+from spinesearch.models.weights.files import save_weights
 from spinesearch.search.config.overrides import parse_overrides
 from spinesearch.search.config.sections import SEARCH, TRAINING
 from spinesearch.space import SPINENET_49
@@ -110,11 +112,7 @@ def given(command: DocCommand) -> list[str]:
         elif word == "*.json":
             words += ["a.json", "b.json"]
         elif not word.startswith("runs_dir=/"):
-            words.append(
-                {"b.proxy_task=...": "b.proxy_task=all_outputs", "RUN": "mine", "PRICE": "2.5"}.get(
-                    word, word
-                )
-            )
+            words.append(GIVEN.get(word, word))
     if len(words) > 1 and "://" in words[1]:
         words[1] = "mine"  # a run that would be fetched
     return words
@@ -241,6 +239,8 @@ def fill(folder: Path, page: str, recorded_run: Path, trained: Path, cache_dir: 
             shutil.copytree(trained, folder / "runs" / name)
     for path in (trained / "weights").glob("best.*"):
         shutil.copy(path, folder / f"detector{path.suffix}")
+    if "masks.safetensors" in text:
+        save_weights(build("mask_rcnn"), folder / "masks.safetensors")
     drawn = generate_dataset(cache_dir / "drawn", num_images=16, num_val_images=8, seed=0)
     real = page == "tutorial.md" and BCCD.is_dir()
     for name, count in (("train", 16), ("val", 8)):

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spinesearch.cli.networks.export_source import Source, build, find_source, is_run, run_source
+from spinesearch.cli.networks.export_network import ENDINGS, export_network, print_following
+from spinesearch.cli.networks.export_source import find_source, is_run, run_source, searched_settings
 from spinesearch.cli.os_errors import named_files
-from spinesearch.cli.parser import build_console, command_parser, path_argument, print_next
+from spinesearch.cli.parser import build_console, command_parser, path_argument
 from spinesearch.cli.runs.recorded import find_run, read_run
-from spinesearch.space.arch.spec import ArchSpec
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from spinesearch.results.ledger.run import Run
 
-_ENDINGS = {"json": ".json", "tf": "_blocks.py", "python": ".py", "torch": ".pt2", "onnx": ".onnx"}
 # What shows all candidates of a run, and its file in RUN/export.
 _TABLES = {"optuna": "optuna.log", "csv": "candidates.csv", "parquet": "candidates.parquet"}
 _WHOLE_RUN = "json, of a run"
@@ -50,8 +48,9 @@ def export(arguments: list[str]) -> int:
         "  json    block specs (docs/specs.md)\n"
         "  tf      the block list of the authors' TensorFlow code\n"
         "  python  one file that needs torch only, and its weights beside it\n"
-        "  torch   a torch.export program: features, a detector's raw outputs, or a classifier's logits\n"
-        "  onnx    features, a detector's detections, or a classifier's logits (docs/deploy.md)\n"
+        "  torch   a torch.export program: features, a detector's raw outputs, a classifier's logits, or a\n"
+        "          Mask R-CNN's detections and masks\n"
+        "  onnx    features, a classifier's logits, or detections and a Mask R-CNN's masks (docs/deploy.md)\n"
         "  csv, parquet  all candidates of a run, a row each, with metrics, costs and specs\n"
         "  optuna  all candidates of a run as an Optuna journal, for optuna-dashboard (docs/tables.md)\n\n"
         "examples:\n"
@@ -61,7 +60,7 @@ def export(arguments: list[str]) -> int:
     )
     add = parser.add_argument
     add("source", metavar="RUN|NAME|SPEC|WEIGHTS", help="a run, a published model, .json or .safetensors")
-    add("--format", choices=(*_ENDINGS, *_TABLES), default="json", help="default: json")
+    add("--format", choices=(*ENDINGS, *_TABLES), default="json", help="default: json")
     add(
         "-o",
         "--output",
@@ -80,7 +79,7 @@ def export(arguments: list[str]) -> int:
     add(
         "--base-anchor", type=float, metavar="X", help="of the smallest anchor, in strides (as trained, or 3)"
     )
-    add("--raw", action="store_true", default=None, help="onnx: a detector's logits and deltas as they are")
+    add("--raw", action="store_true", default=None, help="onnx: a detector's outputs before decoding")
     options = parser.parse_args(arguments)
     if not is_run(options.source):
         if options.cfg:
@@ -90,7 +89,7 @@ def export(arguments: list[str]) -> int:
         if options.format in _TABLES:
             raise ValueError(f"--format {options.format}: is for a run, and {options.source} is none")
         _check_options(options, options.format)
-        return _export_network(find_source(options.source), options)
+        return export_network(find_source(options.source), options)
     run_dir = find_run(options.source)
     run = read_run(run_dir, options)
     if options.cfg:
@@ -108,13 +107,13 @@ def export(arguments: list[str]) -> int:
         _check_options(options, options.format)
         rank = _RANK if options.rank is None else options.rank
         source = run_source(run, run_dir, rank=rank, with_weights=options.format != "tf")
-        return _export_network(source, options)
+        return export_network(source, options)
     _check_options(options, _WHOLE_RUN)
     with named_files({"--output": options.output or run_dir / "export"}):
         top = _TOP if options.top is None else options.top
         paths = write_exports(run, run_dir, top, options.output, options.noise, console=build_console())
     if paths:
-        _print_next(paths[0], "json")
+        print_following(paths[0], "json", searched_settings(run.config["proxy_task"]))
     return 0
 
 
@@ -186,112 +185,3 @@ def _check_options(options: argparse.Namespace, form: str) -> None:
             raise ValueError(
                 f"--{name.replace('_', '-')}: is for --format {' or '.join(forms)}, and this is {form}"
             )
-
-
-def _export_network(source: Source, options: argparse.Namespace) -> int:
-    """Write one network."""
-    from spinesearch.data.whole_file import file_name, write_whole
-
-    path = options.output or Path(file_name(source.name) + _ENDINGS[options.format])
-    suffix = Path(_ENDINGS[options.format]).suffix or _ENDINGS[options.format]
-    if path.suffix != suffix:
-        raise ValueError(f"--output: must end in {suffix} for --format {options.format}, got {path}")
-    with named_files({"--output": path}):
-        if options.format in ("json", "tf"):
-            text = _spec_text(source, options.format)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, text)
-            print(f"exported {path}")
-        else:
-            _write_module(source, path, options)
-    _print_next(path, options.format)
-    return 0
-
-
-def _print_next(path: Path, form: str) -> None:
-    """Print what can be done with a file of a format."""
-    name, text = shlex.quote(str(path)), repr(str(path))
-    loaded = {
-        "torch": f"import torch; print(torch.export.load({text}))",
-        "onnx": f"import onnxruntime as ort; print(ort.InferenceSession({text}).get_outputs())",
-    }
-    commands = {}
-    if form == "json":
-        commands[f"spinesearch spec show {name}"] = "its cost, and drawn"
-        commands[f"spinesearch train {name} data=coco ..."] = "a detector on it"
-    elif form == "python":
-        commands[f"python -m pydoc {shlex.quote(str(path.absolute()))}"] = "what it offers"
-    elif form in loaded:
-        commands[shlex.join(["python", "-c", loaded[form]])] = "what it gives"
-    print_next(build_console(), commands)
-
-
-def _spec_text(source: Source, form: str) -> str:
-    from spinesearch.space.arch.pretty import pretty_json
-
-    if not isinstance(source.arch, ArchSpec):
-        raise ValueError(f"--format {form}: {source.name} is a ResNet, which has no block spec")
-    if form == "tf":
-        from spinesearch.results.export.tf_list import tf_list_text
-
-        return tf_list_text(source.arch)
-    return pretty_json(source.data or source.arch.to_dict())
-
-
-def _write_module(source: Source, path: Path, options: argparse.Namespace) -> None:
-    from spinesearch.data.whole_file import write_whole
-    from spinesearch.models.heads.classifier import Classifier
-    from spinesearch.models.heads.retinanet import RetinaNet
-    from spinesearch.results.export.plain_twin import class_names, plain_twin
-
-    if options.format == "onnx":
-        from spinesearch.results.export.onnx_file import check_onnx
-
-        check_onnx()
-    if options.backbone_only and options.num_classes is not None:
-        raise ValueError("--backbone-only: a backbone alone has no classes; leave --num-classes out")
-    size = _size(options.input_size, source.input_size)
-    base_anchor = options.base_anchor
-    if base_anchor is not None and not 0.0 < base_anchor < math.inf:
-        raise ValueError(f"--base-anchor: must be positive and finite, got {base_anchor}")
-    module = build(source, num_classes=options.num_classes, backbone_only=bool(options.backbone_only))
-    is_detector = isinstance(module, RetinaNet)
-    kind = "detector" if is_detector else "classifier" if isinstance(module, Classifier) else "backbone"
-    if base_anchor is not None and not is_detector:
-        raise ValueError(f"--base-anchor: a {kind} has no anchors; leave the option out")
-    if options.raw and not is_detector:
-        raise ValueError(f"--raw: a {kind}'s outputs are as they are; leave the option out")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if source.module is None:
-        print("note: there are no trained weights of it, so it gets initial ones")
-    what = f"{source.name}, a {kind}"
-    if options.format == "python":
-        from spinesearch.results.export.python_file import write_python_file
-
-        weights = write_python_file(module, path, name=source.name, base_anchor=base_anchor)
-        print(f"exported {path} and {weights}: {what}")
-        return
-    twin = plain_twin(module, base_anchor=base_anchor)
-    if options.format == "torch":
-        from spinesearch.results.export.program import write_program
-
-        write_whole(path, lambda file: write_program(twin, file, size))
-    else:
-        from spinesearch.results.export.onnx_file import write_onnx
-
-        names, is_raw = class_names(module), bool(options.raw)
-        write_whole(path, lambda file: write_onnx(twin, file, size, is_raw=is_raw, class_names=names))
-    print(f"exported {path}: {what} for any number of images of {size[0]} x {size[1]}")
-
-
-def _size(text: str | None, default: int) -> tuple[int, int]:
-    """Height and width of ``N`` or ``HxW``."""
-    from spinesearch.space.cost.plan import image_size
-
-    if text is None:
-        return image_size(default)
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-        raise ValueError(f"--input-size: must be one side or HxW in pixels, got {text!r}")
-    numbers = [int(side) for side in sides]
-    return image_size(numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spinesearch.cli.networks.named import find_network
 from spinesearch.cli.runs.recorded import named_run
+from spinesearch.results.export.provenance import searched_with
 from spinesearch.space.arch.resnet import ResNetSpec
 from spinesearch.space.arch.spec import ArchSpec, SpecError
 
@@ -36,6 +38,24 @@ class Source(NamedTuple):
     module: Network | None
     model: ArchSpec | ResNetSpec | str
     input_size: int = _INPUT_SIZE
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Its kind, as in a description, and its fusion, as far as its weights or its spec say."""
+        if self.module is None:
+            return searched_settings(searched_with((self.data or {}).get("provenance", {})))
+        from spinesearch.models.weights.description import describe
+
+        model: Mapping[str, Any] = describe(self.module)["model"]
+        return model
+
+
+def searched_settings(proxy_task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Kind and fusion of the networks that are scored under a proxy setting."""
+    is_classifier = proxy_task.get("task") == "classification"
+    is_masked = proxy_task.get("detector") == "mask_rcnn"
+    kind = "classifier" if is_classifier else "mask_rcnn" if is_masked else "detector"
+    return {"kind": kind, "fusion": proxy_task.get("fusion", "sum")}
 
 
 def is_run(text: str) -> bool:
@@ -117,19 +137,16 @@ def build(source: Source, *, num_classes: int | None, backbone_only: bool) -> Ne
 
     from spinesearch.models.backbone import build_backbone
     from spinesearch.models.heads.detector import build_detector
-    from spinesearch.models.mask_rcnn.detector import MaskRCNN
     from spinesearch.models.weights.description import Headed
 
     module = source.module
     if module is not None:
         if num_classes is not None:
             raise ValueError(f"--num-classes: the weights of {source.name} have a head; leave the option out")
-        if isinstance(module, MaskRCNN) and not backbone_only:
-            raise ValueError(
-                f"{source.name}: of a Mask R-CNN the backbone alone is exported; add --backbone-only"
-            )
         return module.backbone if backbone_only and isinstance(module, Headed) else module
     torch.manual_seed(0)
+    fusion = source.settings.get("fusion", "sum")
+    arguments = {} if fusion == "sum" else {"fusion": fusion}
     if num_classes is None:
-        return build_backbone(source.model).eval()
-    return build_detector(source.model, num_classes=num_classes).eval()
+        return build_backbone(source.model, **arguments).eval()
+    return build_detector(source.model, num_classes=num_classes, **arguments).eval()

@@ -19,10 +19,10 @@ def candidate_rows(run: Run) -> Iterator[dict[str, Any]]:
 
     ``parameters`` and ``multiply_adds`` are the backbone's at 640 px.
     """
-    space = run.space
+    space, fusion = run.space, run.config["proxy_task"].get("fusion", "sum")
     for trial, row in zip(run.trials, rows(run), strict=True):
         spec = space.decode(trial.tokens)
-        cost = backbone_cost(spec, _INPUT_SIZE)
+        cost = backbone_cost(spec, _INPUT_SIZE, fusion=fusion)
         yield {
             **row,
             "parameters": cost.parameters,

@@ -1,4 +1,4 @@
-"""Networks as ONNX: a backbone's features, a detector's raw outputs or its detections, a classifier's logits.
+"""Networks as ONNX: features, a detector's raw outputs or its detections and masks, a classifier's logits.
 
 The batch is dynamic, height and width are fixed. Detections are decoded in the graph and suppressed by ONNX's
 own ``NonMaxSuppression``, so that a runtime needs nothing else.
@@ -11,7 +11,7 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spinesearch.results.export.fixed_size import FixedSize
+from spinesearch.results.export.plain.boxes import LEVELS, OfAnchors, suppress
 from spinesearch.results.export.plain.classifier import Classifier
-from spinesearch.results.export.plain.detector import (
-    MAX_DETECTIONS,
-    NMS_IOU,
-    SCORE_THRESHOLD,
-    Detector,
-    best_detections,
-    decode,
-    image_corner,
-    suppress,
-)
+from spinesearch.results.export.plain.mask_rcnn import MaskRCNN
 
 OPSET = 18  # what torch's exporter writes without conversion; onnxruntime reads it from 1.14 on
 _PACKAGES = ("onnx", "onnxscript")
@@ -53,9 +46,11 @@ def write_onnx(
 ) -> None:
     """Write a network as an ONNX file with input ``images`` [B, 3, H, W].
 
-    Outputs are ``p3`` to ``p7`` of a backbone; ``logits`` [B, K] of a classifier; a detector's ``cls_logits``
-    [B, N, K] and ``box_deltas`` [B, N, 4] if ``is_raw``, else ``detections`` [B, 100, 6]: x1, y1, x2, y2 in
-    pixels of the input, score, class, by falling score, rows of 0 past an image's last.
+    Outputs are ``p3`` to ``p7`` of a backbone; ``logits`` [B, K] of a classifier; a RetinaNet's
+    ``cls_logits`` [B, N, K] and ``box_deltas`` [B, N, 4] if ``is_raw``, else ``detections`` [B, 100, 6]: x1,
+    y1, x2, y2 in pixels of the input, score, class, by falling score, rows of 0 past an image's last. Of a
+    Mask R-CNN ``masks`` [B, 100, 28, 28] beside them, in 0..1 over each box; if ``is_raw`` its first stage:
+    ``scores`` [B, N] before the sigmoid, ``box_deltas`` [B, N, 4] and ``p3`` to ``p7``.
 
     Args:
         twin: from `plain_twin`.
@@ -69,16 +64,18 @@ def write_onnx(
     """
     check_onnx()
     example = torch.zeros(2, 3, *size)
-    network: nn.Module
+    network, levels = twin, [f"p{level}" for level in LEVELS]
     if isinstance(twin, Classifier):
-        network, names = twin, ["logits"]
-    elif not isinstance(twin, Detector):
-        network = _Features(twin)
-        names = [f"p{level}" for level in (3, 4, 5, 6, 7)]
+        names = ["logits"]
+    elif not isinstance(twin, OfAnchors):
+        network, names = _Flat(twin), levels
+    elif is_raw and isinstance(twin, MaskRCNN):
+        network, names = _Flat(twin), ["scores", "box_deltas", *levels]
     elif is_raw:
-        network, names = twin, ["cls_logits", "box_deltas"]
+        names = ["cls_logits", "box_deltas"]
     else:
-        network, names = _Detections(twin, example), ["detections"]
+        network = FixedSize(twin, example, torch.ops.spinesearch.suppress)
+        names = ["detections", "masks"] if isinstance(twin, MaskRCNN) else ["detections"]
     with _quiet():
         program = torch.onnx.export(
             network.eval(),
@@ -97,46 +94,28 @@ def write_onnx(
     program.save(path)
 
 
-class _Features(nn.Module):
-    """A backbone whose features are a tuple, from fine to coarse."""
+class _Flat(nn.Module):
+    """A network whose outputs are one tuple, features from fine to coarse."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images [B, 3, H, W] to features of levels 3 to 7."""
-        return tuple(self.backbone(images).values())
-
-
-class _Detections(nn.Module):
-    """A detector up to its detections, for images of one size."""
-
-    anchors: Tensor
-    corner: Tensor
-
-    def __init__(self, detector: Detector, images: Tensor) -> None:
-        super().__init__()
-        self.detector = detector
-        self.register_buffer("anchors", detector.anchors(images))
-        self.register_buffer("corner", image_corner(images))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] to detections [B, 100, 6]."""
-        logits, deltas = self.detector(images)
-        boxes, scores = decode(logits, deltas, self.anchors, self.corner)
-        kept: Tensor = torch.ops.spinesearch.suppress(boxes, scores)
-        return best_detections(boxes, kept)
+        """Images [B, 3, H, W] to what the network gives, with the values of a mapping in its place."""
+        out = self.network(images)
+        *first, features = (out,) if isinstance(out, Mapping) else out
+        return *first, *features.values()
 
 
 @torch.library.custom_op("spinesearch::suppress", mutates_args=())
-def _suppress(boxes: Tensor, scores: Tensor) -> Tensor:
+def _suppress(boxes: Tensor, scores: Tensor, threshold: float, max_iou: float, limit: int) -> Tensor:
     """`suppress` as one operation, so that a translation can take its place as a whole."""
-    return suppress(boxes, scores)
+    return suppress(boxes, scores, threshold, max_iou, limit)
 
 
 @_suppress.register_fake
-def _(boxes: Tensor, scores: Tensor) -> Tensor:
+def _(boxes: Tensor, scores: Tensor, threshold: float, max_iou: float, limit: int) -> Tensor:
     return torch.empty_like(scores)
 
 
@@ -144,13 +123,13 @@ def _onnx_suppress() -> Any:
     """`suppress` in ONNX: scores [B, K, N] of what is suppressed become 0."""
     op: Any = importlib.import_module("onnxscript").opset18
 
-    def translated(boxes: Any, scores: Any) -> Any:
+    def translated(boxes: Any, scores: Any, threshold: float, max_iou: float, limit: int) -> Any:
         kept = op.NonMaxSuppression(
             boxes,
             scores,
-            op.Constant(value_ints=[MAX_DETECTIONS]),
-            op.Constant(value_floats=[NMS_IOU]),
-            op.Constant(value_floats=[SCORE_THRESHOLD]),
+            op.Constant(value_ints=[limit]),
+            op.Constant(value_floats=[max_iou]),
+            op.Constant(value_floats=[threshold]),
         )  # [number of kept, (image, class, anchor)]
         nothing = op.ConstantOfShape(op.Shape(scores))
         return op.ScatterND(nothing, kept, op.GatherND(scores, kept))

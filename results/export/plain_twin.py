@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from spinesearch.models.fusion import SumFusion
 from spinesearch.models.heads.classifier import Classifier
+from spinesearch.models.mask_rcnn import crop
+from spinesearch.models.mask_rcnn.detector import MaskRCNN
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.models.weights.description import Backbone, Headed, Network
 from spinesearch.results.export.plain import backbone as plain_backbone
+from spinesearch.results.export.plain import boxes, classifier, detector, mask_rcnn
 from spinesearch.results.export.plain import fusion as plain_fusion
 from spinesearch.results.export.plain import layers as plain_layers
 from spinesearch.results.export.plain import resnet as plain_resnet
-from spinesearch.results.export.plain.classifier import build_classifier
-from spinesearch.results.export.plain.detector import build_detector
 from spinesearch.results.export.plain.layers import Style
 from spinesearch.space.cost.plan import stem_strides
 from spinesearch.space.cost.widths import network_widths, resnet_widths
@@ -31,7 +32,7 @@ def describe_plain(module: Network, *, base_anchor: float | None = None) -> dict
     """What the plain form of a network is built from: literals only.
 
     Args:
-        module: a backbone, a RetinaNet or a Classifier.
+        module: a backbone, a RetinaNet, a Mask R-CNN or a Classifier.
         base_anchor: side of the smallest anchor of a level, in the level's strides; None for what the
             network was trained with, or the published 3 where it does not say.
     """
@@ -50,8 +51,11 @@ def describe_plain(module: Network, *, base_anchor: float | None = None) -> dict
             "num_anchors": head.num_anchors,
             "num_convs": head.arguments["head_num_convs"],
             "num_filters": head.arguments["head_num_filters"],
-            "separable": head.arguments["head_is_separable"],
         }
+        if isinstance(module, MaskRCNN):
+            network["head"]["num_hidden"] = head.arguments["head_num_hidden"]
+        else:
+            network["head"]["separable"] = head.arguments["head_is_separable"]
         trained = module.inference.base_anchor if module.inference else _BASE_ANCHOR
         network["base_anchor"] = trained if base_anchor is None else base_anchor
     return network
@@ -68,13 +72,33 @@ def plain_twin(module: Network, *, base_anchor: float | None = None) -> nn.Modul
     spine = module.backbone if isinstance(module, Headed) else module
     twin: nn.Module = plain_parts(spine)[-1].build_backbone(network["backbone"], style)
     if "head" in network:
-        twin = build_detector(twin, network["head"], style, base_anchor=network["base_anchor"])
+        build = mask_rcnn.build_mask_rcnn if isinstance(module, MaskRCNN) else detector.build_detector
+        twin = build(twin, network["head"], style, base_anchor=network["base_anchor"])
     if "classifier" in network:
-        twin = build_classifier(twin, network["classifier"])
+        twin = classifier.build_classifier(twin, network["classifier"])
     twin.load_state_dict(module.state_dict())
     twin.eval()
     _check_alike(module, twin)
     return twin
+
+
+def kind_of(module: Network) -> str:
+    """What a network is called: a backbone, a classifier, a detector or a Mask R-CNN."""
+    if isinstance(module, Classifier):
+        return "classifier"
+    if isinstance(module, MaskRCNN):
+        return "Mask R-CNN"
+    return "detector" if isinstance(module, Headed) else "backbone"
+
+
+def head_parts(module: Network) -> list[ModuleType]:
+    """The modules that the plain form of a network's head is made of; none of a backbone."""
+    return {
+        "backbone": [],
+        "classifier": [classifier],
+        "detector": [boxes, detector],
+        "Mask R-CNN": [boxes, crop, mask_rcnn],
+    }[kind_of(module)]
 
 
 def plain_parts(backbone: Backbone) -> list[ModuleType]:
@@ -152,11 +176,30 @@ def _check_alike(module: nn.Module, twin: nn.Module) -> None:
 
 
 def outputs_of(module: nn.Module, images: Tensor) -> list[Tensor]:
-    """Features from fine to coarse, a detector's class logits and box deltas, or a classifier's logits."""
+    """Features from fine to coarse, a detector's class logits and box deltas, or a classifier's logits.
+
+    Of a Mask R-CNN, or its plain form, the scores and box codes of anchors, the features, and what the heads
+    say of some regions: class logits, box codes and mask logits.
+    """
     out = module(images)
     if isinstance(out, Tensor):
         return [out]
-    return list(out.values()) if isinstance(out, dict) else list(out)
+    if isinstance(out, dict):
+        return list(out.values())
+    if len(out) == 2:
+        return list(out)
+    network: Any = module
+    scores, codes, features = out
+    height, width = images.shape[-2:]
+    corners = images.new_tensor([[0.0, 0.0, 1.0, 1.0], [0.1, 0.2, 0.35, 0.3], [0.4, 0.0, 0.5, 0.9]])
+    regions = (corners * images.new_tensor([width, height, width, height])).expand(len(images), -1, -1)
+    labels = torch.zeros(regions.shape[:2], dtype=torch.int64)
+    return [
+        *(scores, codes),
+        *features.values(),
+        *network.classify(features, regions),
+        network.outline(features, regions, labels),
+    ]
 
 
 def class_names(module: Network) -> tuple[str, ...]:

@@ -11,10 +11,15 @@ from typing import Any
 import torch
 
 from spinesearch.data.whole_file import file_name, write_whole
-from spinesearch.models.heads.classifier import Classifier
 from spinesearch.models.weights.description import Headed, Network
-from spinesearch.results.export.plain import classifier, detector
-from spinesearch.results.export.plain_twin import class_names, describe_plain, plain_parts, plain_twin
+from spinesearch.results.export.plain_twin import (
+    class_names,
+    describe_plain,
+    head_parts,
+    kind_of,
+    plain_parts,
+    plain_twin,
+)
 
 _LINE = 200  # a block's settings stay together
 _LOADING = '''
@@ -39,22 +44,40 @@ if __name__ == "__main__":
     if isinstance(outputs, torch.Tensor):
         outputs = [outputs]
     for output in outputs.values() if isinstance(outputs, dict) else outputs:
-        print(tuple(output.shape))
+        print(tuple(output.shape) if isinstance(output, torch.Tensor) else sorted(output))
 '''
-_BACKBONE_USE = "features = network(images)  # {3: [B, C, H/8, W/8], ..., 7: [B, C, H/128, W/128]}"
-_DETECTOR_USE = (
-    "cls_logits, box_deltas = network(images)\n"
-    "    detections = network.detect(images)  # [B, 100, 6]: x1, y1, x2, y2, score, class"
-)
-
-_CLASSIFIER_USE = "probabilities = network(images).softmax(dim=1)  # [B, K]"
+# By what a network is: its class, how it is made of `backbone`, and how it is used.
+_KINDS = {
+    "backbone": (
+        "nn.Module",
+        "backbone",
+        "features = network(images)  # {3: [B, C, H/8, W/8], ..., 7: [B, C, H/128, W/128]}",
+    ),
+    "classifier": (
+        "Classifier",
+        'build_classifier(backbone, NETWORK["classifier"])',
+        "probabilities = network(images).softmax(dim=1)  # [B, K]",
+    ),
+    "detector": (
+        "Detector",
+        'build_detector(backbone, NETWORK["head"], style, base_anchor=NETWORK["base_anchor"])',
+        "cls_logits, box_deltas = network(images)\n"
+        "    detections = network.detect(images)  # [B, 100, 6]: x1, y1, x2, y2, score, class",
+    ),
+    "Mask R-CNN": (
+        "MaskRCNN",
+        'build_mask_rcnn(backbone, NETWORK["head"], style, base_anchor=NETWORK["base_anchor"])',
+        "detections, masks = network.detect(images)\n"
+        "    # [B, 100, 6]: x1, y1, x2, y2, score, class; [B, 100, 28, 28], each over its box",
+    ),
+}
 
 
 def write_python_file(module: Network, path: Path, *, name: str, base_anchor: float | None = None) -> Path:
     """Write a network's code to a ``.py`` file and its weights to a ``.pt`` file beside it.
 
     Args:
-        module: a backbone, a RetinaNet or a Classifier, in evaluation mode on the CPU.
+        module: a backbone, a RetinaNet, a Mask R-CNN or a Classifier, in evaluation mode on the CPU.
         path: of the code.
         name: what the network is called.
         base_anchor: as for `describe_plain`.
@@ -72,19 +95,11 @@ def write_python_file(module: Network, path: Path, *, name: str, base_anchor: fl
 
 def _file_text(module: Network, *, name: str, file: str, base_anchor: float | None = None) -> str:
     spine = module.backbone if isinstance(module, Headed) else module
-    parts = plain_parts(spine)
-    what, kind, returned, use = "backbone", "nn.Module", "backbone", _BACKBONE_USE
-    if isinstance(module, Classifier):
-        parts.append(classifier)
-        what, kind, use = "classifier", "Classifier", _CLASSIFIER_USE
-        returned = 'build_classifier(backbone, NETWORK["classifier"])'
-    elif isinstance(module, Headed):
-        parts.append(detector)
-        what, kind, use = "detector", "Detector", _DETECTOR_USE
-        returned = 'build_detector(backbone, NETWORK["head"], style, base_anchor=NETWORK["base_anchor"])'
+    what = kind_of(module)
+    kind, returned, use = _KINDS[what]
     bodies, imports = [], {"pathlib": {"Path"}, "typing": {"Any"}}
     plain_imports = {"torch"}
-    for part in parts:
+    for part in [*plain_parts(spine), *head_parts(module)]:
         bodies.append(_without_imports(part, imports, plain_imports))
     network = _literal(describe_plain(module, base_anchor=base_anchor))
     names = class_names(module)

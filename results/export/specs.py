@@ -51,7 +51,8 @@ def export_dict(
     """
     spec = run.spec(trial).renamed(f"{run_name}-{rank:02d}")
     session = run.sessions[0]
-    cost = backbone_cost(spec, _INPUT_SIZE)
+    proxy = run.config["proxy_task"]
+    cost = backbone_cost(spec, _INPUT_SIZE, fusion=proxy.get("fusion", "sum"))
     return {
         **spec.to_dict(),
         "provenance": {
@@ -70,7 +71,7 @@ def export_dict(
             },
             "tokens": list(trial.tokens),
             "space": run.config["space"],
-            "proxy_task": run.config["proxy_task"],
+            "proxy_task": proxy,
             "data": session["data"],
         },
     }

@@ -14,10 +14,12 @@ from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.mask_rcnn.detector import build_mask_rcnn
 from spinesearch.models.weights.description import Headed, described_network
+from spinesearch.results.export.provenance import searched_with
 from spinesearch.results.finalists import final_ranking
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
-from spinesearch.space import ArchSpec, ResNetSpec, SpecError, load_spec
+from spinesearch.space import ArchSpec, ResNetSpec, SpecError
+from spinesearch.space.arch.spec_file import load_spec_file
 from spinesearch.space.cost.fusion import check_fusion
 from spinesearch.space.published import BackboneScaling, HeadScaling, published
 from spinesearch.space.published_masks import PUBLISHED_MASK_RCNN
@@ -64,6 +66,8 @@ def published_source(name: str) -> ModelSource:
 def file_source(path: Path) -> ModelSource:
     """The architecture of a spec file; of a description beside weights also how their network is scaled.
 
+    An architecture that a search found has the fusion that it was scored with.
+
     Raises:
         ValueError: it is neither.
         OSError: it cannot be read.
@@ -71,7 +75,7 @@ def file_source(path: Path) -> ModelSource:
     try:
         data = json.loads(path.read_bytes())
     except ValueError:
-        data = None  # which `load_spec` explains
+        data = None  # which `load_spec_file` explains
     data = data if isinstance(data, dict) else {}
     arch: ArchSpec | ResNetSpec
     described: Mapping[str, Any] = {}
@@ -81,7 +85,8 @@ def file_source(path: Path) -> ModelSource:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     else:
-        arch = load_spec(path)
+        arch, provenance = load_spec_file(path)
+        described = {"fusion": searched_with(provenance).get("fusion", "sum")}
     arguments = _scaling(arch, BackboneScaling(), HeadScaling(is_separable=_is_mbconv(arch)))
     if _OF_MASK_HEADS in described:
         del arguments["head_is_separable"]

@@ -10,10 +10,12 @@ from spinesearch.models.backbone import build_backbone
 from spinesearch.models.fusion import Target
 from spinesearch.models.heads.classifier import build_classifier
 from spinesearch.models.heads.detector import build_detector
+from spinesearch.models.mask_rcnn.detector import MaskRCNN, build_mask_rcnn
 from spinesearch.models.weights.description import Network
 
 QUARTER = {"filter_size_scale": 0.25, "endpoints_num_filters": 16}
 TINY_DETECTOR = {**NARROW, **HEAD, "num_anchors": 9}
+MASK_HEADS = {"num_classes": 3, "head_num_convs": 1, "head_num_filters": 8}
 # Name: what `build_backbone` takes or, with classes, `build_detector`, or what its name says.
 NETWORKS = {
     "tiny": (TINY, TINY_DETECTOR),
@@ -23,7 +25,7 @@ NETWORKS = {
     "weighted v2": (TINY, {**NARROW, "compat": "v2", "fusion": "weighted"}),
     "spinenet49": ("spinenet49", {**QUARTER, "num_classes": 4, "head_num_filters": 16}),
     "mobile": ("spinenet_mobile49xs", {"num_classes": 3}),
-    "mobile v2": ("spinenet_mobile49xs", {"compat": "v2"}),
+    "mobile v2": ("spinenet_mobile49xs", {"compat": "v2", "activation": "hard_swish"}),
     "r23_sp30": ("r23_sp30", {**QUARTER, "block_repeats": 2, "activation": "swish"}),
     "resnet": ("resnet50_fpn", {"endpoints_num_filters": 8, "num_classes": 2, "head_num_filters": 8}),
     "narrow resnet": ("resnet50_fpn", {**QUARTER, "stem_filters": 12}),
@@ -36,6 +38,8 @@ NETWORKS = {
         "resnet50_fpn",
         {"endpoints_num_filters": 8, "num_classes": 2, "compat": "v2", "activation": "hard_swish"},
     ),
+    "mask_rcnn": (TINY, {**NARROW, **MASK_HEADS}),
+    "mask_rcnn attention": (TINY, {**NARROW, **MASK_HEADS, "fusion": "attention", "activation": "swish"}),
 }
 
 
@@ -45,6 +49,7 @@ def build(name: str, *, seed: int = 0) -> Network:
     torch.manual_seed(seed)
     has_head = "num_classes" in arguments
     make = build_classifier if "classifier" in name else build_detector if has_head else build_backbone
+    make = build_mask_rcnn if "mask_rcnn" in name else make
     module = make(model, **arguments).eval()
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
@@ -55,7 +60,27 @@ def build(name: str, *, seed: int = 0) -> Network:
     if make is build_detector:
         for net, spread in ((module.head.cls_net, 3.0), (module.head.box_net, 0.3)):
             _spread(net, module, spread)
+    if isinstance(module, MaskRCNN):
+        _spread_instances(module)
     return module
+
+
+@torch.no_grad()
+def _spread_instances(module: MaskRCNN) -> None:
+    """Scale the predictions of the heads so that regions of several levels hold many instances."""
+    images = torch.rand(1, 3, 64, 64)
+    features = module.backbone(images)
+    regions = torch.tensor([[[0.0, 0.0, 64.0, 64.0], [5.0, 9.0, 30.0, 50.0], [20.0, 2.0, 60.0, 22.0]]])
+    proposals, boxes, masks = module.head.proposals, module.head.boxes, module.head.masks
+    for predict, spread, outputs in (
+        (proposals.score_predict, 2.0, lambda: proposals(features)[0][3]),
+        (proposals.box_predict, 0.3, lambda: proposals(features)[1][3]),
+        (boxes.class_predict, 2.0, lambda: module.classify(features, regions)[0]),
+        (boxes.box_predict, 2.0, lambda: module.classify(features, regions)[1]),
+        (masks.mask_predict, 2.0, lambda: module.outline(features, regions, torch.zeros(1, 3).long())),
+    ):
+        nn.init.normal_(predict.weight, std=1.0)
+        predict.weight.mul_(spread / outputs().std())
 
 
 @torch.no_grad()

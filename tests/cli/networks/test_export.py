@@ -9,15 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 from cli_checks import fails
-from tiny_models import tiny_detector
+from exported_networks import build
+from tiny_models import TINY, tiny_detector
 
 from spinesearch.cli.main import main
+from spinesearch.cli.networks.export_source import build as build_source
 from spinesearch.cli.networks.export_source import find_source
 from spinesearch.models.heads.anchors import make_anchors
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.weights.files import save_weights
+from spinesearch.results.export.plain_twin import outputs_of
 from spinesearch.results.ledger.run import load_run, ranked_trials
-from spinesearch.space import R0_SP53, load_spec
+from spinesearch.search.training.model_source import file_source
+from spinesearch.space import R0_SP53, backbone_cost, load_spec
 from spinesearch.space.arch.spec_file import load_spec_file
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "november_2026" / "runs"
@@ -44,6 +48,45 @@ def test_what_can_be_done_next_is_said(here: Path, capsys):
     written, _, following = capsys.readouterr().out.partition("next:\n")
     path = written.removeprefix("exported ").strip()
     assert f"  spinesearch train {path} data=coco ...  # a detector on it" in following.splitlines()
+
+
+def test_next_is_what_a_network_was_trained_as(here: Path, capsys):
+    save_weights(build("classifier"), "classifier.safetensors")
+    save_weights(build("mask_rcnn attention"), "masks.safetensors")
+    for name, following in (
+        ("classifier", "train.task=classification data=classes ...  # a classifier on it"),
+        ("masks", "train.fusion=attention train.detector=mask_rcnn data=coco ...  # a Mask R-CNN on it"),
+    ):
+        assert main(["export", f"{name}.safetensors", "-o", "spec.json"]) == 0
+        assert f"  spinesearch train spec.json {following}" in capsys.readouterr().out.splitlines()
+    fails(
+        ["export", "masks.safetensors", "--format", "tf"],
+        "--format tf: the authors' builders add two parents, and masks has fusion=attention",
+        capsys,
+    )
+    assert not Path("masks_blocks.py").exists()
+
+
+def test_a_spec_of_a_search_with_fusion_keeps_it(here: Path, capsys):
+    found = {**TINY.to_dict(), "provenance": {"proxy_task": {"fusion": "weighted"}}}
+    Path("found.json").write_text(json.dumps(found))
+    assert file_source(Path("found.json")).arguments["fusion"] == "weighted"
+    exported(["found.json", "-o", "again.json"], capsys)
+    source = find_source("again.json")
+    assert source.settings == {"kind": "detector", "fusion": "weighted"}
+    network = build_source(source, num_classes=None, backbone_only=False)
+    assert network.arguments["fusion"] == "weighted"
+    assert main(["spec", "show", "again.json"]) == 0
+    shown = capsys.readouterr().out
+    cost = backbone_cost(TINY, 640, fusion="weighted")
+    assert f"{cost.parameters / 1e6:.3f}" in shown, shown
+    found["provenance"]["proxy_task"]["fusion"] = "product"
+    Path("found.json").write_text(json.dumps(found))
+    fails(
+        ["export", "found.json", "--format", "python"],
+        "fusion: must be one of sum, weighted, attention, got 'product'",
+        capsys,
+    )
 
 
 def test_a_run_without_a_format_is_exported_as_before(here: Path, capsys):
@@ -88,6 +131,19 @@ def test_weights_as_a_python_file(here: Path, capsys):
     out = exported(["best.safetensors", "--format", "python", "--backbone-only"], capsys)
     assert out == "exported best.py and best.pt: best, a backbone\n"
     assert list(runpy.run_path("best.py")["load"]("best.pt")(images)) == [3, 4, 5, 6, 7]
+
+
+@torch.no_grad()
+def test_a_mask_rcnn_as_a_python_file(here: Path, capsys):
+    detector = build("mask_rcnn")
+    save_weights(detector, "masks.safetensors")
+    out = exported(["masks.safetensors", "--format", "python"], capsys)
+    assert out == "exported masks.py and masks.pt: masks, a Mask R-CNN\n"
+    network = runpy.run_path("masks.py")["load"]("masks.pt")
+    images = torch.rand(1, 3, 64, 64)
+    for got, want in zip(outputs_of(network, images), outputs_of(detector, images), strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-6 * float(want.abs().max()))
+    assert [part.shape[1:] for part in network.detect(images)] == [(100, 6), (100, 28, 28)]
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spinesearch.models.heads.classifier import Classifier
 from spinesearch.models.heads.retinanet import RetinaNet
+from spinesearch.models.mask_rcnn.detector import MaskRCNN
 from spinesearch.results.export.onnx_file import OPSET, check_onnx, write_onnx
 from spinesearch.results.export.plain_twin import outputs_of, plain_twin
 from spinesearch.results.export.program import write_program
@@ -18,7 +19,10 @@ SIZE = (64, 96)
 BATCHES = (1, 2, 5)
 MISSING = [p for p in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(p) is None]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}: pip install -e '.[dev]'")
-EVERY = ["tiny v2 swish", "mobile", "r23_sp30", "resnet", "attention", "classifier"]
+EVERY = [
+    *("tiny v2 swish", "mobile", "mobile v2", "r23_sp30", "resnet"),
+    *("attention", "weighted v2", "classifier", "resnet classifier"),
+]
 
 
 def close(got: Tensor, want: Tensor, tolerance: float) -> None:
@@ -49,7 +53,7 @@ def onnx_session(path: Path):
 
 @needs_onnx
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", [*EVERY, "mask_rcnn"])
 @torch.no_grad()
 def test_raw_outputs_in_onnxruntime(name: str, tmp_path: Path) -> None:
     import onnx
@@ -62,17 +66,20 @@ def test_raw_outputs_in_onnxruntime(name: str, tmp_path: Path) -> None:
     assert {(i.domain, i.version) for i in model.opset_import} == {("", OPSET)}
     session = onnx_session(path)
     names = [output.name for output in session.get_outputs()]
+    levels = ["p3", "p4", "p5", "p6", "p7"]
     if isinstance(module, Classifier):
         assert names == ["logits"]
+    elif isinstance(module, MaskRCNN):
+        assert names == ["scores", "box_deltas", *levels]
     else:
-        is_detector = isinstance(module, RetinaNet)
-        assert names == (["cls_logits", "box_deltas"] if is_detector else ["p3", "p4", "p5", "p6", "p7"])
+        assert names == (["cls_logits", "box_deltas"] if isinstance(module, RetinaNet) else levels)
     (images_in,) = session.get_inputs()
     assert (images_in.name, images_in.shape[1:]) == ("images", [3, *SIZE])
     for batch in BATCHES:
         images = torch.rand(batch, 3, *SIZE)
         got = session.run(None, {"images": images.numpy()})
-        for one, want in zip(got, outputs_of(module, images), strict=True):
+        wanted = outputs_of(module, images)[: len(names)]  # without what is asked of a Mask R-CNN's heads
+        for one, want in zip(got, wanted, strict=True):
             close(torch.from_numpy(one), want, 1e-4)
 
 
@@ -97,6 +104,47 @@ def test_detections_in_onnxruntime(name: str, tmp_path: Path) -> None:
             num_equal += same_detections(one[one[:, 4] > 0], other[other[:, 4] > 0])
             assert not one[one[:, 4] == 0].any()
         assert num_equal > 10 * batch
+
+
+@needs_onnx
+@pytest.mark.slow
+@torch.no_grad()
+def test_instances_of_a_mask_rcnn(tmp_path: Path) -> None:
+    """Detections and masks of a program and in onnxruntime, for any batch."""
+    twin = plain_twin(build("mask_rcnn"))
+    write_program(twin, tmp_path / "network.pt2", SIZE)
+    write_onnx(twin, tmp_path / "network.onnx", SIZE, is_raw=False)
+    program = torch.export.load(tmp_path / "network.pt2").module()
+    session = onnx_session(tmp_path / "network.onnx")
+    assert [output.name for output in session.get_outputs()] == ["detections", "masks"]
+    for batch in BATCHES:
+        images = torch.rand(batch, 3, *SIZE, generator=torch.Generator().manual_seed(batch))
+        want, want_masks = twin.detect(images)
+        in_onnx = [torch.from_numpy(x) for x in session.run(None, {"images": images.numpy()})]
+        for found, masks in (program(images), in_onnx):
+            assert (found.shape, masks.shape) == ((batch, 100, 6), (batch, 100, 28, 28))
+            num_equal = 0
+            for row in range(batch):
+                is_found, is_wanted = found[row, :, 4] > 0, want[row, :, 4] > 0
+                num_equal += same_detections(found[row][is_found], want[row][is_wanted])
+                assert not found[row][~is_found].any()
+                assert not masks[row][~is_found].any()
+            assert num_equal > 10 * batch
+            is_same = ((found - want).abs().amax(dim=2) < 1e-3) & (want[..., 4] > 0)
+            assert int(is_same.sum()) > 10 * batch
+            torch.testing.assert_close(masks[is_same], want_masks[is_same], rtol=0, atol=1e-4)
+
+
+@needs_onnx
+@pytest.mark.slow
+@torch.no_grad()
+def test_a_mask_rcnn_that_finds_nothing(tmp_path: Path) -> None:
+    twin = plain_twin(build("mask_rcnn"))
+    twin.head.boxes.class_predict.bias[0] = 1e4  # all is background
+    assert not any(part.any() for part in twin.detect(torch.rand(2, 3, *SIZE)))
+    write_onnx(twin, tmp_path / "network.onnx", SIZE, is_raw=False)
+    session = onnx_session(tmp_path / "network.onnx")
+    assert not any(part.any() for part in session.run(None, {"images": torch.rand(2, 3, *SIZE).numpy()}))
 
 
 def same_detections(got: Tensor, want: Tensor) -> int:
