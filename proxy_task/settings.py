@@ -62,7 +62,7 @@ class ProxySettings:
             training learns to tell classes apart last, so that its AP over them says little.
         num_steps: length of training in optimiser steps; None to give `num_epochs`.
         num_epochs: length of training in passes over the training images; None to give `num_steps`.
-        batch_size: images per step, in training and in evaluation.
+        batch_size: images per step, in training and on the CPU in evaluation.
         optimizer: one of `OPTIMIZERS`.
         lr: learning rate after warm-up.
         adam_lr: the same for what Muon leaves to AdamW; unused by the other optimisers.

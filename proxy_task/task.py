@@ -270,9 +270,16 @@ class ProxyTask:
             self.data.scored,
             self.data.scored.held_out_index,
             self._anchors,
-            batch_size=self.settings.batch_size,
+            batch_size=self._scoring_batch_size,
             precision=self.recipe.precision,
         )
+
+    @property
+    def _scoring_batch_size(self) -> int:
+        """Images at a time: on a GPU, where few cost what many do, as many as the statistics were taken from."""
+        settings = self.settings
+        most = settings.bn_recalibration_batch_size if self.device.type == "cuda" else None
+        return max(settings.batch_size, most or 0)
 
     def _classified(self, model: nn.Module) -> dict[str, Any]:
         """Top-1 and top-5 on the images to score on."""
@@ -282,7 +289,7 @@ class ProxyTask:
             folded(model) if self._is_for_gpu else model,
             data,
             data.held_out_index,
-            batch_size=self.settings.batch_size,
+            batch_size=self._scoring_batch_size,
             precision=self.recipe.precision,
         )
         return dict(class_scores(seen, true_classes(data, data.held_out_index)).summary)

@@ -27,7 +27,7 @@ class Section:
 
 SECTIONS = (
     Section(name="machine", title="The machine", weight=30, module="sections.machine"),
-    Section(name="tests", title="Tests marked `gpu`", weight=105, module="sections.marked_tests"),
+    Section(name="tests", title="Tests marked `gpu`", weight=140, module="sections.marked_tests"),
     Section(
         name="paper",
         title="The proxy task at `paper`",

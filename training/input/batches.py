@@ -59,12 +59,11 @@ def load_batch(
         device: where they are used; for a GPU they are in pinned memory, which it reads by itself.
         images: what stands in the batch in place of the images, None for these.
     """
-    labels = data.labels[index]
-    num_boxes = int((labels >= 0).sum(axis=1).max(initial=0))  # objects stand before the padding
+    num_boxes = int((data.labels[index] >= 0).sum(axis=1).max(initial=0))  # objects stand before the padding
     arrays = (
         data.pack.sizes[index].astype(np.float32),
         data.boxes[index, :num_boxes],
-        labels[:, :num_boxes],
+        data.labels[index, :num_boxes],
     )
     if images is None:
         pixels = read_images(data.pack.images, index, pinned=device.type == "cuda")
