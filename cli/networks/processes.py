@@ -31,7 +31,7 @@ def joined_group(device: str) -> Iterator[ProcessGroup]:
     Raises:
         ValueError: more processes were started on this machine than it has GPUs.
     """
-    from spinesearch.training.process.group import ProcessGroup
+    from spinesearch.training.process.group import PATIENCE, ProcessGroup, backend
 
     if not is_one_of_several():
         yield ProcessGroup()
@@ -48,7 +48,7 @@ def joined_group(device: str) -> Iterator[ProcessGroup]:
                 f"machine has {count}; start fewer, or train on the CPU with train.device=cpu"
             )
         torch.cuda.set_device(number)
-    dist.init_process_group("nccl" if is_cuda else "gloo")
+    dist.init_process_group(backend(has_gpus=is_cuda), timeout=PATIENCE)
     try:
         yield ProcessGroup()
     finally:

@@ -31,7 +31,7 @@ from spinesearch.search.warn import warn
 from spinesearch.search.workers.ray_cluster import connect, disconnect
 from spinesearch.search.workers.ray_errors import why_lost
 from spinesearch.search.workers.trial_resources import TrialResources, cluster_nodes, cluster_resources
-from spinesearch.training.process.group import ProcessGroup
+from spinesearch.training.process.group import PATIENCE, ProcessGroup, backend
 
 _POLL_S = 0.5
 # Of Ray Train: read when its classes are imported, or by its controller, which inherits them.
@@ -147,7 +147,7 @@ def _attempt(
         ConfigError, EngineError, KeyboardInterrupt: as `train_on_ray`.
     """
     from ray.train import RunConfig, ScalingConfig, TrainingFailedError
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
     relay = start_relay()
     job = _Job(
@@ -165,6 +165,9 @@ def _attempt(
         trainer = TorchTrainer(
             _train,
             train_loop_config={"job": job},
+            torch_config=TorchConfig(
+                backend=backend(has_gpus=needs.gpus > 0), timeout_s=int(PATIENCE.total_seconds())
+            ),
             scaling_config=ScalingConfig(
                 num_workers=_num_workers(config),
                 use_gpu=needs.gpus > 0,

@@ -19,6 +19,12 @@ ABSURD = 2**60  # bytes, an exabyte
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
+def allocated_bytes() -> int:
+    """Memory of tensors, without the workspaces of cuBLAS that torch keeps or frees for each stream."""
+    torch._C._cuda_clearCublasWorkspaces()
+    return torch.cuda.memory_allocated()
+
+
 def losses_of(settings: ProxySettings, data: ProxyData, seed: int = 0) -> list[float]:
     losses: list[float] = []
     task = ProxyTask(settings, data)

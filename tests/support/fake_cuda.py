@@ -16,6 +16,8 @@ class Allocator:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.underway: list[object] = []
         self.uses = 0
+        self.generator = FakeGenerator()
+        monkeypatch.setattr(torch.cuda, "default_generators", (self.generator,))
         monkeypatch.setattr(torch.cuda, "synchronize", lambda device=None: None)
         monkeypatch.setattr(torch.cuda, "empty_cache", self.empty_cache)
         monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: FakeCudaGraph(self))
@@ -84,6 +86,19 @@ class Streams:
             raise RuntimeError("CUDA error: device-side assert triggered")
 
 
+class FakeGenerator:
+    """As of torch 2.9: whether it is in a capture is in its state, and not in a copy of that."""
+
+    def __init__(self) -> None:
+        self.is_capturing = False
+
+    def clone_state(self) -> FakeGenerator:
+        return FakeGenerator()
+
+    def graphsafe_set_state(self, state: FakeGenerator) -> None:
+        self.is_capturing = state.is_capturing
+
+
 class FakeCudaGraph:
     """In the order of ATen's CUDAGraph.cpp: an invalid capture ends before the allocator hears of it."""
 
@@ -95,6 +110,7 @@ class FakeCudaGraph:
     def capture_begin(self, pool: object, capture_error_mode: str) -> None:
         assert capture_error_mode == "thread_local"
         self.pool, self.is_capturing = pool, True
+        self.allocator.generator.is_capturing = True
         self.allocator.begin(pool)
 
     def capture_end(self) -> None:
@@ -103,6 +119,7 @@ class FakeCudaGraph:
             raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
         self.is_capturing = False
         self.allocator.end(0, self.pool)
+        self.allocator.generator.is_capturing = False
         self.has_pool = True
 
     def replay(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -9,6 +10,18 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+# How long processes wait for one another; own: the first packs the data meanwhile, which may take hours. NCCL
+# would wait ten minutes. Whoever started them, torchrun or Ray, ends the others where one dies.
+PATIENCE = timedelta(hours=6)
+
+
+def backend(*, has_gpus: bool) -> str:
+    """What the processes exchange by, for `torch.distributed`: tensors on GPUs by NCCL, all else by gloo.
+
+    So that a GPU's queue is not emptied at every step to ask whether any process is to stop.
+    """
+    return "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
 
 
 class ProcessGroup:

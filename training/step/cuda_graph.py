@@ -73,6 +73,10 @@ class CudaGraph:
         ):  # where it did not stop, the allocator has no such capture
             torch._C._cuda_endAllocateToPool(self._device, self._pool)
             torch._C._cuda_releasePool(self._device, self._pool)
+        if not is_valid:
+            # Its generator would still take itself to be in a capture and refuse to draw outside of one.
+            generator = torch.cuda.default_generators[self._device]
+            generator.graphsafe_set_state(generator.clone_state())
         return is_valid
 
 

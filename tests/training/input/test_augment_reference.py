@@ -145,7 +145,7 @@ def test_on_cuda_a_batch_is_augmented_as_on_the_cpu() -> None:
             moved.content, SIDE, flip=True, scale_jitter=(0.5, 2.0), generator=generator
         )
         assert isinstance(placement, Placement)
-        out = place(normalize(moved), placement)
+        out = place(normalize(moved), placement)[:4]  # there are no masks
         assert all(tensor.device.type == device for tensor in out)
         results.append([tensor.cpu() for tensor in out])
     for a, b in zip(*results, strict=True):

@@ -1,11 +1,17 @@
 """The recipes of long trainings: the paper's numbers, typed out, and what is refused."""
 
-import pytest
+from dataclasses import fields
+from importlib import resources
 
+import pytest
+import yaml
+
+from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.run_config import compose
-from spinesearch.search.config.sections import TRAINING
+from spinesearch.search.config.sections import TRAINING, choices
 from spinesearch.search.training.train_config import train_config
 from spinesearch.training.optim.optimizer import learning_rate
+from spinesearch.training.run.train_settings import TrainSettings
 
 COCO_IMAGES = 118_287  # of train2017
 
@@ -36,6 +42,14 @@ def test_the_papers_protocols(name, num_steps, tenth_from, hundredth_from, jitte
     assert learning_rate(tenth_from + 2, recipe) == pytest.approx(0.028)
     assert learning_rate(hundredth_from - 2, recipe) == pytest.approx(0.028)
     assert learning_rate(hundredth_from + 2, recipe) == pytest.approx(0.0028)
+
+
+@pytest.mark.parametrize(("group", "kind"), [("train", TrainSettings), ("proxy_task", ProxySettings)])
+def test_every_recipe_holds_every_setting(group, kind):
+    """One that it lacks could not be set where it is chosen, and `--cfg` would not show it."""
+    for name in choices(group):
+        text = resources.files("spinesearch.conf").joinpath(group, f"{name}.yaml").read_text()
+        assert sorted(yaml.safe_load(text)) == sorted(field.name for field in fields(kind)), name
 
 
 def test_the_learning_rate_grows_with_the_batch():

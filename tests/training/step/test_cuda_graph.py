@@ -53,7 +53,9 @@ def test_a_failed_capture_is_another_training_of_the_same_candidate(
 
 
 @pytest.mark.parametrize("case", ["good", "mistake", "invalid", "invalid at the end"])
-def test_after_any_capture_the_allocator_is_free(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_any_capture_allocator_and_generator_are_free(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     allocator = Allocator(monkeypatch)
     graph = CudaGraph((0, 7), 0)  # type: ignore[arg-type]
     fake = graph._graph
@@ -74,6 +76,7 @@ def test_after_any_capture_the_allocator_is_free(case: str, monkeypatch: pytest.
         error = CaptureInvalidated if case.startswith("invalid") else KeyError
         with pytest.raises(error, match="previous error" if case == "invalid at the end" else case):
             graph.capture(work)
+    assert not allocator.generator.is_capturing  # or it would refuse to draw from now on
     graph.reset()
     assert (allocator.underway, allocator.uses) == ([], 0)
     torch.cuda.empty_cache()

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cuda_training import ABSURD, CUDA, losses_of, needs_cuda
+from cuda_training import ABSURD, CUDA, allocated_bytes, losses_of, needs_cuda
 from torch import Tensor
 
 from spinesearch.data.open import ProxyData
@@ -48,10 +48,10 @@ def out_of_memory(at_pass: int) -> Iterator[None]:
 def test_after_the_end_of_memory_a_candidate_scores_as_before(data: ProxyData, at_pass: int) -> None:
     task = ProxyTask(CUDA, data)
     before = task.score(SPINENET_49, seed=0)
-    allocated = torch.cuda.memory_allocated()
+    allocated = allocated_bytes()
     with out_of_memory(at_pass), pytest.raises(OutOfMemory):  # from the eager attempt after a capture's end
         task.score(R0_SP53, seed=0)
-    assert torch.cuda.memory_allocated() == allocated
+    assert allocated_bytes() == allocated
     assert task.capturing.is_on
     assert task.score(SPINENET_49, seed=0).loss == pytest.approx(before.loss, rel=0.02)
 
