@@ -18,25 +18,26 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 search: setup
 	$(BIN)/spinesearch search experiment=demo
 
-# Two processes, each with a thread for torch: 1.65 times as fast on two cores as one. tests/conftest.py prints the time
-# per folder, and groups the tests (pytest-xdist 3.8 passes over groups with pytest 9.2, and deals out single tests).
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+# Two processes, each with a thread for torch. tests/conftest.py orders the files and prints the time per folder. Child
+# processes find compiled modules, whatever the environment says.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
 
+# Whole files for each process, so that what their tests share is made once; the slow ones are dealt out one by one.
 # Lint and types run beside the tests: these wait for Ray and for child processes now and then.
 test: setup
 	@$(MAKE) --no-print-directory lint type > $(VENV)/.checks 2>&1 & checks=$$!; \
-	$(PYTEST) -m "not slow"; tests=$$?; \
+	$(PYTEST) --dist loadfile -m "not slow"; tests=$$?; \
 	wait $$checks; checks=$$?; cat $(VENV)/.checks; exit $$((tests + checks))
 
 # Everything: before an issue is closed and before a release. Injected faults come last, in one process: they and their
 # Rays want both cores. Under an hour on two cores.
 test-all: setup lint type
-	$(PYTEST) --timeout 1800 -m "not faults"
+	$(PYTEST) --dist loadgroup --timeout 1800 -m "not faults"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 1800 -m faults
 
 # What continuous integration runs after `make test`: the rest of the suite, but for injected faults and timing.
 test-rest: setup
-	$(PYTEST) --timeout 1800 -m "slow and not faults"
+	$(PYTEST) --dist loadgroup --timeout 1800 -m "slow and not faults"
 
 # SpineNet-49 on the proxy task: where a step's time goes, then the scores of six seeds; about two minutes.
 # ARGS="data=coco data.train_images=... ..." for other data.

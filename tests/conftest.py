@@ -1,7 +1,9 @@
 """Which tests run beside each other, for `make test` with its two processes, and where their time goes."""
 
 import os
+import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +22,33 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         parser.addini("timeout", "of a test, in seconds; without pytest-timeout nothing reads it")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """The marker that is set below, for where pytest-xdist does not bring it."""
-    config.addinivalue_line("markers", "xdist_group(name): tests that run in one process")
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ray's tests first and in one process, since two Rays crowd two cores; others file by file.
+    """Files that need Ray come first, the others in their order."""
+    items.sort(key=lambda item: not _needs_ray(item.path))
 
-    pytest-xdist 3.8 writes groups where pytest 9.2 does not read them: with these two only the order holds.
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile`` what needs Ray counts as one file, as two Rays would crowd two cores.
+
+    pytest-xdist's own groups would say so too, but 3.8 writes them where pytest 9.2 does not read them.
     """
-    items.sort(key=lambda item: not _needs_ray(item))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if _needs_ray(item) else str(item.path)))
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "ray" if _needs_ray(config.rootpath / file) else file
+
+    return ByFile(config, log)
 
 
-def _needs_ray(item: pytest.Item) -> bool:
-    return item.get_closest_marker("ray") is not None or "cluster" in getattr(item, "fixturenames", ())
+@cache
+def _needs_ray(path: Path) -> bool:
+    """Whether a test in the file is marked so, or takes one of the fixtures that start a Ray."""
+    return re.search(r"mark\.ray\b|\b(cluster|ray_scorer)[,)]", path.read_text(encoding="utf-8")) is not None
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -112,11 +112,7 @@ def given(command: DocCommand) -> list[str]:
         elif word == "*.json":
             words += ["a.json", "b.json"]
         elif not word.startswith("runs_dir=/"):
-            words.append(
-                {"b.proxy_task=...": "b.proxy_task=all_outputs", "RUN": "mine", "PRICE": "2.5"}.get(
-                    word, word
-                )
-            )
+            words.append(GIVEN.get(word, word))
     if len(words) > 1 and "://" in words[1]:
         words[1] = "mine"  # a run that would be fetched
     return words

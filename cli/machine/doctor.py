@@ -16,8 +16,8 @@ def doctor(arguments: list[str]) -> int:
     parser = command_parser(
         "doctor",
         "Look at this machine and this installation: Python, packages, torch and its GPUs, memory, disks,\n"
-        "image decoders, Ray. `missing` keeps every search from running, and the exit code is 1 then; with\n"
-        "a `note` one runs all the same. `spinesearch cluster check` looks at the nodes of a Ray cluster.",
+        "image decoders, Ray. What is `missing` keeps every search from running, and the exit code is then\n"
+        "1; a `note` does not. `spinesearch cluster check` looks at the nodes of a Ray cluster.",
         "examples:\n  spinesearch doctor\n  spinesearch doctor --runs-dir /data/runs --json",
         has_config=False,
     )

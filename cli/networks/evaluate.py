@@ -23,8 +23,8 @@ def evaluate(arguments: list[str]) -> int:
     """Run ``spinesearch evaluate``; returns its exit code."""
     parser = command_parser(
         "evaluate",
-        "COCO's twelve numbers and the AP of each class, on the validation images of a data set, of a\n"
-        "Mask R-CNN of its masks too; of a classifier's weights top-1 and top-5. Classes are matched by\n"
+        "Print COCO's twelve numbers and the AP of each class on the validation images of a data set; for a\n"
+        "Mask R-CNN those of its masks too, and for a classifier top-1 and top-5. Classes are matched by\n"
         "name.",
         "examples:\n"
         "  spinesearch evaluate runs/NAME/weights/best.safetensors data=coco data.val_images=DIR \\\n"
@@ -40,13 +40,13 @@ def evaluate(arguments: list[str]) -> int:
         "--output",
         type=path_argument,
         metavar="FILE",
-        help="write the detections there, in COCO's results format, or what each image was taken for",
+        help="file for the detections, in COCO's results format, or for the class found in each image",
     )
     parser.add_argument(
         "--top-k",
         type=int,
         metavar="K",
-        help="of a network with fusion=weighted or attention: leave each block the K largest weights alone",
+        help="use only the K largest weights of each block, for a network with fusion=weighted or attention",
     )
     parser.add_overrides("settings of the data")
     options = parser.parse_with_overrides(arguments)

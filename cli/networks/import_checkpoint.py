@@ -22,7 +22,7 @@ _BACKBONE_OPTIONS = {
     "resample_alpha": (float, "middle of a resampling, as a fraction of the parent's width"),
     "endpoints_num_filters": (int, "channels of the output features"),
     "block_repeats": (int, "blocks that stand for each block of the spec"),
-    "stem_filters": (int, "of the first convolution (64; MBConv: 8 scaled)"),
+    "stem_filters": (int, "channels of the first convolution (64; MBConv: 8, scaled)"),
     "bn_eps": (float, "added to the variance by batch normalisation (v1: 1e-4, v2: 1e-3)"),
 }
 _HEAD_OPTIONS = {

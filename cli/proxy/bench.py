@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _USAGE = """usage: spinesearch bench proxy|latency ...
 
   proxy    images per second of the proxy task's training, and where its time goes
-  latency  a table of what networks take for an image on this device, for searches elsewhere
+  latency  how long networks take for one image on this device, as a table for searches elsewhere
 
 spinesearch bench proxy --help says more, and so does bench latency --help.
 """

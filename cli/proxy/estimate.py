@@ -57,13 +57,13 @@ def _search(arguments: list[str]) -> int:
         type=_positive,
         metavar="S",
         dest="seconds",
-        help="of one worker for a whole candidate, evaluation included, in place of measuring it",
+        help="what one worker takes for a whole candidate, evaluation included; it is not measured then",
     )
     parser.add_argument(
         "--duplicates",
         type=_share,
         metavar="SHARE",
-        help="of the candidates that are the network of an earlier one (default: 0, which takes longest)",
+        help="share of the candidates that repeat an earlier network (default: 0, which takes longest)",
     )
     _add_options(parser)
     parser.add_overrides("settings, as for a search")
@@ -104,7 +104,7 @@ def _train(arguments: list[str]) -> int:
         type=_positive,
         metavar="S",
         dest="seconds",
-        help="of one worker for a whole batch, in place of measuring it",
+        help="what one worker takes for a whole batch; it is not measured then",
     )
     _add_options(parser)
     parser.add_overrides("settings, as for a training")
@@ -218,16 +218,18 @@ def _add_options(parser: CommandParser) -> None:
         metavar="N",
         help=f"steps to measure (default: {_NUM_STEPS})",
     )
-    parser.add_argument("--price-per-gpu-hour", type=_positive, metavar="PRICE", help="in any currency")
     parser.add_argument(
-        "--watts", type=_positive, metavar="W", help="that one worker draws, with its share of the machine"
+        "--price-per-gpu-hour", type=_positive, metavar="PRICE", help="to print the price, in any currency"
+    )
+    parser.add_argument(
+        "--watts", type=_positive, metavar="W", help="what one worker draws, with its share of the machine"
     )
     parser.add_argument(
         "--workers",
         type=lambda text: sorted({_whole(number) for number in text.split(",")}),
         default=[],
         metavar="N,N,...",
-        help="numbers of workers to say the wall time for",
+        help="numbers of workers for which to print the wall time",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
 

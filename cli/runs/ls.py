@@ -15,8 +15,8 @@ def ls(arguments: list[str]) -> int:
     parser = command_parser(
         "ls",
         "List the searches, studies and trainings in a folder, latest first: state, progress, best, age.\n"
-        "running: a process carries it out, by the run's lease; complete: nothing is left to do; stopped:\n"
-        "something is, which `spinesearch resume` does; damaged: its ledger cannot be read.",
+        "running: a process carries the run out, by its lease; complete: nothing is left to do; stopped:\n"
+        "something is left, and `spinesearch resume` goes on; damaged: its ledger cannot be read.",
         "examples:\n  spinesearch ls\n  spinesearch ls /data/runs --json",
         has_config=False,
     )

@@ -18,7 +18,8 @@ def search(arguments: list[str]) -> int:
         "              |r0_sp53|r14_sp39|r23_sp30|r35_sp18|hourglass|fish\n"
         "        proxy_task=all_outputs|small|paper  data=generated|coco|classes\n"
         "        controller=bayesian|reinforce|ppo|evolution|local_search|random\n"
-        "        experiment=demo|paper|cloud|mobile|one_gpu_day. --cfg prints every setting with its value.",
+        "        experiment=demo|paper|cloud|mobile|one_gpu_day\n"
+        "        --cfg prints every setting with its value and meaning. docs/settings.md has more.",
     )
     parser.add_argument(
         "--dry-run",

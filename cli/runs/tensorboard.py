@@ -20,7 +20,7 @@ def tensorboard(arguments: list[str]) -> int:
         "  spinesearch tensorboard /data/runs/demo --top 50 -o /tmp/events/demo",
     )
     parser.add_argument("run", metavar="RUN", help="the run's folder or its name in runs/")
-    parser.add_argument("--top", type=int, default=_TOP, metavar="N", help=f"drawn (default: {_TOP})")
+    parser.add_argument("--top", type=int, default=_TOP, metavar="N", help=f"best to draw (default: {_TOP})")
     parser.add_argument(
         "-o",
         "--output",

@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,12 @@ from spinesearch.space.presets import R23_SP30, SPINENET_MOBILE_49
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "space").glob("*.yaml"))
-SPACES = {name: run_config(compose([f"space={name}"])).space.build() for name in NAMES}
+
+
+@cache
+def composed(name: str) -> SpineNetSpace:
+    return run_config(compose([f"space={name}"])).space.build()
+
 
 # Typed from the paper's table and the sources that the yaml files name: stem, intermediate blocks per level,
 # window, offsets, types.
@@ -43,7 +49,7 @@ TABLE = {
 
 @pytest.fixture(params=NAMES)
 def space(request) -> SpineNetSpace:
-    return SPACES[request.param]
+    return composed(request.param)
 
 
 def seeded(space: SpineNetSpace) -> np.random.Generator:
@@ -56,7 +62,7 @@ def seeded(space: SpineNetSpace) -> np.random.Generator:
 def test_every_space_is_what_its_source_says():
     assert sorted(TABLE) == NAMES
     for name, (stem, base_levels, window, offsets, types) in TABLE.items():
-        space = SPACES[name]
+        space = composed(name)
         assert space.name == name
         assert "".join(str(block.level) for block in space.stem) == stem
         assert {block.block_type for block in space.stem} == {
@@ -65,9 +71,9 @@ def test_every_space_is_what_its_source_says():
         assert dict(space.base_levels) == base_levels
         assert (space.window, space.level_offsets, space.block_types) == (window, offsets, types)
         assert (space.fixed_order is not None) == (name in ("hourglass", "fish"))
-    assert SPACES["spinenet"] == SpineNetSpace()
-    assert SPACES["spinenet_mbconv"].stem == MBCONV_STEM
-    assert SPACES["r23_sp30"].stem == R23_SP30.stem
+    assert composed("spinenet") == SpineNetSpace()
+    assert composed("spinenet_mbconv").stem == MBCONV_STEM
+    assert composed("r23_sp30").stem == R23_SP30.stem
 
 
 def runs(text: str) -> list[int]:
@@ -83,7 +89,7 @@ def runs(text: str) -> list[int]:
     ],
 )
 def test_fixed_orders_are_the_papers_and_have_the_allocation_of_r0_sp53(name: str, paper: str):
-    space = SPACES[name]
+    space = composed(name)
     for tokens in (space.sample(seeded(space)) for _ in range(20)):
         levels = [block.level for block in space.decode(tokens).all_blocks]
         assert levels == runs(paper)
@@ -101,13 +107,13 @@ def test_fixed_orders_are_the_papers_and_have_the_allocation_of_r0_sp53(name: st
     ],
 )
 def test_published_architectures_are_candidates(name: str, spec):
-    assert SPACES[name].decode(SPACES[name].encode(spec)) == spec
+    assert composed(name).decode(composed(name).encode(spec)) == spec
 
 
 def test_from_resnet_spaces_keep_the_blocks_of_resnet_50():
     """Stem and searched blocks together, with the L6 and L7 that replace one L5: 3, 4, 6, 3 in all."""
     for name in ("r0_sp53", "r14_sp39", "r23_sp30", "r35_sp18"):
-        space = SPACES[name]
+        space = composed(name)
         levels = Counter(b.level for b in space.stem) + Counter(space.base_levels) + Counter(OUTPUT_LEVELS)
         assert [levels[level] for level in (2, 3, 4, 5, 6, 7)] == [3, 4, 6, 2, 1, 1]
 
@@ -124,7 +130,7 @@ def test_sizes_by_hand():
         # No offset leads out of levels 1..7 from base levels 2..5, so all of them are always allowed.
         free = len(offsets) ** n * len(types) ** (n + 5)
         size = (1 if name in ("hourglass", "fish") else orders) * math.prod(pairs) * free
-        assert SPACES[name].size == size
+        assert composed(name).size == size
 
 
 def test_the_documentation_lists_every_space_with_its_exact_size():
@@ -132,8 +138,8 @@ def test_the_documentation_lists_every_space_with_its_exact_size():
     rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| (\d+) \|", text, re.MULTILINE)
     assert sorted(name for name, _, _ in rows) == NAMES
     for name, size, num_decisions in rows:
-        assert f"{SPACES[name].size:,}" == size
-        assert len(SPACES[name].decisions) == int(num_decisions)
+        assert f"{composed(name).size:,}" == size
+        assert len(composed(name).decisions) == int(num_decisions)
 
 
 # What every space promises ----------
@@ -246,6 +252,6 @@ def test_equal_generators_give_equal_samples(space: SpineNetSpace):
 
 
 def test_stems_are_no_part_of_what_is_searched():
-    assert SPACES["spinenet"].stem == SPINENET_STEM
-    for space in SPACES.values():
+    assert composed("spinenet").stem == SPINENET_STEM
+    for space in map(composed, NAMES):
         assert all(int(decision.name.split()[1]) >= len(space.stem) for decision in space.decisions)

@@ -162,7 +162,7 @@ def test_untrained_scores_are_the_prior() -> None:
 @pytest.mark.parametrize("is_separable", [False, True])
 def test_gradients_reach_every_parameter(is_separable: bool) -> None:
     detector = narrow(activation="swish", head_is_separable=is_separable).double().train()
-    cls_logits, box_deltas = detector(torch.randn(3, 3, 128, 128, dtype=torch.float64))
+    cls_logits, box_deltas = detector(torch.randn(3, 3, 64, 64, dtype=torch.float64))
     loss = (cls_logits * torch.randn_like(cls_logits)).sum() + (
         box_deltas * torch.randn_like(box_deltas)
     ).sum()
