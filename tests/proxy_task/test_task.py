@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from picture_sets import picture, save_set, settings_for
+from tiny_models import TINY as SPEC
 from tiny_task import TINY_TASK
 from torch import nn
 
@@ -51,7 +52,7 @@ def keep_threads() -> Iterator[None]:
 
 def score_with_losses(task: ProxyTask, seed: int) -> tuple[TaskResult, list[float]]:
     losses: list[float] = []
-    result = task.score(SPINENET_49, seed, on_step=lambda step, loss: losses.append(loss))
+    result = task.score(SPEC, seed, on_step=lambda step, loss: losses.append(loss))
     assert len(losses) == task.recipe.num_steps
     return result, losses
 
@@ -82,7 +83,7 @@ def test_a_seed_decides_the_initial_weights(data: ProxyData) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(task_module, "build_model", noted)
         for seed in (7, 7, 8):
-            task.score(SPINENET_49, seed)
+            task.score(SPEC, seed)
     first, again, other = initial
     kernels = [name for name, value in first.items() if value.ndim == 4]
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -152,7 +153,7 @@ def test_measuring_on_the_way_changes_nothing(data: ProxyData, monkeypatch: pyte
     assert losses == plain_losses
     assert replace(result, curve=()) == plain
     assert result.mean_loss == pytest.approx(np.mean(losses))
-    three = ProxyTask(replace(settings, num_steps=3), data).score(SPINENET_49, seed=7)
+    three = ProxyTask(replace(settings, num_steps=3), data).score(SPEC, seed=7)
     first, second, last = result.curve
     assert first[:2] == (1, pytest.approx(losses[0]))
     assert second == (3, three.loss, three.ap)
@@ -167,7 +168,7 @@ def test_global_state_is_left_as_it_was(data: ProxyData) -> None:
     during: list[int] = []
     settings = replace(TINY, num_steps=1)
     ProxyTask(settings, data).score(
-        SPINENET_49, seed=0, on_step=lambda step, loss: during.append(torch.get_num_threads())
+        SPEC, seed=0, on_step=lambda step, loss: during.append(torch.get_num_threads())
     )
     assert during == [1]
     assert torch.get_num_threads() == 2
@@ -186,7 +187,7 @@ def test_candidates_of_one_seed_see_the_same_batches(
 
     monkeypatch.setattr(batches, "load_batch", spy)
     task = ProxyTask(TINY, data)
-    for spec in (SPINENET_49, R0_SP53):
+    for spec in (SPEC, R0_SP53):
         task.score(spec, seed=1)
         seen.append([])
     assert all(np.array_equal(a, b) for a, b in zip(seen[0], seen[1], strict=True))
@@ -210,7 +211,7 @@ def test_images_of_their_own_are_scored_as_if_held_out(
     alone = open_data(settings_for(tmp_path / "score", tmp_path / "cache"), image_size=128)
     seen: list[tuple[Any, ...]] = []
     monkeypatch.setattr(task_module, "coco_metrics", lambda *arguments, **options: seen.append(arguments))
-    model = task_module.build_model(SPINENET_49, TINY, num_classes=1)
+    model = task_module.build_model(SPEC, TINY, num_classes=1)
     for data in (open_data(apart, image_size=128), replace(alone, held_out_index=np.arange(5))):
         ProxyTask(TINY, data).evaluate(model)
     (dataset, *found), (expected_dataset, *expected) = seen
@@ -220,8 +221,8 @@ def test_images_of_their_own_are_scored_as_if_held_out(
 
 
 def test_the_result_says_what_was_done(data: ProxyData) -> None:
-    result = ProxyTask(TINY, data).score(SPINENET_49, seed=0)
-    detector = task_module.build_model(SPINENET_49, TINY, num_classes=5)
+    result = ProxyTask(TINY, data).score(SPEC, seed=0)
+    detector = task_module.build_model(SPEC, TINY, num_classes=5)
     assert result.num_steps == 2
     assert result.num_parameters == sum(p.numel() for p in detector.parameters())
     assert result.num_multiply_adds == count_multiply_adds(detector, TINY.image_size)
@@ -249,12 +250,12 @@ def test_divergence_raises_at_once_and_releases_the_model(
     gc.disable()
     try:
         with pytest.raises(TrainingDiverged, match=r"not finite at step (1|2)$") as caught:
-            task.score(SPINENET_49, seed=0, on_step=lambda step, loss: steps.append(step))
+            task.score(SPEC, seed=0, on_step=lambda step, loss: steps.append(step))
         assert models[0]() is None  # although the error is still held, and without the garbage collector
     finally:
         gc.enable()
     assert steps == list(range(caught.value.step))
-    assert ProxyTask(TINY, data).score(SPINENET_49, seed=0).loss < 10  # the worker lives on
+    assert ProxyTask(TINY, data).score(SPEC, seed=0).loss < 10  # the worker lives on
 
 
 def test_data_of_another_size_are_refused(data: ProxyData) -> None:
@@ -271,15 +272,15 @@ def test_cuda_without_a_device_is_refused(data: ProxyData) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_scores_on_cuda_close_to_the_cpu(data: ProxyData) -> None:
-    cpu = ProxyTask(TINY, data).score(SPINENET_49, seed=0)
-    cuda = ProxyTask(replace(TINY, device="cuda"), data).score(SPINENET_49, seed=0)
+    cpu = ProxyTask(TINY, data).score(SPEC, seed=0)
+    cuda = ProxyTask(replace(TINY, device="cuda"), data).score(SPEC, seed=0)
     assert cuda.loss == pytest.approx(cpu.loss, rel=0.05)
 
 
 def test_bfloat16_is_close_to_float32(data: ProxyData) -> None:
     settings = replace(TINY, stochastic_depth_rate=0.0)
-    full = ProxyTask(settings, data).score(SPINENET_49, seed=0)
-    half = ProxyTask(replace(settings, precision="bfloat16"), data).score(SPINENET_49, seed=0)
+    full = ProxyTask(settings, data).score(SPEC, seed=0)
+    half = ProxyTask(replace(settings, precision="bfloat16"), data).score(SPEC, seed=0)
     assert half.loss == pytest.approx(full.loss, rel=0.05)
     assert half.loss != full.loss
 

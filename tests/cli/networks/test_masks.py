@@ -40,6 +40,7 @@ TINY = [
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_train_evaluate_predict_export(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cache = f"data.cache_dir={tmp_path}/cache"

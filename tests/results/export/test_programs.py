@@ -108,6 +108,7 @@ def test_detections_in_onnxruntime(name: str, tmp_path: Path) -> None:
 
 @needs_onnx
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @torch.no_grad()
 def test_instances_of_a_mask_rcnn(tmp_path: Path) -> None:
     """Detections and masks of a program and in onnxruntime, for any batch."""
