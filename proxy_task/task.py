@@ -91,6 +91,9 @@ class ProxyTask:
         find_evaluator(settings.evaluator)
         is_on_gpu = self.device.type == "cuda"
         self._is_for_gpu = settings.kernels == "all" and is_on_gpu and not settings.needs_masks
+        # On a GPU few images cost what many do: as many at a time as the statistics are taken from.
+        most = settings.bn_recalibration_batch_size if is_on_gpu else None
+        self._scoring_batch_size = max(settings.batch_size, most or 0)
         self.recipe = settings.recipe(len(data.train_index))
         self._anchors = task_anchors(settings).to(self.device)
 
@@ -273,13 +276,6 @@ class ProxyTask:
             batch_size=self._scoring_batch_size,
             precision=self.recipe.precision,
         )
-
-    @property
-    def _scoring_batch_size(self) -> int:
-        """Images at a time: on a GPU, where few cost what many do, as many as the statistics were taken from."""
-        settings = self.settings
-        most = settings.bn_recalibration_batch_size if self.device.type == "cuda" else None
-        return max(settings.batch_size, most or 0)
 
     def _classified(self, model: nn.Module) -> dict[str, Any]:
         """Top-1 and top-5 on the images to score on."""
