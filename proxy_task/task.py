@@ -91,8 +91,7 @@ class ProxyTask:
         find_evaluator(settings.evaluator)
         is_on_gpu = self.device.type == "cuda"
         self._is_for_gpu = settings.kernels == "all" and is_on_gpu and not settings.needs_masks
-        # On a GPU few images cost what many do: as many at a time as the statistics are taken from.
-        most = settings.bn_recalibration_batch_size if is_on_gpu else None
+        most = settings.bn_recalibration_batch_size if is_on_gpu else None  # few images take as long as many
         self._scoring_batch_size = max(settings.batch_size, most or 0)
         self.recipe = settings.recipe(len(data.train_index))
         self._anchors = task_anchors(settings).to(self.device)
