@@ -12,9 +12,7 @@ from spinesearch.results.comparison import Figure, figure
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.tables import narrow_table
-from spinesearch.results.training_table import main_metric
-
-_COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "top1", "top5")
+from spinesearch.results.training_table import MAIN_SCORES, SCORES, main_metric
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +70,7 @@ def compared_trainings(models: Mapping[str, Mapping[str, Run]]) -> TrainingCompa
     everyone = {name: run for runs in models.values() for name, run in runs.items()}
     epoch = None if all(_has_ended(run) for run in everyone.values()) else _last_common_epoch(everyone)
     events = {name: _measurement(run, epoch) for name, run in everyone.items()}
-    columns = [name for name in _COLUMNS if all(name in event["scores"] for event in events.values())]
+    names = [name for name in SCORES if all(name in event["scores"] for event in events.values())]
     metrics = {main_metric(event) for event in events.values()}
     if len(metrics) > 1:
         raise ValueError("RUN: detectors and classifiers have no score in common; compare one kind")
@@ -93,7 +91,7 @@ def compared_trainings(models: Mapping[str, Mapping[str, Run]]) -> TrainingCompa
                 runs=tuple(runs),
                 parameters=cost["parameters"],
                 multiply_adds=cost["multiply_adds"],
-                scores={name: figure(events[run]["scores"][name] for run in runs) for name in columns},
+                scores={name: figure(events[run]["scores"][name] for run in runs) for name in names},
                 difference=figure(pairs) if rows and pairs else None,
             )
         )
@@ -101,11 +99,12 @@ def compared_trainings(models: Mapping[str, Mapping[str, Run]]) -> TrainingCompa
 
 
 def training_comparison_table(found: TrainingComparison) -> Table:
-    """A row for each model."""
+    """A row for each model, with the main ones of its scores."""
     when = "at the end" if found.epoch is None else f"after epoch {found.epoch}"
     table = narrow_table(f"on the validation images, {when}")
     table.add_column("model", overflow="fold")
-    for name in ("seeds", "params", "madds", *found.rows[0].scores, f"{found.metric} - first's"):
+    scores = [name for name in MAIN_SCORES if name in found.rows[0].scores]
+    for name in ("seeds", "params", "madds", *scores, f"{found.metric} - first's"):
         table.add_column(name, justify="right")
     for row in found.rows:
         table.add_row(
@@ -113,7 +112,7 @@ def training_comparison_table(found: TrainingComparison) -> Table:
             str(len(row.runs)),
             f"{row.parameters / 1e6:.2f}M",
             f"{row.multiply_adds / 1e6:,.0f}M",
-            *map(str, row.scores.values()),
+            *(str(row.scores[name]) for name in scores),
             "" if row.difference is None else str(row.difference),
         )
     return table

@@ -10,8 +10,8 @@ from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.tables import narrow_table
 
-_COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "top1", "top5")
-_SHORT = ("AP", "AP50", "AP75", "AR100", "top1", "top5")
+SCORES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "top1", "top5")
+MAIN_SCORES = ("AP", "AP50", "AP75", "AR100", "top1", "top5")
 
 
 def best_measurement(measurements: Sequence[Event]) -> Event:
@@ -50,7 +50,7 @@ def best_line(best: Event) -> str:
 
 def measurement_lines(event: Event, *, is_best: bool) -> tuple[str, str]:
     """A ``measure`` event for people: a line with the scores, and one with the AP of each class, if any."""
-    names = [name for name in _SHORT if name in event["scores"]]
+    names = [name for name in MAIN_SCORES if name in event["scores"]]
     scores = "  ".join(f"{name} {_number(event['scores'][name])}" for name in names)
     classes = "  ".join(f"{name} {_number(ap)}" for name, ap in event["class_aps"].items())
     return (
@@ -64,7 +64,7 @@ def measurement_table(run: Run) -> Table:
     """A row for each measurement, of a detector with AP by class."""
     classes = list(run.measurements[-1]["class_aps"])
     table = narrow_table(f"on the validation images{', with AP by class' if classes else ''}")
-    columns = [name for name in _COLUMNS if name in run.measurements[-1]["scores"]]
+    columns = [name for name in SCORES if name in run.measurements[-1]["scores"]]
     for name in ("epoch", "step", "loss", *columns, *classes):
         table.add_column(name, justify="right")
     for event in run.measurements:
