@@ -181,15 +181,19 @@ def _by_model(runs: Mapping[str, Run]) -> dict[str, dict[str, Run]]:
     """The trainings of each model by one recipe: those that differ by their seed alone.
 
     Raises:
-        ValueError: two do not differ at all.
+        ValueError: two do not differ at all, or a configuration is not of this release.
     """
+    from spinesearch.search.config.config_errors import ConfigError
     from spinesearch.search.training.train_config import identity_settings, train_config
 
     settings, names = {}, {}
     for name, run in runs.items():
         assert run.training is not None
         network = run.training["model"]
-        config = train_config(run.config)
+        try:
+            config = train_config(run.config)
+        except ConfigError as error:
+            raise ValueError(f"{name}: {error}") from error
         sizes = network["model"]  # as they were built, where settings may be null
         recipe = identity_settings(config).items()
         settings[name] = {

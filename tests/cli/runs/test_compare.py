@@ -9,6 +9,7 @@ from written_runs import proposals, result, run_event, updates, write_search, wr
 
 from spinesearch.cli.main import main
 from spinesearch.results.ledger.ledger import Ledger
+from spinesearch.results.ledger.run import load_run
 
 REWARDS = [0.1, 0.3, None, 0.2]
 
@@ -126,3 +127,12 @@ def test_compare_trainings_by_model_and_recipe(tmp_path: Path, capsys):
     fails(["compare", *a, other], r"data \(key\) is '1+', there '0+'; their scores say nothing", capsys)
     assert main(["compare", *a, other, "--force"]) == 0
     assert "warning: " in capsys.readouterr().out
+
+
+def test_a_training_of_a_later_release_is_named(tmp_path: Path, capsys):
+    known = write_training(tmp_path / "known", None, "seed=1")
+    run, _ = load_run(known)
+    config = {**run.config, "train": {**run.config["train"], "of_a_later_release": 1}}
+    with Ledger(tmp_path / "later") as ledger:
+        ledger.append([{**run_event(), "config": config, "training": run.training}])
+    fails(["compare", str(known), str(tmp_path / "later")], "/later: train.of_a_later_release", capsys)
