@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from spinesearch.data.cache import build_lock
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.run_config import compose, run_config
 
@@ -59,8 +60,8 @@ def test_a_table_has_the_intervals_of_paired_differences(load):
     text = page.table(lines(found))
     assert text.startswith("Size a, bccd, 10 images trained on and 5 scored on; M, V.")
     first, short, long, sequential = text.split("\n")[-4:]
-    assert first == "| R0-SP53 | 3 | 1 k | 2.00 M | 0.2200 | 0.4400 |  |  |  |"
-    # Student's t of 2 degrees of freedom is 4.3027; the differences' deviation is 0.015275.
+    # Student's t of 2 degrees of freedom is 4.3027; the AP's deviation is 0.02, the differences' 0.015275.
+    assert first == "| R0-SP53 | 3 | 1 k | 2.00 M | 0.2200 ±0.0497 | 0.4400 ±0.0994 |  |  |  |"
     assert "| -0.1033 (-0.1413 to -0.0654) | lower | yes |" in short
     assert long.endswith("| lower | not resolved |")
     assert sequential.endswith("| +0.2000 (one seed) | lower | not known |")
@@ -93,6 +94,13 @@ def test_searches_and_trainings_are_of_one_size(load, tmp_path: Path, cache_dir:
     assert "controller=random" in given[0]
     head = json.loads((tmp_path / "search-b-generated.jsonl").read_text())
     assert head["proxy_task"]["num_steps"] == 500
+    # A second process with the same file is refused, and leaves even a line that is being written as it is.
+    path = tmp_path / "search-b-generated.jsonl"
+    path.write_text(path.read_text() + '{"label"')
+    with build_lock(path):
+        assert run.main() == 2
+    assert f"{path}: another process is writing it; wait for its end" in capsys.readouterr().err
+    assert path.read_text().endswith('{"label"')
 
 
 @pytest.mark.slow
@@ -116,3 +124,24 @@ def test_a_run_goes_on_and_the_page_takes_what_there_is(load, tmp_path: Path, ca
         other_task = run_config(compose([*words, "proxy_task.num_steps=2"]))
         with pytest.raises(ValueError, match="was begun with another proxy_task; give the same, or another"):
             run.ablate(name, "a-drawn", other_task, words, tmp_path, num_seeds=1)
+
+
+@pytest.mark.slow
+def test_the_time_of_top_k_is_written_into_a_page(load, tmp_path: Path, cache_dir: Path, monkeypatch):
+    speed: ModuleType = load("top_k_speed")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- top-k time: begin -->\n<!-- top-k time: end -->\n")
+    words = ["top_k_speed.py", "--rounds", "2", "--page", str(page), *TINY, f"data.cache_dir={cache_dir}"]
+    monkeypatch.setattr(speed.sys, "argv", words)
+    assert speed.main() == 0
+    rows = [line.split(" | ")[0] for line in page.read_text().splitlines() if line.startswith("| ")]
+    kept = ["all", "K = 4", "K = 2", "K = 1"]
+    assert rows[2:] == ["| sum", *(f"| {name}, {k}" for name in ("weighted", "attention") for k in kept)]
+
+
+def test_times_are_compared_within_a_round(load):
+    speed: ModuleType = load("top_k_speed")
+    text = speed.table({1: {"sum": [0.010, 0.020, 0.010], "attention, K = 2": [0.011, 0.020, 0.012]}})
+    first, second = text.split("\n")[-2:]
+    assert first == "| sum | 10.00 (10.00-20.00) |  |"
+    assert second == "| attention, K = 2 | 12.00 (11.00-20.00) | 1.10 (1.00-1.20) |"

@@ -74,7 +74,7 @@ def _cells(row: Row, mine: Mapping[int, Any], first: Mapping[int, Any], *, is_fi
         if isinstance(value, float)
     }
     label = row.label + (f" ({', '.join(sorted(changed))})" if len(changed) == 1 else "")
-    figures = [float(np.mean([line[name] for line in mine.values()])) for name in ("ap", "ar100")]
+    scores = [str(figure(line[name] for line in mine.values())) for name in ("ap", "ar100")]
     costs = [
         np.mean([line[f"num_{name}"] for line in mine.values()]) for name in ("parameters", "multiply_adds")
     ]
@@ -83,7 +83,7 @@ def _cells(row: Row, mine: Mapping[int, Any], first: Mapping[int, Any], *, is_fi
         str(len(mine)),
         f"{costs[0] / 1e3:,.0f} k",
         f"{costs[1] / 1e6:,.2f} M",
-        *(f"{figure:.4f}" for figure in figures),
+        *scores,
         "" if is_first else difference(pairs),
         row.paper,
         "" if is_first or not row.paper else verdict(pairs, row.paper),

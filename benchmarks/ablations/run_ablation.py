@@ -16,15 +16,18 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import torch
 from compared import ABLATIONS, NUM_CANDIDATES, SIZES, TOP_K, Row, Spec, multiply_adds, settings_of
 
 from spinesearch.cli.main import main as spinesearch
-from spinesearch.data.open import open_data
+from spinesearch.data.cache import build_lock
+from spinesearch.data.open import ProxyData, open_data
 from spinesearch.models.fusion import SharedFusion
-from spinesearch.models.weights.files import load_detector
+from spinesearch.models.weights.files import Detector, load_detector
 from spinesearch.proxy_task.request import WEIGHTS, TrainingRequest
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
@@ -62,13 +65,35 @@ def ablate(
     """Train what has no line yet.
 
     Raises:
-        ValueError: nothing is detected, or the file was begun with other settings or data.
+        ValueError: nothing is detected, another process writes the file, or it was begun with other settings
+            or data.
     """
     if config.proxy_task.task != "detection":
         raise ValueError(f"proxy_task.task: AP is compared, give detection, got {config.proxy_task.task}")
     data = open_data(config.data, image_size=config.proxy_task.image_size)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{where}.jsonl"
+    with build_lock(path, waiting=partial(_refuse_second, path)):
+        _ablate(name, where, config, words, path, data, num_seeds=num_seeds)
+
+
+def _refuse_second(path: Path) -> NoReturn:
+    raise ValueError(
+        f"{path}: another process is writing it; wait for its end, then give the command again, or give "
+        "another --folder"
+    )
+
+
+def _ablate(
+    name: str,
+    where: str,
+    config: RunConfig,
+    words: Sequence[str],
+    path: Path,
+    data: ProxyData,
+    *,
+    num_seeds: int,
+) -> None:
+    """The same, as the only process that writes the file."""
     head = {
         "ablation": name,
         "where": where,
@@ -90,7 +115,7 @@ def ablate(
             continue
         target: int | None = None
         for row in rows:
-            spec = row.spec or searched(row, seed, words, folder / f"searches-{where}")
+            spec = row.spec or searched(row, seed, words, path.parent / f"searches-{where}")
             settings = settings_of(row, spec, config.proxy_task, target)
             target = target or multiply_adds(spec, settings)
             if (row.label, seed) in done:
@@ -147,10 +172,7 @@ def trained(task: ProxyTask, spec: Spec, seed: int) -> dict[str, Any]:
 
 def top_k_aps(task: ProxyTask, files: Mapping[str, bytes]) -> dict[str, float | None]:
     """AP with each block's k largest weights alone, by k."""
-    with tempfile.TemporaryDirectory() as folder:
-        for file, content in files.items():
-            (Path(folder) / file).write_bytes(content)
-        model = load_detector(Path(folder) / WEIGHTS).to(task.device)
+    model = loaded(files, task.device)
     fusion = model.backbone.resamples
     assert isinstance(fusion, SharedFusion)
     aps = {}
@@ -158,6 +180,14 @@ def top_k_aps(task: ProxyTask, files: Mapping[str, bytes]) -> dict[str, float | 
         fusion.top_k = k
         aps[str(k)] = task.evaluate(model).ap
     return aps
+
+
+def loaded(files: Mapping[str, bytes], device: torch.device) -> Detector:
+    """The detector of the files that a training was asked for."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file, content in files.items():
+            (Path(folder) / file).write_bytes(content)
+        return load_detector(Path(folder) / WEIGHTS).to(device)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

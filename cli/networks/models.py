@@ -73,7 +73,7 @@ def print_network(
         console.print(_reports(network.source, width))
         if (masks := PUBLISHED_MASK_RCNN.get(network.name)) is not None:
             console.print(_mask_report(masks, input_size, num_classes))
-            console.print(_wrapped("\nsource", masks.source + "\n", width))
+            console.print(_mask_scaling(masks, width))
     console.print(_drawing(network.arch, console.width))
 
 
@@ -224,6 +224,17 @@ def _mask_report(model: PublishedMaskRCNN, input_size: int | None, num_classes: 
         billions = "-" if published is None else f"{published}B"
         table.add_row(f"{source}'s, at {model.input_size}", f"{model.parameters}M", "", billions, aps)
     return table
+
+
+def _mask_scaling(model: PublishedMaskRCNN, width: int) -> str:
+    """What the heads of a Mask R-CNN are, by the names of a training's settings, and where that stands."""
+    fields = {
+        "endpoints_num_filters": model.backbone.endpoints_num_filters,
+        **{f"head_{name}": value for name, value in asdict(model.head).items()},
+        "base_anchor": model.base_anchor,
+    }
+    heads = ", ".join(f"{key}={value}" for key, value in fields.items())
+    return "\n".join(["", _wrapped("heads", heads, width), _wrapped("source", model.source, width), ""])
 
 
 def _drawing(arch: ArchSpec | ResNetSpec, width: int) -> str:

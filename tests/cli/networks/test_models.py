@@ -60,6 +60,10 @@ def test_one_model(capsys):
     assert "AP at 640   B: 39.5-39.9, C: 41.5\n" in out
     assert row(out, "91 classes at 640") == "91 classes at 640 13.947M 59.703B 59.804B"
     assert row(out, "paper's, at 640") == "paper's, at 640 13.9M 60.2B 39.3, 34.8"
+    heads = "head_num_convs=4, head_num_filters=128, head_num_hidden=512"
+    assert (
+        " ".join(out.split()).count(f"heads endpoints_num_filters=128, {heads}, base_anchor=3.0 source") == 1
+    )
     assert "source      paper, sections 3.4 and 4.1" in out
     assert draw_spec(SPINENET_49) in out
 
