@@ -4,8 +4,9 @@ python benchmarks/ablations/run_ablation.py NAME [--size a|b] [--data NAME] [--s
     [key=value ...]
 
 NAME is order, connections, search, stem or fusion: docs/ablations.md, docs/attention-routing.md. Settings
-are as for `spinesearch search`, the data's among them; --data is what the page calls the data. FOLDER
-(runs/ablations) gets NAME-SIZE-DATA.jsonl, and the searches of the ablations that have some.
+are as for `spinesearch search`, the data's among them; --data is what the page calls the data, by default
+`data.name`. FOLDER (runs/ablations) gets NAME-SIZE-DATA.jsonl, which one process writes at a time, and the
+searches of the ablations that have some.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from spinesearch.cli.main import main as spinesearch
 from spinesearch.data.cache import build_lock
 from spinesearch.data.open import ProxyData, open_data
 from spinesearch.models.fusion import SharedFusion
-from spinesearch.models.weights.files import Detector, load_detector
+from spinesearch.models.weights.description import Detector
+from spinesearch.models.weights.files import load_detector
 from spinesearch.proxy_task.request import WEIGHTS, TrainingRequest
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
@@ -45,14 +47,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("name", choices=tuple(ABLATIONS))
     parser.add_argument("--size", choices=tuple(SIZES), default="a")
-    parser.add_argument("--data", default="generated")
+    parser.add_argument("--data")
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--folder", type=Path, default=Path("runs/ablations"))
     given, words = parser.parse_known_args()
     words = [*SIZES[given.size], *words]  # of trainings and searches alike
     try:
         config = run_config(compose(words))
-        ablate(given.name, f"{given.size}-{given.data}", config, words, given.folder, num_seeds=given.seeds)
+        where = f"{given.size}-{given.data or config.data.name}"
+        ablate(given.name, where, config, words, given.folder, num_seeds=given.seeds)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from spinesearch.data.open import ProxyData, open_data
 from spinesearch.models.fusion import SharedFusion
 from spinesearch.models.heads.predict import network_output
-from spinesearch.models.weights.files import Detector
+from spinesearch.models.weights.description import Detector
 from spinesearch.proxy_task.request import WEIGHTS, TrainingRequest
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.proxy_task.task import ProxyTask
