@@ -86,9 +86,14 @@ def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print
 
 
 def carry_out_train(
-    config: TrainConfig, source: ModelSource | None, run_dir: Path | None, *, quiet: bool = False
+    config: TrainConfig,
+    source: ModelSource | None,
+    run_dir: Path | None,
+    *,
+    quiet: bool = False,
+    says_next: bool = True,
 ) -> int:
-    """Train to the end; returns the exit code."""
+    """Train to the end, and unless told otherwise say which commands may follow; returns the exit code."""
     from spinesearch.results.ledger.files import WEIGHTS_FOLDER
     from spinesearch.results.training_table import best_line, best_measurement
     from spinesearch.search.training.recorder import BEST
@@ -103,6 +108,8 @@ def carry_out_train(
     best = best_measurement(run.measurements)
     weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
     console.print(best_line(best))
+    if not says_next:
+        return 0
     if config.train.task == CLASSIFICATION:
         data, scores, predictions, kind = "classes", "top-1 and top-5", "the likely classes", "classifier"
     else:

@@ -95,7 +95,8 @@ def _build(
                 build_source(source, config.train, data.class_names)
             ) != describe(model):
                 raise ConfigError(
-                    f"name: {run_dir} trains another model ({run.training['name']}); choose another name"
+                    f"name: {run_dir} trains another model ({run.training['name']}); choose another "
+                    f"name, or go on with that one by `spinesearch resume {run_dir}`"
                 )
             return model, {"name": run.training["name"], "source": dict(run.training["source"])}
         assert source is not None

@@ -145,10 +145,13 @@ def carry_out_training(
             newest = checkpoints.path(steps[-1]) if steps else None
             if recorder is not None:
                 recorder.diverged(error.step, newest)
-            good = f"the last good checkpoint is {newest}" if newest else "there is no checkpoint from before"
-            raise EngineError(
-                f"{error}; {good}; go on from there with a smaller rate, {LR}={config.train.lr / 2:g}"
-            ) from error
+            goes_on = (
+                f"the last good checkpoint is {newest}; go on from there"
+                if newest
+                else "there is no checkpoint from before; begin again"
+            )
+            rate = f"a smaller {LR}, as {config.train.lr / 2:g}"
+            raise EngineError(f"{error}; {goes_on} with {rate}") from error
     return run
 
 
