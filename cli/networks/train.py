@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from spinesearch.search.training.model_source import ModelSource
     from spinesearch.search.training.train_config import TrainConfig
 
+_STOPPING = b"\nstopping with a checkpoint after this step; another Ctrl-C stops at once\n"
+
 
 def train(arguments: list[str]) -> int:
     """Run ``spinesearch train``; returns its exit code."""
@@ -168,6 +170,8 @@ def _stop_on_signals() -> Iterator[Callable[[], bool]]:
     Before that, while data are opened, and after the end, they end the command at once. One that came too
     late to stop anything ends the command as well: what a shell was to do next is not done.
     """
+    from spinesearch.cli.networks.processes import is_first
+
     received: list[int] = []
     before: dict[int, Any] = {}  # handlers
 
@@ -175,6 +179,8 @@ def _stop_on_signals() -> Iterator[Callable[[], bool]]:
         if received:
             raise KeyboardInterrupt
         received.append(signum)
+        if is_first():
+            os.write(2, _STOPPING)  # a handler must not write to a buffered file
 
     def should_stop() -> bool:
         if not before:
