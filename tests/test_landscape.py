@@ -79,6 +79,58 @@ def test_lengths_and_seeds_stand_side_by_side(landscape, tmp_path: Path):
     assert np.isfinite(found.scores().values).all()
 
 
+def test_rungs_are_trainings_of_their_length_and_finalists_have_shards_of_their_own(
+    landscape, tmp_path: Path
+):
+    run = record(tmp_path / "one", done=0, wanted=3, proposals=3)
+    lines = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    network = {key: lines[1][key] for key in ("tokens", "arch_id")}
+
+    def ended(event: str, trial: int, num_steps: int, seconds: float, **more: object) -> dict[str, object]:
+        metrics = {"metrics": {"ap": 0.1 * num_steps, "num_steps": num_steps}}
+        place = {"rung": 0, "num_steps": num_steps} if event == "rung" else {}
+        return {"event": event, "trial": trial, "time": 2e9, "seconds": seconds, **place, **metrics, **more}
+
+    def rerank(number: int, **changes: object) -> dict[str, object]:
+        choice = {"trials": [0], "baselines": {"resnet50_fpn": "resnet"}, "seeds": [1]}
+        place = {"event": "rerank", "rerank": number, "setting": number, "time": 2e9}
+        return {**place, **choice, "proxy_task": {"num_steps": 4, **changes}}
+
+    def finalist(trial: int, setting: int, **of: object) -> list[dict[str, object]]:
+        place = {"side": "finalists", "trial": trial}
+        begin = {"event": "propose", **place, "setting": setting, "seed": 1, **of}
+        return [begin, ended("result", num_steps=4, seconds=8.0, status="completed", reward=0.4, **place)]
+
+    whole = {"status": "completed", "reward": 0.2}
+    with Ledger(run) as ledger:
+        ledger.append(
+            [
+                *(ended("rung", trial, 1, 3.0) for trial in (0, 1)),
+                ended("rung", 2, 1, 0.0, duplicate_of=1),
+                ended("result", 0, 2, 7.0, **whole),
+                ended("result", 1, 1, 3.0, **whole, is_stopped=True),
+                ended(
+                    "result", 2, 1, 0.0, **whole | {"status": "duplicate"}, duplicate_of=1, is_stopped=True
+                ),
+                rerank(0),
+                *finalist(0, 0, **network),
+                *finalist(1, 0, tokens=[], arch_id="resnet", baseline="resnet50_fpn"),
+                rerank(1, lr=0.3),
+                *finalist(2, 1, **network),
+            ]
+        )
+    paths = landscape("collect").collect([run], tmp_path / "records")
+    assert [path.name for path in paths] == ["one-00000.jsonl.gz", "one-finalists-0-00000.jsonl.gz"]
+    found = landscape("recorded").load(tmp_path / "records").trainings
+    assert [(t.run, t.trial, t.seed, t.num_steps, t.seconds) for t in found] == [
+        ("one", 0, 0, 1, 3.0),
+        ("one", 0, 0, 2, 4.0),  # after the rung
+        ("one", 1, 0, 1, 3.0),
+        ("one-finalists-0", 0, 1, 4, 8.0),
+    ]
+    assert landscape("collect").collect([run], tmp_path / "records") == []
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

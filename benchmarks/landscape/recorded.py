@@ -8,8 +8,9 @@ head      format, schema_version; run, begun (its name and Unix time), first_tri
           decides a score but architecture, seed and length), data (numbers of images, class names),
           reward_metric, machines, version.
 training  run, trial, generation; tokens, arch_id; seed; num_steps; status (completed or failed); metrics
-          (what the proxy task measured, its curve included where ``measure_at`` asked for one); seconds; info
-          (what the strategy believed); reason (of a failure).
+          (what the proxy task measured, its curve included where ``measure_at`` asked for one); seconds (of
+          one that went on from a rung, since that); info (what the strategy believed); reason (of a failure).
+          A trial with rungs has one for each length it was trained to.
 
 A shard needs nothing to be read but gzip and JSON (docs/landscape.md).
 """

@@ -48,6 +48,13 @@ def coverage(arguments: list[str]) -> int:
         settings = config.to_dict()
         print(to_yaml({name: settings[name] for name in ("proxy_task", "data")}), end="")
         return 0
+    from spinesearch.training.recipe import CLASSIFICATION
+
+    if config.proxy_task.task == CLASSIFICATION:
+        raise ValueError(
+            "proxy_task.task: a classifier has no anchors, so there is no coverage to measure; ask with the "
+            "settings of a detector (proxy_task.task=detection)"
+        )
     from spinesearch.search.coverage import LEAST_SHARE, anchor_setting, training_objects
     from spinesearch.search.engine import open_run_data
     from spinesearch.training.targets.coverage import measure_coverage, unseen_outputs

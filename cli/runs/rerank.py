@@ -25,7 +25,9 @@ def rerank(arguments: list[str]) -> int:
     parser.add_argument(
         "--top", type=int, metavar="N", help="candidates, the best by reward (default: the run's, or 8)"
     )
-    parser.add_argument("--seeds", type=int, metavar="M", help="trainings of each (default: the run's, or 3)")
+    parser.add_argument(
+        "--seeds", type=int, metavar="M", help="trainings of each (default: the run's finalist_seeds)"
+    )
     parser.add_quiet()
     parser.add_overrides(
         "proxy_task.key=value of these trainings; others say how they are run, as search.num_workers"

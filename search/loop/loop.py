@@ -135,13 +135,14 @@ class _Loop:
     def _decide(self, generations: Iterable[int]) -> Iterator[Event]:
         """Stop those that do not go on from their rung, and hand the others out, where that is decided."""
         for generation in sorted(generations):
-            for trial, goes_on in self._halving.decided(self._run, generation):
-                if (trial.side, trial.trial) in self._busy:
-                    continue
+            for trial, goes_on in self._halving.decided(self._run, generation, self._is_busy):
                 if goes_on:
                     yield from self._hand_out(trial)
                 else:
                     yield stopped_event(trial, self._halving.reward(trial.rungs[-1]))
+
+    def _is_busy(self, trial: Trial) -> bool:
+        return (trial.side, trial.trial) in self._busy
 
     def _hand_out(self, trial: Trial, spec: ArchSpec | ResNetSpec | None = None) -> Iterator[Event]:
         """Submit a trial's next training, or answer it from another trial's, or have it wait for that."""

@@ -12,7 +12,7 @@ proposed twice counts once, and whatever was trained of it before is taken over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from spinesearch.proxy_task.request import STATE, WHOLE, TrainingRequest
@@ -53,23 +53,25 @@ class Halving:
         """What a candidate is worth at a rung."""
         return rung_reward(part, metric=self.metric, soft_cost=self.soft_cost)
 
-    def decided(self, run: Run, number: int) -> Iterator[tuple[Trial, bool]]:
-        """Trials whose fate at the last rung that they passed is certain, each with whether it goes on.
+    def decided(
+        self, run: Run, number: int, is_busy: Callable[[Trial], bool]
+    ) -> Iterator[tuple[Trial, bool]]:
+        """Trials that wait at a rung and whose fate there is certain, each with whether it goes on.
 
         Args:
             run: with the whole generation proposed.
-            number: of the generation. Of its trials those that are on their way to the next rung already are
-                among the answers, too.
+            number: of the generation.
+            is_busy: whether a trial is on its way to the next rung already.
         """
         first = number * self.generation_size
         generation = run.trials[first : first + self.generation_size]
         for number, rung in enumerate(self.rungs):
             if not all(trial.is_done or len(trial.rungs) > number for trial in generation):
                 return
-            kept = self._kept(generation, number, rung)
-            for trial in generation:
-                if not trial.is_done and len(trial.rungs) == number + 1:
-                    yield trial, trial.arch_id in kept
+            at_rung = (trial for trial in generation if len(trial.rungs) == number + 1)
+            waiting = [trial for trial in at_rung if not trial.is_done and not is_busy(trial)]
+            kept = self._kept(generation, number, rung) if waiting else frozenset()
+            yield from ((trial, trial.arch_id in kept) for trial in waiting)
 
     def _kept(self, generation: Sequence[Trial], number: int, rung: Rung) -> frozenset[str]:
         """The networks that go on from a rung: the best that passed it, earlier ones among equals."""

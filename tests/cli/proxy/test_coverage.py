@@ -32,3 +32,10 @@ def test_targets_that_cannot_be(tiny, capsys):
         ("size=640", "--target: must be KEY=VALUE with one of image_size, num_scales, base_anchor, got"),
     ):
         fails(["proxy", "coverage", *tiny, "--target", target], message, capsys)
+
+
+def test_a_classifier_has_no_anchors(capsys):
+    classifier = ["proxy_task=small", "proxy_task.task=classification", "data=classes", "data.train_images=."]
+    metrics = ["search.reward_metric=top1", "search.finalist_metric=top1"]
+    message = "proxy_task.task: a classifier has no anchors, so there is no coverage to measure; ask with"
+    fails(["proxy", "coverage", *classifier, *metrics], message, capsys)
