@@ -80,7 +80,8 @@ landscape: setup
 ablations: setup
 	$(BIN)/python benchmarks/ablations/ablation_page.py $(ARGS)
 
-# Every strategy on every landscape, into docs/controllers.md; goes on where it was stopped. ARGS=--quick: two minutes.
+# Every strategy on every landscape, into docs/controllers.md and the README; plays what benchmarks/landscape/played.jsonl
+# does not have. ARGS=--quick: two minutes.
 bench-controllers: setup
 	$(BIN)/python benchmarks/landscape/bench_controllers.py $(ARGS)
 

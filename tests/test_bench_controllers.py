@@ -1,8 +1,6 @@
 """The benchmark of the strategies: games are a search's, judges are apart from strategies, results resume."""
 
 import importlib
-import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -221,6 +219,17 @@ def test_the_report_by_hand(bench, monkeypatch):
     assert "random is beaten by evolution at 50, 100, 1000 candidates." in text
 
 
+def test_the_overview_by_hand(bench):
+    rows = rows_of(random=[1, 2, 3], reinforce=[2, 3.5, 5])
+    rows += [row | {"landscape": "a hill, with rungs"} for row in rows] + [
+        row | {"generation_size": 64} for row in rows
+    ]
+    assert bench("comparison").overview(rows, default="reinforce") == (
+        "| best after 100 candidates, median | a hill |\n| --- | ---: |\n"
+        "| random | 2.1 |\n| **reinforce** | 3.6 |\n| random, 1,000 candidates | 3.1 |"
+    )
+
+
 def test_intervals_by_hand(bench):
     # Differences 0, 1, 2: mean 1, deviation 1; Student's t of 2 degrees of freedom is 4.3027.
     mean, low, high = bench("comparison").interval(np.array([0.0, 1.0, 2.0]))
@@ -233,43 +242,11 @@ def test_the_plot_is_drawn(bench, tmp_path: Path):
     assert (tmp_path / "images" / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    script = [sys.executable, FOLDER / "bench_controllers.py", *map(str, arguments)]
-    return subprocess.run(script, capture_output=True, text=True)
-
-
-@pytest.mark.slow
-def test_it_goes_on_where_it_was_stopped(tmp_path: Path):
-    results = tmp_path / "results.jsonl"
-    options = ("--quick", "--strategies", "random", "--landscapes", "short ways", "--results", results)
-    whole = command(*options, "--workers", 2)
-    assert whole.returncode == 0, whole.stderr
-    assert "### Short ways, generations of 8" in whole.stdout
-    assert "0 games in" in whole.stderr
-    assert "3 to play" in whole.stderr
-    head, first, *_ = lines = results.read_text().splitlines(keepends=True)
-    assert len(lines) == 4
-    results.write_text(head + first + '{"strategy": "ran')  # stopped inside a line
-    rest = command(*options, "--workers", 1)
-    assert "1 games in" in rest.stderr
-    assert "2 to play" in rest.stderr
-    assert rest.stdout == whole.stdout
-    assert sorted(results.read_text().splitlines(keepends=True)) == sorted(lines)
-    shorter = command(*options[1:], "--quick", "--up-to", 50, "--workers", 1)
-    assert "0 to play" in shorter.stderr
-    results.write_text(json.dumps({"code": "another", "records": "?"}) + "\n" + first)
-    refused = command(*options)
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == (
-        f"{results}: was played by other code or on other records; move it away, or name another file\n"
-    )
-
-
 def test_without_repeated_seeds_there_is_a_table_and_no_surrogate(bench, tmp_path: Path, monkeypatch, capsys):
     module = bench("bench_controllers")
     (tmp_path / "a.jsonl.gz").touch()
     monkeypatch.setattr(module, "RECORDS", tmp_path)
-    monkeypatch.setattr(module, "_landscape", lambda: None)
+    monkeypatch.setattr(module, "recorded_candidates", lambda: None)
     monkeypatch.setattr(module, "recorded_noise", lambda landscape: None)
     played = module._landscapes(None, False)
     assert "table" in played
@@ -281,6 +258,7 @@ def test_without_repeated_seeds_there_is_a_table_and_no_surrogate(bench, tmp_pat
     ("options", "message"),
     [
         (("--strategies", "rand"), "--strategies: rand is none of random, "),
+        (("--strategies", "evolution:population=9"), "controller.population: "),
         (("--landscapes", "hills"), "--landscapes: hills is none of cross-scale links, short ways, "),
         (("--seeds", "1"), "--seeds must be at least 2 and --workers at least 1, got 1 and "),
     ],

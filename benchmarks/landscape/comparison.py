@@ -62,6 +62,30 @@ def report(rows: Rows, *, default: str) -> str:
     return "\n\n".join(sections)
 
 
+def overview(rows: Rows, *, default: str) -> str:
+    """One table of the medians after 100 candidates on each landscape, in Markdown.
+
+    Args:
+        rows: the games.
+        default: the strategy that is printed in bold.
+    """
+    size, soon, late = min(BUDGETS), 100, 1000
+    of_size = [row for row in rows if row["generation_size"] == size]
+    landscapes = [name for _, name in _groups(of_size) if not name.endswith(RUNGS)]
+    strategies = list(dict.fromkeys(row["strategy"] for row in of_size))
+    named = [(f"**{s}**" if s == default else s, s, soon) for s in strategies]
+    if BASELINE in strategies:
+        named.append((f"{BASELINE}, {late:,} candidates", BASELINE, late))
+    lines = []
+    for shown, strategy, budget in named:
+        cells = [shown]
+        for name in landscapes:
+            best = _by_seed([r for r in of_size if r["landscape"] == name], strategy, "best", [budget])
+            cells.append(f"{np.median(best):.3g}" if np.isfinite(best).all() else "")
+        lines.append(cells)
+    return markdown_table([f"best after {soon} candidates, median", *landscapes], lines)
+
+
 def _groups(rows: Rows) -> list[tuple[int, str]]:
     return sorted(
         dict.fromkeys((row["generation_size"], row["landscape"]) for row in rows), key=lambda pair: pair[0]

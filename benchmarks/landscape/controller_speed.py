@@ -1,26 +1,35 @@
 """How fast strategies propose, and how much memory a proposal takes: the aims of docs/controllers.md.
 
-``python benchmarks/landscape/controller_speed.py``: on one core and in the paper's space, proposals a second
-including masks, decoding, identity and cost; a generation of 64 by `bayesian` with 2,000 results; bytes per
-proposal over ``--proposals`` ones. Rewards are random: what is timed does not depend on them.
+``python benchmarks/landscape/controller_speed.py`` takes some two minutes. In the paper's space: proposals a
+second on one core, including masks, decoding, identity and cost; a generation of 64 by `bayesian` with 2,000
+results; bytes that a strategy keeps of each of ``--proposals``. Rewards are random: what is measured does not
+depend on them.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
+import platform
 import statistics
 import time
-import tracemalloc
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
+from marked import markdown_table
 
 from spinesearch.controller import Controller, Rollout, Suggestion
 from spinesearch.controller.strategies import STRATEGIES
+from spinesearch.search.workers.worker import own_memory_bytes
 from spinesearch.space import SpineNetSpace, backbone_cost
 
 _GENERATION = 64
 _NUM_RESULTS = 2000
 _REPEATS = 5
+_GENERATIONS = 5  # of a repeat
+# Strategies that are meant for as many candidates as the paper's.
+_OF_THOUSANDS = ("random", "evolution", "reinforce")
 
 
 def learn(
@@ -35,13 +44,13 @@ def learn(
 
 
 def proposals_per_s(name: str, space: SpineNetSpace) -> float:
-    """Median of some rounds of ten generations, none of which counts its update."""
+    """Median of some rounds of some generations, none of which counts its update."""
     controller, rng = STRATEGIES[name]().build(space, seed=0), np.random.default_rng(0)
     learn(controller, controller.suggest(_GENERATION), 0, rng)
     rates, first = [], _GENERATION
     for _ in range(_REPEATS):
         seconds = 0.0
-        for _ in range(10):
+        for _ in range(_GENERATIONS):
             begun = time.perf_counter()
             suggestions = controller.suggest(_GENERATION)
             for suggestion in suggestions:
@@ -50,7 +59,7 @@ def proposals_per_s(name: str, space: SpineNetSpace) -> float:
             seconds += time.perf_counter() - begun
             learn(controller, suggestions, first, rng)
             first += _GENERATION
-        rates.append(10 * _GENERATION / seconds)
+        rates.append(_GENERATIONS * _GENERATION / seconds)
     return statistics.median(rates)
 
 
@@ -67,17 +76,28 @@ def seconds_of_a_generation(space: SpineNetSpace) -> list[float]:
     return seconds
 
 
-def bytes_per_proposal(name: str, space: SpineNetSpace, count: int) -> float:
-    """What a strategy keeps, by the growth of Python's memory."""
+def bytes_per_proposal(name: str, count: int) -> float:
+    """By how much this process grows with each proposal, after the first tenth, which fills caches.
+
+    Proposals are random networks that the strategy is given; it takes them down as it does its own. Every
+    tenth generation is learnt from, by `bayesian` every one.
+    """
+    space = SpineNetSpace()
     controller, rng = STRATEGIES[name]().build(space, seed=0), np.random.default_rng(0)
-    learn(controller, controller.suggest(_GENERATION), 0, rng)
-    tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
-    for first in range(_GENERATION, count, _GENERATION):
-        learn(controller, controller.suggest(_GENERATION), first, rng)
-    after, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return (after - before) / count
+    marks: list[tuple[int, int]] = []
+    for first in range(0, count, _GENERATION):
+        if first >= count // 10 and not marks:
+            marks.append((first, own_memory_bytes()))
+        given = [space.sample(rng) for _ in range(_GENERATION)]
+        if name == "bayesian":  # what it keeps of a proposal is its result
+            learn(controller, [Suggestion(tokens=tokens) for tokens in given], first, rng)
+            continue
+        suggestions = controller.suggest(_GENERATION, given=given)
+        if first // _GENERATION % 10 == 0:
+            learn(controller, suggestions, first, rng)
+    marks.append((first + _GENERATION, own_memory_bytes()))
+    (begun, before), (ended, after) = marks
+    return (after - before) / (ended - begun)
 
 
 def main() -> None:
@@ -85,19 +105,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--proposals", type=int, default=100_000, help="for the memory; 0 leaves it out")
+    parser.add_argument("--proposals", type=int, default=100_000, help="for the memory; at least 1,000")
     options = parser.parse_args()
+    if options.proposals < 1000:
+        parser.error(f"--proposals: must be at least 1000, got {options.proposals}")
+    os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
     space = SpineNetSpace()
-    for name in STRATEGIES:
-        if name != "bayesian":
-            print(f"{name}: {proposals_per_s(name, space):,.0f} proposals/s", flush=True)
+    rates = {name: f"{proposals_per_s(name, space):,.0f}" for name in STRATEGIES if name != "bayesian"}
     seconds = seconds_of_a_generation(space)
+    counts = {**dict.fromkeys(_OF_THOUSANDS, options.proposals), "bayesian": _NUM_RESULTS}
+    fresh = multiprocessing.get_context(
+        "spawn"
+    )  # each strategy in a process of its own, where nothing else grows
+    with ProcessPoolExecutor(len(counts), mp_context=fresh, max_tasks_per_child=1) as pool:
+        sizes = dict(zip(counts, pool.map(bytes_per_proposal, counts, counts.values()), strict=True))
+    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}\n")
+    rows = [
+        [name, rates.get(name, ""), f"{sizes[name]:.0f} over {counts[name]:,}" if name in sizes else ""]
+        for name in STRATEGIES
+    ]
+    print(markdown_table(["strategy", "proposals/s on one core", "bytes per proposal"], rows))
     spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
     print(
-        f"bayesian: {statistics.median(seconds):.2f} s ({spread}) for {_GENERATION}, {_NUM_RESULTS:,} results"
+        f"\nbayesian: {statistics.median(seconds):.2f} s ({spread}) for a generation of {_GENERATION} with "
+        f"{_NUM_RESULTS:,} results"
     )
-    for name in ("random", "evolution") if options.proposals else ():
-        print(f"{name}: {bytes_per_proposal(name, space, options.proposals):.0f} bytes/proposal", flush=True)
 
 
 if __name__ == "__main__":

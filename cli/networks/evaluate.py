@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spinesearch.cli.networks.weights import add_weights, open_weights, weights_origin
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from spinesearch.data.open import DataSettings, ProxyData
     from spinesearch.models.heads.inference import Inference
     from spinesearch.models.weights.description import Headed
+    from spinesearch.training.measure.classify import Classified
     from spinesearch.training.measure.evaluate import Scores
     from spinesearch.training.measure.task import Seen
+
+_MOST_CLASSES = 40  # whose top-1 is printed: ImageNet has a thousand
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -24,8 +28,8 @@ def evaluate(arguments: list[str]) -> int:
     parser = command_parser(
         "evaluate",
         "Print COCO's twelve numbers and the AP of each class on the validation images of a data set; for a\n"
-        "Mask R-CNN those of its masks too, and for a classifier top-1 and top-5. Classes are matched by\n"
-        "name.",
+        "Mask R-CNN those of its masks too, and for a classifier top-1 and top-5, and top-1 of each class.\n"
+        "Classes are matched by name.",
         "examples:\n"
         "  spinesearch evaluate runs/NAME/weights/best.safetensors data=coco data.val_images=DIR \\\n"
         "      data.val_annotations=FILE\n"
@@ -77,7 +81,7 @@ def evaluate(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(evaluated.plain))
         return 0
-    _print(evaluated.scores)
+    _print(evaluated)
     return 0
 
 
@@ -125,6 +129,7 @@ def evaluate_on(network: Headed, inference: Inference, settings: DataSettings, c
     from spinesearch.models.heads.classifier import Classifier
     from spinesearch.models.heads.detect import FindsInstances
     from spinesearch.search.engine import reporting
+    from spinesearch.training.measure.classify import Classified
     from spinesearch.training.measure.evaluation import (
         evaluate_classifier,
         evaluate_detector,
@@ -157,7 +162,10 @@ def evaluate_on(network: Headed, inference: Inference, settings: DataSettings, c
             found, scores = evaluate_classifier(network, data, match, on_batch=on_batch)
         else:
             found, scores = evaluate_detector(network, data, inference, match, on_batch=on_batch)
-    return Evaluated(data, found, scores, _plain(scores, data.key, total, match.missing, match.extra))
+    plain = _plain(scores, data.key, total, match.missing, match.extra)
+    if isinstance(found, Classified):
+        plain["class_top1"] = _top1_by_class(data, found)
+    return Evaluated(data, found, scores, plain)
 
 
 def _data_settings(overrides: list[str]) -> DataSettings:
@@ -199,12 +207,30 @@ def _plain(
     }
 
 
-def _print(scores: Scores) -> None:
+def _top1_by_class(data: ProxyData, found: Classified) -> dict[str, float | None]:
+    """The share of each class's images that is right, the lowest first; None for one without any."""
+    from spinesearch.training.measure.classify import true_classes
+
+    truth = true_classes(data, data.held_out_index)
+    is_right = found.labels[:, 0] == truth
+    shares = {
+        name: float(is_right[truth == label].mean()) if (truth == label).any() else None
+        for label, name in enumerate(data.class_names)
+    }
+    return dict(sorted(shares.items(), key=lambda item: 2.0 if item[1] is None else item[1]))
+
+
+def _print(evaluated: Evaluated) -> None:
     from spinesearch.results.tables import narrow_table
 
-    console = build_console()
+    console, scores = build_console(), evaluated.scores
     of_all = "share that is right" if "top1" in scores.summary else "COCO's numbers"
     tables = [(of_all, scores.summary), ("AP by class", scores.class_aps)]
+    if top1 := evaluated.plain.get("class_top1"):
+        title = "top-1 by class"
+        if len(top1) > _MOST_CLASSES:
+            title += f", the lowest {_MOST_CLASSES} of {len(top1)}"
+        tables += [(title, dict(islice(top1.items(), _MOST_CLASSES)))]
     if scores.masks is not None:
         tables += [("COCO's numbers, of masks", scores.masks.summary)]
         tables += [("AP by class, of masks", scores.masks.class_aps)]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from spinesearch.search.training.model_source import ModelSource
     from spinesearch.search.training.train_config import TrainConfig
 
+_STOPPING = b"\nstopping with a checkpoint after this step; another Ctrl-C stops at once\n"
+
 
 def train(arguments: list[str]) -> int:
     """Run ``spinesearch train``; returns its exit code."""
@@ -86,9 +88,14 @@ def resume_training(run: Run, run_dir: Path, overrides: list[str], *, only_print
 
 
 def carry_out_train(
-    config: TrainConfig, source: ModelSource | None, run_dir: Path | None, *, quiet: bool = False
+    config: TrainConfig,
+    source: ModelSource | None,
+    run_dir: Path | None,
+    *,
+    quiet: bool = False,
+    says_next: bool = True,
 ) -> int:
-    """Train to the end; returns the exit code."""
+    """Train to the end, and unless told otherwise say which commands may follow; returns the exit code."""
     from spinesearch.results.ledger.files import WEIGHTS_FOLDER
     from spinesearch.results.training_table import best_line, best_measurement
     from spinesearch.search.training.recorder import BEST
@@ -103,6 +110,8 @@ def carry_out_train(
     best = best_measurement(run.measurements)
     weights = shlex.quote(str(folder / WEIGHTS_FOLDER / BEST))
     console.print(best_line(best))
+    if not says_next:
+        return 0
     if config.train.task == CLASSIFICATION:
         data, scores, predictions, kind = "classes", "top-1 and top-5", "the likely classes", "classifier"
     else:
@@ -161,6 +170,8 @@ def _stop_on_signals() -> Iterator[Callable[[], bool]]:
     Before that, while data are opened, and after the end, they end the command at once. One that came too
     late to stop anything ends the command as well: what a shell was to do next is not done.
     """
+    from spinesearch.cli.networks.processes import is_first
+
     received: list[int] = []
     before: dict[int, Any] = {}  # handlers
 
@@ -168,6 +179,8 @@ def _stop_on_signals() -> Iterator[Callable[[], bool]]:
         if received:
             raise KeyboardInterrupt
         received.append(signum)
+        if is_first():
+            os.write(2, _STOPPING)  # a handler must not write to a buffered file
 
     def should_stop() -> bool:
         if not before:

@@ -62,11 +62,9 @@ def open_weights(text: str, image_size: int | None, device: str) -> tuple[Headed
 def weights_origin(text: str) -> Mapping[str, Any]:
     """Where the architecture of weights comes from, as the training that left them recorded it."""
     from spinesearch.models.weights.files import description_file
+    from spinesearch.search.training.model_source import trained_source
 
-    described = json.loads(description_file(_weight_file(text)).read_text(encoding="utf-8-sig"))
-    training = described.get("training")
-    origin: Mapping[str, Any] = training.get("source", {}) if isinstance(training, dict) else {}
-    return origin
+    return trained_source(json.loads(description_file(_weight_file(text)).read_text(encoding="utf-8-sig")))
 
 
 def _weight_file(text: str) -> Path:

@@ -157,7 +157,7 @@ def _verify(reproduction: Reproduction) -> int:
     checks = verify(
         lambda check: console.print(
             f"{'ok' if check.is_right else 'WRONG'}  {check.what}: {check.ours}"
-            + ("" if check.is_right else f", but {check.published}")
+            + ("" if check.ours == check.published else f", expected {check.published}")
         )
     )
     plain = {"checks": [check._asdict() for check in checks]}
@@ -179,7 +179,7 @@ def _search(reproduction: Reproduction, name: str, words: Sequence[str]) -> int:
     if name == GPU_DAY and reproduction.scale == "coco" and not sets_length:
         config = _of_a_day(config)
     reproduction.begin()
-    return carry_out(config, run_dir_of(config), build_console())
+    return carry_out(config, run_dir_of(config), build_console(), says_next=False)
 
 
 def _search_config(reproduction: Reproduction, name: str, words: Sequence[str]) -> RunConfig:
@@ -225,7 +225,7 @@ def _train(reproduction: Reproduction, names: Sequence[str], words: Sequence[str
     configs = {name: _training_config(reproduction, name, words) for name in wanted}
     reproduction.begin()
     for name, config in configs.items():
-        code = carry_out_train(config, sources[name], None)
+        code = carry_out_train(config, sources[name], None, says_next=False)
         if code:
             return code
     return 0
@@ -274,6 +274,9 @@ def _table(reproduction: Reproduction) -> int:
     from spinesearch.search.reproduce.table import as_markdown, reproduction_rows
 
     text = as_markdown(reproduction_rows(reproduction))
-    write_whole(reproduction.folder / "table.md", text)
-    build_console().print(text)
+    path = reproduction.folder / "table.md"
+    write_whole(path, text)
+    console = build_console()
+    console.print(text)
+    console.print(f"written to {path}")
     return 0

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def carry_out(
-    config: RunConfig, run_dir: Path, console: Console, *, reranks: bool = False, retries: bool = False
+    config: RunConfig,
+    run_dir: Path,
+    console: Console,
+    *,
+    reranks: bool = False,
+    retries: bool = False,
+    says_next: bool = True,
 ) -> int:
     """Search to the end, and show what was found; returns the exit code.
 
@@ -30,6 +36,7 @@ def carry_out(
         console: for everything but errors.
         reranks: only rank the best again.
         retries: try the failed candidates again first.
+        says_next: say at the end which commands may follow.
     """
     from spinesearch.cli.networks.export import write_exports
     from spinesearch.cli.runs.show import print_best
@@ -50,6 +57,8 @@ def carry_out(
                 from spinesearch.search.watchers.mirror_observer import send_exports
 
                 send_exports(config.mirror, run_dir, console)
+    if not says_next:
+        return 0
     num_trials = config.search.num_trials
     is_over = run.num_done >= num_trials
     goes_on = f"spinesearch resume {folder}" + (f" search.num_trials={2 * num_trials}" if is_over else "")

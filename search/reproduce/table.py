@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from spinesearch.results.finalists import final_ranking
@@ -71,10 +72,19 @@ def as_markdown(rows: list[Row]) -> str:
     lines = ["| | ours | paper | differs |", "|---|---|---|---|"]
     notes: dict[str, int] = {}
     for row in rows:
-        marks = " ".join(f"[{notes.setdefault(text, len(notes) + 1)}]" for text in row.differs)
+        marks = _marks([notes.setdefault(text, len(notes) + 1) for text in row.differs])
         lines.append(f"| {row.what} | {row.ours} | {row.paper} | {marks or 'in nothing known'} |")
     lines += ["", *(f"[{number}] {text}  " for text, number in notes.items())]
     return "\n".join(lines) + "\n"
+
+
+def _marks(numbers: list[int]) -> str:
+    """Marks of notes, those of three or more in a row as one: ``[1] [4]-[9]``."""
+    marks: list[str] = []
+    for _, group in groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0]):
+        row = [number for _, number in group]
+        marks += [f"[{row[0]}]-[{row[-1]}]"] if len(row) > 2 else [f"[{number}]" for number in row]
+    return " ".join(marks)
 
 
 def _verified(reproduction: Reproduction) -> Iterator[Row]:
@@ -153,7 +163,12 @@ def _differences(config: Mapping[str, Any], published: Mapping[str, Any], free: 
         if key in free or (section == "data" and name in _WHERE):
             continue
         if ours[key] != theirs[key]:
-            yield f"{key} {ours[key]} in place of {theirs[key]}"
+            yield f"{key} {_word(ours[key])} in place of {_word(theirs[key])}"
+
+
+def _word(value: Any) -> str:
+    """A setting as a yaml file has it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _placeholders() -> list[str]:

@@ -182,9 +182,9 @@ def _oracles() -> Iterator[Check]:
     for activation in ACTIVATIONS:
         difference = oracle_difference(activation)
         yield Check(
-            f"narrow SpineNet-49 with {activation}: outputs on seeded weights",
+            f"narrow SpineNet-49 with {activation}: outputs on seeded weights beside the authors' code's",
             f"differ by {difference:.1e} of the maximum",
-            f"the authors' code's, to {TOLERANCE:.0e}",
+            f"at most {TOLERANCE:.0e}",
             difference <= TOLERANCE,
         )
 

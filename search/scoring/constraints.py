@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,18 +43,26 @@ class Limits:
 
     def excess(self, spec: ArchSpec) -> str:
         """By what a network is over a limit, in words; empty if it is within all."""
-        cost = self.cost(spec)
-        for name, value, most in (
-            ("multiply_adds", cost.multiply_adds, self.max_multiply_adds),
-            ("parameters", cost.parameters, self.max_parameters),
-        ):
-            if most is not None and value > most:
+        for name, value, most in self._costs(spec):
+            if value > most:
+                if self.table is not None and name == "latency_ms":
+                    return too_slow(value, self.table.device, most)
                 return f"{value:,} {name.replace('_', '-')}, search.max_{name} is {most:,.0f}"
-        if self.table is not None and self.max_latency_ms is not None:
-            ms = self.table.latency_ms(spec)
-            if ms > self.max_latency_ms:
-                return too_slow(ms, self.table.device, self.max_latency_ms)
         return ""
+
+    def overrun(self, spec: ArchSpec) -> float:
+        """What a network costs as a share of what it may, by the limit that it is furthest over."""
+        return max(value / most for _, value, most in self._costs(spec))
+
+    def _costs(self, spec: ArchSpec) -> Iterator[tuple[str, float, float]]:
+        """What is limited, what it is of a network, and the limit."""
+        cost = self.cost(spec)
+        if self.max_multiply_adds is not None:
+            yield "multiply_adds", cost.multiply_adds, self.max_multiply_adds
+        if self.max_parameters is not None:
+            yield "parameters", cost.parameters, self.max_parameters
+        if self.table is not None and self.max_latency_ms is not None:
+            yield "latency_ms", self.table.latency_ms(spec), self.max_latency_ms
 
     def latency(self, spec: ArchSpec) -> Latency | None:
         """By the table; None without one."""
@@ -114,11 +122,11 @@ def limited(space: SearchSpace, limits: Limits) -> SearchSpace:
 
 
 def _unattainable(space: SearchSpace, limits: Limits, drawn: Sequence[ArchSpec]) -> str:
-    cheapest = min(drawn, key=lambda spec: limits.cost(spec).multiply_adds)
+    cheapest = min(drawn, key=limits.overrun)
     return (
-        f"search: none of {len(drawn):,} random networks of the space {space.name} is cheap enough: that of "
-        f"fewest multiply-adds, {cheapest.arch_id}, has {limits.excess(cheapest)}; allow more, or make the "
-        "networks narrower (proxy_task.filter_size_scale)"
+        f"search: none of {len(drawn):,} random networks of the space {space.name} is cheap enough: the "
+        f"cheapest, {cheapest.arch_id}, has {limits.excess(cheapest)}; allow more, or make the networks "
+        "narrower (proxy_task.filter_size_scale)"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.training_table import best_measurement
+from spinesearch.search.config.as_yaml import to_yaml
 
 
 def model_card(run: Run, measurements: Sequence[Event]) -> str:
@@ -49,18 +50,27 @@ def model_card(run: Run, measurements: Sequence[Event]) -> str:
         f"| images | {data['num_train_images']} to train on, {data['num_held_out_images']} to validate on |",
         f"| seed | {run.config['seed']} |",
         f"| machine | {_cell(first['machine'])}, torch {first['torch']} |",
-        *(f"| {name} of the architecture | {_cell(value)} |" for name, value in _flat(training["source"])),
+        *([f"| begun from | {_cell(weights)} |"] if (weights := run.config.get("init_from")) else []),
+        "",
+        "Where the architecture comes from:",
+        "",
+        *(f"- {name}: {' '.join(str(value).split())}" for name, value in _plain(training["source"])),
         "",
         "Recipe:",
         "",
-        *(f"- `train.{name}`: {value}" for name, value in run.config["train"].items()),
+        "```yaml",
+        to_yaml({"train": run.config["train"]}).rstrip(),
+        "```",
         "",
     ]
     return "\n".join(lines)
 
 
-def _flat(source: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in source.items() if not isinstance(value, Mapping)]
+def _plain(source: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What a source says in a word or number, and what the provenance of its file says of its search so."""
+    provenance = source.get("provenance")
+    said = {**source, **(provenance if isinstance(provenance, dict) else {})}
+    return [(name, value) for name, value in said.items() if isinstance(value, str | int | float)]
 
 
 def _number(value: float | None) -> str:

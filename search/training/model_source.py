@@ -79,21 +79,31 @@ def file_source(path: Path) -> ModelSource:
     data = data if isinstance(data, dict) else {}
     arch: ArchSpec | ResNetSpec
     described: Mapping[str, Any] = {}
+    origin: Mapping[str, Any] = {}
     if "model" in data:
         try:
             arch, described = described_network(data)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+        origin = trained_source(data)
     else:
         arch, provenance = load_spec_file(path)
         described = {"fusion": searched_with(provenance).get("fusion", "sum")}
+        origin = {"provenance": dict(provenance)} if provenance else {}
     arguments = _scaling(arch, BackboneScaling(), HeadScaling(is_separable=_is_mbconv(arch)))
     if _OF_MASK_HEADS in described:
         del arguments["head_is_separable"]
     wanted = (*OF_THE_MODEL, _OF_MASK_HEADS, "compat")
     arguments |= {name: described[name] for name in wanted if name in described}
-    origin = {"file": str(path), **{key: data[key] for key in ("search", "provenance") if key in data}}
+    origin = {**origin, "file": str(path)}
     return ModelSource(name=arch.name or path.stem, arch=arch, arguments=arguments, origin=origin)
+
+
+def trained_source(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where the architecture of trained weights comes from, by their description; empty if it has none."""
+    training = described.get("training")
+    source = training.get("source") if isinstance(training, dict) else None
+    return source if isinstance(source, dict) else {}
 
 
 def run_source(run: Run, run_dir: Path, rank: int) -> ModelSource:

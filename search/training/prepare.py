@@ -64,6 +64,14 @@ def prepare_training(
     return PreparedTraining(data, model, source_record, describe(model), device)
 
 
+def another_model(name: str, run_dir: Path) -> str:
+    """What to say where a folder holds the training of a model of this name, and another is wanted."""
+    return (
+        f"name: {run_dir} trains another model ({name}); choose another name, or go on with that one by "
+        f"`spinesearch resume {run_dir}`"
+    )
+
+
 def _check_settings(config: TrainConfig, group: ProcessGroup) -> None:
     find_evaluator(config.train.evaluator, "train.evaluator")
     smallest, largest = config.train.batch_size // group.size, -(-config.train.batch_size // group.size)
@@ -94,9 +102,7 @@ def _build(
             if source is not None and describe(
                 build_source(source, config.train, data.class_names)
             ) != describe(model):
-                raise ConfigError(
-                    f"name: {run_dir} trains another model ({run.training['name']}); choose another name"
-                )
+                raise ConfigError(another_model(run.training["name"], run_dir))
             return model, {"name": run.training["name"], "source": dict(run.training["source"])}
         assert source is not None
         model = build_source(source, config.train, data.class_names)

@@ -150,6 +150,7 @@ class TrainRecorder:
                 "class_aps": event["class_aps"],
                 **{key: event[key] for key in ("mask_scores", "mask_class_aps") if key in event},
                 "source": training["source"],
+                "init_from": self._run.config.get("init_from"),
                 "data": {
                     key: first["data"][key] for key in ("key", "num_train_images", "num_held_out_images")
                 },

@@ -23,7 +23,7 @@ from spinesearch.search.runs.stop_request import StopRequests
 from spinesearch.search.scoring.scorer import EngineError
 from spinesearch.search.session import run_event
 from spinesearch.search.training.model_source import ModelSource
-from spinesearch.search.training.prepare import prepare_training
+from spinesearch.search.training.prepare import another_model, prepare_training
 from spinesearch.search.training.recorder import TrainRecorder
 from spinesearch.search.training.train_config import (
     LR,
@@ -81,6 +81,9 @@ def carry_out_training(
         if run.sessions:
             check_resumed(run, run_dir, config)
             if is_complete(run):
+                assert run.training is not None
+                if source is not None and source.name != run.training["name"]:
+                    raise ConfigError(another_model(run.training["name"], run_dir))
                 console.print(f"{run_dir}: complete, all {last_step(run)} steps are taken", soft_wrap=True)
                 if mirror is not None and ledger is not None:
                     send_rest(mirror, run_dir, ledger, lambda line: warn(console, line))
@@ -145,10 +148,13 @@ def carry_out_training(
             newest = checkpoints.path(steps[-1]) if steps else None
             if recorder is not None:
                 recorder.diverged(error.step, newest)
-            good = f"the last good checkpoint is {newest}" if newest else "there is no checkpoint from before"
-            raise EngineError(
-                f"{error}; {good}; go on from there with a smaller rate, {LR}={config.train.lr / 2:g}"
-            ) from error
+            goes_on = (
+                f"the last good checkpoint is {newest}; go on from there"
+                if newest
+                else "there is no checkpoint from before; begin again"
+            )
+            rate = f"a smaller {LR}, as {config.train.lr / 2:g}"
+            raise EngineError(f"{error}; {goes_on} with {rate}") from error
     return run
 
 

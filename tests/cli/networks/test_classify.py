@@ -109,6 +109,12 @@ def test_evaluate_and_predict(run_dir: Path, tmp_path: Path, capsys):
     rows = json.loads(output.read_text())
     assert [row["class"] for row in rows] == ["green", "green", "red", "red"]
     assert scores["top1"] == sum(row["found"][0]["name"] == row["class"] for row in rows) / 4
+    for name in ("green", "red"):
+        found = [row["found"][0]["name"] for row in rows if row["class"] == name]
+        assert scores["class_top1"][name] == found.count(name) / 2
+    assert list(scores["class_top1"].values()) == sorted(scores["class_top1"].values())
+    assert main(["evaluate", str(run_dir), *words]) == 0
+    assert "top-1 by class" in capsys.readouterr().out
     fails(
         ["evaluate", str(run_dir)],
         r"WEIGHTS: are a classifier's, which needs data=classes, .*; give data=classes data.val_images=DIR",

@@ -62,7 +62,7 @@ def test_every_search_is_composed_as_published():
     assert (proxy.filter_size_scale, proxy.num_epochs, proxy.batch_size, proxy.lr) == (0.5, 10, 64, 0.08)
     tiny = run_config(compose(search_words("paper_search", "tiny")))
     differs = search_differences("paper_search", begun(tiny.to_dict(), 17, 7))
-    assert "search.num_trials 4 in place of 14000" in differs
+    assert "search.num_trials 6 in place of 14000" in differs
     assert "data.name generated in place of coco" in differs
     assert "7 held-out images, published 7,392" in differs
 
@@ -77,13 +77,18 @@ def test_differences_of_trainings_are_named_once_and_numbered():
     assert "24 training images, COCO 2017 has 118,287" in differs
     assert "8 validation images, COCO 2017 has 5,000" in differs
     rows = [Row("a", "1", "2", ("x", "y")), Row("b", "3", "-", ("y",)), Row("c", "4", "4", ())]
+    rows.append(Row("d", "5", "6", ("x", "v", "w", "z")))
     assert as_markdown(rows).splitlines()[2:] == [
         "| a | 1 | 2 | [1] [2] |",
         "| b | 3 | - | [2] |",
         "| c | 4 | 4 | in nothing known |",
+        "| d | 5 | 6 | [1] [3]-[5] |",
         "",
         "[1] x  ",
         "[2] y  ",
+        "[3] v  ",
+        "[4] w  ",
+        "[5] z  ",
     ]
 
 
@@ -219,10 +224,10 @@ def test_every_stage_for_real(tmp_path: Path, cache_dir: Path, capsys):
     assert all(check["is_right"] for check in checks)
     assert f"all {len(checks)} checks agree with what is published" in out
     run, _ = load_run(folder / "searches" / "paper_search")
-    assert run.num_done == 4
+    assert run.num_done == 6
     assert len(run.finalists) == 3
     table = (folder / "table.md").read_text()
-    assert "| search `paper_search`: candidates | 4 | 14,000 |" in table
+    assert "| search `paper_search`: candidates | 6 | 14,000 |" in table
     for name in TRAININGS:
         training, _ = load_run(folder / "trainings" / name)
         evaluated = json.loads((folder / "evaluations" / f"{name}.json").read_text())

@@ -99,6 +99,13 @@ def test_a_budget_that_nothing_meets_is_said_with_the_cheapest():
     )
     with pytest.raises(ValueError, match=message):
         limited(SPACE, too_low)
+    rng = np.random.default_rng(0)
+    drawn = [SPACE.decode(SPACE.sample(rng)) for _ in range(1000)]
+    smallest = min(drawn, key=lambda spec: cost(spec).parameters)
+    too_few = Limits(cost=cost, max_multiply_adds=1e15, max_parameters=1.0)
+    message = f"the cheapest, {smallest.arch_id}, has {cost(smallest).parameters:,} parameters, search.max_"
+    with pytest.raises(ValueError, match=message):
+        limited(SPACE, too_few)
 
 
 @pytest.mark.parametrize(

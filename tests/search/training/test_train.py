@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -11,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import yaml
 from cli_checks import fails
 from cli_process import start
 from marked_processes import wait_for_checkpoint
@@ -26,7 +28,8 @@ from spinesearch.results.ledger.run import Run, load_run
 from spinesearch.search.config.run_config import ConfigError, compose
 from spinesearch.search.config.sections import TRAINING
 from spinesearch.search.training import recorder
-from spinesearch.search.training.model_source import published_source
+from spinesearch.search.training.model_card import model_card
+from spinesearch.search.training.model_source import file_source, published_source
 from spinesearch.search.training.prepare import prepare_training
 from spinesearch.search.training.train_config import train_config
 from spinesearch.training.process.group import ProcessGroup
@@ -51,10 +54,33 @@ def test_a_training_leaves_weights_that_say_what_they_are(trained):
     detector = load_detector(trained / "weights" / "last.safetensors")
     assert detector.inference.image_size == 128
     card = (trained / "weights" / "README.md").read_text()
-    for text in ("| AP |", "| AP of disk |", run.sessions[0]["data"]["key"], "`train.lr`: 0.05", "tiny.json"):
+    for text in ("| AP |", "| AP of disk |", run.sessions[0]["data"]["key"], "\n  lr: 0.05\n", "tiny.json"):
         assert text in card
     assert len(list((trained / "checkpoints").iterdir())) == 2
     assert list((trained / "tensorboard").iterdir())
+
+
+def test_where_an_architecture_comes_from_stays_known_through_files(trained, tmp_path):
+    """A spec that a search exported, and weights trained from it: their card names run and trial."""
+    described = json.loads((trained / "weights" / "last.json").read_text())
+    found = {"run": "s", "trial": 7, "reward": {"value": 0.1}}
+    spec = {key: described[key] for key in ("schema_version", "name", "stem", "blocks")}
+    (tmp_path / "spec.json").write_text(json.dumps({**spec, "provenance": found}))
+    exported = file_source(tmp_path / "spec.json").origin
+    assert exported == {"provenance": found, "file": str(tmp_path / "spec.json")}
+    described["training"]["source"] = exported
+    (tmp_path / "weights.json").write_text(json.dumps(described))
+    origin = file_source(tmp_path / "weights.json").origin
+    assert origin == {"provenance": found, "file": str(tmp_path / "weights.json")}
+    run, _ = load_run(trained)
+    run.sessions[0]["training"]["source"] = origin
+    run.sessions[-1]["config"]["init_from"] = "old.safetensors"
+    card = model_card(run, run.measurements)
+    for line in ("- run: s", "- trial: 7", f"- file: {tmp_path / 'weights.json'}"):
+        assert line in card.splitlines()
+    assert "| begun from | old.safetensors |" in card
+    (recipe,) = re.findall("```yaml\n(.*)```", card, re.DOTALL)
+    assert yaml.safe_load(recipe) == {"train": run.config["train"]}
 
 
 def test_a_fusion_that_a_network_cannot_have_is_refused_before_data_are_opened(tmp_path: Path, capsys):
@@ -136,6 +162,8 @@ def test_a_training_is_not_gone_on_with_as_another(trained, tmp_path, cache_dir,
     fails([*base, "train.batch_size=2"], r"train.batch_size: this run was begun with 4 and cannot", capsys)
     run_dir = str(tmp_path / "runs" / "run")
     fails(["resume", run_dir, "train.lr=0.1"], r"train.lr: this run was begun with 0.05", capsys)
+    message = r"trains another model \(tiny\); choose another name, or go on with that one by `spinesearch"
+    fails(["train", "resnet50_fpn", *base[2:], "train.head_num_filters=8"], message, capsys)
     fails(["export", run_dir], r"is a training, whose network lies in", capsys)
 
 

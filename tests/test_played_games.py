@@ -1,0 +1,110 @@
+"""Games on file: which count, and what is played."""
+
+import importlib
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from landscape_runs import FOLDER
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """The benchmark's modules, by name."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module
+
+
+def test_a_games_origin_is_what_decides_it_and_no_comment(bench, tmp_path: Path, monkeypatch):
+    played = bench("played")
+    game = bench("one_game").Game("evolution", "short ways", 8, 0, 50)
+    before = played.origin(game)
+    assert before != played.origin(game._replace(strategy="evolution:population_size=41"))
+    assert before != played.origin(game._replace(strategy="local_search"))
+    assert before != played.origin(game._replace(landscape="surrogate"))
+    assert before == played.origin(game._replace(seed=3, landscape="middling cost, with rungs"))
+    assert [path.stem for path in played._with_imported(played._PACKAGE / "controller/evolution.py")] == [
+        "draws",
+        "evolution",
+        "protocol",
+    ]
+    path, other = tmp_path / "a.py", tmp_path / "b.py"
+    path.write_text('"""What it does."""\nx = {"a": 1}  # a comment\n')
+    other.write_text("x = {'a': 1}\n")
+    assert played._meaning(path) == played._meaning(other)
+    third = tmp_path / "c.py"
+    third.write_text('x = {"a": 1.0}\n')
+    assert played._meaning(path) != played._meaning(third)
+
+
+def test_what_is_on_file_is_not_played_again(bench, tmp_path: Path, monkeypatch, capsys):
+    """A longer game stands for a shorter one; games of other code stay, and are played anew."""
+    module, asked = bench("played"), []
+
+    def play(game):
+        asked.append(game)
+        return {**game._asdict(), "best": {"50": 1.0}}
+
+    monkeypatch.setattr(module, "play_game", play)
+    monkeypatch.setattr(
+        module, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers)
+    )
+    game = bench("one_game").Game("random", "short ways", 8, 0, 100)
+    longer, path = game._replace(num_trials=300), tmp_path / "runs" / "a.jsonl"
+    (row,) = module.played(path, [game], 1)
+    assert row == {**game._asdict(), "best": {"50": 1.0}, "origin": module.origin(game)}
+    path.write_text(path.read_text() + '{"strategy": "ran')  # stopped inside a line
+    assert module.played(path, [game], 1) == [row]
+    assert module.played(path, [longer, game], 1)[1]["num_trials"] == 300
+    assert module.played(path, [game], 1)[0]["num_trials"] == 300
+    assert asked == [game, longer]
+    path.write_text(path.read_text().replace(module.origin(game), "other code"))
+    capsys.readouterr()
+    module.played(path, [game], 1)
+    assert asked == [game, longer, game]
+    assert (
+        f"0 games in {path}, where 2 of other code or records are not used; 1 to play"
+        in capsys.readouterr().err
+    )
+    assert len(path.read_text().splitlines()) == 3
+    path.write_text(path.read_text() + '{"strategy": "random"}\n')
+    with pytest.raises(
+        ValueError, match=r"a\.jsonl, line 4: is no game \('landscape'\); remove the line, or"
+    ):
+        module.played(path, [game], 1)
+
+
+def test_published_games_can_be_read_and_none_is_there_twice(bench):
+    played = bench("played")
+    path = FOLDER / "played.jsonl"
+    rows = list(played._rows(path, path.read_text()))
+    assert len({(played._game(row), row["origin"]) for row in rows}) == len(rows) >= 840
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, FOLDER / "bench_controllers.py", *map(str, arguments)]
+    return subprocess.run(script, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_it_goes_on_where_it_was_stopped(tmp_path: Path):
+    results = tmp_path / "results.jsonl"
+    options = ("--quick", "--strategies", "random", "--landscapes", "short ways", "--results", results)
+    whole = command(*options, "--workers", 2)
+    assert whole.returncode == 0, whole.stderr
+    assert "### Short ways, generations of 8" in whole.stdout
+    assert "0 games in" in whole.stderr
+    assert "3 to play" in whole.stderr
+    first, *_ = lines = results.read_text().splitlines(keepends=True)
+    assert len(lines) == 3
+    results.write_text(first + '{"strategy": "ran')  # stopped inside a line
+    rest = command(*options, "--workers", 1)
+    assert f"1 games in {results}; 2 to play" in rest.stderr
+    assert rest.stdout == whole.stdout
+    assert sorted(results.read_text().splitlines(keepends=True)) == sorted(lines)
+    results.write_text(first + '{"strategy": "random"}\n')
+    refused = command(*options)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"{results}, line 2: is no game")
