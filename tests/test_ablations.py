@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
@@ -137,6 +138,16 @@ def test_the_time_of_top_k_is_written_into_a_page(load, tmp_path: Path, cache_di
     rows = [line.split(" | ")[0] for line in page.read_text().splitlines() if line.startswith("| ")]
     kept = ["all", "K = 4", "K = 2", "K = 1"]
     assert rows[2:] == ["| sum", *(f"| {name}, {k}" for name in ("weighted", "attention") for k in kept)]
+
+
+def test_a_file_of_an_earlier_release_has_the_defaults_of_younger_settings(load):
+    run: ModuleType = load("run_ablation")
+    settings = json.loads(json.dumps(asdict(ProxySettings(num_steps=7))))
+    begun = {key: value for key, value in settings.items() if key != "kernels"} | {"fused": "auto"}
+    assert run.as_of_now({"where": "a-drawn", "proxy_task": begun}) == {
+        "where": "a-drawn",
+        "proxy_task": settings,
+    }
 
 
 def test_times_are_compared_within_a_round(load):

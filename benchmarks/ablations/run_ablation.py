@@ -16,7 +16,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -109,7 +109,7 @@ def _ablate(
     lines = read_lines(path)
     if not lines:
         path.write_text(json.dumps({**head, "machine": machine(), "versions": versions()}) + "\n")
-    elif differs := [key for key in head if lines[0].get(key) != head[key]]:
+    elif differs := [key for key in head if as_of_now(lines[0]).get(key) != head[key]]:
         raise ValueError(f"{path}: was begun with another {differs[0]}; give the same, or another --folder")
     done = {(line["label"], line["seed"]) for line in lines[1:]}
     rows = ABLATIONS[name]
@@ -133,6 +133,13 @@ def _ablate(
             with path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(f"{row.label}, seed {seed}: AP {line['ap']:.4f}", flush=True)
+
+
+def as_of_now(head: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's first line with the settings of today: the default of younger ones, without retired ones."""
+    known = {field.name: field.default for field in fields(ProxySettings)}
+    begun = {key: head["proxy_task"].get(key, default) for key, default in known.items()}
+    return {**head, "proxy_task": json.loads(json.dumps(begun))}
 
 
 def changes(base: ProxySettings, settings: ProxySettings) -> dict[str, Any]:
