@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -41,6 +42,18 @@ def started(folder: Path) -> list[str]:
     return ["-".join(path.name.split("-")[1:3]) for path in files]
 
 
+def kill_between_copies(driver: subprocess.Popen[bytes], experiment: Path) -> None:
+    """Kill a driver while none of its snapshot's files is being copied, which Tune would begin anew from."""
+    for _ in range(200):
+        driver.send_signal(signal.SIGSTOP)
+        if all(path.stat().st_size for path in experiment.glob("*state-*")):
+            break
+        driver.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
+    driver.kill()
+    driver.wait()
+
+
 @pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.parametrize("num_starts", [1, 6])
@@ -55,6 +68,7 @@ def test_a_killed_tuner_resumes_where_it_was(environment, tmp_path: Path, num_st
                 assert driver.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()
                 time.sleep(0.01)
+            kill_between_copies(driver, tmp_path / "experiment")
         finally:
             driver.kill()
             driver.wait()
