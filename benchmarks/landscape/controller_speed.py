@@ -1,6 +1,6 @@
 """How fast strategies propose, and how much memory a proposal takes: the aims of docs/controllers.md.
 
-``python benchmarks/landscape/controller_speed.py`` takes some two minutes. In the paper's space: proposals a
+``python benchmarks/landscape/controller_speed.py`` takes some four minutes. In the paper's space: proposals a
 second on one core, including masks, decoding, identity and cost; a generation of 64 by `bayesian` with 2,000
 results; bytes that a strategy keeps of each of ``--proposals``. Rewards are random: what is measured does not
 depend on them.
