@@ -76,10 +76,11 @@ def collect(
         for part in _parts(run_dir, run):
             try:
                 sides, common = _sides_that_fit(run_dir, part, others, same_code)
-            except LandscapeError:
-                if part.sides == (FINALISTS,):
-                    continue
-                raise
+            except LandscapeError as error:
+                if part.sides != (FINALISTS,):
+                    raise
+                print(f"{part.name} is left out: {error}", file=sys.stderr)
+                continue
             others = others or [common]
             first = _first_new(run_dir, common, heads)
             for shard in _ranges(part, first, shard_size):

@@ -114,9 +114,8 @@ def main() -> None:
     rates = {name: f"{proposals_per_s(name, space):,.0f}" for name in STRATEGIES if name != "bayesian"}
     seconds = seconds_of_a_generation(space)
     counts = {**dict.fromkeys(_OF_THOUSANDS, options.proposals), "bayesian": _NUM_RESULTS}
-    fresh = multiprocessing.get_context(
-        "spawn"
-    )  # each strategy in a process of its own, where nothing else grows
+    # Each strategy in a process of its own, where nothing else grows.
+    fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(counts), mp_context=fresh, max_tasks_per_child=1) as pool:
         sizes = dict(zip(counts, pool.map(bytes_per_proposal, counts, counts.values()), strict=True))
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}\n")
