@@ -141,7 +141,7 @@ def build_networks(
     torch.manual_seed(0)
     ours = backbone.ScalePermutedBackbone(spec, **scaling.arguments)
     images = torch.randn(num_images, 3, scaling.image_side, scaling.image_side).to(device)
-    channels_last = PlainBackbone(ours).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last = PlainBackbone(ours).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     return {
         "plain": (PlainBackbone(ours).to(device), images),
         "plain, channels last": (channels_last, images.contiguous(memory_format=torch.channels_last)),

@@ -126,7 +126,7 @@ def _batches(images: Path, annotations: Path, side: int) -> None:
             for decoder in decoders:
                 if decoder == "Pillow":
                     jpegs._decoder.cache_clear()
-                    sys.modules["simplejpeg"] = None  # type: ignore[assignment]
+                    sys.modules["simplejpeg"] = None  # type: ignore[assignment]  # makes its import fail
                 times = []
                 for _ in range(15):
                     start = time.perf_counter()

@@ -146,7 +146,7 @@ def compare(step: Step, reference: Step) -> dict[str, float]:
 @contextmanager
 def _tf32(is_on: bool) -> Iterator[None]:
     """Within it float32 convolutions use TensorFloat-32 on a GPU, or do not."""
-    convolution = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    convolution = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # torch's stubs lack it
     before = convolution.fp32_precision
     convolution.fp32_precision = "tf32" if is_on else "ieee"
     try:
