@@ -20,7 +20,8 @@ from spinesearch.models.fusion import SharedFusion, SumFusion
 from spinesearch.models.layers import ConvNorm, build_style, check_images, max_pool_same, refuse_torchscript
 from spinesearch.models.pointwise import has_hooks
 from spinesearch.models.resnet_fpn import ResNetFPN
-from spinesearch.space import OUTPUT_LEVELS, ArchSpec, ResNetSpec, load_spec
+from spinesearch.space import OUTPUT_LEVELS, ArchSpec, ResNetSpec
+from spinesearch.space.arch.spec_file import load_spec_file, searched_fusion
 from spinesearch.space.cost.plan import SizePlan, plan_for_size, stem_strides
 from spinesearch.space.cost.widths import network_widths
 from spinesearch.space.published import BackboneScaling, HeadScaling, published
@@ -221,37 +222,39 @@ def build_backbone(
 
     Args:
         spec: the architecture, the name of a published one, which then also gives the defaults of all that is
-            left out, or the path of a file that ends in ``.json``.
+            left out, or the path of a file that ends in ``.json``, which gives the fusion that its
+            architecture was searched with.
         **kwargs: the arguments of `ScalePermutedBackbone`. A ResNet takes the same, but its blocks cannot be
             repeated, and nothing is resampled or fused.
 
     Raises:
         ValueError: an argument is out of range, or nothing is published under this name.
     """
-    arch, scaling, _ = resolve_spec(spec)
+    arch, arguments, _ = resolve_spec(spec)
     if isinstance(arch, ArchSpec):
-        return ScalePermutedBackbone(arch, **asdict(scaling) | kwargs)
+        return ScalePermutedBackbone(arch, **{**arguments, **kwargs})
     neutral = {**asdict(BackboneScaling()), "fusion": "sum"}
     for name in ("block_repeats", "resample_alpha", "fusion"):
         if (value := kwargs.pop(name, neutral[name])) != neutral[name]:
             raise ValueError(f"{name}: {arch.name} has none to change, got {value}")
-    return ResNetFPN(arch, **{"endpoints_num_filters": scaling.endpoints_num_filters, **kwargs})
+    return ResNetFPN(arch, **{"endpoints_num_filters": arguments["endpoints_num_filters"], **kwargs})
 
 
 def resolve_spec(
     spec: ArchSpec | ResNetSpec | str | Path,
-) -> tuple[ArchSpec | ResNetSpec, BackboneScaling, HeadScaling]:
-    """Architecture and default scaling of whatever `build_backbone` takes for a spec."""
+) -> tuple[ArchSpec | ResNetSpec, dict[str, Any], HeadScaling]:
+    """Whatever `build_backbone` takes for a spec: architecture, its own arguments, and the head's scaling."""
     if isinstance(spec, str) and not spec.endswith(".json"):
         model = published(spec)
-        return model.arch, model.backbone, model.head
-    arch = load_spec(spec) if isinstance(spec, str | Path) else spec
+        return model.arch, asdict(model.backbone), model.head
+    arch, provenance = load_spec_file(spec) if isinstance(spec, str | Path) else (spec, {})
     if not isinstance(arch, ArchSpec | ResNetSpec):
         raise TypeError(
             f"spec: expected an ArchSpec, a published name or the path of a spec file, got {arch!r}"
         )
     is_separable = isinstance(arch, ArchSpec) and arch.is_mbconv
-    return arch, BackboneScaling(), HeadScaling(is_separable=is_separable)
+    arguments = {**asdict(BackboneScaling()), "fusion": searched_fusion(provenance)}
+    return arch, arguments, HeadScaling(is_separable=is_separable)
 
 
 def default_activation(arch: ArchSpec | ResNetSpec) -> str:

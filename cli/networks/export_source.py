@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spinesearch.cli.networks.named import find_network
 from spinesearch.cli.runs.recorded import named_run
-from spinesearch.results.export.provenance import searched_with
 from spinesearch.space.arch.resnet import ResNetSpec
 from spinesearch.space.arch.spec import ArchSpec, SpecError
+from spinesearch.space.arch.spec_file import searched_with
 
 if TYPE_CHECKING:
     from spinesearch.models.weights.description import Network

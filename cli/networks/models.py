@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from spinesearch.cli.networks.named import Network, find_network
 from spinesearch.cli.parser import build_console, command_parser
-from spinesearch.results.export.provenance import searched_with
 from spinesearch.space.arch.resnet import RESNET_LEVELS, ResNetSpec
 from spinesearch.space.arch.spec import OUTPUT_LEVELS, ArchSpec
+from spinesearch.space.arch.spec_file import searched_fusion
 from spinesearch.space.cost.cost import Cost, backbone_cost, classifier_cost, detector_cost
 from spinesearch.space.published import PROTOCOLS, PUBLISHED, PublishedModel
 from spinesearch.space.published_classifiers import CLASSIFIERS, INPUT_SIZE, RECIPES
@@ -79,8 +79,8 @@ def print_network(
 
 def _costs(network: Network, num_classes: int) -> tuple[Cost, Cost]:
     """Of the backbone, and of the detector, with the fusion that a search scored it with."""
-    fusion = searched_with(network.provenance).get("fusion", "sum")
-    scaling, head = {**asdict(network.backbone), "fusion": fusion}, network.head
+    scaling = {**asdict(network.backbone), "fusion": searched_fusion(network.provenance)}
+    head = network.head
     return backbone_cost(network.arch, network.input_size, **scaling), detector_cost(
         network.arch,
         network.input_size,

@@ -12,6 +12,7 @@ from spinesearch.cli.os_errors import named_files
 from spinesearch.cli.parser import build_console, command_parser, fail, path_argument, run_subcommand
 from spinesearch.space.arch.identity import live_blocks
 from spinesearch.space.arch.spec import ArchSpec, SpecError
+from spinesearch.space.arch.spec_file import searched_fusion
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -108,9 +109,8 @@ def _diff(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     networks = [find_network(options.first), find_network(options.second)]
     first, second = map(_block_spec, networks)
-    is_same = first.arch_id == second.arch_id
     console = build_console()
-    console.print("the same network" if is_same else "two different networks")
+    console.print(_verdict(networks, first, second))
     console.print(_counts_table(networks, first, second))
     console.print(_blocks_table(networks, first, second))
     if options.draw is not None:
@@ -120,15 +120,24 @@ def _diff(arguments: list[str]) -> int:
     return 0
 
 
+def _verdict(networks: list[Network], first: ArchSpec, second: ArchSpec) -> str:
+    if first.arch_id != second.arch_id:
+        return "two different networks"
+    one, other = (searched_fusion(network.provenance) for network in networks)
+    return "the same network" if one == other else f"the same blocks, joined by fusion {one} and {other}"
+
+
 def _counts_table(networks: list[Network], *archs: ArchSpec) -> Table:
     """Identity, costs, and how many blocks there are of which kind."""
     from spinesearch.results.tables import narrow_table
     from spinesearch.space.cost.cost import backbone_cost
 
     size = networks[0].input_size
-    costs = [backbone_cost(arch, size) for arch in archs]
+    fusions = [searched_fusion(network.provenance) for network in networks]
+    costs = [backbone_cost(arch, size, fusion=fusion) for arch, fusion in zip(archs, fusions, strict=True)]
     rows: list[tuple[str, list[object]]] = [
         ("arch_id", [arch.arch_id for arch in archs]),
+        ("fusion", fusions),
         ("parameters", [f"{cost.parameters / 1e6:.3f}M" for cost in costs]),
         (f"multiply-adds at {size}", [f"{cost.multiply_adds / 1e9:.3f}B" for cost in costs]),
         ("blocks with the stem", [len(arch) for arch in archs]),

@@ -14,12 +14,11 @@ from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.mask_rcnn.detector import build_mask_rcnn
 from spinesearch.models.weights.description import Headed, described_network
-from spinesearch.results.export.provenance import searched_with
 from spinesearch.results.finalists import final_ranking
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.space import ArchSpec, ResNetSpec, SpecError
-from spinesearch.space.arch.spec_file import load_spec_file
+from spinesearch.space.arch.spec_file import load_spec_file, searched_fusion
 from spinesearch.space.cost.fusion import check_fusion
 from spinesearch.space.published import BackboneScaling, HeadScaling, published
 from spinesearch.space.published_masks import PUBLISHED_MASK_RCNN
@@ -88,7 +87,7 @@ def file_source(path: Path) -> ModelSource:
         origin = trained_source(data)
     else:
         arch, provenance = load_spec_file(path)
-        described = {"fusion": searched_with(provenance).get("fusion", "sum")}
+        described = {"fusion": searched_fusion(provenance)}
         origin = {"provenance": dict(provenance)} if provenance else {}
     arguments = _scaling(arch, BackboneScaling(), HeadScaling(is_separable=_is_mbconv(arch)))
     if _OF_MASK_HEADS in described:

@@ -208,6 +208,8 @@ class ArchSpec:
 def load_spec(path: str | Path) -> ArchSpec:
     """Spec from a JSON file: one that `spinesearch export` wrote, or `ArchSpec.to_json`.
 
+    The blocks alone: what else the file says, such as the fusion that they were searched with, is left there.
+
     Raises:
         SpecError: the file cannot be read or holds no valid spec; the message begins with the path.
     """

@@ -94,6 +94,17 @@ def read_provenance(data: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(provenance)
 
 
+def searched_with(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The proxy setting that an architecture was scored under, as far as its provenance says."""
+    setting = provenance.get("proxy_task")
+    return setting if isinstance(setting, dict) else {}
+
+
+def searched_fusion(provenance: Mapping[str, Any]) -> Any:
+    """The fusion of the networks that were scored; ``sum`` if the provenance does not say."""
+    return searched_with(provenance).get("fusion", "sum")
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema of a spec file (draft 2020-12)."""
     text = resources.files(__package__).joinpath(SCHEMA_FILE).read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 from cli_checks import fails
 
 from spinesearch.cli.main import main
-from spinesearch.space import R0_SP53, SPINENET_49, draw_spec
+from spinesearch.space import R0_SP53, SPINENET_49, backbone_cost, draw_spec
 
 
 @pytest.fixture
@@ -74,6 +74,20 @@ def test_diff(file: Path, tmp_path: Path, capsys):
     same = printed(["diff", str(file), "r0_sp53"], capsys)
     assert same.startswith("the same network\n")
     assert "0 of 17 places" in same
+
+
+def test_diff_names_fusions_and_counts_with_them(file: Path, tmp_path: Path, capsys):
+    data = json.loads(file.read_text())
+    data["provenance"]["proxy_task"] = {"fusion": "attention"}
+    fused = tmp_path / "fused.json"
+    fused.write_text(json.dumps(data))
+    out = printed(["diff", str(fused), str(file)], capsys)
+    assert out.startswith("the same blocks, joined by fusion attention and sum\n")
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert "fusion attention sum" in lines
+    cost = backbone_cost(R0_SP53, 640, fusion="attention")
+    assert f"parameters {cost.parameters / 1e6:.3f}M 19.344M" in lines
+    assert printed(["diff", str(fused), str(fused)], capsys).startswith("the same network\n")
 
 
 def test_draw(file: Path, tmp_path: Path, capsys, monkeypatch):

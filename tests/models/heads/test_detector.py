@@ -1,13 +1,17 @@
+import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from spinesearch.models.backbone import ScalePermutedBackbone, build_backbone
+from spinesearch.models.heads.classifier import build_classifier
 from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.retinanet import RetinaNet, SeparableConv2d
+from spinesearch.models.mask_rcnn.detector import build_mask_rcnn
 from spinesearch.models.resnet_fpn import ResNetFPN
 from spinesearch.space import PUBLISHED, R0_SP53, SPINENET_49, SPINENET_MOBILE_49, ResNetSpec, SpecError
 
@@ -93,6 +97,20 @@ def test_a_spec_file_is_the_spec_in_it(tmp_path: Path) -> None:
             assert build_backbone(given).spec == R0_SP53
     with pytest.raises(SpecError, match=r"missing\.json: cannot be read"):
         build_backbone(str(tmp_path / "missing.json"))
+
+
+@pytest.mark.parametrize("build", [build_backbone, build_detector, build_classifier, build_mask_rcnn])
+def test_a_spec_file_gives_the_fusion_it_was_searched_with(tmp_path: Path, build: Any) -> None:
+    path = tmp_path / "found.json"
+    provenance = {"proxy_task": {"fusion": "attention"}}
+    path.write_text(json.dumps({**R0_SP53.to_dict(), "provenance": provenance}))
+    classes = {} if build is build_backbone else {"num_classes": 3}
+    with torch.device("meta"):
+        found = build(path, **classes)
+        other = build(path, **classes, fusion="sum")
+    for network, fusion in ((found, "attention"), (other, "sum")):
+        backbone = getattr(network, "backbone", network)
+        assert backbone.arguments.get("fusion", "sum") == fusion
 
 
 @pytest.mark.parametrize("written", ["SpineNet-49S", "spinenet 49s", "SPINENET_49S"])
