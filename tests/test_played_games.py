@@ -17,7 +17,7 @@ def bench(monkeypatch):
     return importlib.import_module
 
 
-def test_a_games_origin_is_what_decides_it_and_no_comment(bench, tmp_path: Path, monkeypatch):
+def test_a_games_origin_is_what_decides_it(bench):
     played = bench("played")
     game = bench("one_game").Game("evolution", "short ways", 8, 0, 50)
     before = played.origin(game)
@@ -30,13 +30,24 @@ def test_a_games_origin_is_what_decides_it_and_no_comment(bench, tmp_path: Path,
         "evolution",
         "protocol",
     ]
-    path, other = tmp_path / "a.py", tmp_path / "b.py"
-    path.write_text('"""What it does."""\nx = {"a": 1}  # a comment\n')
-    other.write_text("x = {'a': 1}\n")
-    assert played._meaning(path) == played._meaning(other)
-    third = tmp_path / "c.py"
-    third.write_text('x = {"a": 1.0}\n')
-    assert played._meaning(path) != played._meaning(third)
+    imported = {path.stem for path in played._with_imported(played._PACKAGE / "space/spinenet.py")}
+    assert imported >= {"neighbours", "identity", "features", "cost", "orders", "spec"}
+    assert not imported & {"published", "spec_file", "latency_table"}  # which no game asks for anything
+
+
+def test_a_modules_meaning_is_what_it_does(bench, tmp_path: Path):
+    def meaning(text: str) -> bytes:
+        path = tmp_path / "a.py"
+        path.write_text(text)
+        bench("played")._meaning.cache_clear()
+        return bench("played")._meaning(path)
+
+    commented = meaning('"""What it does."""\nx = {"a": 1}  # a comment\n')
+    assert commented == meaning("x = {'a': 1}\n") != meaning('x = {"a": 1.0}\n')
+    refusal = meaning('if x < 1:\n    raise ValueError(f"x: {x} is less than 1")\n')
+    assert refusal == meaning('if x < 1:\n    raise ValueError("x")\n')
+    assert refusal != meaning("if x < 1:\n    raise KeyError(x)\n")
+    assert refusal != meaning('if x < 2:\n    raise ValueError("x")\n')
 
 
 def test_what_is_on_file_is_not_played_again(bench, tmp_path: Path, monkeypatch, capsys):

@@ -1,9 +1,9 @@
 """Games on file: `played` takes from there what has been played, and has the rest played.
 
 Every game is a line of JSON, written once it is over: the fields of `Game`, what was found, and `origin`, a
-digest of what decided it besides: the code of the game, the space and its strategy, the strategy's settings
-and, where they count, the recorded candidates. Comments and docstrings are not part of it. Lines of another
-origin stay in the file and are not used.
+digest of what decided it besides: the code of the game, the space and its strategy, the settings of both
+and, where they count, the recorded candidates. Comments, docstrings and errors' messages are not part of it.
+Lines of another origin stay in the file and are not used.
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ from recorded import RECORDS
 
 import spinesearch
 from spinesearch.controller.strategies import STRATEGIES
+from spinesearch.search.config.run_config import compose, run_config
+from spinesearch.space import SpineNetSpace
 
 _HERE, _PACKAGE = Path(__file__).parent, Path(spinesearch.__file__).parent
 _DECIDING = ("analytic", "games", "judges", "one_game", "recorded", "surrogate")  # of the modules here
+
+_FOLLOWED = ("spinesearch.controller.", "spinesearch.space.")
 
 Row = dict[str, Any]
 
@@ -79,36 +83,47 @@ def _origin(strategy: str, needs_records: bool) -> str:
     module = STRATEGIES[strategy.partition(":")[0]].__module__
     code = [
         *(_HERE / f"{name}.py" for name in _DECIDING),
-        *_with_imported(_PACKAGE / f"{module.removeprefix('spinesearch.').replace('.', '/')}.py"),
-        *sorted((_PACKAGE / "space").rglob("*.py")),
+        *_with_imported(*map(_path_of, (module, SpineNetSpace.__module__))),
         _PACKAGE / "search/loop/generations.py",
     ]
-    settings: Any = settings_of(strategy)
-    parts = [*map(_meaning, code), json.dumps(asdict(settings)).encode()]
+    of_strategy: Any = settings_of(strategy)
+    of_space: Any = run_config(compose([])).space
+    parts = [*map(_meaning, code), *(json.dumps(asdict(one)).encode() for one in (of_strategy, of_space))]
     if needs_records:
         parts += [path.read_bytes() for path in sorted(RECORDS.glob("*.jsonl.gz"))]
     return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
-def _with_imported(path: Path) -> list[Path]:
-    """A module of `controller/` and all of that package that it imports, by path."""
-    found, new = {path}, [path]
+def _path_of(module: str) -> Path:
+    return _PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+
+
+def _with_imported(*paths: Path) -> list[Path]:
+    """Modules of `controller/` and `space/` and all of these folders that they import, by path."""
+    found, new = set(paths), [*paths]
     while new:
         for node in ast.walk(ast.parse(new.pop().read_bytes())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("spinesearch.controller."):
-                imported = _PACKAGE.joinpath(*str(node.module).split(".")[1:]).with_suffix(".py")
-                new += {imported} - found
-                found.add(imported)
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith(_FOLLOWED):
+                named = [f"{node.module}.{alias.name}" for alias in node.names]
+                for imported in map(_path_of, (str(node.module), *named)):
+                    if imported.exists() and imported not in found:
+                        new.append(imported)
+                        found.add(imported)
     return sorted(found)
 
 
 @cache
 def _meaning(path: Path) -> bytes:
-    """A module's syntax tree without places, comments and docstrings; the same in all versions of Python."""
+    """A module's syntax tree without places, comments, docstrings and errors' messages.
+
+    It is the same in all versions of Python.
+    """
     return repr(_plain(ast.parse(path.read_bytes()))).encode()
 
 
 def _plain(node: Any) -> Any:
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        return "Raise", _plain(node.exc.func)
     if isinstance(node, ast.AST):
         fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
         return type(node).__name__, [(name, _plain(value)) for name, value in fields]
