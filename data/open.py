@@ -114,8 +114,11 @@ def open_training_data(
         DataError: the data cannot be used as they are, or images are both trained on and validated on, and
             ``data.allow_overlap`` is not set.
     """
+    of_folders = isinstance(settings, ClassDataSettings) and settings.val_annotations is None
     opening = replace(
-        _opening(settings, progress, warn, report, "train", "val", masks=masks), is_training=True
+        _opening(settings, progress, warn, report, "train", "val", masks=masks),
+        is_training=True,
+        score_setting="data.val_images" if of_folders else "data.val_annotations",
     )
     train = train_source(opening.settings, image_size)
     if pack_size > image_size and (largest := largest_side(train.annotations_path)) is not None:
@@ -200,6 +203,7 @@ class _Opening:
         rule = group_rule(self.settings)
         known: dict[int, int] = {}
         score = self.open_pack(apart, lambda dataset: None) if apart else None
+    score_setting: str = "data.score_annotations"  # that names the images to score on, for messages
 
         def check(dataset: CocoDataset) -> None:
             """So that hours of packing are not spent on data that are refused after."""
@@ -254,14 +258,10 @@ class _Opening:
             held_out = held_out_mask(dataset.images.ids.tolist(), share, groups)
             check_split_has_objects(dataset, held_out, share, groups)
         else:
-            check_score_set(
-                dataset,
-                score.dataset,
-                "data.val_annotations" if self.is_training else "data.score_annotations",
-            )
+            check_score_set(dataset, score.dataset, self.score_setting)
             if (
                 self.is_training
                 and isinstance(self.settings, CocoDataSettings)  # what is drawn has no image twice
                 and not self.settings.allow_overlap
             ):
-                check_no_overlap(dataset, score.dataset)
+                check_no_overlap(dataset, score.dataset, self.score_setting)
