@@ -131,14 +131,25 @@ def open_val_data(
     *,
     image_size: int,
     masks: bool = False,
+    check: Callable[[CocoDataset], object] = lambda dataset: None,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ProxyData:
-    """The validation images alone, all of them to score on; arguments and errors as for `open_data`."""
+    """The validation images alone, all of them to score on; errors and the other arguments as `open_data`'s.
+
+    Args:
+        settings: which data.
+        image_size: as for `open_data`.
+        masks: likewise.
+        check: called with the data set before its images are packed; what it raises is raised.
+        progress: as for `open_data`.
+        warn: likewise.
+        report: likewise.
+    """
     opening = _opening(settings, progress, warn, report, "val", masks=masks)
     source = val_source(opening.settings, image_size)
-    pack = opening.open_pack(source, lambda dataset: None)
+    pack = opening.open_pack(source, check)
     data = val_data(opening.settings, pack)
     return with_masks(data, pack_masks(pack, source)) if masks else data
 
@@ -192,6 +203,7 @@ class _Opening:
     report: Callable[[str], None]
     masks: bool
     is_training: bool = False
+    score_setting: str = "data.score_annotations"  # that names the images to score on, for messages
 
     def open(self, train: PackSource, apart: PackSource | None) -> ProxyData:
         """The data, packed, grouped, split and checked.
@@ -203,7 +215,6 @@ class _Opening:
         rule = group_rule(self.settings)
         known: dict[int, int] = {}
         score = self.open_pack(apart, lambda dataset: None) if apart else None
-    score_setting: str = "data.score_annotations"  # that names the images to score on, for messages
 
         def check(dataset: CocoDataset) -> None:
             """So that hours of packing are not spent on data that are refused after."""
@@ -233,7 +244,7 @@ class _Opening:
             data = with_masks(data, pack_masks(pack, train), score_masks)
         return data
 
-    def open_pack(self, source: PackSource, check: Callable[[CocoDataset], None]) -> Pack:
+    def open_pack(self, source: PackSource, check: Callable[[CocoDataset], object]) -> Pack:
         """A pack, and what is odd about its data said."""
 
         def checked(dataset: CocoDataset) -> None:
