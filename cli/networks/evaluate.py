@@ -60,6 +60,7 @@ def evaluate(arguments: list[str]) -> int:
         check_target("--output", options.output)
     from spinesearch.data.whole_file import write_whole
     from spinesearch.search.training.train_data import scored_data_warning
+    from spinesearch.search.warn import warn
     from spinesearch.training.measure.classify import Classified
     from spinesearch.training.measure.evaluation import class_results, coco_results
 
@@ -71,7 +72,7 @@ def evaluate(arguments: list[str]) -> int:
     console.stderr = options.json  # its lines are no part of the object
     evaluated = evaluate_on(network, inference, settings, console)
     if warning := scored_data_warning(weights_origin(options.weights), settings):
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+        warn(console, warning)
     if options.output is not None:
         with named_files({"--output": options.output}):
             data, found = evaluated.data, evaluated.found
