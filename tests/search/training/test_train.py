@@ -125,7 +125,7 @@ def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, cache_dir, traine
         fails([*base, f"init_from={odd}"], rf"init_from: .*odd.safetensors: {name} {message}", capsys)
     fails(["train", "spinenet50"], r"nothing published .*spinenet49", capsys)
     fails(["train"], r"MODEL: must be given", capsys)
-    fails(["train", str(recorded_run), "--rank", "2"], r"--rank: .* has 1 completed networks, got 2", capsys)
+    fails(["train", str(recorded_run), "--rank", "2"], r"--rank: must be in 1..1, .*, got 2", capsys)
     fails(["train", str(trained)], r"MODEL: .* is a training, not a search", capsys)
     fails(["rerank", str(trained)], r"is a training, which has no best; give a search", capsys)
     fails(["search", f"search.warm_start={trained}"], r"search.warm_start: .* holds a training", capsys)
