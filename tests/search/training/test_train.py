@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from tiny_training import assert_equal_states
 from trained_run import NUM_STEPS, command, train_run
 
+import spinesearch
 from spinesearch import load_detector, save_weights
 from spinesearch.cli.main import main
 from spinesearch.cli.networks.train import _stop_on_signals
@@ -81,6 +82,20 @@ def test_where_an_architecture_comes_from_stays_known_through_files(trained, tmp
     assert "| begun from | old.safetensors |" in card
     (recipe,) = re.findall("```yaml\n(.*)```", card, re.DOTALL)
     assert yaml.safe_load(recipe) == {"train": run.config["train"]}
+
+
+def test_a_card_names_the_kind_of_network_and_the_function_that_reads_it(trained):
+    run, _ = load_run(trained)
+    for kind, text, loader in (
+        ("detector", "Detector trained by", "load_detector"),
+        ("mask_rcnn", "Mask R-CNN trained by", "load_detector"),
+        ("classifier", "Classifier trained by", "load_classifier"),
+    ):
+        run.sessions[0]["training"]["model"]["model"]["kind"] = kind
+        card = model_card(run, run.measurements)
+        assert text in card
+        assert f"`spinesearch.{loader}` in Python" in card
+        assert hasattr(spinesearch, loader)
 
 
 def test_a_fusion_that_a_network_cannot_have_is_refused_before_data_are_opened(tmp_path: Path, capsys):
