@@ -230,6 +230,40 @@ def test_the_overview_by_hand(bench):
     )
 
 
+def test_the_verdicts_by_hand(bench, monkeypatch):
+    """A hill where the default is better at once; a valley where it is even, then worse; one budget of 64."""
+    comparison = bench("comparison")
+    monkeypatch.setattr(comparison, "BUDGETS", {8: (50, 1000), 64: (1000,)})
+
+    def game(strategy: str, landscape: str, size: int, seed: int, **best: float) -> dict[str, object]:
+        values = {name.removeprefix("n"): value for name, value in best.items()}
+        return {
+            "strategy": strategy,
+            "landscape": landscape,
+            "generation_size": size,
+            "seed": seed,
+            "best": values,
+        }
+
+    rows = []
+    for seed in (1, 0):
+        rows += [
+            game("random", "a hill", 8, seed, n50=1 + 0.1 * seed, n1000=1),
+            game("good", "a hill", 8, seed, n50=2, n1000=2 + 0.1 * seed),
+            game("random", "a valley", 8, seed, n50=seed, n1000=3 + 0.1 * seed),
+            game("good", "a valley", 8, seed, n50=0.5, n1000=2),
+            game("random", "a hill", 64, seed, n1000=1),
+            game("good", "a hill", 64, seed, n1000=1),
+            game("short", "a valley", 8, seed, n50=0.5),
+            game("random", "a hill, with rungs", 8, seed, n50=9),
+        ]
+    assert comparison.verdicts(rows, default="good").startswith(
+        "| good better/even/worse | 50, by 8 | 1,000, by 8 | 1,000, by 64 |\n| --- | ---: | ---: | ---: |\n"
+        "| random | 1/1/0 | 1/0/1 | 0/1/0 |\n| short | 0/1/0 |  |  |\n\nOn how many landscapes"
+    )
+    assert "random |" not in comparison.verdicts(rows, default="not played")
+
+
 def test_intervals_by_hand(bench):
     # Differences 0, 1, 2: mean 1, deviation 1; Student's t of 2 degrees of freedom is 4.3027.
     mean, low, high = bench("comparison").interval(np.array([0.0, 1.0, 2.0]))

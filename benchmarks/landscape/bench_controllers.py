@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from analytic import AnalyticLandscapes
-from comparison import BASELINE, BUDGETS, PLOT, RUNGS, overview, plot, report
+from comparison import BASELINE, BUDGETS, PLOT, RUNGS, overview, plot, report, verdicts
 from judges import SURROGATE, recorded_noise
 from marked import replace_marked
 from one_game import LAG, TABLE, Game, recorded_candidates, settings_of
@@ -75,7 +75,8 @@ def main() -> int:
         text = report(rows, default=default_strategy())
         if not given.quick:
             plot(rows, given.page.parent / PLOT)
-            replace_marked(given.page, "bench-controllers", f"{_PICTURE}({PLOT})\n\n{text}")
+            counts = verdicts(rows, default=default_strategy())
+            replace_marked(given.page, "bench-controllers", f"{_PICTURE}({PLOT})\n\n{counts}\n\n{text}")
         if not given.quick and given.page == PAGE:
             table = overview(rows, default=default_strategy())
             replace_marked(README, "bench-controllers", f"{_PICTURE}({Path('docs') / PLOT})\n\n{table}")

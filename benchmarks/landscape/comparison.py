@@ -86,6 +86,40 @@ def overview(rows: Rows, *, default: str) -> str:
     return markdown_table([f"best after {soon} candidates, median", *landscapes], lines)
 
 
+def verdicts(rows: Rows, *, default: str) -> str:
+    """For each strategy and budget on how many landscapes the default is better and worse, in Markdown.
+
+    Args:
+        rows: the games; those with rungs do not count.
+        default: the strategy that the others are compared with.
+    """
+    plain = [row for row in rows if not row["landscape"].endswith(RUNGS)]
+    counts: dict[str, dict[tuple[int, int], list[int]]] = {}  # by strategy, then generation size and budget
+    for size, landscape in _groups(plain):
+        here = [row for row in plain if (row["generation_size"], row["landscape"]) == (size, landscape)]
+        strategies = dict.fromkeys(row["strategy"] for row in here)
+        best = {s: _by_seed(here, s, "best", BUDGETS[size]) for s in strategies}
+        for strategy, values in best.items():
+            if strategy == default or values.shape != best.get(default, values[:0]).shape:
+                continue
+            for budget, column in zip(BUDGETS[size], (values - best[default]).T, strict=True):
+                if np.isfinite(column).all():
+                    _, low, high = interval(column)
+                    found = counts.setdefault(strategy, {}).setdefault((size, budget), [0, 0, 0])
+                    found[0 if high < 0 else 2 if low > 0 else 1] += 1
+    columns = sorted({column for found in counts.values() for column in found})
+    lines = [
+        [s, *("/".join(map(str, found[column])) if column in found else "" for column in columns)]
+        for s, found in counts.items()
+    ]
+    head = [f"{default} better/even/worse", *(f"{n:,}, by {size}" for size, n in columns)]
+    meaning = (
+        "On how many landscapes it is better, not distinguished and worse by the paired 95 % interval; by "
+        "number of candidates and size of the generations."
+    )
+    return f"{markdown_table(head, lines)}\n\n{meaning}"
+
+
 def _groups(rows: Rows) -> list[tuple[int, str]]:
     return sorted(
         dict.fromkeys((row["generation_size"], row["landscape"]) for row in rows), key=lambda pair: pair[0]
