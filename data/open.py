@@ -114,8 +114,11 @@ def open_training_data(
         DataError: the data cannot be used as they are, or images are both trained on and validated on, and
             ``data.allow_overlap`` is not set.
     """
+    of_folders = isinstance(settings, ClassDataSettings) and settings.val_annotations is None
     opening = replace(
-        _opening(settings, progress, warn, report, "train", "val", masks=masks), is_training=True
+        _opening(settings, progress, warn, report, "train", "val", masks=masks),
+        is_training=True,
+        score_setting="data.val_images" if of_folders else "data.val_annotations",
     )
     train = train_source(opening.settings, image_size)
     if pack_size > image_size and (largest := largest_side(train.annotations_path)) is not None:
@@ -128,14 +131,25 @@ def open_val_data(
     *,
     image_size: int,
     masks: bool = False,
+    check: Callable[[CocoDataset], object] = lambda dataset: None,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ProxyData:
-    """The validation images alone, all of them to score on; arguments and errors as for `open_data`."""
+    """The validation images alone, all of them to score on; errors and the other arguments as `open_data`'s.
+
+    Args:
+        settings: which data.
+        image_size: as for `open_data`.
+        masks: likewise.
+        check: called with the data set before its images are packed; what it raises is raised.
+        progress: as for `open_data`.
+        warn: likewise.
+        report: likewise.
+    """
     opening = _opening(settings, progress, warn, report, "val", masks=masks)
     source = val_source(opening.settings, image_size)
-    pack = opening.open_pack(source, lambda dataset: None)
+    pack = opening.open_pack(source, check)
     data = val_data(opening.settings, pack)
     return with_masks(data, pack_masks(pack, source)) if masks else data
 
@@ -189,6 +203,7 @@ class _Opening:
     report: Callable[[str], None]
     masks: bool
     is_training: bool = False
+    score_setting: str = "data.score_annotations"  # that names the images to score on, for messages
 
     def open(self, train: PackSource, apart: PackSource | None) -> ProxyData:
         """The data, packed, grouped, split and checked.
@@ -229,7 +244,7 @@ class _Opening:
             data = with_masks(data, pack_masks(pack, train), score_masks)
         return data
 
-    def open_pack(self, source: PackSource, check: Callable[[CocoDataset], None]) -> Pack:
+    def open_pack(self, source: PackSource, check: Callable[[CocoDataset], object]) -> Pack:
         """A pack, and what is odd about its data said."""
 
         def checked(dataset: CocoDataset) -> None:
@@ -254,14 +269,10 @@ class _Opening:
             held_out = held_out_mask(dataset.images.ids.tolist(), share, groups)
             check_split_has_objects(dataset, held_out, share, groups)
         else:
-            check_score_set(
-                dataset,
-                score.dataset,
-                "data.val_annotations" if self.is_training else "data.score_annotations",
-            )
+            check_score_set(dataset, score.dataset, self.score_setting)
             if (
                 self.is_training
                 and isinstance(self.settings, CocoDataSettings)  # what is drawn has no image twice
                 and not self.settings.allow_overlap
             ):
-                check_no_overlap(dataset, score.dataset)
+                check_no_overlap(dataset, score.dataset, self.score_setting)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -124,6 +125,20 @@ def final_ranking(run: Run) -> list[Trial]:
     first = [row.candidate for row in standings(run, rerank) if row.candidate and row.score is not None]
     numbers = {trial.trial for trial in first}
     return [*first, *(trial for trial in by_reward if trial.trial not in numbers)]
+
+
+def trial_of_rank(run: Run, run_dir: Path, rank: int) -> Trial:
+    """The candidate of a rank, from 1, of `final_ranking`.
+
+    Raises:
+        ValueError: none of the run in this folder has completed, or not so many, which names ``--rank``.
+    """
+    best = final_ranking(run)
+    if not best:
+        raise ValueError(f"{run_dir}: no candidate has completed yet; `spinesearch show` says how far it is")
+    if not 1 <= rank <= len(best):
+        raise ValueError(f"--rank: must be in 1..{len(best)}, the candidates that completed, got {rank}")
+    return best[rank - 1]
 
 
 def least_distance(table: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:

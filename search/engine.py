@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Any, TypedDict
 
 from rich.console import Console
@@ -168,23 +167,20 @@ def open_scorer(
             serial.close()
         return
 
-    from spinesearch.search.workers.ray_cluster import connect, disconnect
+    from spinesearch.search.workers.ray_cluster import connected
     from spinesearch.search.workers.ray_scorer import RayScorer
     from spinesearch.search.workers.trial_resources import trial_resources
     from spinesearch.search.workers.trial_timeout import TrialTimeout
 
     num_cpus = settings.num_workers and settings.num_workers * settings.cpus_per_trial
-    is_ours = connect(settings.ray_address, num_cpus=num_cpus)
-    try:
+    with connected(settings.ray_address, num_cpus=num_cpus):
         resources = trial_resources(
             settings.cpus_per_trial,
             config.gpus_per_worker,
             settings.resources_per_trial,
             may_grow=settings.ray_address != "local",
         )
-        proxy_task = config.proxy_task
-        if proxy_task.device == "auto":
-            proxy_task = replace(proxy_task, device="cuda" if resources.gpus else "cpu")
+        proxy_task = resources.placed(config.proxy_task)
         scorer = RayScorer(
             functools.partial(
                 open_proxy_score, proxy_task, config.data, data.key, gpu_share=min(1.0, resources.gpus or 1.0)
@@ -206,6 +202,3 @@ def open_scorer(
             yield scorer
         finally:
             scorer.close()
-    finally:
-        if is_ours:
-            disconnect()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from rich.console import Console
 
+from spinesearch.data.data_settings import DataSettings
 from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.check import check_settings
 from spinesearch.results.ledger.run import Run
@@ -182,7 +183,7 @@ def prepare(
             check_device=config.search.trains_here,
         )
     check_engine(config, warn=warn)
-    data = _open_all_data(configs, console)
+    data = open_all_data(configs, console)
     if run.sessions:
         for side, opened in data.items():
             if (recorded := request.recorded_data(run, side)) is not None:
@@ -259,18 +260,17 @@ def check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
         )
 
 
-def _open_all_data(configs: Mapping[str, RunConfig], console: Console) -> dict[str, ProxyData]:
-    """The data of every side; the same only once."""
+def open_all_data(configs: Mapping[str, RunConfig], console: Console) -> dict[str, ProxyData]:
+    """The data of every side; the same, opened in the same way, only once."""
     opened: dict[str, ProxyData] = {}
     for side, config in configs.items():
-        same = (
-            opened[other]
-            for other in opened
-            if configs[other].data == config.data
-            and configs[other].proxy_task.image_size == config.proxy_task.image_size
-        )
+        same = (opened[other] for other in opened if _opened_as(configs[other]) == _opened_as(config))
         opened[side] = next(same, None) or open_run_data(config, console)
     return opened
+
+
+def _opened_as(config: RunConfig) -> tuple[DataSettings, int, bool]:
+    return config.data, config.proxy_task.image_size, config.proxy_task.needs_masks
 
 
 def _first(values: Mapping[str, _Value]) -> _Value:

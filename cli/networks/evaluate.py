@@ -13,11 +13,13 @@ from spinesearch.cli.parser import build_console, command_parser, path_argument
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from spinesearch.data.coco.dataset import CocoDataset
     from spinesearch.data.open import DataSettings, ProxyData
     from spinesearch.models.heads.inference import Inference
     from spinesearch.models.weights.description import Headed
     from spinesearch.training.measure.classify import Classified
     from spinesearch.training.measure.evaluate import Scores
+    from spinesearch.training.measure.evaluation import ClassMatch
     from spinesearch.training.measure.task import Seen
 
 _MOST_CLASSES = 40  # whose top-1 is printed: ImageNet has a thousand
@@ -58,6 +60,7 @@ def evaluate(arguments: list[str]) -> int:
         check_target("--output", options.output)
     from spinesearch.data.whole_file import write_whole
     from spinesearch.search.training.train_data import scored_data_warning
+    from spinesearch.search.warn import warn
     from spinesearch.training.measure.classify import Classified
     from spinesearch.training.measure.evaluation import class_results, coco_results
 
@@ -69,7 +72,7 @@ def evaluate(arguments: list[str]) -> int:
     console.stderr = options.json  # its lines are no part of the object
     evaluated = evaluate_on(network, inference, settings, console)
     if warning := scored_data_warning(weights_origin(options.weights), settings):
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+        warn(console, warning)
     if options.output is not None:
         with named_files({"--output": options.output}):
             data, found = evaluated.data, evaluated.found
@@ -146,10 +149,15 @@ def evaluate_on(network: Headed, inference: Inference, settings: DataSettings, c
         raise ValueError(
             f"WEIGHTS: are a {kind}'s, which needs {wanted}, got data={settings.name}; give {words}"
         )
+
+    def matched(dataset: CocoDataset) -> ClassMatch:
+        return match_classes(dataset.categories, inference.class_names, network.head.num_classes)
+
     with reporting(console) as reports:
         masks = isinstance(network, FindsInstances)
-        data = open_val_data(settings, image_size=inference.image_size, masks=masks, **reports)
-        match = match_classes(data.dataset.categories, inference.class_names, network.head.num_classes)
+        # Matched before the images are packed too, which takes minutes with COCO.
+        data = open_val_data(settings, image_size=inference.image_size, masks=masks, check=matched, **reports)
+        match = matched(data.dataset)
         for line in match.lines:
             reports["warn"](line)
         total = len(data.held_out_index)

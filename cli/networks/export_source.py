@@ -108,12 +108,9 @@ def run_source(run: Run, run_dir: Path, *, rank: int, with_weights: bool) -> Sou
         ValueError: there are not so many.
     """
     from spinesearch.results.export.specs import export_dict, kept_weights
-    from spinesearch.results.finalists import final_ranking
+    from spinesearch.results.finalists import trial_of_rank
 
-    best = final_ranking(run)
-    if not 1 <= rank <= len(best):
-        raise ValueError(f"--rank: must be in 1..{len(best)}, the candidates that completed, got {rank}")
-    trial = best[rank - 1]
+    trial = trial_of_rank(run, run_dir, rank)
     data = export_dict(run, trial, rank=rank, run_name=run_dir.resolve().name)
     spec = run.spec(trial).renamed(data["name"])
     weights = kept_weights(run, trial, run_dir) if with_weights else None

@@ -107,6 +107,8 @@ def _diff(arguments: list[str]) -> int:
         "--draw", type=path_argument, metavar="FILE.svg", help="also draw both, the second below the first"
     )
     options = parser.parse_args(arguments)
+    if options.draw is not None and options.draw.suffix != ".svg":
+        raise ValueError(f"--draw: the name of a picture must end in .svg, got {options.draw}")
     networks = [find_network(options.first), find_network(options.second)]
     first, second = map(_block_spec, networks)
     console = build_console()
@@ -116,7 +118,8 @@ def _diff(arguments: list[str]) -> int:
     if options.draw is not None:
         from spinesearch.results.drawing.architecture import draw_architectures
 
-        _write_svg(options.draw, draw_architectures([(network.arch, network.name) for network in networks]))
+        drawn = draw_architectures([(network.arch, network.name) for network in networks])
+        _write_svg("--draw", options.draw, drawn)
     return 0
 
 
@@ -216,7 +219,8 @@ def _draw(arguments: list[str]) -> int:
     if twice := [str(path) for path, count in Counter(paths).items() if count > 1]:
         raise ValueError(f"{twice[0]}: two specs are called so; draw them one by one with --output FILE.svg")
     for path, network in zip(paths, networks, strict=True):
-        _write_svg(path, draw_architecture(network.arch, title=network.name, theme=options.theme))
+        drawn = draw_architecture(network.arch, title=network.name, theme=options.theme)
+        _write_svg("--output", path, drawn)
     return 0
 
 
@@ -268,12 +272,10 @@ def _block_spec(network: Network) -> ArchSpec:
     return network.arch
 
 
-def _write_svg(path: Path, text: str) -> None:
+def _write_svg(option: str, path: Path, text: str) -> None:
     from spinesearch.data.whole_file import write_whole
 
-    if path.suffix != ".svg":
-        raise ValueError(f"{path}: the name of a picture must end in .svg")
-    with named_files({"--output": path}):
+    with named_files({option: path}):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)
     print(f"drew {path}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spinesearch.cli.parser import build_console, command_parser, fail, run_subcommand
@@ -77,20 +76,17 @@ def _check_cluster(config: RunConfig, *, num_steps: int, patience_s: float) -> i
     from spinesearch.search.engine import open_run_data
     from spinesearch.search.environment import versions
     from spinesearch.search.workers.cluster_check import check_nodes, open_short_score
-    from spinesearch.search.workers.ray_cluster import connect, disconnect
+    from spinesearch.search.workers.ray_cluster import connected
     from spinesearch.search.workers.trial_resources import cluster_nodes, trial_resources
 
     console = build_console()
     settings = config.search
-    is_ours = connect(settings.ray_address, num_cpus=None)
-    try:
+    with connected(settings.ray_address, num_cpus=None):
         resources = trial_resources(
             settings.cpus_per_trial, config.gpus_per_worker, settings.resources_per_trial, may_grow=True
         )
         data = open_run_data(config, console)
-        proxy_task = config.proxy_task
-        if proxy_task.device == "auto":
-            proxy_task = replace(proxy_task, device="cuda" if resources.gpus else "cpu")
+        proxy_task = resources.placed(config.proxy_task)
         nodes = cluster_nodes()
         num_alive = sum(node["Alive"] for node in nodes)
         console.print(f"here: {versions()}; data key {data.key}")
@@ -105,9 +101,6 @@ def _check_cluster(config: RunConfig, *, num_steps: int, patience_s: float) -> i
             patience_s=patience_s,
             report=lambda node: console.print(node_line(node)),
         )
-    finally:
-        if is_ours:
-            disconnect()
     console.print()
     console.print(nodes_table(reports))
     dead = [node["NodeManagerAddress"] for node in nodes if not node["Alive"]]

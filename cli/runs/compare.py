@@ -64,9 +64,11 @@ def compare(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(found.to_dict() | {"differences": differences}))
         return 0
+    from spinesearch.search.warn import warn
+
     console = build_console()
     for line in differences:
-        console.print(f"warning: {line}", style="yellow")
+        warn(console, line)
     for table in tables:
         console.print(table)
     for line in [*lines, *_other_code(runs)]:

@@ -78,7 +78,7 @@ def check_split_has_objects(dataset: CocoDataset, held_out: Mask, share: float, 
             )
 
 
-def check_score_set(train: CocoDataset, score: CocoDataset, setting: str = "data.score_annotations") -> None:
+def check_score_set(train: CocoDataset, score: CocoDataset, setting: str) -> None:
     """Raises `DataError`, which names the setting, unless both have an object, and the same categories."""
     for dataset, use in ((train, "train"), (score, "score")):
         if not _has_object(dataset).any():

@@ -11,11 +11,16 @@ from spinesearch.data.errors import DataError
 _NUM_NAMED = 3  # images that the message names
 
 
-def check_no_overlap(train: CocoDataset, val: CocoDataset) -> None:
+def check_no_overlap(train: CocoDataset, val: CocoDataset, setting: str) -> None:
     """Returns if no image of one data set is an image of the other.
 
     The same image is the same file, or one of the same id, the same name and as many bytes: ids and names
     alone are the same in the two splits of many an export, whose pictures are different ones.
+
+    Args:
+        train: trained on.
+        val: validated on.
+        setting: that names it, for the message.
 
     Raises:
         DataError: there are such; the message names the first.
@@ -26,7 +31,7 @@ def check_no_overlap(train: CocoDataset, val: CocoDataset) -> None:
     named = ", ".join(f"{image.file_name} (id {image.id})" for image in found[:_NUM_NAMED])
     more = f" and {len(found) - _NUM_NAMED} more" if len(found) > _NUM_NAMED else ""
     raise DataError(
-        f"data.val_annotations: {len(found)} of {len(val.images)} images to validate on are trained on too: "
+        f"{setting}: {len(found)} of {len(val.images)} images to validate on are trained on too: "
         f"{named}{more}; give another split, or set data.allow_overlap=true"
     )
 

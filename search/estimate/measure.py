@@ -130,18 +130,15 @@ def _cluster_pace(
 ) -> tuple[Pace, int]:
     """The mean over the cluster's workers, whose nodes are all measured at once."""
     from spinesearch.search.workers.cluster_check import check_nodes
-    from spinesearch.search.workers.ray_cluster import connect, disconnect
+    from spinesearch.search.workers.ray_cluster import connected
     from spinesearch.search.workers.trial_resources import cluster_nodes, trial_resources
 
     settings = config.search
-    is_ours = connect(settings.ray_address, num_cpus=None)
-    try:
+    with connected(settings.ray_address, num_cpus=None):
         resources = trial_resources(
             settings.cpus_per_trial, config.gpus_per_worker, settings.resources_per_trial, may_grow=True
         )
-        proxy_task = config.proxy_task
-        if proxy_task.device == "auto":
-            proxy_task = replace(proxy_task, device="cuda" if resources.gpus else "cpu")
+        proxy_task = resources.placed(config.proxy_task)
         report(f"measuring {num_steps} steps of a typical candidate on each node; a worker needs {resources}")
         reports = check_nodes(
             cluster_nodes(),
@@ -152,9 +149,6 @@ def _cluster_pace(
             patience_s=_PATIENCE_S,
             report=lambda node: report(f"{node.name}: {node.problem or 'measured'}"),
         )
-    finally:
-        if is_ours:
-            disconnect()
     good = [node for node in reports if node.metrics]
     if not good:
         raise ConfigError(

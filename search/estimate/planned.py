@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from spinesearch.search.runs.mirror import Mirror
 from spinesearch.search.runs.run_folder import Placed, has_run, planned_dir
 from spinesearch.search.search_request import SearchRequest
 from spinesearch.search.session import prepare
+from spinesearch.search.warn import warn
 
 _USUAL_WORKERS = (1, 8, 100)  # the last is what the paper had
 
@@ -36,16 +38,13 @@ def planned_search(config: RunConfig, console: Console, stated: Stated) -> tuple
     def report(line: str) -> None:
         console.print(line, soft_wrap=True, highlight=False)
 
-    def warn(line: str) -> None:
-        console.print(f"warning: {line}", style="yellow", soft_wrap=True)
-
     run_dir = planned_dir(config)
     run = begun_run(config, run_dir)
     request = SearchRequest(config=config)
     if run.sessions:
         request = request.resumed(run, run_dir, console)
         config = request.config
-    space, data, event, _ = prepare(request, run, run_dir, console, warn)
+    space, data, event, _ = prepare(request, run, run_dir, console, partial(warn, console))
     report(f"{run_dir}: {request.headline(space, data)}")
     num_images, workers = event["data"]["num_train_images"], workers_here(config)
     if stated.seconds is not None:

@@ -10,6 +10,8 @@ from spinesearch.results.ledger.run import Run
 from spinesearch.results.training_table import best_measurement
 from spinesearch.search.config.as_yaml import to_yaml
 
+_TITLES = {"detector": "Detector", "mask_rcnn": "Mask R-CNN", "classifier": "Classifier"}
+
 
 def model_card(run: Run, measurements: Sequence[Event]) -> str:
     """The card of a training's best and last weights, in Markdown.
@@ -24,12 +26,13 @@ def model_card(run: Run, measurements: Sequence[Event]) -> str:
     last = measurements[-1]
     cost, data = training["cost"], first["data"]
     kind = training["model"]["model"]["kind"]
+    loader = "load_classifier" if kind == "classifier" else "load_detector"
     lines = [
         f"# {training['name']}",
         "",
-        f"{kind.capitalize()} trained by spinesearch {first['version']}. `best.safetensors` is after step "
+        f"{_TITLES[kind]} trained by spinesearch {first['version']}. `best.safetensors` is after step "
         f"{best['step']}, `last.safetensors` after step {last['step']}; `spinesearch evaluate` and `predict` "
-        f"read them, and `spinesearch.load_{kind}` in Python.",
+        f"read them, and `spinesearch.{loader}` in Python.",
         "",
         "| on the validation images | best | last |",
         "|---|---|---|",

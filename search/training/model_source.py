@@ -14,7 +14,7 @@ from spinesearch.models.heads.detector import build_detector
 from spinesearch.models.heads.inference import Inference
 from spinesearch.models.mask_rcnn.detector import build_mask_rcnn
 from spinesearch.models.weights.description import Headed, described_network
-from spinesearch.results.finalists import final_ranking
+from spinesearch.results.finalists import trial_of_rank
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.space import ArchSpec, ResNetSpec, SpecError
@@ -115,10 +115,7 @@ def run_source(run: Run, run_dir: Path, rank: int) -> ModelSource:
         raise ValueError(
             f"MODEL: {run_dir} is a {run.kind}, not a search; give a search's run, a name or a file"
         )
-    best = final_ranking(run)
-    if not 1 <= rank <= len(best):
-        raise ValueError(f"--rank: {run_dir} has {len(best)} completed networks, got {rank}")
-    trial = best[rank - 1]
+    trial = trial_of_rank(run, run_dir, rank)
     name = f"{run_dir.resolve().name}-{rank:02d}"
     arch = run.spec(trial).renamed(name)
     return ModelSource(

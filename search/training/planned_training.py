@@ -24,6 +24,7 @@ from spinesearch.search.training.prepare import PreparedTraining, prepare_traini
 from spinesearch.search.training.train_config import TrainConfig
 from spinesearch.search.training.train_data import scored_data_warning
 from spinesearch.search.training.train_session import check_resumed
+from spinesearch.search.warn import warn
 from spinesearch.training.measure.task import see_images
 from spinesearch.training.process.group import ProcessGroup
 from spinesearch.training.process.machine import threads
@@ -66,7 +67,7 @@ def planned_training(config: TrainConfig, source: ModelSource, console: Console,
             console.print(f"init_from: {line}", soft_wrap=True)
     freeze(ready.model, config.train.frozen)
     if warning := scored_data_warning(ready.source_record["source"], config.data):
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+        warn(console, warning)
     settings, num_images = config.train, len(ready.data.train_index)
     num_val_images = len(ready.data.scored.held_out_index)
     num_steps = settings.training_steps(num_images)
@@ -133,12 +134,11 @@ def _measured_by_worker(
     from ray.exceptions import RayTaskError
 
     from spinesearch.search.training.ray_training import worker_resources
-    from spinesearch.search.workers.ray_cluster import connect, disconnect
+    from spinesearch.search.workers.ray_cluster import connected
 
     num_workers = config.search.num_workers
     assert num_workers is not None
-    is_ours = connect(config.search.ray_address, num_cpus=num_workers * config.train.num_threads)
-    try:
+    with connected(config.search.ray_address, num_cpus=num_workers * config.train.num_threads):
         needs = worker_resources(config, console)
         console.print(f"measuring {num_steps} steps of a worker's share; a worker needs {needs}")
         task: Any = ray.remote(_measure_there).options(max_retries=0, **needs.actor_options())
@@ -146,9 +146,6 @@ def _measured_by_worker(
             share_s, image_s = ray.get(task.remote(config, source, run, num_steps))
         except RayTaskError as error:
             raise ConfigError(" ".join(str(error.cause).split())) from error
-    finally:
-        if is_ours:
-            disconnect()
     return share_s * config.train.batch_size / _share(config), image_s, needs.gpus > 0
 
 

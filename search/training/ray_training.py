@@ -28,7 +28,7 @@ from spinesearch.search.training.ray_relay import Ending, RelayedText, StopAsked
 from spinesearch.search.training.train_config import TrainConfig
 from spinesearch.search.training.train_session import carry_out_training
 from spinesearch.search.warn import warn
-from spinesearch.search.workers.ray_cluster import connect, disconnect
+from spinesearch.search.workers.ray_cluster import connected
 from spinesearch.search.workers.ray_errors import why_lost
 from spinesearch.search.workers.trial_resources import TrialResources, cluster_nodes, cluster_resources
 from spinesearch.training.process.group import PATIENCE, ProcessGroup, backend
@@ -86,8 +86,7 @@ def train_on_ray(
     os.environ.update(_ENVIRONMENT)
     init_from = config.init_from and os.path.abspath(config.init_from)  # a worker stands elsewhere
     config, run_dir = replace(config, init_from=init_from), run_dir.resolve()
-    is_ours = connect(workers.ray_address, num_cpus=num_workers * config.train.num_threads)
-    try:
+    with connected(workers.ray_address, num_cpus=num_workers * config.train.num_threads):
         needs = worker_resources(config, console)
         for attempt in range(1, workers.max_attempts + 1):
             try:
@@ -100,9 +99,6 @@ def train_on_ray(
                     raise EngineError(f"{said}, {attempt} times in all (search.max_attempts)") from lost
                 warn(console, f"{said}; all are started again and go on from the newest checkpoint")
         raise AssertionError("search.max_attempts is at least 1")
-    finally:
-        if is_ours:
-            disconnect()
 
 
 def _num_workers(config: TrainConfig) -> int:

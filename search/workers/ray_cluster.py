@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import secrets
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import ray
@@ -20,7 +22,7 @@ _LONGEST_SOCKET = 107  # bytes that Linux allows in the name of a socket
 
 
 def check_address(address: str) -> None:
-    """Check, within 5 s, that `connect` would find a Ray at this address.
+    """Check, within 5 s, that `connected` would find a Ray at this address.
 
     Raises:
         ConfigError: it would not; one line that says why and what to do.
@@ -29,23 +31,30 @@ def check_address(address: str) -> None:
         check_head(address)
 
 
-def connect(address: str, *, num_cpus: float | None) -> bool:
-    """Connect this process to Ray.
+@contextlib.contextmanager
+def connected(address: str, *, num_cpus: float | None) -> Iterator[None]:
+    """This process connected to Ray, inside; a Ray of our own ends with that.
 
     Args:
         address: ``local`` for a Ray of our own, ``auto`` for the cluster of this machine, or ``HOST:PORT``. A
-            process that is connected already stays so.
+            process that is connected already stays so, afterwards too.
         num_cpus: processors that a Ray of our own must offer, even if the machine has fewer; None for what
             Ray finds.
-
-    Returns:
-        Whether a connection was made, so that `disconnect` should end it.
 
     Raises:
         ConfigError: nobody listens at the address, or the cluster refuses.
     """
     if ray.is_initialized():
-        return False
+        yield
+        return
+    _connect(address, num_cpus)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str, num_cpus: float | None) -> None:
     check_address(address)
     # Workers without a GPU of their own use the CPU, so Ray need not hide GPUs; unset, it warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -71,12 +80,6 @@ def connect(address: str, *, num_cpus: float | None) -> bool:
         raise ConfigError(f"search.ray_address: Ray cannot be used at {address!r}: {reason}") from error
     if callable(on_sigterm):  # Ray has put its own in place, which ends the process on the spot
         signal.signal(signal.SIGTERM, on_sigterm)
-    return True
-
-
-def disconnect() -> None:
-    """Leave Ray; one of our own ends with that."""
-    ray.shutdown()
 
 
 def _set_token() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 
+from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.run_config import ConfigError
 
 NODE_ID = "ray.io/node-id"  # the label that Ray gives every node
@@ -62,6 +63,12 @@ class TrialResources:
             if need
         ]
         return min(fits)
+
+    def placed(self, task: ProxySettings) -> ProxySettings:
+        """The proxy task as such a worker carries it out: on a GPU if it has one, unless a device is set."""
+        if task.device != "auto":
+            return task
+        return replace(task, device="cuda" if self.gpus else "cpu")
 
     def __str__(self) -> str:
         """As in ``1 CPU and 0.5 GPU``."""

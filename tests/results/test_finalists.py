@@ -1,12 +1,19 @@
 """How finalists rank, and which cannot be distinguished from the best."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from spinesearch.results.finalists import final_ranking, finished_rerank, least_distance, standings
+from spinesearch.results.finalists import (
+    final_ranking,
+    finished_rerank,
+    least_distance,
+    standings,
+    trial_of_rank,
+)
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.tables import finalist_lines, finalists, rerank_line
 
@@ -163,3 +170,12 @@ def test_the_table_says_all_of_it():
     assert "baseline   spinenet49" in next(line for line in lines if "0.2500" in line)
     assert "failed" in next(line for line in lines if "0.3000" in line)
     assert "trial 0 seed 2 failed: it diverged" in finalist_lines(run, run.reranks[0])
+
+
+def test_a_rank_beyond_those_that_completed_is_refused_by_its_option_and_an_empty_run_by_its_folder():
+    run = run_of({"a": [0.1, 0.3], "b": [0.4, 0.5]}, rewards=REWARDS)
+    assert trial_of_rank(run, Path("runs/x"), 1).arch_id == "b"
+    with pytest.raises(ValueError, match=r"^--rank: must be in 1..4, .*, got 5$"):
+        trial_of_rank(run, Path("runs/x"), 5)
+    with pytest.raises(ValueError, match=r"^runs/x: no candidate has completed yet; "):
+        trial_of_rank(Run(), Path("runs/x"), 1)

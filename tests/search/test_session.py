@@ -1,15 +1,17 @@
 """What a session records of itself."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
+from rich.console import Console
 
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
 from spinesearch.search.config.run_config import compose, run_config
 from spinesearch.search.environment import machine
 from spinesearch.search.search_request import SearchRequest
-from spinesearch.search.session import run_event
+from spinesearch.search.session import open_all_data, run_event
 
 DATA = SimpleNamespace(
     key="k",
@@ -32,6 +34,17 @@ def test_the_run_event_of_a_search_names_machine_and_versions():
         "split_by": "picture",
         "class_names": ["a"],
     }
+
+
+def test_a_side_that_learns_masks_has_data_with_masks(tmp_path):
+    """As where the finalists are Mask R-CNNs, or one side of a correlation is."""
+    words = [f"data.cache_dir={tmp_path}", "data.num_images=4", "data.num_val_images=0"]
+    boxes = run_config(compose(words))
+    masks = replace(boxes, proxy_task=replace(boxes.proxy_task, detector="mask_rcnn"))
+    data = open_all_data({"a": boxes, "b": masks, "c": boxes}, Console(quiet=True))
+    assert data["a"].masks is None
+    assert data["b"].masks is not None
+    assert data["c"] is data["a"]
 
 
 def test_a_search_whose_last_candidates_failed_is_complete_when_they_failed_twice():

@@ -73,28 +73,11 @@ def normalize(batch: Batch) -> Batch:
     return batch._replace(images=normalize_images(batch.images, batch.content))
 
 
-def draw_placement(
-    content: Tensor, side: int, *, flip: bool, scale_jitter: tuple[float, float], generator: torch.Generator
-) -> Placement:
-    """A random placement for each image of a batch.
-
-    The scale is uniform in `scale_jitter`; of what then exceeds the square a uniform part is cut off at the
-    left and the top, so that the crop lies anywhere within the image (resize and crop of the authors' input
-    pipeline). The same number of random values is drawn whatever the arguments.
-
-    Args:
-        content: `[B, 2]`, (width, height), on any device, which is also the placement's.
-        side: S.
-        flip: whether to mirror with probability one half.
-        scale_jitter: (min, max).
-        generator: a generator on the CPU, so that one seed means the same on every device.
-    """
-    draws = draw(content.shape[0], generator).to(content.device)
-    return placement_of(draws, content, side, flip=flip, scale_jitter=scale_jitter)
-
-
 def draw(num_images: int, generator: torch.Generator) -> Tensor:
-    """Random numbers `[4, B]` on the CPU, uniform in [0, 1): all the randomness of a batch's placement."""
+    """Random numbers `[4, B]`, uniform in [0, 1): all the randomness of a batch's placement, whatever it is.
+
+    They are drawn on the CPU, so that one seed means the same on every device.
+    """
     return torch.rand(4, num_images, generator=generator)
 
 
@@ -107,10 +90,14 @@ def placement_of(
     scale_jitter: tuple[float, float],
     shrink: float = 1.0,
 ) -> Placement:
-    """The placement that `draw_placement` makes of these draws `[4, B]`, on the content's device.
+    """A random placement for each image of a batch, on the content's device.
+
+    The scale is uniform in `scale_jitter`; of what then exceeds the square a uniform part is cut off at the
+    left and the top, so that the crop lies anywhere within the image (resize and crop of the authors' input
+    pipeline).
 
     Args:
-        draws: of `draw`.
+        draws: of `draw`, on the same device.
         content: `[B, 2]`, (width, height).
         side: S, of the square that the images are placed in.
         flip: whether to mirror with probability one half.

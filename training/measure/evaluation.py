@@ -105,8 +105,6 @@ def evaluate_detector(
     inference: Inference,
     match: ClassMatch,
     *,
-    evaluator: str = "auto",
-    num_threads: int = 1,
     on_batch: Callable[[int], None] = lambda num_done: None,
 ) -> tuple[Found, Scores]:
     """What a detector finds in all images of a data set, in the data set's classes, and how good that is.
@@ -116,8 +114,6 @@ def evaluate_detector(
         data: packed at ``inference.image_size``.
         inference: of the detector.
         match: of their classes.
-        evaluator: the library that counts.
-        num_threads: as for `summary_numbers`.
         on_batch: called after each batch with the number of images done.
     """
     anchors = make_anchors(
@@ -135,8 +131,8 @@ def evaluate_detector(
         index,
         *found[:3],
         masks=mask_pair(data, found),
-        evaluator=evaluator,
-        num_threads=num_threads,
+        evaluator="auto",
+        num_threads=1,
     )
     return found, scored
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from spinesearch.models.heads.predict import network_output
 from spinesearch.models.mask_rcnn.detector import AsTested, MaskRCNN
+from spinesearch.training.process.machine import processor
 
 NUM_WARMUPS, NUM_RUNS = 5, 20
 # What figures are of; the number of threads is in the device's name.
@@ -48,13 +47,4 @@ def device_name(device: torch.device) -> str:
     """The kind of a device, as far as latencies depend on it: two of one name may be compared."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_processor()}, {torch.get_num_threads()} threads"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
+    return f"{processor()}, {torch.get_num_threads()} threads"

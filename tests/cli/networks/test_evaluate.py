@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_checks import fails
+from picture_sets import picture, save_set
 
 from spinesearch.cli.main import main
 from spinesearch.training.measure.evaluate import SUMMARY_NAMES
@@ -78,6 +79,19 @@ def test_weights_without_a_class_in_common_are_refused():
         match_classes([(1, "dog")], ("cat",), 1)
     with pytest.raises(ValueError, match=r"WEIGHTS: their 4 classes have no names"):
         match_classes([(1, "dog")], (), 4)
+
+
+def test_a_data_set_of_other_classes_is_refused_before_it_is_packed(trained, tmp_path, capsys):
+    save_set(tmp_path, [("a.png", picture(0))], categories=({"id": 1, "name": "dog"},))
+    words = [
+        "data=coco",
+        f"data.val_images={tmp_path / 'images'}",
+        f"data.val_annotations={tmp_path / 'instances.json'}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+    ]
+    weights = str(trained / "weights" / "last.safetensors")
+    fails(["evaluate", weights, *words], r"WEIGHTS: no class of the data set \(dog ...\) is among", capsys)
+    assert not list((tmp_path / "cache" / "packs").glob("[!.]*")), "something was packed"
 
 
 def test_what_cannot_be_evaluated_is_refused_in_a_line(trained, tmp_path, cache_dir, capsys):

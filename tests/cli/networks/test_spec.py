@@ -117,11 +117,12 @@ def test_bad_input(file: Path, tmp_path: Path, capsys, monkeypatch):
     fails(["spec", "diff", "resnet50_fpn"], "resnet50_fpn: is a ResNet, which has no block spec", capsys)
     fails(
         ["spec", "diff", "r0_sp53", "--draw", "x.png"],
-        "x.png: the name of a picture must end in .svg",
+        "--draw: the name of a picture must end in .svg, got x.png",
         capsys,
     )
     (tmp_path / "taken").write_text("mine")
     fails(["spec", "draw", "spinenet49", "-o", "taken/x.svg"], "--output: ", capsys)
+    fails(["spec", "diff", "r0_sp53", "--draw", "taken/x.svg"], "--draw: ", capsys)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["found.json", "taken"]
 
 

@@ -100,6 +100,17 @@ def test_what_is_wrong_with_folders_is_said_in_a_line(folders: Path):
         settings(folders, skip_broken=1)
 
 
+def test_an_image_in_both_splits_is_refused_by_the_setting_that_was_given(folders: Path):
+    shutil.copy(folders / "train/green/00.png", folders / "val/green/00.png")
+    with pytest.raises(
+        DataError, match=r"^data.val_images: 1 of 4 images .*green/00.png \(id 1\); .*allow_ov"
+    ):
+        open_training_data(settings(folders), pack_size=32, image_size=32)
+    files = {f"{split}_annotations": inaturalist(folders, split) for split in ("train", "val")}
+    with pytest.raises(DataError, match=r"^data.val_annotations: 1 of 4 images"):
+        open_training_data(settings(folders, **files), pack_size=32, image_size=32)
+
+
 def test_a_link_to_nothing_is_a_broken_image_and_a_folder_is_none(folders: Path):
     (folders / "train/red/sub.png").mkdir()
     (folders / "train/red/gone.png").symlink_to(folders / "none.png")

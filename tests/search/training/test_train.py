@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from tiny_training import assert_equal_states
 from trained_run import NUM_STEPS, command, train_run
 
+import spinesearch
 from spinesearch import load_detector, save_weights
 from spinesearch.cli.main import main
 from spinesearch.cli.networks.train import _stop_on_signals
@@ -83,6 +84,20 @@ def test_where_an_architecture_comes_from_stays_known_through_files(trained, tmp
     assert yaml.safe_load(recipe) == {"train": run.config["train"]}
 
 
+def test_a_card_names_the_kind_of_network_and_the_function_that_reads_it(trained):
+    run, _ = load_run(trained)
+    for kind, text, loader in (
+        ("detector", "Detector trained by", "load_detector"),
+        ("mask_rcnn", "Mask R-CNN trained by", "load_detector"),
+        ("classifier", "Classifier trained by", "load_classifier"),
+    ):
+        run.sessions[0]["training"]["model"]["model"]["kind"] = kind
+        card = model_card(run, run.measurements)
+        assert text in card
+        assert f"`spinesearch.{loader}` in Python" in card
+        assert hasattr(spinesearch, loader)
+
+
 def test_a_fusion_that_a_network_cannot_have_is_refused_before_data_are_opened(tmp_path: Path, capsys):
     words = [f"data.cache_dir={tmp_path / 'cache'}", f"runs_dir={tmp_path}", "train.fusion=attention"]
     for name, rule in (("spinenet_mobile49", "attention shares"), ("resnet50_fpn", "resnet50_fpn has none")):
@@ -125,7 +140,7 @@ def test_what_cannot_be_trained_is_refused_in_a_line(tmp_path, cache_dir, traine
         fails([*base, f"init_from={odd}"], rf"init_from: .*odd.safetensors: {name} {message}", capsys)
     fails(["train", "spinenet50"], r"nothing published .*spinenet49", capsys)
     fails(["train"], r"MODEL: must be given", capsys)
-    fails(["train", str(recorded_run), "--rank", "2"], r"--rank: .* has 1 completed networks, got 2", capsys)
+    fails(["train", str(recorded_run), "--rank", "2"], r"--rank: must be in 1..1, .*, got 2", capsys)
     fails(["train", str(trained)], r"MODEL: .* is a training, not a search", capsys)
     fails(["rerank", str(trained)], r"is a training, which has no best; give a search", capsys)
     fails(["search", f"search.warm_start={trained}"], r"search.warm_start: .* holds a training", capsys)

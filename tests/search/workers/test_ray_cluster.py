@@ -6,11 +6,13 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
 
+from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.search.config.run_config import ConfigError
 from spinesearch.search.workers import ray_cluster
 from spinesearch.search.workers.trial_resources import TrialResources, trial_resources
@@ -19,7 +21,9 @@ pytestmark = pytest.mark.ray
 
 
 def test_a_connection_that_exists_is_used(cluster):
-    assert ray_cluster.connect("local", num_cpus=1) is False
+    with ray_cluster.connected("local", num_cpus=1):
+        assert ray.is_initialized()
+    assert ray.is_initialized()
 
 
 def test_an_address_where_nobody_listens_fails_at_once(monkeypatch):
@@ -29,11 +33,18 @@ def test_an_address_where_nobody_listens_fails_at_once(monkeypatch):
         port = unused.getsockname()[1]
     started = time.monotonic()
     with pytest.raises(ConfigError, match=rf"no Ray at '127.0.0.1:{port}'.*refused; start one"):
-        ray_cluster.connect(f"127.0.0.1:{port}", num_cpus=1)
+        ray_cluster.connected(f"127.0.0.1:{port}", num_cpus=1).__enter__()
     assert time.monotonic() - started < 5
     with pytest.raises(ConfigError, match="an address is local, auto or HOST:PORT"):
-        ray_cluster.connect("nonsense", num_cpus=1)
+        ray_cluster.connected("nonsense", num_cpus=1).__enter__()
     assert "RAY_ADDRESS" not in os.environ
+
+
+def test_a_worker_without_a_gpu_trains_on_the_processor_unless_a_device_is_set():
+    task = ProxySettings(num_steps=1)
+    assert TrialResources(cpus=1).placed(task).device == "cpu"
+    assert TrialResources(cpus=1, gpus=0.5).placed(task).device == "cuda"
+    assert TrialResources(cpus=1).placed(replace(task, device="cuda")).device == "cuda"
 
 
 def test_what_a_worker_needs_is_checked_where_the_cluster_cannot_grow(cluster):
@@ -66,8 +77,11 @@ def no_ray(monkeypatch):
             tokens.append(os.environ.get("RAY_AUTH_TOKEN"))
 
         monkeypatch.setattr(ray, "init", init)
-        assert ray_cluster.connect("local", num_cpus=1) is True
-        return tokens[0]
+        monkeypatch.setattr(ray, "shutdown", lambda: tokens.append("shut down"))
+        with ray_cluster.connected("local", num_cpus=1):
+            (token,) = tokens
+        assert tokens == [token, "shut down"]
+        return token
 
     return connect
 
@@ -135,12 +149,11 @@ def test_other_failures_of_ray_name_the_address(no_ray):
 
 CONNECT = """
 import ray
-from spinesearch.search.workers.ray_cluster import connect, disconnect
+from spinesearch.search.workers.ray_cluster import connected
 try:
     for _ in range(2):
-        connect("local", num_cpus=1)
-        print(ray.get(ray.remote(num_cpus=0)(lambda: "it runs").remote()))
-        disconnect()
+        with connected("local", num_cpus=1):
+            print(ray.get(ray.remote(num_cpus=0)(lambda: "it runs").remote()))
 except ValueError as error:
     print(error)
 """

@@ -20,9 +20,9 @@ def driver(address: str, home: Path, **environment: str) -> tuple[str, float]:
     """What our connection says in a process of its own, and how long it took."""
     script = (
         "import sys, time\n"
-        "from spinesearch.search.workers.ray_cluster import connect, disconnect\n"
+        "from spinesearch.search.workers.ray_cluster import connected\n"
         "started = time.monotonic()\n"
-        "try:\n    connect(sys.argv[1], num_cpus=None)\n    print('connected')\n    disconnect()\n"
+        "try:\n    with connected(sys.argv[1], num_cpus=None):\n        print('connected')\n"
         "except ValueError as error:\n    print(error)\n"
         "print(time.monotonic() - started)\n"
     )

@@ -6,7 +6,7 @@ from spinesearch.models.heads.normalize import IMAGENET_MEAN, IMAGENET_STD
 from spinesearch.training.input.augment import (
     Batch,
     Placement,
-    draw_placement,
+    draw,
     normalize,
     place,
     placement_of,
@@ -89,7 +89,7 @@ def test_boxes_stay_on_their_objects() -> None:
     generator = torch.Generator().manual_seed(2)
     content = torch.tensor([[128.0, 96.0], [80.0, 128.0]]).repeat(100, 1)
     batch = rectangles(200, seed=3, content=content)
-    placement = draw_placement(content, SIDE, flip=True, scale_jitter=(0.5, 2.0), generator=generator)
+    placement = placement_of(draw(200, generator), content, SIDE, flip=True, scale_jitter=(0.5, 2.0))
     out = place(batch, placement)
     kept = 0
     for image, box, label in zip(out.images, out.boxes[:, 0], out.labels[:, 0], strict=True):
@@ -115,8 +115,8 @@ def test_boxes_cut_away_become_padding_and_the_rest_is_clipped() -> None:
 def test_placements_cover_their_ranges_and_keep_the_crop_inside() -> None:
     content = torch.tensor([[128.0, 64.0]]).repeat(4000, 1)
     generator = torch.Generator().manual_seed(4)
-    is_flipped, scale, offset = draw_placement(
-        content, SIDE, flip=True, scale_jitter=(0.5, 2.0), generator=generator
+    is_flipped, scale, offset = placement_of(
+        draw(4000, generator), content, SIDE, flip=True, scale_jitter=(0.5, 2.0)
     )
     assert 1800 < is_flipped.sum() < 2200  # 6 standard deviations
     assert 0.5 <= scale.min() < 0.51
@@ -131,8 +131,8 @@ def test_placements_cover_their_ranges_and_keep_the_crop_inside() -> None:
 def test_mirror_scale_and_both_sides_of_the_crop_are_drawn_apart() -> None:
     content = torch.full((4000, 2), 128.0)
     generator = torch.Generator().manual_seed(5)
-    is_flipped, scale, offset = draw_placement(
-        content, SIDE, flip=True, scale_jitter=(1.5, 2.0), generator=generator
+    is_flipped, scale, offset = placement_of(
+        draw(4000, generator), content, SIDE, flip=True, scale_jitter=(1.5, 2.0)
     )
     crop = offset / (content * scale[:, None] - SIDE)  # shares of what exceeds the square, in 0..1
     drawn = torch.stack((is_flipped.float(), scale, *crop.T))
@@ -142,15 +142,13 @@ def test_mirror_scale_and_both_sides_of_the_crop_are_drawn_apart() -> None:
     assert crop.max() > 0.99
 
 
-def test_the_same_draws_whatever_is_turned_on() -> None:
+def test_nothing_is_moved_where_nothing_is_turned_on() -> None:
     content = torch.full((8, 2), 128.0)
-    a, b = (torch.Generator().manual_seed(5) for _ in range(2))
-    still = draw_placement(content, SIDE, flip=False, scale_jitter=(1.0, 1.0), generator=a)
-    draw_placement(content, SIDE, flip=True, scale_jitter=(0.5, 2.0), generator=b)
+    draws = draw(8, torch.Generator().manual_seed(5))
+    still = placement_of(draws, content, SIDE, flip=False, scale_jitter=(1.0, 1.0))
     assert not still.is_flipped.any()
     assert (still.scale == 1).all()
     assert (still.offset == 0).all()
-    assert torch.equal(torch.rand(3, generator=a), torch.rand(3, generator=b))
 
 
 def test_images_that_are_packed_larger_are_shrunk_into_the_square():

@@ -13,9 +13,10 @@ from spinesearch.training.input.augment import (
     MIN_SIDE,
     Batch,
     Placement,
-    draw_placement,
+    draw,
     normalize,
     place,
+    placement_of,
 )
 from spinesearch.training.targets.matching import BACKGROUND
 
@@ -106,7 +107,8 @@ def test_a_batch_is_augmented_as_its_images_one_by_one(flip: bool, scale_jitter:
     num_images = 40
     raw = random_batch(num_images, rng)
     generator = torch.Generator().manual_seed(5)
-    placement = draw_placement(raw.content, SIDE, flip=flip, scale_jitter=scale_jitter, generator=generator)
+    draws = draw(num_images, generator)
+    placement = placement_of(draws, raw.content, SIDE, flip=flip, scale_jitter=scale_jitter)
     batch = place(normalize(raw), placement)
     num_kept = 0
     for i in range(num_images):
@@ -141,9 +143,8 @@ def test_on_cuda_a_batch_is_augmented_as_on_the_cpu() -> None:
     for device in ("cpu", "cuda"):
         moved = raw.to(device)
         generator = torch.Generator().manual_seed(5)
-        placement = draw_placement(
-            moved.content, SIDE, flip=True, scale_jitter=(0.5, 2.0), generator=generator
-        )
+        draws = draw(16, generator).to(device)
+        placement = placement_of(draws, moved.content, SIDE, flip=True, scale_jitter=(0.5, 2.0))
         assert isinstance(placement, Placement)
         out = place(normalize(moved), placement)[:4]  # there are no masks
         assert all(tensor.device.type == device for tensor in out)
