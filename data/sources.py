@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from spinesearch.data.cache import default_cache_dir
-from spinesearch.data.data_settings import CocoDataSettings, CocoFormSettings, GeneratedDataSettings
+from spinesearch.data.data_settings import (
+    CocoDataSettings,
+    CocoFormSettings,
+    DataSettings,
+    GeneratedDataSettings,
+)
 from spinesearch.data.drawn.generate import generated_folder
 from spinesearch.data.errors import DataError
 from spinesearch.data.pack.pack_build import PackSource
@@ -13,8 +18,8 @@ from spinesearch.data.pack.storage import storage_of
 from spinesearch.data.split.group_rule import GroupRule, parse_group_by
 
 
-def cache_dir(settings: CocoFormSettings) -> Path:
-    """The folder of packs and generated images."""
+def cache_dir(settings: DataSettings) -> Path:
+    """The folder of all that is made from a data set and can be made again."""
     return Path(settings.cache_dir).expanduser() if settings.cache_dir else default_cache_dir()
 
 
@@ -28,7 +33,7 @@ def group_rule(settings: CocoFormSettings) -> GroupRule:
 def train_source(settings: CocoFormSettings, image_size: int) -> PackSource:
     """The images to train on, some of which may be held out."""
     if isinstance(settings, CocoDataSettings):
-        return _coco_source(settings, image_size, settings.train_images, settings.train_annotations)
+        return _coco_source(settings, image_size, "train", settings.train_annotations)
     return _generated_source(settings, image_size, "train")
 
 
@@ -36,8 +41,7 @@ def score_source(settings: CocoFormSettings, image_size: int) -> PackSource | No
     """The images that are scored on instead of held-out ones; None if there are none."""
     if isinstance(settings, GeneratedDataSettings) or settings.score_annotations is None:
         return None
-    images = settings.score_images or settings.train_images
-    return _coco_source(settings, image_size, images, settings.score_annotations)
+    return _coco_source(settings, image_size, "score", settings.score_annotations)
 
 
 def val_source(settings: CocoFormSettings, image_size: int) -> PackSource:
@@ -55,8 +59,7 @@ def val_source(settings: CocoFormSettings, image_size: int) -> PackSource:
             "data.val_annotations: must be given, the annotation file of the images to validate on; add "
             "data.val_annotations=..., and data.val_images=... if they lie in another folder"
         )
-    images = settings.val_images or settings.train_images
-    return _coco_source(settings, image_size, images, settings.val_annotations)
+    return _coco_source(settings, image_size, "val", settings.val_annotations)
 
 
 def _generated_source(settings: GeneratedDataSettings, image_size: int, split: str) -> PackSource:
@@ -75,9 +78,13 @@ def _generated_source(settings: GeneratedDataSettings, image_size: int, split: s
     )
 
 
-def _coco_source(settings: CocoDataSettings, image_size: int, images: str, annotations: str) -> PackSource:
+def _coco_source(settings: CocoDataSettings, image_size: int, use: str, annotations: str) -> PackSource:
+    """The images of a use, which lie in a folder of their own or in that of the training images."""
+    setting = f"{use}_images"
+    if getattr(settings, setting) is None:
+        setting = "train_images"
     return PackSource(
-        images_dir=Path(images).expanduser(),
+        images_dir=Path(getattr(settings, setting)).expanduser(),
         annotations_path=Path(annotations).expanduser(),
         image_size=image_size,
         storage=storage_of(settings),
@@ -85,4 +92,5 @@ def _coco_source(settings: CocoDataSettings, image_size: int, images: str, annot
         box_format=settings.box_format,
         max_megapixels=settings.max_megapixels,
         image_field=group_rule(settings).record_field,
+        images_setting=f"data.{setting}",
     )

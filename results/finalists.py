@@ -113,18 +113,20 @@ def standings(run: Run, rerank: Rerank) -> list[Standing]:
     ]
 
 
+def final_standings(run: Run) -> list[Standing]:
+    """The standings of the newest re-ranking that has finished; none without one."""
+    rerank = finished_rerank(run)
+    return [] if rerank is None else standings(run, rerank)
+
+
 def final_ranking(run: Run) -> list[Trial]:
     """All completed candidates: the finalists by their scores, then the others by reward.
 
     By reward alone where no re-ranking has finished.
     """
-    by_reward = ranked_trials(run.trials)
-    rerank = finished_rerank(run)
-    if rerank is None:
-        return by_reward
-    first = [row.candidate for row in standings(run, rerank) if row.candidate and row.score is not None]
+    first = [row.candidate for row in final_standings(run) if row.candidate and row.score is not None]
     numbers = {trial.trial for trial in first}
-    return [*first, *(trial for trial in by_reward if trial.trial not in numbers)]
+    return [*first, *(trial for trial in ranked_trials(run.trials) if trial.trial not in numbers)]
 
 
 def trial_of_rank(run: Run, run_dir: Path, rank: int) -> Trial:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from spinesearch.results.finalists import final_ranking, finished_rerank, standings
+from spinesearch.results.finalists import final_ranking, final_standings
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.overview import overview_of
@@ -32,7 +32,7 @@ def record(run: Run, run_dir: Path, *, top: int) -> dict[str, Any]:
         return found | {"study": dict(run.study)}
     by_number = {row["trial"]: row for row in rows(run)}
     found["leaderboard"] = [by_number[trial.trial] for trial in final_ranking(run)[:top]]
-    if (rerank := finished_rerank(run)) is not None:
+    if finalists := final_standings(run):
         found["finalists"] = [
             {
                 "trial": row.candidate.trial if row.candidate else None,
@@ -41,7 +41,7 @@ def record(run: Run, run_dir: Path, *, top: int) -> dict[str, Any]:
                 "standard_error": row.standard_error,
                 "is_tied": row.is_tied,
             }
-            for row in standings(run, rerank)
+            for row in finalists
         ]
     return found
 
@@ -57,12 +57,7 @@ def rows(run: Run) -> Iterator[dict[str, Any]]:
         yield from map(_measurement, run.measurements)
         return
     names = sorted({name for t in run.trials for name, value in t.metrics.items() if _is_plain(value)})
-    rerank = finished_rerank(run)
-    scores = {
-        row.candidate.trial: row
-        for row in ([] if rerank is None else standings(run, rerank))
-        if row.candidate is not None
-    }
+    scores = {row.candidate.trial: row for row in final_standings(run) if row.candidate is not None}
     sides = {"side", "seed"} if run.study is not None else set()
     for trial in run.trials:
         standing = scores.get(trial.trial)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from spinesearch.data.parallel import num_processors, processor_name
 
 # What a score is computed with: no other package is imported by these (tests/test_layering.py).
 SCORING_PACKAGES = ("data", "models", "proxy_task", "space", "training")
@@ -18,10 +19,8 @@ def machine() -> str:
     """This machine in words: processor, how many of them this process may use, and its GPU if it has one."""
     import torch
 
-    from spinesearch.training.process.machine import processor
-
-    num_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [f"{' '.join(processor().split())}, {num_cpus} {'core' if num_cpus == 1 else 'cores'}"]
+    num_cpus = num_processors()
+    parts = [f"{' '.join(processor_name().split())}, {num_cpus} {'core' if num_cpus == 1 else 'cores'}"]
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
     return ", ".join(parts)

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from ledger_scale import write_run
 
+from spinesearch.data.parallel import processor_name
+
 _REPEATS = 5
 _LIMITS_S = {1_000: 1.0, 14_000: 3.0}
 
@@ -62,8 +64,7 @@ def main() -> int:
                 write_run(folder / run, num_trials=size, seed=seed)
             for shown, words in commands(folder).items():
                 found.setdefault(shown, []).append(seconds(words))
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, Python {platform.python_version()}; medians of {_REPEATS}")
+    print(f"{processor_name()}, Python {platform.python_version()}; medians of {_REPEATS}")
     print(f"| command | {' | '.join(f'{size:,} candidates' for size in sizes)} |")
     print(f"| --- |{' --- |' * len(sizes)}")
     for shown, times in found.items():

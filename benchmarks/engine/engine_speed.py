@@ -43,6 +43,7 @@ from rich.console import Console
 from spinesearch.controller import Controller
 from spinesearch.controller.random import RandomController
 from spinesearch.controller.reinforce import ReinforceController
+from spinesearch.data.parallel import processor_name
 from spinesearch.results.ledger.ledger import LEDGER_NAME
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
@@ -100,8 +101,8 @@ def main() -> None:
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     command = " ".join(["python benchmarks/engine/engine_speed.py", *sys.argv[1:]])
     print(
-        f"{_cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, Ray {ray.__version__}, "
-        f"{datetime.date.today()}, `{command}`."
+        f"{processor_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"Ray {ray.__version__}, {datetime.date.today()}, `{command}`."
     )
     sections: dict[str, Callable[[bool], None]] = {
         "speed": _print_speed,
@@ -275,14 +276,6 @@ def _print_ledger(quick: bool) -> None:
         *(opening.total_s, opening.process_s),
     )
     print(f"| {megabytes:.1f} MB | " + " | ".join(f"{value:.2f} s" for value in seconds) + " |")
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

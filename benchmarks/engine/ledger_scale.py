@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from spinesearch.controller.reinforce import ReinforceController
+from spinesearch.data.parallel import processor_name
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
@@ -253,7 +254,7 @@ def time_mirror(run_dir: Path, mirror_dir: Path) -> tuple[float, float]:
 def main() -> None:
     """Print the figures as a table."""
     num_trials = int(sys.argv[1]) if len(sys.argv) > 1 else 14_000
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
+    print(f"{processor_name()}, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
         write_run(run_dir, num_trials=num_trials)

@@ -21,6 +21,7 @@ from marked import markdown_table
 
 from spinesearch.controller import Controller, Rollout, Suggestion
 from spinesearch.controller.strategies import STRATEGIES
+from spinesearch.data.parallel import processor_name
 from spinesearch.search.workers.worker import own_memory_bytes
 from spinesearch.space import SpineNetSpace, backbone_cost
 
@@ -118,7 +119,7 @@ def main() -> None:
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(counts), mp_context=fresh, max_tasks_per_child=1) as pool:
         sizes = dict(zip(counts, pool.map(bytes_per_proposal, counts, counts.values()), strict=True))
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}\n")
+    print(f"{processor_name()}, Python {platform.python_version()}\n")
     rows = [
         [name, rates.get(name, ""), f"{sizes[name]:.0f} over {counts[name]:,}" if name in sizes else ""]
         for name in STRATEGIES

@@ -15,6 +15,7 @@ from functools import partial
 
 import numpy as np
 
+from spinesearch.data.parallel import processor_name
 from spinesearch.space import PUBLISHED, SpineNetSpace, backbone_cost, detector_cost
 from spinesearch.space.cost.cost import Cost
 
@@ -24,7 +25,7 @@ def main() -> None:
     num_passes = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     space, rng = SpineNetSpace(), np.random.default_rng(0)
     specs = [space.decode(space.sample(rng)) for _ in range(200)]
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
+    print(f"{processor_name()}, Python {platform.python_version()}")
     _report(
         "backbone_cost, published models",
         [

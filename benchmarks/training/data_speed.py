@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 import io
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -31,7 +29,7 @@ from spinesearch.data.pack.jpegs import decode_by_pillow
 from spinesearch.data.pack.pack import open_pack
 from spinesearch.data.pack.pack_build import PackSource
 from spinesearch.data.pack.storage import JpegStorage, RawStorage, Storage
-from spinesearch.data.parallel import in_order
+from spinesearch.data.parallel import in_order, num_processors, processor_name
 from spinesearch.training.input.batches import read_images
 
 Item = TypeVar("Item")
@@ -45,9 +43,7 @@ def main() -> None:
         raise SystemExit(__doc__)
     images, annotations = map(Path, sys.argv[1:3])
     versions = f"numpy {np.__version__}, Pillow {PIL.__version__}"
-    print(
-        f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} processors, {versions}"
-    )
+    print(f"{processor_name()}, {num_processors()} processors, {versions}")
     dataset = load_coco(images, annotations)
     for side in map(int, sys.argv[3:] or ["128", "512"]):
         print(f"\n{len(dataset.images)} images at {side} px")
@@ -61,8 +57,8 @@ def _packing(images: Path, annotations: Path, side: int) -> None:
     """Images decoded and resized a second, by threads and by processes, and packed in all."""
     dataset = load_coco(images, annotations)
     count = len(dataset.images)
-    num_processors = len(os.sched_getaffinity(0))
-    for num_threads in sorted({1, num_processors}):
+    num_all = num_processors()
+    for num_threads in sorted({1, num_all}):
         rates, used = [], []
         for _ in range(3):
             start, cpu = time.perf_counter(), time.process_time()
@@ -76,15 +72,15 @@ def _packing(images: Path, annotations: Path, side: int) -> None:
             f"decoding, {num_threads} threads: {max(rates):.0f} images/s, {max(used):.2f} processors busy, "
             f"{1e3 * min(u / r for u, r in zip(used, rates, strict=True)):.1f} ms of one per image"
         )
-    with ProcessPoolExecutor(num_processors, initializer=_remember, initargs=(dataset, side)) as pool:
-        list(pool.map(_square, range(num_processors)))
+    with ProcessPoolExecutor(num_all, initializer=_remember, initargs=(dataset, side)) as pool:
+        list(pool.map(_square, range(num_all)))
         rates = []
         for _ in range(3):
             start = time.perf_counter()
             for _ in pool.map(_square, range(count), chunksize=8):
                 pass
             rates.append(count / (time.perf_counter() - start))
-    print(f"decoding, {num_processors} processes that send pixels back: {max(rates):.0f} images/s")
+    print(f"decoding, {num_all} processes that send pixels back: {max(rates):.0f} images/s")
     with tempfile.TemporaryDirectory() as folder:
         open_pack(_source(images, annotations, side, RawStorage()), Path(folder), report=print)
 

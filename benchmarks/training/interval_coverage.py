@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from spinesearch.data.parallel import processor_name
 from spinesearch.results.studies.image_draws import NUM_DRAWS
 from spinesearch.results.studies.rank_correlation import kendall_tau, tau_b
 from spinesearch.results.studies.resamples import Floats, Interval
@@ -37,7 +38,7 @@ def main() -> None:
     """Print a table per distribution of the ICC's interval, and one of tau's."""
     num_studies = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     started = time.process_time()
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
+    print(f"{processor_name()}, Python {platform.python_version()}")
     print(f"numpy {np.__version__}, {time.strftime('%Y-%m-%d')}; {num_studies} studies a cell")
     for name in _EFFECTS:
         rows = [[_icc_cell(name, num_archs, icc, num_studies) for icc in _ICCS] for num_archs in _NUM_ARCHS]

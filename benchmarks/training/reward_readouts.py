@@ -12,7 +12,6 @@ Seeds are not those of `spinesearch proxy`: the same number gives another traini
 from __future__ import annotations
 
 import json
-import platform
 import sys
 import time
 from pathlib import Path
@@ -25,6 +24,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from spinesearch.data.open import open_data
+from spinesearch.data.parallel import processor_name
 from spinesearch.models.heads.predict import head_outputs
 from spinesearch.proxy_task.model import build_model
 from spinesearch.proxy_task.task import ProxyTask
@@ -160,9 +160,7 @@ def main() -> None:
         raise SystemExit(__doc__)
     out, num_archs, num_seeds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     config = run_config(compose(sys.argv[4:]))
-    print(
-        f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {sys.argv[2:]}", flush=True
-    )
+    print(f"{processor_name()}, torch {torch.__version__}, {sys.argv[2:]}", flush=True)
     torch.set_num_threads(config.proxy_task.num_threads)
     task = ProxyTask(config.proxy_task, open_data(config.data, image_size=config.proxy_task.image_size))
     space = config.space.build()

@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from spinesearch.data.cache import MOVE_HINT, default_cache_dir
+from spinesearch.data.cache import MOVE_HINT
 from spinesearch.data.classes.folders import Lists, list_folders
 from spinesearch.data.classes.inaturalist import classes_of_file
 from spinesearch.data.data_settings import ClassDataSettings, CocoDataSettings
 from spinesearch.data.errors import DataError
+from spinesearch.data.sources import cache_dir
 from spinesearch.data.whole_file import write_whole
 
 _VERSION = 1  # count up when the same files would give another annotation file
@@ -111,8 +112,7 @@ def _made_of(
 ) -> tuple[Path, dict[str, Any] | None]:
     """The same of what has this state; its lists are made only if the file is not there."""
     digest = hashlib.blake2b(repr((_VERSION, state)).encode()).hexdigest()[:24]
-    root = Path(settings.cache_dir).expanduser() if settings.cache_dir else default_cache_dir()
-    path = root / "classes" / f"{digest}.json"
+    path = cache_dir(settings) / "classes" / f"{digest}.json"
     if path.is_file():
         return path, None
     images, categories, class_of = lists()

@@ -61,8 +61,8 @@ def _parsed(path: Path, conversions: Counter[str], hook: Callable[[dict[str, Any
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(
-            f"annotation file {path}: cannot be read ({reason}); set data.train_annotations, or "
-            "data.score_annotations, to a file that can"
+            f"annotation file {path}: cannot be read ({reason}); set data.train_annotations, "
+            "score_annotations or val_annotations to a file that can"
         ) from error
     encoding = json.detect_encoding(content)
     head = content[:HEAD_BYTES]

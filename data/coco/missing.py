@@ -23,18 +23,26 @@ _SAMPLE = 20  # missing files that an explanation has to find
 _MAX_ENTRIES = 10_000  # of the images folder, that are looked at
 _MAX_SUBFOLDERS = 50  # of the images folder, that are searched
 _NUM_PARENTS = 3  # of the images folder, that are searched
+TRAIN_IMAGES = "data.train_images"
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 Rename = Callable[[str], str]
 
 
-def file_stats(images_dir: Path, names: Ragged[np.uint8]) -> npt.NDArray[np.int64]:
+def file_stats(
+    images_dir: Path, names: Ragged[np.uint8], setting: str = TRAIN_IMAGES
+) -> npt.NDArray[np.int64]:
     """Bytes and time of last change (ns) of every image file, int64 `[N, 2]`; -1 where there is none.
+
+    Args:
+        images_dir: the folder of the images.
+        names: of the files in it, N of them.
+        setting: that names the folder, for messages.
 
     Raises:
         DataError: there is no such folder.
     """
-    _check_folder(images_dir)
+    _check_folder(images_dir, setting)
     stats = np.full((len(names), 2), -1, np.int64)
     folder = os.fsencode(images_dir)
     for i, name in enumerate(names):
@@ -47,7 +55,11 @@ def file_stats(images_dir: Path, names: Ragged[np.uint8]) -> npt.NDArray[np.int6
 
 
 def check_none_missing(
-    dataset: CocoDataset, stats: npt.NDArray[np.int64], *, skip_broken: bool = False
+    dataset: CocoDataset,
+    stats: npt.NDArray[np.int64],
+    *,
+    skip_broken: bool = False,
+    setting: str = TRAIN_IMAGES,
 ) -> None:
     """Raises `DataError` if an image of the data set has no file, by its `file_stats`.
 
@@ -55,14 +67,15 @@ def check_none_missing(
         dataset: N images.
         stats: `[N, 2]`.
         skip_broken: missing images are fine unless all are.
+        setting: that names the folder of the images.
     """
     missing = np.flatnonzero(stats[:, 0] < 0)
     if len(missing) == 0 or (skip_broken and len(missing) < len(stats)):
         return
     names = [dataset.images[i].file_name for i in missing]
-    advice = explanation(dataset.images_dir, names) or (
-        "fetch the files, set data.train_images to the folder they are in, or set data.skip_broken=true to "
-        "leave these images out"
+    advice = explanation(dataset.images_dir, names, setting) or (
+        f"fetch the files, set {setting} to the folder they are in, or set data.skip_broken=true to leave "
+        "these images out"
     )
     raise DataError(
         f"images folder {dataset.images_dir}: {short(names[0])} is missing ({len(missing)} of {len(stats)} "
@@ -70,12 +83,13 @@ def check_none_missing(
     )
 
 
-def explanation(images_dir: Path, missing: list[str]) -> str | None:
+def explanation(images_dir: Path, missing: list[str], setting: str = TRAIN_IMAGES) -> str | None:
     """What is wrong with the names or the folder, and the next step, where it is so with all; else None.
 
     Args:
         images_dir: the folder of the images, which is there.
         missing: names of files that are not in it.
+        setting: that names the folder.
     """
     index = np.unique(np.linspace(0, len(missing) - 1, min(len(missing), _SAMPLE)).astype(int))
     sample = [missing[i] for i in index]
@@ -92,7 +106,7 @@ def explanation(images_dir: Path, missing: list[str]) -> str | None:
                 steps = [step] if step is not None else []
                 if folder != images_dir:
                     parts.append(f"the names are relative to {folder}")
-                    steps.append(f"set data.train_images={folder}")
+                    steps.append(f"set {setting}={folder}")
                 return f"{' and '.join(parts)}; {' and '.join(steps)}"
     return None
 
@@ -152,7 +166,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _check_folder(images_dir: Path) -> None:
+def _check_folder(images_dir: Path, setting: str) -> None:
     try:
         if images_dir.is_dir():
             if os.access(images_dir, os.X_OK):
@@ -164,7 +178,7 @@ def _check_folder(images_dir: Path) -> None:
         reason = f"cannot be read ({error.strerror or error})"
     raise DataError(
         f"images folder {images_dir}: {reason}; "
-        "set data.train_images to the folder with the images of the annotations"
+        f"set {setting} to the folder with the images of the annotations"
     )
 
 

@@ -165,10 +165,12 @@ def _open_current(path: Path, source: PackSource) -> Pack | None:
         return None
     skipped_names = ragged_texts([image.file_name for image in pack.skipped])
     skipped_stats = [(image.num_bytes, image.changed_ns) for image in pack.skipped]
-    is_current = np.array_equal(
-        file_stats(source.images_dir, pack.dataset.images.names), open_array(path, "file_stats")
-    ) and np.array_equal(
-        file_stats(source.images_dir, skipped_names), np.array(skipped_stats, np.int64).reshape(-1, 2)
+    stats, now_skipped = (
+        file_stats(source.images_dir, names, source.images_setting)
+        for names in (pack.dataset.images.names, skipped_names)
+    )
+    is_current = np.array_equal(stats, open_array(path, "file_stats")) and np.array_equal(
+        now_skipped, np.array(skipped_stats, np.int64).reshape(-1, 2)
     )
     return pack if is_current else None
 

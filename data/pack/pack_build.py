@@ -25,7 +25,7 @@ from spinesearch.data.cache import (
     remove,
 )
 from spinesearch.data.coco.dataset import CocoDataset, content_key
-from spinesearch.data.coco.missing import check_none_missing, file_stats
+from spinesearch.data.coco.missing import TRAIN_IMAGES, check_none_missing, file_stats
 from spinesearch.data.coco.read import read_coco
 from spinesearch.data.data_settings import DEFAULT_BOX_FORMAT, DEFAULT_MAX_MEGAPIXELS
 from spinesearch.data.errors import DataError
@@ -58,6 +58,7 @@ class PackSource:
         max_megapixels: images of more are broken.
         image_field: a field of the image records that `open_pack` hands to its `check`, see `read_coco`; it
             is no part of the pack.
+        images_setting: the setting that names the folder of the images, for messages.
     """
 
     images_dir: Path
@@ -68,6 +69,7 @@ class PackSource:
     box_format: str = DEFAULT_BOX_FORMAT
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
     image_field: str = ""
+    images_setting: str = TRAIN_IMAGES
 
 
 class Skipped(NamedTuple):
@@ -99,8 +101,8 @@ def build_pack(
         box_format=source.box_format,
         image_field=source.image_field,
     )
-    stats = file_stats(source.images_dir, dataset.images.names)
-    check_none_missing(dataset, stats, skip_broken=source.skip_broken)
+    stats = file_stats(source.images_dir, dataset.images.names, source.images_setting)
+    check_none_missing(dataset, stats, skip_broken=source.skip_broken, setting=source.images_setting)
     check(dataset)
     partial = partial_path(path)
     try:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from spinesearch.results.finalists import finished_rerank, standings
+from spinesearch.results.finalists import final_standings
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import RungResult, Trial
 from spinesearch.space import SearchSpace
@@ -38,10 +38,9 @@ def write_optuna(run: Run, path: Path, *, name: str, rung_value: Callable[[RungR
         rung_value: what a candidate is compared by at a rung.
     """
     distributions = _distributions(run.space)
-    rerank = finished_rerank(run)
     scores = {
         row.candidate.trial: {"finalist_score": row.score, "finalist_standard_error": row.standard_error}
-        for row in ([] if rerank is None else standings(run, rerank))
+        for row in final_standings(run)
         if row.candidate is not None
     }
     with path.open("w", encoding="utf-8") as file:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spinesearch.data.whole_file import write_whole
-from spinesearch.results.finalists import Standing, final_ranking, finished_rerank, standings
+from spinesearch.results.finalists import Standing, final_ranking, final_standings, finished_rerank
 from spinesearch.results.ledger.files import KeptFile, file_path
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import FINALISTS, Trial
@@ -118,9 +118,8 @@ def export_top(
         output_dir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise ValueError(f"--output: must be a folder, but a file is at {output_dir} or above it") from error
-    rerank = finished_rerank(run)
-    ranked = [] if rerank is None else standings(run, rerank)
-    by_trial = {row.candidate.trial: row for row in ranked if row.candidate and row.score is not None}
+    ranked = (row for row in final_standings(run) if row.score is not None)
+    by_trial = {row.candidate.trial: row for row in ranked if row.candidate}
     paths = []
     for rank, trial in enumerate(best, start=1):
         path = output_dir / f"{rank:02d}_{trial.arch_id}.json"
@@ -155,8 +154,7 @@ def kept_weights(run: Run, trial: Trial, run_dir: Path) -> Path | None:
         trial: one of its candidates.
         run_dir: its folder, which may have lost them.
     """
-    rerank = finished_rerank(run)
-    for standing in [] if rerank is None else standings(run, rerank):
+    for standing in final_standings(run):
         if standing.candidate is trial and standing.best:
             return _kept_files(standing, run_dir).get("weights.safetensors")
     return None

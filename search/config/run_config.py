@@ -19,7 +19,7 @@ from spinesearch.search.config.checked import CSV, checked_values
 from spinesearch.search.config.config_errors import ConfigError as ConfigError
 from spinesearch.search.config.config_errors import reason, unknown_setting
 from spinesearch.search.config.overrides import parse_overrides
-from spinesearch.search.config.sections import PATH_SETTINGS, SEARCH, Schema
+from spinesearch.search.config.sections import FREE_OF_ALL, SEARCH, Schema
 from spinesearch.search.config.settings import FREE_SEARCH_SETTINGS, SearchSettings
 from spinesearch.space.build import SpineNetSettings
 
@@ -174,7 +174,7 @@ FREE_PROXY_SETTINGS = ("device", "evaluator", "cuda_graph", "pack_on_device", "k
 
 # What a resumed run may change: how it is run, and where the same data lies. The rest decides its results.
 _FREE_SETTINGS = frozenset(
-    {"name", "label", "mirror", "data.max_megapixels", "data.allow_overlap", *PATH_SETTINGS}
+    {*FREE_OF_ALL}
     | {f"proxy_task.{key}" for key in FREE_PROXY_SETTINGS}
     | {f"search.{key}" for key in FREE_SEARCH_SETTINGS}
 )

@@ -48,6 +48,8 @@ DATA_PATHS = (
     "cache_dir",
 )
 PATH_SETTINGS = ("runs_dir", "init_from", "search.latency_table", *(f"data.{name}" for name in DATA_PATHS))
+# What any resumed run may have otherwise, as it decides no result: where things lie, which data are refused.
+FREE_OF_ALL = ("name", "label", "mirror", "data.max_megapixels", "data.allow_overlap", *PATH_SETTINGS)
 
 
 @dataclass(frozen=True, kw_only=True)

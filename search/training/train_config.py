@@ -10,7 +10,7 @@ from spinesearch.data.data_settings import DataSettings
 from spinesearch.search.config.checked import checked_values
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.config.run_config import check_unchanged, flat
-from spinesearch.search.config.sections import PATH_SETTINGS, TRAINING
+from spinesearch.search.config.sections import FREE_OF_ALL, TRAINING
 from spinesearch.search.config.train_workers import TrainWorkers
 from spinesearch.training.run.train_settings import TrainSettings
 
@@ -24,10 +24,7 @@ FREE_TRAIN_SETTINGS = (
     "kernels",
     "num_threads",
 )
-_FREE = frozenset(
-    {"name", "label", "mirror", "search", "data.max_megapixels", "data.allow_overlap", *PATH_SETTINGS}
-    | {f"train.{name}" for name in FREE_TRAIN_SETTINGS}
-)
+_FREE = frozenset({*FREE_OF_ALL, "search"} | {f"train.{name}" for name in FREE_TRAIN_SETTINGS})
 LR = "train.lr"
 # Younger than the first checkpoints, which do not name them; what those mean is the default.
 _YOUNGER = ("train.task", "train.label_smoothing")

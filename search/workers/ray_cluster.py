@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from spinesearch.data.parallel import num_processors
 from spinesearch.search.config.run_config import ConfigError
 from spinesearch.search.workers.ray_head import check_head
 
@@ -66,7 +67,7 @@ def _connect(address: str, num_cpus: float | None) -> None:
             _set_token()
             ray.init(
                 address="local",
-                num_cpus=None if num_cpus is None else max(_num_cpus_here(), math.ceil(num_cpus)),
+                num_cpus=None if num_cpus is None else max(num_processors(), math.ceil(num_cpus)),
                 object_store_memory=_OBJECT_STORE_BYTES,
                 include_dashboard=False,
                 **quiet,
@@ -109,8 +110,3 @@ def _folder_reason(error: Exception) -> str:
         reason = f"{error.strerror}: {error.filename}"
         return f"RAY_TMPDIR: Ray cannot use {folder} (from {named}): {reason}; {advice}"
     return ""
-
-
-def _num_cpus_here() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -34,7 +34,7 @@ from spinesearch.search.workers.worker_states import PoolTimes, WorkerEvent
 class RayScorer:
     """Scores candidates on Ray workers; a candidate whose worker is lost is run again by another.
 
-    The process must be connected to Ray, see `ray_cluster.connect`.
+    The process must be connected to Ray, see `ray_cluster.connected`.
 
     Args:
         open_score: opens the proxy task in each worker; picklable.

@@ -1,5 +1,7 @@
 """The data of a training: all images of one split, validated on another that shares none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from picture_sets import picture, save_set, settings_for
@@ -64,6 +66,19 @@ def test_one_split_given_twice_is_refused(tmp_path):
     )
     with pytest.raises(DataError, match=r"4 of 4 images to validate on are trained on too: t0.png"):
         open_training_data(twice, pack_size=32, image_size=32)
+
+
+def test_a_folder_of_images_is_named_by_its_own_setting(tmp_path):
+    settings = two_sets(tmp_path)
+    (tmp_path / "val" / "images").rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"images: is not a folder; set data.val_images to the folder"):
+        open_val_data(settings, image_size=32)
+    (tmp_path / "val" / "images").mkdir()
+    (tmp_path / "moved").rename(tmp_path / "val" / "images" / "deep")
+    with pytest.raises(DataError, match=r"set data.val_images=.*val/images/deep$"):
+        open_training_data(settings, pack_size=32, image_size=32)
+    with pytest.raises(DataError, match=r"set data.train_images to the folder"):  # of both
+        open_val_data(replace(settings, val_images=None), image_size=32)
 
 
 def test_other_categories_and_no_split_are_refused_by_the_settings_name(tmp_path):

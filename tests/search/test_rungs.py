@@ -1,18 +1,15 @@
 """Searches with rungs of real trainings: the command line, one and two workers, and kills."""
 
-import contextlib
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import forked_cli
 import pytest
 from cli_checks import fails
+from forked_work import Forks
 
 from spinesearch.cli.main import main
 from spinesearch.results.ledger.ledger import LEDGER_NAME
@@ -116,36 +113,23 @@ def test_one_worker_two_and_none_find_the_same(schedule: str, tiny, tmp_path: Pa
 def test_killed_at_twenty_random_moments_it_ends_as_an_undisturbed_one(serial, tmp_path: Path):
     # Any number of attempts: three kills may well come down on one candidate.
     words = ["search", *serial, *LADDER, "search.num_trials=24", "search.max_attempts=50"]
-    process = subprocess.Popen(
-        [sys.executable, forked_cli.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-
-    def carry_out(name: str, kill_after_s: float | None) -> int:
-        process.stdin.write(json.dumps([*words, f"name={name}"]) + "\n")
-        process.stdin.flush()
-        child = int(process.stdout.readline())
-        if kill_after_s is not None:
-            time.sleep(kill_after_s)
-            with contextlib.suppress(ProcessLookupError):  # it has ended already
-                os.kill(child, signal.SIGKILL)
-        return int(process.stdout.readline())
-
-    started = time.monotonic()
-    assert carry_out("whole", None) == 0
-    whole_s = time.monotonic() - started
     rng = random.Random(3)
     num_killed, names = 0, ["killed-0"]
-    while num_killed < 20:
-        code = carry_out(names[-1], rng.uniform(0.05, 0.3) * whole_s)
-        assert code in (0, -signal.SIGKILL)
-        num_killed += code != 0
-        if code == 0:  # on to the next
-            names.append(f"killed-{len(names)}")
-    assert carry_out(names[-1], None) == 0
-    process.communicate("", timeout=30)
+    with Forks(forked_cli.__file__) as forks:
+
+        def carry_out(name: str, kill_after_s: float | None = None) -> int:
+            return forks.carry_out(json.dumps([*words, f"name={name}"]), kill_after_s)
+
+        started = time.monotonic()
+        assert carry_out("whole") == 0
+        whole_s = time.monotonic() - started
+        while num_killed < 20:
+            code = carry_out(names[-1], rng.uniform(0.05, 0.3) * whole_s)
+            assert code in (0, -signal.SIGKILL)
+            num_killed += code != 0
+            if code == 0:  # on to the next
+                names.append(f"killed-{len(names)}")
+        assert carry_out(names[-1]) == 0
     whole = recorded(load_run(tmp_path / "runs" / "whole")[0])
     for name in names:
         assert recorded(load_run(tmp_path / "runs" / name)[0]) == whole

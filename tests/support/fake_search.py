@@ -1,21 +1,16 @@
-"""Searches with a fake scorer of real behaviour, and a process that runs them on demand to be killed.
-
-``python fake_search.py`` imports everything once; for each line ``RUN_DIR SEED NUM_TRIALS CONTROLLER`` on its
-standard input, with ``rungs`` behind it for a search with rungs, forks a child that carries that run to its
-end; it answers with the child's process id and, when the child has ended, its exit code.
-"""
+"""Searches with a fake scorer of real behaviour; served to be killed, see `forked_work`."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
 from fake_scorer import FakeScorer, RungScore, fake_score
 from fake_space import SPACE
+from forked_work import serve
 
 from spinesearch.controller import Controller
 from spinesearch.controller.bayesian import BayesianSettings
@@ -154,30 +149,22 @@ def everything(outcome: tuple[Run, str]) -> tuple[str, str, str, str]:
     return proposals(run), results(run), updates(run), digest
 
 
-def serve() -> None:
-    """Run searches in forked children until standard input ends."""
-    build_controller("reinforce", 0).suggest(1)  # what is slow the first time
-    print("ready", flush=True)
-    for line in sys.stdin:
-        run_dir, seed, num_trials, controller, *rungs = line.split()
-        child = os.fork()
-        if child == 0:
-            # The order in which workers finish differs every time.
-            score = RungScore() if rungs else fake_score
-            scorer = FakeScorer(num_workers=3, order=os.getpid(), delay_s=0.004, score=score)
-            carry_out(
-                Path(run_dir),
-                seed=int(seed),
-                num_trials=int(num_trials),
-                controller=controller,
-                scorer=scorer,
-                **({"halving": RUNGS, "generation_size": RUNGS.generation_size} if rungs else {}),
-            )
-            os._exit(0)
-        print(child, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+def work(line: str) -> int:
+    """Carry out the run of a line: RUN_DIR SEED NUM_TRIALS CONTROLLER, and a fifth word for rungs."""
+    run_dir, seed, num_trials, controller, *rungs = line.split()
+    # The order in which workers finish differs every time.
+    score = RungScore() if rungs else fake_score
+    carry_out(
+        Path(run_dir),
+        seed=int(seed),
+        num_trials=int(num_trials),
+        controller=controller,
+        scorer=FakeScorer(num_workers=3, order=os.getpid(), delay_s=0.004, score=score),
+        **({"halving": RUNGS, "generation_size": RUNGS.generation_size} if rungs else {}),
+    )
+    return 0
 
 
 if __name__ == "__main__":
-    serve()
+    build_controller("reinforce", 0).suggest(1)  # what is slow the first time
+    serve(work)

@@ -1,14 +1,8 @@
-"""Studies with the fake scorer of `fake_search`, and a process that runs them on demand to be killed.
-
-``python fake_study.py`` imports everything once; for each line ``RUN_DIR KIND NUM_ARCHS NUM_SEEDS`` on its
-standard input, forks a child that carries that study to its end; it answers with the child's process id and,
-when the child has ended, its exit code.
-"""
+"""Studies with the fake scorer of `fake_search`; served to be killed, see `forked_work`."""
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +11,7 @@ from typing import Any
 from fake_scorer import FakeScorer
 from fake_search import only
 from fake_space import SPACE
+from forked_work import serve
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger
 from spinesearch.results.ledger.run import Run
@@ -107,22 +102,14 @@ def made(kind: str, scores: Mapping[str, Sequence[Sequence[Mapping[str, float] |
     return Study(run)
 
 
-def serve() -> None:
-    """Run studies in forked children until standard input ends."""
-    print("ready", flush=True)
-    for line in sys.stdin:
-        run_dir, kind, num_archs, num_seeds = line.split()
-        child = os.fork()
-        if child == 0:
-            # The order in which workers finish differs every time.
-            wanted = plan(kind, archs=int(num_archs), seeds=int(num_seeds))
-            scorer = FakeScorer(num_workers=3, order=os.getpid(), delay_s=0.004)
-            carry_out(Path(run_dir), wanted, scorer=scorer)
-            os._exit(0)
-        print(child, flush=True)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+def work(line: str) -> int:
+    """Carry out the study of a line: RUN_DIR KIND NUM_ARCHS NUM_SEEDS."""
+    run_dir, kind, num_archs, num_seeds = line.split()
+    # The order in which workers finish differs every time.
+    scorer = FakeScorer(num_workers=3, order=os.getpid(), delay_s=0.004)
+    carry_out(Path(run_dir), plan(kind, archs=int(num_archs), seeds=int(num_seeds)), scorer=scorer)
+    return 0
 
 
 if __name__ == "__main__":
-    serve()
+    serve(work)

@@ -8,9 +8,9 @@ import time
 import torch
 from torch import nn
 
+from spinesearch.data.parallel import processor_name
 from spinesearch.models.heads.predict import network_output
 from spinesearch.models.mask_rcnn.detector import AsTested, MaskRCNN
-from spinesearch.training.process.machine import processor
 
 NUM_WARMUPS, NUM_RUNS = 5, 20
 # What figures are of; the number of threads is in the device's name.
@@ -47,4 +47,4 @@ def device_name(device: torch.device) -> str:
     """The kind of a device, as far as latencies depend on it: two of one name may be compared."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{processor()}, {torch.get_num_threads()} threads"
+    return f"{processor_name()}, {torch.get_num_threads()} threads"

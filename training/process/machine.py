@@ -1,14 +1,12 @@
-"""The machine and the process a training runs in: processor, device, threads, memory."""
+"""The machine and the process a training runs in: device, threads, memory."""
 
 from __future__ import annotations
 
 import ctypes
-import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 import torch
 
@@ -27,16 +25,6 @@ def find_device(name: str, setting: str = "proxy_task.device") -> torch.device:
     if name == "cpu" or not has_cuda:
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())
-
-
-def processor() -> str:
-    """The processor's name; the architecture's where the system does not name it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def fix_precision(device: torch.device) -> str:

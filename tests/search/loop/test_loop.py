@@ -1,20 +1,16 @@
 """A search is a function of configuration and seed: whoever scores, and however often it is killed."""
 
-import contextlib
 import json
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import fake_search
 import pytest
 from fake_scorer import FakeScorer
 from fake_search import Warnings, carry_out, everything, proposals, results, updates
+from forked_work import Forks, check_kills
 from long_suite import few
 
 from spinesearch.controller import Rollout, Suggestion
@@ -124,58 +120,19 @@ def test_a_ledger_cut_anywhere_resumes_to_the_same_end(
         shutil.rmtree(run_dir)
 
 
-@pytest.fixture(scope="module")
-def server():
-    """A process that forks searches; killing one costs milliseconds instead of an import of torch."""
-    process = subprocess.Popen(
-        [sys.executable, fake_search.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    yield process
-    process.communicate("", timeout=30)
-
-
 @pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize("rungs", ["", " rungs"], ids=["whole trainings", "rungs"])
-def test_sigkill_at_random_moments(server, tmp_path: Path, rungs: str):
-    """20 runs, each killed at up to 3 random moments and resumed: nothing lost or twice, the same end."""
-    rng = random.Random(7)
-
-    def run_child(run_dir: Path, kill_after_s: float | None) -> int:
-        server.stdin.write(f"{run_dir} 3 64 reinforce{rungs}\n")
-        server.stdin.flush()
-        pid = int(server.stdout.readline())
-        if kill_after_s is not None:
-            time.sleep(kill_after_s)
-            with contextlib.suppress(ProcessLookupError):  # it has ended already
-                os.kill(pid, signal.SIGKILL)
-        return int(server.stdout.readline())
-
-    started = time.monotonic()
-    assert run_child(tmp_path / "whole", None) == 0
-    whole_s = time.monotonic() - started
-    whole = Run.from_events(tmp_path, read_ledger(tmp_path / "whole" / LEDGER_NAME).events)
-    num_killed = 0
-    for number in range(20):
-        run_dir = tmp_path / str(number)
-        finished: list[dict[str, object]] = []
-        for _ in range(rng.randint(1, 3)):
-            num_killed += run_child(run_dir, rng.uniform(0, whole_s)) == -signal.SIGKILL
-            if (run_dir / LEDGER_NAME).exists():
-                events = read_ledger(run_dir / LEDGER_NAME).events
-                now = [dict(event) for event in events if event["event"] == "result"]
-                assert now[: len(finished)] == finished
-                finished = now
-        assert run_child(run_dir, None) == 0
-        run = Run.from_events(run_dir, read_ledger(run_dir / LEDGER_NAME).events)  # refuses second results
-        assert (proposals(run), results(run), updates(run)) == (
-            proposals(whole),
-            results(whole),
-            updates(whole),
+def test_sigkill_at_random_moments(tmp_path: Path, rungs: str):
+    with Forks(fake_search.__file__) as forks:
+        check_kills(
+            forks,
+            tmp_path,
+            lambda run_dir: f"{run_dir} 3 64 reinforce{rungs}",
+            lambda run: (proposals(run), results(run), updates(run)),
+            num_runs=20,
+            least_killed=15,
         )
-    assert num_killed >= 15, "the kills came too late to prove anything"
 
 
 def test_a_run_can_grow(tmp_path: Path):

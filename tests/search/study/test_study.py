@@ -1,14 +1,8 @@
 """A study's trainings: each once, whoever scores them and however often it is killed."""
 
-import contextlib
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +11,7 @@ import pytest
 from fake_scorer import FakeScorer, fake_score
 from fake_space import SPACE
 from fake_study import carry_out, plan
+from forked_work import Forks, check_kills
 from long_suite import few
 
 from spinesearch.controller.random import RandomController
@@ -127,54 +122,19 @@ def test_a_ledger_cut_anywhere_resumes_to_the_same_end(kind: str, tmp_path: Path
         assert read_ledger(run_dir / LEDGER_NAME).events[: len(before)] == before
 
 
-@pytest.fixture(scope="module")
-def server():
-    """A process that forks studies; killing one costs milliseconds."""
-    process = subprocess.Popen(
-        [sys.executable, fake_study.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    yield process
-    process.communicate("", timeout=30)
-
-
 @pytest.mark.slow
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", KINDS)
-def test_sigkill_at_random_moments(server, kind: str, tmp_path: Path):
-    """10 studies, each killed at up to 3 random moments and resumed: nothing lost or twice, the same end."""
-    rng = random.Random(7)
-
-    def run_child(run_dir: Path, kill_after_s: float | None) -> int:
-        server.stdin.write(f"{run_dir} {kind} 10 4\n")
-        server.stdin.flush()
-        pid = int(server.stdout.readline())
-        if kill_after_s is not None:
-            time.sleep(kill_after_s)
-            with contextlib.suppress(ProcessLookupError):  # it has ended already
-                os.kill(pid, signal.SIGKILL)
-        return int(server.stdout.readline())
-
-    started = time.monotonic()
-    assert run_child(tmp_path / "whole", None) == 0
-    whole_s = time.monotonic() - started
-    whole = Run.from_events(tmp_path, read_ledger(tmp_path / "whole" / LEDGER_NAME).events)
-    num_killed = 0
-    for number in range(10):
-        run_dir = tmp_path / str(number)
-        finished: list[dict[str, object]] = []
-        for _ in range(rng.randint(1, 3)):
-            num_killed += run_child(run_dir, rng.uniform(0, whole_s)) == -signal.SIGKILL
-            if (run_dir / LEDGER_NAME).exists():
-                events = read_ledger(run_dir / LEDGER_NAME).events
-                now = [dict(event) for event in events if event["event"] == "result"]
-                assert now[: len(finished)] == finished
-                finished = now
-        assert run_child(run_dir, None) == 0
-        run = Run.from_events(run_dir, read_ledger(run_dir / LEDGER_NAME).events)  # refuses second results
-        assert everything(run) == everything(whole)
-    assert num_killed >= 7, "the kills came too late to prove anything"
+def test_sigkill_at_random_moments(kind: str, tmp_path: Path):
+    with Forks(fake_study.__file__) as forks:
+        check_kills(
+            forks,
+            tmp_path,
+            lambda run_dir: f"{run_dir} {kind} 10 4",
+            everything,
+            num_runs=10,
+            least_killed=7,
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
