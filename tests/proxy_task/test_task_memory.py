@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from cuda_training import allocated_bytes
 from long_suite import few_rows
 from tiny_task import TINY_TASK
 from torch import nn
@@ -192,8 +193,9 @@ def test_gpu_memory_is_flat_over_fifty_candidates(data: ProxyData) -> None:
         else:
             with failing(lambda: torch.empty(ABSURD, dtype=torch.uint8, device="cuda"), at_pass=2):
                 assert "out of memory" in run_job(score, job, "worker").reason
-        allocated.append(torch.cuda.memory_allocated())
-    assert allocated[4:] == allocated[4:5] * 46  # the first few make workspaces that stay
+        # One that failed before a capture leaves a workspace of cuBLAS, which resetting a graph frees.
+        allocated.append(allocated_bytes())
+    assert allocated[4:] == allocated[4:5] * 46  # the first few make what stays
 
 
 def test_unused_memory_is_returned_after_each_candidate_where_a_gpu_is_shared(

@@ -189,6 +189,7 @@ def test_a_share_of_a_gpu_is_kept_to(data: ProxyData) -> None:
 
 @pytest.mark.gpu
 @needs_cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")  # PyTorch's own
 @pytest.mark.parametrize("cuda_graph", ["auto", "off"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_a_step_does_not_make_the_processor_wait(data: ProxyData, optimizer: str, cuda_graph: str) -> None:
