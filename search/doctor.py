@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +197,7 @@ def _torch() -> Iterator[Finding]:
         yield Finding(
             what="GPU", state="ok", found=f"{found}; torch has {built}, driver {driver or 'unknown'}"
         )
+        yield _kernels()
         return
     advice = ""
     if driver and torch.version.cuda is None:
@@ -204,6 +206,25 @@ def _torch() -> Iterator[Finding]:
         advice = "there is a driver, but torch sees no GPU: is it too old for this CUDA, or hidden?"
     found = f"none seen, the processor trains; torch has {built}, driver {driver or 'none'}"
     yield Finding(what="GPU", state="note" if advice else "ok", found=found, advice=advice)
+
+
+def _kernels() -> Finding:
+    """What Triton compiles targets and loss with on a GPU; a worker that lacks it says so in its own log alone."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or "clang"  # as Triton looks for it
+    there = {
+        "triton": importlib.util.find_spec("triton") is not None,
+        "C compiler": shutil.which(compiler) is not None,
+        "Python.h": (Path(sysconfig.get_paths()["include"]) / "Python.h").exists(),
+    }
+    absent = ", ".join(name for name, is_there in there.items() if not is_there)
+    if not absent:
+        return Finding(what="kernels", state="ok", found="targets and loss can be compiled by Triton")
+    return Finding(
+        what="kernels",
+        state="note",
+        found=f"targets and loss run in their plain forms, which are slower: there is no {absent}",
+        advice="apt-get install gcc libc6-dev python3-dev, or pip install triton, whichever it is",
+    )
 
 
 def _driver() -> str:

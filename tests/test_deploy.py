@@ -135,9 +135,10 @@ def test_the_dockerfile_copies_all_that_the_wheel_is_made_of():
     assert needed <= copied
 
 
-def test_the_dockerfile_installs_what_is_pinned_and_what_kuberay_needs():
+def test_the_dockerfile_installs_what_is_pinned_and_what_kuberay_and_triton_need():
     (install,) = [rest for word, rest in instructions() if word == "RUN" and "pip install" in rest]
     options = shlex.split(install)
     assert options[options.index("--constraint") + 1] == "constraints.txt"
     assert {".", "ray[default]"} <= set(options)
-    assert any("install --yes" in rest and "wget" in rest.split() for word, rest in instructions())
+    (packages,) = [rest.split() for word, rest in instructions() if word == "RUN" and "install --yes" in rest]
+    assert {"wget", "gcc", "libc6-dev"} <= set(packages)

@@ -61,3 +61,20 @@ def test_the_driver_by_its_kernel_module(tmp_path: Path, monkeypatch):
     (tmp_path / "version").write_text(lines)
     monkeypatch.setattr(doctor, "Path", lambda path: tmp_path / "version")
     assert doctor._driver() == "550.54.15"
+
+
+@pytest.mark.parametrize(
+    ("absent", "state", "said"),
+    [("", "ok", "can be compiled"), ("gcc clang", "note", "there is no C compiler")],
+)
+def test_what_triton_needs_beside_a_gpu(absent: str, state: str, said: str, tmp_path: Path, monkeypatch):
+    (tmp_path / "Python.h").touch()
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(doctor.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(
+        doctor.shutil, "which", lambda name: None if name in absent.split() else f"/bin/{name}"
+    )
+    found = doctor._kernels()
+    assert (found.what, found.state) == ("kernels", state)
+    assert said in found.found
