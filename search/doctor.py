@@ -209,7 +209,7 @@ def _torch() -> Iterator[Finding]:
 
 
 def _kernels() -> Finding:
-    """What Triton compiles targets and loss with on a GPU; a worker that lacks it says so in its own log alone."""
+    """What Triton compiles targets and loss with; a worker that lacks it says so in its own log alone."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or "clang"  # as Triton looks for it
     there = {
         "triton": importlib.util.find_spec("triton") is not None,
