@@ -20,9 +20,14 @@ _OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-# cuDNN's where there is no room for any algorithm's workspace, and where it knows no algorithm: with little
-# memory left it is taken for the first.
-_WITHOUT_ENGINE = ("unable to find an engine", "Unable to find a valid cuDNN algorithm")
+# cuDNN's where there is no room for any algorithm's workspace, and where it knows no algorithm; cuBLAS's
+# where there is no room for its handle, and where it is of no use at all. With little memory left they are
+# taken for the first.
+_WITHOUT_ENGINE = (
+    "unable to find an engine",
+    "Unable to find a valid cuDNN algorithm",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
 _MAX_REASON = 300  # characters; torch's own account of its memory runs to a thousand
 
 

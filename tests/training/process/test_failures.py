@@ -201,14 +201,21 @@ def test_a_share_bounds_the_process_s_tensors(
     assert CONTEXT_BYTES == GIB
 
 
-@pytest.mark.parametrize("text", ["GET was unable to find an engine to execute this computation", "FIND was"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET was unable to find an engine to execute this computation",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "FIND was",
+    ],
+)
 @pytest.mark.parametrize("free", [0.5, 20])
-def test_cudnn_without_an_engine_is_out_of_memory_where_little_is_left(
+def test_a_library_without_room_is_out_of_memory_where_little_is_left(
     monkeypatch: pytest.MonkeyPatch, text: str, free: float
 ) -> None:
     Memory(monkeypatch, total=80 * GIB, reserved=int((79.5 - free) * GIB), others=GIB // 2)
     error = RuntimeError(text)
-    is_it = "unable" in text and free == 0.5
+    is_it = text != "FIND was" and free == 0.5
     assert is_out_of_memory(error, CUDA) == is_it
     assert not is_out_of_memory(error, CPU)
     assert isinstance(released(error, CUDA), OutOfMemory) == is_it
