@@ -60,11 +60,13 @@ def predict(arguments: list[str]) -> int:
                 "--threshold: is of boxes, and these weights classify whole images; leave it out"
             )
         top_k = NUM_PREDICTED if options.top_k is None else options.top_k
-        found = predict_classes(network, paths, inference, top_k=top_k)
+        with _named_options():
+            found = predict_classes(network, paths, inference, top_k=top_k)
     else:
         threshold = DEFAULT_THRESHOLD if options.threshold is None else options.threshold
         top_k = MAX_DETECTIONS if options.top_k is None else options.top_k
-        found = predict_images(network, paths, inference, threshold=threshold, top_k=top_k)
+        with _named_options():
+            found = predict_images(network, paths, inference, threshold=threshold, top_k=top_k)
     records: list[dict[str, Any]] = []
     num_found, num_failed = 0, 0
     with named_files({"--output": options.output}):
@@ -90,6 +92,15 @@ def predict(arguments: list[str]) -> int:
         "picture of each"
     )
     return 2 if num_failed else 0
+
+
+@contextlib.contextmanager
+def _named_options() -> Iterator[None]:
+    """Errors about the arguments ``threshold`` and ``top_k`` name the options of this command."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"--{str(error).replace('top_k', 'top-k', 1)}") from error
 
 
 def _images(given: Sequence[Path]) -> list[Path]:
