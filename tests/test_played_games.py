@@ -1,13 +1,17 @@
 """Games on file: which count, and what is played."""
 
 import importlib
+import os
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from landscape_runs import FOLDER
+from marked_processes import MARK, marked_pids
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def test_what_is_on_file_is_not_played_again(bench, tmp_path: Path, monkeypatch,
 
     monkeypatch.setattr(module, "play_game", play)
     monkeypatch.setattr(
-        module, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers)
+        module, "ProcessPoolExecutor", lambda workers, mp_context, initializer: ThreadPoolExecutor(workers)
     )
     game = bench("one_game").Game("random", "short ways", 8, 0, 100)
     longer, path = game._replace(num_trials=300), tmp_path / "runs" / "a.jsonl"
@@ -119,3 +123,33 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path):
     refused = command(*options)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith(f"{results}, line 2: is no game")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_its_workers_end_with_it(tmp_path: Path, number: signal.Signals):
+    """By Ctrl-C with a line, by a kill without one; in games that take a minute each."""
+    results = tmp_path / "results.jsonl"
+    options = ("--sizes", "8", "--strategies", "bayesian", "--landscapes", "short ways", "--workers", "2")
+    with subprocess.Popen(
+        [sys.executable, FOLDER / "bench_controllers.py", *options, "--results", results],
+        env=os.environ | {MARK: str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as bench:
+        assert bench.stderr is not None
+        assert "20 to play" in bench.stderr.readline()
+        time.sleep(5)  # until they play
+        assert len(marked_pids(str(tmp_path), "spawn_main")) == 2
+        bench.send_signal(number)
+        said = bench.stderr.read()
+    if number == signal.SIGINT:
+        assert bench.returncode == 130
+        assert said == "stopped; what was over is on file, and the same command plays the rest\n"
+    else:
+        assert "Traceback" not in said
+    end = time.monotonic() + 30
+    while marked_pids(str(tmp_path), "python"):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert results.read_text() == ""

@@ -83,6 +83,9 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; what was over is on file, and the same command plays the rest", file=sys.stderr)
+        return 130
     print(text)
     return 0
 

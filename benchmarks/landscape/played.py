@@ -13,7 +13,9 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -63,14 +65,34 @@ def played(path: Path, games: Sequence[Game], workers: int) -> list[Row]:
     print(f"{len(games) - len(left)} games in {path}{others}; {len(left)} to play", file=sys.stderr)
     os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
     fresh = multiprocessing.get_context("spawn")  # which loads numpy and torch anew, with one thread
-    with path.open("a", encoding="utf-8") as file, ProcessPoolExecutor(workers, mp_context=fresh) as pool:
-        for future in as_completed([pool.submit(play_game, game) for game in left]):
-            row = future.result()
-            row["origin"] = origin(_game(row))
-            _keep_longer(longest, row)
-            file.write(json.dumps(row) + "\n")
-            file.flush()
+    pool = ProcessPoolExecutor(workers, mp_context=fresh, initializer=_end_with_parent)
+    with path.open("a", encoding="utf-8") as file, pool:
+        try:
+            for future in as_completed([pool.submit(play_game, game) for game in left]):
+                row = future.result()
+                row["origin"] = origin(_game(row))
+                _keep_longer(longest, row)
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
     return [longest[_key(game)] for game in games]
+
+
+def _end_with_parent() -> None:
+    """Have a worker end at Ctrl-C without a word, and as soon as the process that wants its games is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def origin(game: Game) -> str:
