@@ -228,6 +228,8 @@ def test_the_overview_by_hand(bench):
         "| best after 100 candidates, median | a hill |\n| --- | ---: |\n"
         "| random | 2.1 |\n| **reinforce** | 3.6 |\n| random, 1,000 candidates | 3.1 |"
     )
+    rows += [row | {"landscape": "a valley"} for row in rows if row["strategy"] == "random"]
+    assert "\n| **reinforce** | 3.6 |  |\n" in bench("comparison").overview(rows, default="reinforce")
 
 
 def test_the_verdicts_by_hand(bench, monkeypatch):

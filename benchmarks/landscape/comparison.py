@@ -81,7 +81,7 @@ def overview(rows: Rows, *, default: str) -> str:
         cells = [shown]
         for name in landscapes:
             best = _by_seed([r for r in of_size if r["landscape"] == name], strategy, "best", [budget])
-            cells.append(f"{np.median(best):.3g}" if np.isfinite(best).all() else "")
+            cells.append(f"{np.median(best):.3g}" if best.size and np.isfinite(best).all() else "")
         lines.append(cells)
     return markdown_table([f"best after {soon} candidates, median", *landscapes], lines)
 
