@@ -1,6 +1,7 @@
 """Games on file: which count, and what is played."""
 
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -89,6 +90,19 @@ def test_what_is_on_file_is_not_played_again(bench, tmp_path: Path, monkeypatch,
         ValueError, match=r"a\.jsonl, line 4: is no game \('landscape'\); remove the line, or"
     ):
         module.played(path, [game], 1)
+
+
+def test_what_is_on_file_can_be_told_without_playing(bench, tmp_path: Path, capsys):
+    """Of a strategy whose seeds are all there."""
+    module, path = bench("played"), tmp_path / "a.jsonl"
+    games = [bench("one_game").Game(name, "short ways", 8, seed, 100) for name in "ab" for seed in (0, 1)]
+    games = [game._replace(strategy={"a": "random", "b": "evolution"}[game.strategy]) for game in games]
+    rows = [{**game._asdict(), "best": {"50": 1.0}, "origin": module.origin(game)} for game in games]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
+    told = module.played(path, games, 0)
+    assert told == rows[:3]
+    assert f"3 games in {path}; 1 not played to their end" in capsys.readouterr().err
+    assert bench("bench_controllers")._of_all_seeds(told, 2) == rows[:2]
 
 
 def test_published_games_can_be_read_and_none_is_there_twice(bench):

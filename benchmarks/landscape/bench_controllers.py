@@ -2,13 +2,14 @@
 
 python benchmarks/landscape/bench_controllers.py [--quick] [--strategies random,evolution]
     [--landscapes surrogate,table,"mixture of four"] [--seeds 20] [--sizes 8,64] [--up-to N] [--rungs]
-    [--workers N] [--results FILE] [--page PAGE]
+    [--workers N] [--results FILE] [--page PAGE] [--on-file]
 
 Every game (strategy, landscape, generation size, seed) is a line of the results file once it is over, so that
 the command goes on where it was stopped (`played.py`); played.jsonl beside this file holds published ones.
 ``--up-to`` shortens all games but random's; a longer game stands for a shorter one, never the other way.
 ``--rungs`` plays each judged landscape with a rung, too, to 150 whole trainings' worth: after a third of a
-training the best third goes on, by rewards of twice the noise. ``--quick`` plays two analytic landscapes with
+training the best third goes on, by rewards of twice the noise. ``--on-file`` plays nothing, and tells of the
+games on file of which all seeds were played. ``--quick`` plays two analytic landscapes with
 three seeds to 100 candidates, is over in two minutes and writes no page.
 """
 
@@ -18,8 +19,10 @@ import argparse
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from analytic import AnalyticLandscapes
 from comparison import BASELINE, BUDGETS, PLOT, RUNGS, overview, plot, report, verdicts
@@ -57,6 +60,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--results", type=Path)
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--on-file", action="store_true")
     given = parser.parse_args()
     try:
         landscapes = _landscapes(given.landscapes, given.quick)
@@ -71,7 +75,8 @@ def main() -> int:
         most = _QUICK_TRIALS if given.quick else given.up_to
         sizes = [min(BUDGETS)] if given.quick else given.sizes
         games = list(_games(strategies, landscapes, seeds, sizes, most))
-        rows = played(path, games, given.workers)
+        rows = played(path, games, 0 if given.on_file else given.workers)
+        rows = _of_all_seeds(rows, seeds)
         text = report(rows, default=default_strategy())
         if not given.quick:
             plot(rows, given.page.parent / PLOT)
@@ -88,6 +93,16 @@ def main() -> int:
         return 130
     print(text)
     return 0
+
+
+def _of_all_seeds(rows: Sequence[Mapping[str, Any]], num_seeds: int) -> list[Mapping[str, Any]]:
+    """The games of a strategy on a landscape by generations of one size, where all seeds are there."""
+
+    def kind(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return row["strategy"], row["landscape"], row["generation_size"]
+
+    counts = Counter(map(kind, rows))
+    return [row for row in rows if counts[kind(row)] == num_seeds]
 
 
 def _names(text: str) -> list[str]:

@@ -42,6 +42,11 @@ Row = dict[str, Any]
 def played(path: Path, games: Sequence[Game], workers: int) -> list[Row]:
     """The lines of all games, from the file or played now; a longer game stands for a shorter one.
 
+    Args:
+        path: the file.
+        games: those wanted.
+        workers: processes that play; 0 to play nothing, and return what is on file.
+
     Raises:
         ValueError: a line of the file is damaged.
     """
@@ -62,7 +67,10 @@ def played(path: Path, games: Sequence[Game], workers: int) -> list[Row]:
     left = [game for game in games if _length(longest, game) == 0]
     left += [game for game in games if 0 < _length(longest, game) < game.num_trials]
     others = f", where {num_others} of other code or records are not used" if num_others else ""
-    print(f"{len(games) - len(left)} games in {path}{others}; {len(left)} to play", file=sys.stderr)
+    rest = "to play" if workers else "not played to their end"
+    print(f"{len(games) - len(left)} games in {path}{others}; {len(left)} {rest}", file=sys.stderr)
+    if not workers:
+        return [longest[_key(game)] for game in games if _key(game) in longest]
     os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
     fresh = multiprocessing.get_context("spawn")  # which loads numpy and torch anew, with one thread
     pool = ProcessPoolExecutor(workers, mp_context=fresh, initializer=_end_with_parent)
