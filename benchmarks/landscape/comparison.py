@@ -216,7 +216,9 @@ def plot(rows: Rows, path: Path) -> None:
     num_rows = -(-len(names) // num_columns)
     figure = Figure(figsize=(4.2 * num_columns, 3.4 * num_rows), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(num_rows, num_columns, squeeze=False).flat
+    panels = list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
+    colours = {s: f"C{i}" for i, s in enumerate(dict.fromkeys(row["strategy"] for row in rows))}
+    legend = {}
     for name, panel in zip(names, panels, strict=False):
         here = [row for row in rows if row["landscape"] == name]
         for strategy in dict.fromkeys(row["strategy"] for row in here):
@@ -225,12 +227,13 @@ def plot(rows: Rows, path: Path) -> None:
             low, median, high = np.quantile(
                 _by_seed(here, strategy, "best", points), (0.25, 0.5, 0.75), axis=0
             )
-            (line,) = panel.plot(points, median, label=strategy, linewidth=1.5)
-            panel.fill_between(points, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+            (legend[strategy],) = panel.plot(points, median, color=colours[strategy], linewidth=1.5)
+            panel.fill_between(points, low, high, color=colours[strategy], alpha=0.15, linewidth=0)
         panel.set(xscale="log", title=name, xlabel="candidates", ylabel="best, noise-free")
         panel.grid(alpha=0.3)
-    for panel in panels:
+    for panel in panels[len(names) :]:
         panel.set_axis_off()
-    figure.axes[0].legend(fontsize="small")
+    place = panels[min(len(names), len(panels) - 1)]  # one that is empty, if there is one
+    place.legend(legend.values(), legend.keys(), fontsize="small", loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda partial: figure.savefig(partial, format="png"))
