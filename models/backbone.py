@@ -243,7 +243,7 @@ def build_backbone(
 def resolve_spec(
     spec: ArchSpec | ResNetSpec | str | Path,
 ) -> tuple[ArchSpec | ResNetSpec, dict[str, Any], HeadScaling]:
-    """Whatever `build_backbone` takes for a spec: architecture, its own arguments, and the head's scaling."""
+    """Architecture, default arguments of a backbone and scaling of a head, of what `build_backbone` takes."""
     if isinstance(spec, str) and not spec.endswith(".json"):
         model = published(spec)
         return model.arch, asdict(model.backbone), model.head

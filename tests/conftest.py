@@ -13,7 +13,7 @@ import pytest
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-pytest_plugins = ["data_fixtures", "run_fixtures"]
+pytest_plugins = ["data_fixtures", "landscape_runs", "run_fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:

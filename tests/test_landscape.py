@@ -1,7 +1,6 @@
 """Recorded candidates: runs become shards that never change, and load; what does not belong is refused."""
 
 import gzip
-import importlib
 import json
 import re
 import subprocess
@@ -16,15 +15,8 @@ from long_suite import few
 from spinesearch.results.ledger.ledger import Ledger
 
 
-@pytest.fixture
-def landscape(monkeypatch):
-    """The benchmark's modules, by name."""
-    monkeypatch.syspath_prepend(FOLDER)
-    return importlib.import_module
-
-
-def test_shards_follow_a_run_and_never_change(landscape, tmp_path: Path):
-    collect, load = landscape("collect").collect, landscape("recorded").load
+def test_shards_follow_a_run_and_never_change(bench, tmp_path: Path):
+    collect, load = bench("collect").collect, bench("recorded").load
     run, folder = tmp_path / "first", tmp_path / "records"
     record(run, done=13, wanted=25)
     added = collect([run], folder, shard_size=5)
@@ -53,9 +45,9 @@ def test_shards_follow_a_run_and_never_change(landscape, tmp_path: Path):
     assert scores.values[0, 0] == found.trainings[0].metrics["ap"]
 
 
-def test_the_pages_three_lines_load_it(landscape, tmp_path: Path):
+def test_the_pages_three_lines_load_it(bench, tmp_path: Path):
     record(tmp_path / "run", done=6, wanted=6)
-    landscape("collect").collect([tmp_path / "run"], tmp_path / "benchmarks/landscape/records")
+    bench("collect").collect([tmp_path / "run"], tmp_path / "benchmarks/landscape/records")
     page = (ROOT / "docs" / "landscape.md").read_text()
     code = re.search(r"```python\n(import gzip.*?)```", page, re.DOTALL)
     assert code is not None
@@ -65,23 +57,21 @@ def test_the_pages_three_lines_load_it(landscape, tmp_path: Path):
     assert (run.stdout, run.stderr) == ("6 0 70\n", "")
 
 
-def test_lengths_and_seeds_stand_side_by_side(landscape, tmp_path: Path):
+def test_lengths_and_seeds_stand_side_by_side(bench, tmp_path: Path):
     runs = [
         record(tmp_path / "one", done=6, wanted=6),
         record(tmp_path / "two", done=6, wanted=6, seed=1),
         record(tmp_path / "long", done=4, wanted=4, num_steps=9),
     ]
-    landscape("collect").collect(runs, tmp_path / "records")
-    found = landscape("recorded").load(tmp_path / "records")
+    bench("collect").collect(runs, tmp_path / "records")
+    found = bench("recorded").load(tmp_path / "records")
     assert found.num_steps == 2
     assert found.scores().values.shape == (5, 2)
     assert found.scores(num_steps=9).values.shape == (3, 1)
     assert np.isfinite(found.scores().values).all()
 
 
-def test_rungs_are_trainings_of_their_length_and_finalists_have_shards_of_their_own(
-    landscape, tmp_path: Path
-):
+def test_rungs_are_trainings_of_their_length_and_finalists_have_shards_of_their_own(bench, tmp_path: Path):
     run = record(tmp_path / "one", done=0, wanted=3, proposals=3)
     lines = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
     network = {key: lines[1][key] for key in ("tokens", "arch_id")}
@@ -119,16 +109,16 @@ def test_rungs_are_trainings_of_their_length_and_finalists_have_shards_of_their_
                 *finalist(2, 1, **network),
             ]
         )
-    paths = landscape("collect").collect([run], tmp_path / "records")
+    paths = bench("collect").collect([run], tmp_path / "records")
     assert [path.name for path in paths] == ["one-00000.jsonl.gz", "one-finalists-0-00000.jsonl.gz"]
-    found = landscape("recorded").load(tmp_path / "records").trainings
+    found = bench("recorded").load(tmp_path / "records").trainings
     assert [(t.run, t.trial, t.seed, t.num_steps, t.seconds) for t in found] == [
         ("one", 0, 0, 1, 3.0),
         ("one", 0, 0, 2, 4.0),  # after the rung
         ("one", 1, 0, 1, 3.0),
         ("one-finalists-0", 0, 1, 4, 8.0),
     ]
-    assert landscape("collect").collect([run], tmp_path / "records") == []
+    assert bench("collect").collect([run], tmp_path / "records") == []
 
 
 @pytest.mark.parametrize(
@@ -138,8 +128,8 @@ def test_rungs_are_trainings_of_their_length_and_finalists_have_shards_of_their_
         ({"clip_norm": 1.0}, "other: proxy_task.clip_norm is 1.0 there and 10.0 in the landscape"),
     ],
 )
-def test_another_setting_is_refused_and_nothing_is_written(landscape, tmp_path: Path, changes, message):
-    collect, error = landscape("collect").collect, landscape("recorded").LandscapeError
+def test_another_setting_is_refused_and_nothing_is_written(bench, tmp_path: Path, changes, message):
+    collect, error = bench("collect").collect, bench("recorded").LandscapeError
     one, other = record(tmp_path / "one", done=3, wanted=3), tmp_path / "other"
     record(other, done=3, wanted=3, **changes)
     with pytest.raises(error, match=re.escape(message)):
@@ -155,8 +145,8 @@ def rewritten(ledger: Path, old: str, new: str) -> None:
         file.append([{k: v for k, v in event.items() if k not in ("seq", "crc32")} for event in events])
 
 
-def test_other_code_is_refused_unless_vouched_for(landscape, tmp_path: Path):
-    collect, error = landscape("collect").collect, landscape("recorded").LandscapeError
+def test_other_code_is_refused_unless_vouched_for(bench, tmp_path: Path):
+    collect, error = bench("collect").collect, bench("recorded").LandscapeError
     one, other = (record(tmp_path / name, done=3, wanted=3) for name in ("one", "other"))
     rewritten(other / "ledger.jsonl", "0123456789ab", "ba9876543210")
     collect([one], tmp_path / "records")
@@ -165,19 +155,19 @@ def test_other_code_is_refused_unless_vouched_for(landscape, tmp_path: Path):
     (path,) = collect([other], tmp_path / "records", same_code=["ba9876543210"])
     head = json.loads(gzip.decompress(path.read_bytes()).splitlines()[0])
     assert head["code"] == ["ba9876543210"]  # the truth stays on record
-    assert len(landscape("recorded").load(tmp_path / "records").trainings) == 3  # one network, seed: once
+    assert len(bench("recorded").load(tmp_path / "records").trainings) == 3  # one network, seed: once
 
 
-def test_results_of_another_run_are_that_runs_to_give(landscape, tmp_path: Path):
+def test_results_of_another_run_are_that_runs_to_give(bench, tmp_path: Path):
     run = record(tmp_path / "one", done=3, wanted=3)
     rewritten(run / "ledger.jsonl", '"trial":1,"seconds":9.5', '"trial":1,"seconds":9.5,"reused_from":"two"')
-    landscape("collect").collect([run], tmp_path / "records")
-    found = landscape("recorded").load(tmp_path / "records")
+    bench("collect").collect([run], tmp_path / "records")
+    found = bench("recorded").load(tmp_path / "records")
     assert [training.trial for training in found.trainings] == [0, 2]
 
 
-def test_another_run_of_the_same_name_is_refused(landscape, tmp_path: Path):
-    collect, error = landscape("collect").collect, landscape("recorded").LandscapeError
+def test_another_run_of_the_same_name_is_refused(bench, tmp_path: Path):
+    collect, error = bench("collect").collect, bench("recorded").LandscapeError
     collect([record(tmp_path / "one", done=3, wanted=3)], tmp_path / "records")
     other = record(tmp_path / "elsewhere" / "one", done=3, wanted=3)
     rewritten(other / "ledger.jsonl", '"time":1795780999', '"time":1795780998')
@@ -195,20 +185,20 @@ def test_another_run_of_the_same_name_is_refused(landscape, tmp_path: Path):
     ],
     ids=["version", "format", "no gzip", "no head"],
 )
-def test_a_file_of_another_version_or_a_damaged_one(landscape, tmp_path: Path, old, new, message):
+def test_a_file_of_another_version_or_a_damaged_one(bench, tmp_path: Path, old, new, message):
     record(tmp_path / "run", done=3, wanted=3)
-    (path,) = landscape("collect").collect([tmp_path / "run"], tmp_path)
+    (path,) = bench("collect").collect([tmp_path / "run"], tmp_path)
     path.write_bytes(
         new if old is None else gzip.compress(gzip.decompress(path.read_bytes()).replace(old, new))
     )
-    with pytest.raises(landscape("recorded").LandscapeError, match=message) as raised:
-        landscape("recorded").load(tmp_path)
+    with pytest.raises(bench("recorded").LandscapeError, match=message) as raised:
+        bench("recorded").load(tmp_path)
     assert str(raised.value).startswith(str(path))
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("command", few([["page.py"], ["collect.py", str(NOVEMBER.parent)]], 1), ids=str)
-def test_a_command_says_it_in_one_line(landscape, tmp_path: Path, command: list[str]):
+def test_a_command_says_it_in_one_line(bench, tmp_path: Path, command: list[str]):
     (tmp_path / "x.jsonl.gz").write_bytes(
         gzip.compress(b'{"format":"spinesearch-landscape","schema_version":2}')
     )
@@ -221,23 +211,23 @@ def test_a_command_says_it_in_one_line(landscape, tmp_path: Path, command: list[
     assert run.stderr.count("\n") == 1
 
 
-def test_a_closed_shard_is_not_written_again(landscape, tmp_path: Path):
-    recorded = landscape("recorded")
-    (path,) = landscape("collect").collect([record(tmp_path / "run", done=3, wanted=3)], tmp_path)
+def test_a_closed_shard_is_not_written_again(bench, tmp_path: Path):
+    recorded = bench("recorded")
+    (path,) = bench("collect").collect([record(tmp_path / "run", done=3, wanted=3)], tmp_path)
     with pytest.raises(recorded.LandscapeError, match="is there already, and a closed shard does not change"):
         recorded.write_shard(path, {}, [])
 
 
 @pytest.mark.slow
-def test_the_page_states_noise_and_fit(landscape, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(landscape("surrogate"), "NUM_TREES", 20)
+def test_the_page_states_noise_and_fit(bench, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(bench("surrogate"), "NUM_TREES", 20)
     runs = [
         record(tmp_path / "one", done=60, wanted=60),
         record(tmp_path / "two", done=30, wanted=30, seed=1),
     ]
-    landscape("collect").collect(runs, tmp_path / "records")
-    found = landscape("recorded").load(tmp_path / "records")
-    surrogate, page = landscape("surrogate"), landscape("page")
+    bench("collect").collect(runs, tmp_path / "records")
+    found = bench("recorded").load(tmp_path / "records")
+    surrogate, page = bench("surrogate"), bench("page")
     noise = surrogate.seed_noise(found.scores().values)
     assert noise.num_archs == 29
     assert 0.003 < noise.sd < 0.007  # .005 with 29 degrees of freedom: 99.9 % lie within
@@ -255,16 +245,16 @@ def test_the_page_states_noise_and_fit(landscape, tmp_path: Path, monkeypatch):
 
     path = tmp_path / "page.md"
     path.write_text("# A page\n<!-- landscape: begin (by hand) -->\nold\n<!-- landscape: end -->\nlast\n")
-    landscape("marked").replace_marked(path, "landscape", text)
+    bench("marked").replace_marked(path, "landscape", text)
     assert path.read_text() == (
         f"# A page\n<!-- landscape: begin (by hand) -->\n{text}\n<!-- landscape: end -->\nlast\n"
     )
     with pytest.raises(ValueError, match=r"page\.md: needs one line '<!-- other: begin"):
-        landscape("marked").replace_marked(path, "other", text)
+        bench("marked").replace_marked(path, "other", text)
 
 
-def test_analytic_landscapes_are_standardised_and_read_the_figures_they_name(landscape, monkeypatch):
-    analytic = landscape("analytic")
+def test_analytic_landscapes_are_standardised_and_read_the_figures_they_name(bench, monkeypatch):
+    analytic = bench("analytic")
     monkeypatch.setattr(analytic, "NUM_SAMPLES", 1000)
     rewards = analytic.AnalyticLandscapes(SPACE)
     rng = np.random.default_rng(9)

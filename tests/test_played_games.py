@@ -1,6 +1,5 @@
 """Games on file: which count, and what is played."""
 
-import importlib
 import json
 import os
 import signal
@@ -13,13 +12,6 @@ from pathlib import Path
 import pytest
 from landscape_runs import FOLDER
 from marked_processes import MARK, marked_pids
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    """The benchmark's modules, by name."""
-    monkeypatch.syspath_prepend(FOLDER)
-    return importlib.import_module
 
 
 def test_a_games_origin_is_what_decides_it(bench):
@@ -92,7 +84,7 @@ def test_what_is_on_file_is_not_played_again(bench, tmp_path: Path, monkeypatch,
         module.played(path, [game], 1)
 
 
-def test_what_is_on_file_can_be_told_without_playing(bench, tmp_path: Path, capsys):
+def test_what_is_on_file_can_be_told_without_playing(bench, tmp_path: Path, monkeypatch, capsys):
     """Of a strategy whose seeds are all there."""
     module, path = bench("played"), tmp_path / "a.jsonl"
     games = [bench("one_game").Game(name, "short ways", 8, seed, 100) for name in "ab" for seed in (0, 1)]
@@ -103,6 +95,10 @@ def test_what_is_on_file_can_be_told_without_playing(bench, tmp_path: Path, caps
     assert told == rows[:3]
     assert f"3 games in {path}; 1 not played to their end" in capsys.readouterr().err
     assert bench("bench_controllers")._of_all_seeds(told, 2) == rows[:2]
+    arguments = ["--on-file", "--results", path, "--strategies", "ppo", "--landscapes", "short ways"]
+    monkeypatch.setattr(sys, "argv", ["bench_controllers.py", *map(str, arguments)])
+    assert bench("bench_controllers").main() == 2
+    assert f"--on-file: no such game has all 20 seeds in {path}" in capsys.readouterr().err
 
 
 def test_published_games_can_be_read_and_none_is_there_twice(bench):

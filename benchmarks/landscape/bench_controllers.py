@@ -77,6 +77,8 @@ def main() -> int:
         games = list(_games(strategies, landscapes, seeds, sizes, most))
         rows = played(path, games, 0 if given.on_file else given.workers)
         rows = _of_all_seeds(rows, seeds)
+        if not rows:
+            raise ValueError(f"--on-file: no such game has all {seeds} seeds in {path}; play them without it")
         text = report(rows, default=default_strategy())
         if not given.quick:
             plot(rows, given.page.parent / PLOT)

@@ -140,7 +140,7 @@ def _counts_table(networks: list[Network], *archs: ArchSpec) -> Table:
     costs = [backbone_cost(arch, size, fusion=fusion) for arch, fusion in zip(archs, fusions, strict=True)]
     rows: list[tuple[str, list[object]]] = [
         ("arch_id", [arch.arch_id for arch in archs]),
-        ("fusion", fusions),
+        ("fusion", [*fusions]),
         ("parameters", [f"{cost.parameters / 1e6:.3f}M" for cost in costs]),
         (f"multiply-adds at {size}", [f"{cost.multiply_adds / 1e9:.3f}B" for cost in costs]),
         ("blocks with the stem", [len(arch) for arch in archs]),

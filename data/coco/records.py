@@ -128,6 +128,7 @@ def are_of(values: Collection[object], types: Collection[type]) -> bool:
         return False
     if int not in kinds:
         return True
+    # mypy does not know that with this kind alone all values are integers.
     integers = values if kinds == {int} else [value for value in values if type(value) is int]
     return min(integers) >= -(2**63) and max(integers) < 2**63  # type: ignore[type-var, operator]
 

@@ -18,7 +18,9 @@ from spinesearch.space.arch.spec import ArchSpec, SpecError
 from spinesearch.space.arch.spec_json import parse_json, read_text, too_deep
 
 SCHEMA_FILE = "spec.schema.json"
-# What the fields of provenance are; an object of which more is known has a mapping of its own.
+_FUSIONS = ("sum", "weighted", "attention")  # `space.cost.fusion.FUSIONS`, which stands a floor above
+# What the fields of provenance are; an object of which more is known has a mapping of its own, and a field
+# that has one of some values has these.
 _FIELDS: Mapping[str, Any] = {
     "run": str,
     "version": str,
@@ -27,7 +29,7 @@ _FIELDS: Mapping[str, Any] = {
     "seed": int,
     "tokens": list,
     "space": dict,
-    "proxy_task": dict,
+    "proxy_task": {"fusion": _FUSIONS},
     "data": dict,
     "metrics": dict,
     "reward": {"value": float, "noise_sd": float, "noise_run": str},
@@ -100,9 +102,9 @@ def searched_with(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
     return setting if isinstance(setting, dict) else {}
 
 
-def searched_fusion(provenance: Mapping[str, Any]) -> Any:
+def searched_fusion(provenance: Mapping[str, Any]) -> str:
     """The fusion of the networks that were scored; ``sum`` if the provenance does not say."""
-    return searched_with(provenance).get("fusion", "sum")
+    return str(searched_with(provenance).get("fusion", "sum"))
 
 
 def schema() -> dict[str, Any]:
@@ -117,6 +119,10 @@ def _check(where: str, value: Any, wanted: Any) -> None:
         _check(where, value, dict)
         for name in wanted.keys() & value.keys():
             _check(f"{where}.{name}", value[name], wanted[name])
+        return
+    if isinstance(wanted, tuple):
+        if value not in wanted:
+            raise SpecError(f"{where}: must be one of {', '.join(wanted)}, got {value!r}")
         return
     kinds = (int, float) if wanted is float else (wanted,)
     if type(value) not in kinds:  # True is an int to isinstance

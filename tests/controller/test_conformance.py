@@ -4,7 +4,6 @@ The settings of `QUICK` learn within a few generations, so that what is tested i
 resumed search equals an uninterrupted one, in any order of arrival, is in tests/search/loop/test_loop.py.
 """
 
-import importlib
 import io
 import json
 import os
@@ -17,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from fake_search import QUICK
-from landscape_runs import FOLDER
 from long_suite import few
 
 from spinesearch.controller import Controller, Rollout, Suggestion
@@ -261,7 +259,7 @@ def test_a_network_that_may_not_be_proposed_is_drawn_again(name, build, monkeypa
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "random"])
-def test_a_target_is_learnt(name: str, seed: int, monkeypatch: pytest.MonkeyPatch):
+def test_a_target_is_learnt(bench, name: str, seed: int):
     """By the settings that the configuration has, with noise and one generation of lag.
 
     Of 20 seeds local search failed with 4 (mean of the last 80 candidates .462, deviation .052) and no other
@@ -269,8 +267,7 @@ def test_a_target_is_learnt(name: str, seed: int, monkeypatch: pytest.MonkeyPatc
     .030; were these normal, at most 1 seed of 10,000 would fail (benchmarks/landscape/known_target.py,
     2026-11-28). The seeds here are not among the 4.
     """
-    monkeypatch.syspath_prepend(FOLDER)
-    known_target = importlib.import_module("known_target")
+    known_target = bench("known_target")
     early, late = known_target.search_for_target(name, seed)
     assert early < 0.42
     assert late > known_target.LEARNT

@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from spinesearch.results.ledger.ledger import LEDGER_NAME, read_ledger
@@ -53,12 +52,7 @@ class Forks:
         assert self._answer() == "ready\n"
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._process.communicate("", timeout=30)
 
     def carry_out(self, line: str, kill_after_s: float | None = None) -> int:

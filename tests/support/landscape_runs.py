@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from spinesearch.results.ledger.ledger import Ledger
 from spinesearch.space import SpineNetSpace
@@ -14,6 +18,13 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks" / "landscape"
 NOVEMBER = ROOT / "tests/fixtures/november_2026/runs/search/ledger.jsonl"
 SPACE = SpineNetSpace()
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """The benchmark's modules, by name."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module
 
 
 def record(

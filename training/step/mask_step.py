@@ -52,7 +52,7 @@ def mask_rcnn_loss(
     if batch.boxes.shape[1]:
         seen = mask_targets(batch.masks, batch.mask_boxes, boxes, rows)
         loss = loss + mask_loss(mask_logits, seen, labels > BACKGROUND)
-    else:  # the mask head has no gradient, but its norms still exchange sums with other processes' batches
+    else:  # nothing to learn, but the norms of the mask head exchange sums with other processes in backward
         loss = loss + 0 * mask_logits.float().sum()
     lap("loss")
     return loss

@@ -10,6 +10,7 @@ import pytest
 
 from spinesearch.space import PRESETS, SPINENET_49, SpecError, SpineNetSpace, load_spec
 from spinesearch.space.arch.spec_file import _FIELDS, load_spec_file, read_provenance, schema
+from spinesearch.space.cost.fusion import FUSIONS
 
 PROVENANCE = {
     "run": "demo",
@@ -19,7 +20,7 @@ PROVENANCE = {
     "seed": 0,
     "tokens": [1, 2],
     "space": {"name": "spinenet"},
-    "proxy_task": {"num_steps": 100},
+    "proxy_task": {"num_steps": 100, "fusion": "attention"},
     "data": {"key": "x"},
     "metrics": {"ap": 0.25},
     "reward": {"value": 0.25, "noise_sd": 0.01, "noise_run": "noise"},
@@ -42,7 +43,7 @@ VERSION_1 = {
         "seed": 0,
         "version": "0.1.0",
         "space": {"name": "spinenet"},
-        "proxy_task": {"num_steps": 100},
+        "proxy_task": {"num_steps": 100, "fusion": "attention"},
         "data": {"key": "x"},
     },
 }
@@ -120,6 +121,11 @@ def changed(*keys: str | int, value: object = None) -> dict:
             changed("provenance", "reward", "noise_sd", value="low"),
             "reward.noise_sd: must be a number, got 'low'",
         ),
+        (
+            changed("provenance", "proxy_task", "fusion", value="product"),
+            "proxy_task.fusion: must be one of sum, weighted, attention, got 'product'",
+        ),
+        (changed("provenance", "proxy_task", "fusion", value=["sum"]), "proxy_task.fusion: must be one of"),
         (changed("provenance", "tokens", value={}), "provenance.tokens: must be a list"),
         (changed("provenance", "cost", "parameters", value=1.5), "cost.parameters: must be a whole number"),
     ],
@@ -144,6 +150,8 @@ def test_every_field_is_optional_and_known_to_both(name: str):
 def test_the_schema_and_the_check_know_the_same_fields():
     properties = schema()["$defs"]["provenance"]["properties"]
     assert _FIELDS.keys() == properties.keys()
+    fusions = properties["proxy_task"]["properties"]["fusion"]["enum"]
+    assert tuple(fusions) == _FIELDS["proxy_task"]["fusion"] == FUSIONS
     for name, kind in _FIELDS.items():
         if isinstance(kind, dict):
             assert kind.keys() == properties[name]["properties"].keys()
