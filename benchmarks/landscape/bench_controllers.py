@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from analytic import AnalyticLandscapes
-from comparison import BASELINE, BUDGETS, PLOT, RUNGS, overview, plot, report, verdicts
+from comparison import BASELINE, BUDGETS, PLOT, RUNGS, Rows, overview, plot, report, verdicts
 from judges import SURROGATE, recorded_noise
 from marked import replace_marked
 from one_game import LAG, TABLE, Game, recorded_candidates, settings_of
@@ -75,8 +75,7 @@ def main() -> int:
         most = _QUICK_TRIALS if given.quick else given.up_to
         sizes = [min(BUDGETS)] if given.quick else given.sizes
         games = list(_games(strategies, landscapes, seeds, sizes, most))
-        rows = played(path, games, 0 if given.on_file else given.workers)
-        rows = _of_all_seeds(rows, seeds)
+        rows = _of_all_seeds(played(path, games, 0 if given.on_file else given.workers), seeds)
         if not rows:
             raise ValueError(f"--on-file: no such game has all {seeds} seeds in {path}; play them without it")
         text = report(rows, default=default_strategy())
@@ -97,7 +96,7 @@ def main() -> int:
     return 0
 
 
-def _of_all_seeds(rows: Sequence[Mapping[str, Any]], num_seeds: int) -> list[Mapping[str, Any]]:
+def _of_all_seeds(rows: Rows, num_seeds: int) -> list[Mapping[str, Any]]:
     """The games of a strategy on a landscape by generations of one size, where all seeds are there."""
 
     def kind(row: Mapping[str, Any]) -> tuple[Any, ...]:
