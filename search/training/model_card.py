@@ -36,14 +36,7 @@ def model_card(run: Run, measurements: Sequence[Event]) -> str:
         "",
         "| on the validation images | best | last |",
         "|---|---|---|",
-        *(
-            f"| {name} | {_number(best['scores'][name])} | {_number(last['scores'][name])} |"
-            for name in best["scores"]
-        ),
-        *(
-            f"| AP of {_cell(name)} | {_number(ap)} | {_number(last['class_aps'].get(name))} |"
-            for name, ap in best["class_aps"].items()
-        ),
+        *_scores(best, last),
         "",
         "| | |",
         "|---|---|",
@@ -67,6 +60,17 @@ def model_card(run: Run, measurements: Sequence[Event]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _scores(best: Event, last: Event) -> list[str]:
+    """Rows of all scores and of each class's AP; of a Mask R-CNN its masks' too."""
+    scored = {"": ("scores", "class_aps"), "masks: ": ("mask_scores", "mask_class_aps")}
+    return [
+        f"| {prefix}{title}{_cell(name)} | {_number(value)} | {_number(last[field].get(name))} |"
+        for prefix, fields in scored.items()
+        for field, title in zip(fields, ("", "AP of "), strict=True)
+        for name, value in best.get(field, {}).items()
+    ]
 
 
 def _plain(source: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -48,6 +48,7 @@ def test_train_evaluate_predict_export(tmp_path: Path, capsys, monkeypatch):
     weights = "runs/masks/weights/best.safetensors"
     measured = json.loads(Path("runs/masks/weights/last.json").read_text())["training"]
     assert measured["mask_scores"].keys() == measured["scores"].keys()
+    assert "| masks: AP |" in next(Path("runs/masks/weights").glob("*.md")).read_text()
     capsys.readouterr()
     drawn = ["data.num_images=8", "data.num_val_images=3", cache]
     assert main(["evaluate", weights, "--json", "-o", "found.json", *drawn]) == 0

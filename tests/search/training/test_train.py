@@ -96,6 +96,20 @@ def test_a_card_names_the_kind_of_network_and_the_function_that_reads_it(trained
         assert text in card
         assert f"`spinesearch.{loader}` in Python" in card
         assert hasattr(spinesearch, loader)
+        assert "masks" not in card
+
+
+def test_a_card_gives_the_scores_of_masks_too(trained):
+    run, _ = load_run(trained)
+    masks = {"mask_scores": {"AP": 0.25, "AP50": None}, "mask_class_aps": {"sq|are": 0.5}}
+    rows = model_card(run, [{**measurement, **masks} for measurement in run.measurements]).splitlines()
+    place = rows.index("| masks: AP | 0.2500 | 0.2500 |")
+    assert rows[place : place + 4] == [
+        "| masks: AP | 0.2500 | 0.2500 |",
+        "| masks: AP50 | - | - |",
+        "| masks: AP of sq\\|are | 0.5000 | 0.5000 |",
+        "",
+    ]
 
 
 def test_a_fusion_that_a_network_cannot_have_is_refused_before_data_are_opened(tmp_path: Path, capsys):
