@@ -161,7 +161,11 @@ class PermutedOrder:
 
         assigned = best(0, tuple(self.base_levels[base] for base in self._bases))
         if assigned is None:
-            raise SpecError("no assignment of base levels and offsets gives its intermediate levels")
+            raise SpecError(
+                f"the levels of its intermediate blocks, {sorted(levels[: self._num_intermediate])} in "
+                "rising order, come of no choice of base levels "
+                f"{[self._bases[c] for c in self._base_choices]} and offsets {sorted(level_offsets)}"
+            )
         outputs = (OUTPUT_LEVELS.index(level) for level in levels[self._num_intermediate :])
         return (*assigned[1], *outputs), tuple(self._bases[c] for c in assigned[1])
 

@@ -45,7 +45,8 @@ def test_choice_sequences_are_those_of_the_first_release():
 def test_specs_outside_the_space_say_why():
     with pytest.raises(SpecError, match="block 7 reaches 4 back, window 3"):
         SpineNetSpace(window=3).encode(SPINENET_49)
-    with pytest.raises(SpecError, match="no assignment of base levels"):
+    levels = r"\[2, 3, 4, 4, 4, 5, 5, 5, 6, 7\] in rising order, .* \[2, 3, 3, 3, 4, 4, 4, 4, 4, 5\] and"
+    with pytest.raises(SpecError, match=f"levels of its intermediate blocks, {levels} offsets \\[0\\]"):
         SpineNetSpace(level_offsets=(0,)).encode(SPINENET_49)
     with pytest.raises(SpecError, match="block 3 is a residual"):
         SpineNetSpace(block_types=("bottleneck",)).encode(SPINENET_49)
