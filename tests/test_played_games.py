@@ -101,6 +101,38 @@ def test_what_is_on_file_can_be_told_without_playing(bench, tmp_path: Path, monk
     assert f"--on-file: no such game has all 20 seeds in {path}" in capsys.readouterr().err
 
 
+def test_the_page_tells_of_all_on_file_and_the_screen_of_what_was_asked(
+    bench, tmp_path: Path, monkeypatch, capsys
+):
+    """Games of two sizes and with rungs; those of 64, which is another command's, are asked for."""
+    module, path, page = bench("bench_controllers"), tmp_path / "a.jsonl", tmp_path / "docs" / "page.md"
+    names = ["random", "evolution", "evolution:population_size=41"]
+    hills = ["short ways", "short ways, with rungs"]
+    games = list(module._games(names, hills, 2, [8, 64], None))
+    assert {(game.landscape, game.generation_size, game.num_trials) for game in games} == {
+        ("short ways", 8, 1000),
+        ("short ways", 64, 1000),
+        ("short ways, with rungs", 8, 150),  # at 64 nothing is compared below 300
+    }
+    values = {"50": 0.5, "150": 0.5, "300": 0.5, "1000": 0.5}
+    told = {"best": values, "late": values, "duplicates": values}
+    rows = [{**game._asdict(), **told, "origin": bench("played").origin(game)} for game in games]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page.parent.mkdir()
+    page.write_text("<!-- bench-controllers: begin -->\n<!-- bench-controllers: end -->\n")
+    asked = ["--sizes", 64, "--strategies", names[2], "--landscapes", hills[0], "--seeds", 2, "--workers", 1]
+    monkeypatch.setattr(sys, "argv", ["x", *map(str, asked), "--results", str(path), "--page", str(page)])
+    assert module.main() == 0
+    printed, written = capsys.readouterr().out, page.read_text()
+    assert "### Short ways, generations of 64" in printed
+    assert "| random" not in printed
+    for title in ("Short ways, generations of 64", "Short ways, generations of 8", "Short ways, with rungs"):
+        assert f"### {title}" in written
+    for name in names:
+        assert f"| {name} | 0.5 (0.5 to 0.5)" in written
+    assert (page.parent / "images" / "controllers.png").exists()
+
+
 def test_published_games_can_be_read_and_none_is_there_twice(bench):
     played = bench("played")
     path = FOLDER / "played.jsonl"

@@ -109,3 +109,6 @@ def test_the_plot_is_drawn(bench, tmp_path: Path):
     rows = rows_of(random=[1, 2, 3], evolution=[2, 3, 4])
     bench("comparison").plot(rows, tmp_path / "images" / "x.png")
     assert (tmp_path / "images" / "x.png").read_bytes().startswith(b"\x89PNG")
+    of_64 = [row | {"generation_size": 64} for row in rows]
+    bench("comparison").plot(of_64, tmp_path / "64.png")
+    assert (tmp_path / "64.png").read_bytes().startswith(b"\x89PNG")

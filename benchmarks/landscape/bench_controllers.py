@@ -6,10 +6,11 @@ python benchmarks/landscape/bench_controllers.py [--quick] [--strategies random,
 
 Every game (strategy, landscape, generation size, seed) is a line of the results file once it is over, so that
 the command goes on where it was stopped (`played.py`); played.jsonl beside this file holds published ones.
+What was asked for is printed; the page, with its plot, and the README tell of all that is on file.
 ``--up-to`` shortens all games but random's; a longer game stands for a shorter one, never the other way.
-``--rungs`` plays each judged landscape with a rung, too, to 150 whole trainings' worth: after a third of a
-training the best third goes on, by rewards of twice the noise. ``--on-file`` plays nothing, and tells of the
-games on file of which all seeds were played. ``--quick`` plays two analytic landscapes with
+``--rungs`` plays each judged landscape with a rung, too, to 150 whole trainings' worth by generations of 8:
+after a third of a training the best third goes on, by rewards of twice the noise. ``--on-file`` plays
+nothing. Only games of which all seeds were played are told of. ``--quick`` plays two analytic landscapes with
 three seeds to 100 candidates, is over in two minutes and writes no page.
 """
 
@@ -29,7 +30,7 @@ from comparison import BASELINE, BUDGETS, PLOT, RUNGS, Rows, overview, plot, rep
 from judges import SURROGATE, recorded_noise
 from marked import replace_marked
 from one_game import LAG, TABLE, Game, recorded_candidates, settings_of
-from played import played
+from played import on_file, played
 from recorded import RECORDS
 
 from spinesearch.controller.strategies import STRATEGIES
@@ -78,22 +79,30 @@ def main() -> int:
         rows = _of_all_seeds(played(path, games, 0 if given.on_file else given.workers), seeds)
         if not rows:
             raise ValueError(f"--on-file: no such game has all {seeds} seeds in {path}; play them without it")
-        text = report(rows, default=default_strategy())
         if not given.quick:
-            plot(rows, given.page.parent / PLOT)
-            counts = verdicts(rows, default=default_strategy())
-            replace_marked(given.page, "bench-controllers", f"{_PICTURE}({PLOT})\n\n{counts}\n\n{text}")
-        if not given.quick and given.page == PAGE:
-            table = overview(rows, default=default_strategy())
-            replace_marked(README, "bench-controllers", f"{_PICTURE}({Path('docs') / PLOT})\n\n{table}")
+            _write(given.page, path, [*strategies, *STRATEGIES, *VARIANTS], seeds)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; what was over is on file, and the same command plays the rest", file=sys.stderr)
         return 130
-    print(text)
+    print(report(rows, default=default_strategy()))
     return 0
+
+
+def _write(page: Path, path: Path, strategies: Sequence[str], seeds: int) -> None:
+    """Plot and tables of all games on file, whichever were wanted now, into the page and the README."""
+    landscapes = _landscapes(None, quick=False)
+    landscapes += [f"{name}{RUNGS}" for name in landscapes if name != TABLE]
+    games = list(_games(list(dict.fromkeys(strategies)), landscapes, seeds, list(BUDGETS), None))
+    rows, default = _of_all_seeds(on_file(path, games), seeds), default_strategy()
+    plot(rows, page.parent / PLOT)
+    tables = f"{verdicts(rows, default=default)}\n\n{report(rows, default=default)}"
+    replace_marked(page, "bench-controllers", f"{_PICTURE}({PLOT})\n\n{tables}")
+    if page == PAGE:
+        table = overview(rows, default=default)
+        replace_marked(README, "bench-controllers", f"{_PICTURE}({Path('docs') / PLOT})\n\n{table}")
 
 
 def _of_all_seeds(rows: Rows, num_seeds: int) -> list[Mapping[str, Any]]:
@@ -170,6 +179,8 @@ def _games(
                 continue
             num_trials = max(fits)
         if landscape.endswith(RUNGS):
+            if min(BUDGETS[size]) > _RUNG_TRIALS:
+                continue
             num_trials = min(num_trials, _RUNG_TRIALS)
         if most is not None and (strategy != BASELINE or most == _QUICK_TRIALS):
             num_trials = min(num_trials, most)

@@ -205,12 +205,16 @@ def _aims(best: Mapping[str, Array], default: str, budgets: Sequence[int], size:
 
 
 def plot(rows: Rows, path: Path) -> None:
-    """Write a PNG of the best found by the number of candidates, a panel per landscape."""
+    """Write a PNG of the best found by the number of candidates, a panel per landscape.
+
+    Of the games with the smallest generations that there are, and without rungs.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    size = min(BUDGETS)
-    rows = [row for row in rows if row["generation_size"] == size and not row["landscape"].endswith(RUNGS)]
+    rows = [row for row in rows if not row["landscape"].endswith(RUNGS)]
+    size = min(row["generation_size"] for row in rows)
+    rows = [row for row in rows if row["generation_size"] == size]
     names = list(dict.fromkeys(row["landscape"] for row in rows))
     num_columns = min(3, len(names))
     num_rows = -(-len(names) // num_columns)

@@ -50,27 +50,15 @@ def played(path: Path, games: Sequence[Game], workers: int) -> list[Row]:
     Raises:
         ValueError: a line of the file is damaged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]  # the last line may have been cut when the command was stopped
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    wanted = set(map(_key, games))
-    longest: dict[tuple[Any, ...], Row] = {}
-    num_others = 0
-    for row in _rows(path, whole):
-        if _key(game := _game(row)) in wanted:
-            if row["origin"] == origin(game):
-                _keep_longer(longest, row)
-            else:
-                num_others += 1
-    left = [game for game in games if _length(longest, game) == 0]
-    left += [game for game in games if 0 < _length(longest, game) < game.num_trials]
+    longest, num_others = _longest(path, games)
+    left = [game for game in games if _length(longest, game) < game.num_trials]
+    left.sort(key=lambda game: _length(longest, game) > 0)  # what has never been played first
     others = f", where {num_others} of other code or records are not used" if num_others else ""
     rest = "to play" if workers else "not played to their end"
     print(f"{len(games) - len(left)} games in {path}{others}; {len(left)} {rest}", file=sys.stderr)
     if not workers:
-        return [longest[_key(game)] for game in games if _key(game) in longest]
+        return _found(longest, games)
+    path.parent.mkdir(parents=True, exist_ok=True)
     os.environ |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
     fresh = multiprocessing.get_context("spawn")  # which loads numpy and torch anew, with one thread
     pool = ProcessPoolExecutor(workers, mp_context=fresh, initializer=_end_with_parent)
@@ -87,7 +75,16 @@ def played(path: Path, games: Sequence[Game], workers: int) -> list[Row]:
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
-    return [longest[_key(game)] for game in games]
+    return _found(longest, games)
+
+
+def on_file(path: Path, games: Sequence[Game]) -> list[Row]:
+    """The lines of those of these games that are on file, as long as they were played.
+
+    Raises:
+        ValueError: a line of the file is damaged.
+    """
+    return _found(_longest(path, games)[0], games)
 
 
 def _end_with_parent() -> None:
@@ -193,6 +190,26 @@ def _key(game: Game) -> tuple[Any, ...]:
 
 def _length(longest: Mapping[tuple[Any, ...], Row], game: Game) -> int:
     return int(longest.get(_key(game), {"num_trials": 0})["num_trials"])
+
+
+def _longest(path: Path, games: Sequence[Game]) -> tuple[dict[tuple[Any, ...], Row], int]:
+    """The longest game on file for each of these, by its key, and how many lines are of another origin."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]  # the last line may have been cut when the command was stopped
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    wanted, longest, num_others = set(map(_key, games)), dict[tuple[Any, ...], Row](), 0
+    for row in _rows(path, whole):
+        if _key(game := _game(row)) in wanted:
+            if row["origin"] == origin(game):
+                _keep_longer(longest, row)
+            else:
+                num_others += 1
+    return longest, num_others
+
+
+def _found(longest: Mapping[tuple[Any, ...], Row], games: Sequence[Game]) -> list[Row]:
+    return [longest[_key(game)] for game in games if _key(game) in longest]
 
 
 def _keep_longer(longest: dict[tuple[Any, ...], Row], row: Row) -> None:
