@@ -38,7 +38,8 @@ class ProxyData:
         held_out_index: int64, images to score on, rising; no image is in both.
         boxes: float32 [N, M, 4], targets in packed pixels, zeros after an image's last; no crowd boxes.
         labels: int64 [N, M], 0..K-1, and -1 after an image's last.
-        key: content key: equal for two workers exactly when they train and score on the same data.
+        key: content key: equal for two workers exactly when they train and score on the same data. What is
+            drawn keeps the key of the process that began the run.
         split_by: what decides which images are scored on: ``data.group_by``, or `SCORED_APART`.
         score_set: data of their own to score on: all its images are held out, and none of this one's.
         masks: of all objects of the dataset one after the other, compressed run lengths; of data that were
@@ -72,6 +73,10 @@ class ProxyData:
         """The same data, scored on these images of `scored` alone."""
         scored = replace(self.scored, held_out_index=held_out_index)
         return scored if self.score_set is None else replace(self, score_set=scored)
+
+    def with_key(self, key: str) -> ProxyData:
+        """The same data under the key that they have elsewhere."""
+        return replace(self, key=key, score_set=self.score_set and self.score_set.with_key(key))
 
     def with_merged_classes(self) -> ProxyData:
         """The same images with objects of one class, ``object``; the key stays that of the data."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 
 from spinesearch.data.classes.as_coco import as_coco
-from spinesearch.data.data_settings import ClassDataSettings, DataSettings
+from spinesearch.data.data_settings import ClassDataSettings, DataSettings, GeneratedDataSettings
 from spinesearch.data.errors import DataError
 from spinesearch.data.open import open_data
 from spinesearch.data.pack.pack import packs_in
@@ -32,12 +32,16 @@ def reopen_data(settings: DataSettings, *, image_size: int, key: str, masks: boo
 
     Raises:
         DataError: the data cannot be opened here, or they are not the other process's.
+
+    What the same settings draw counts as the same, though another processor's last bits may differ.
     """
     for data in _in_cache(settings, image_size, masks=masks):
         if data.key == key:
             return data
     # The other process has warned of what is odd about the data.
     data = open_data(settings, image_size=image_size, masks=masks, warn=lambda line: None, report=_log.info)
+    if isinstance(settings, GeneratedDataSettings):
+        return data.with_key(key)
     if data.key != key:
         raise DataError(
             f"data: this machine's copy (key {data.key}) is not the one the search uses (key {key}); "

@@ -107,10 +107,9 @@ class SearchRequest:
             return False
         return not settings.finalists or self._finalists(run.space).is_done(run)
 
-    def recorded_data(self, run: Run, side: str) -> Mapping[str, Any] | None:
-        """Those of the first session; later ones have the same, and finalists' are made of these."""
-        data: Mapping[str, Any] = run.sessions[0]["data"]
-        return None if side == FINALISTS else data
+    def recorded(self, run: Run, side: str) -> Mapping[str, Any] | None:
+        """The first session; later ones have the same data, and finalists' are made of these."""
+        return None if side == FINALISTS else run.sessions[0]
 
     def known(self, run: Run, side: str) -> list[Trial]:
         """The candidates, or the finalists under the same settings."""

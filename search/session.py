@@ -16,7 +16,7 @@ from spinesearch.data.open import ProxyData
 from spinesearch.proxy_task.check import check_settings
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Trial
-from spinesearch.search.config.run_config import ConfigError, RunConfig
+from spinesearch.search.config.run_config import RunConfig
 from spinesearch.search.coverage import coverage_warning
 from spinesearch.search.engine import check_engine, open_run_data, open_scorer
 from spinesearch.search.environment import code_version, machine
@@ -25,6 +25,7 @@ from spinesearch.search.loop.observer import Observers, SearchObserver
 from spinesearch.search.loop.source import CandidateSource
 from spinesearch.search.runs.run_folder import open_new_ledger, open_run
 from spinesearch.search.runs.stop_request import StopRequests
+from spinesearch.search.same_data import as_recorded, data_record
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.search.search_request import SearchRequest
 from spinesearch.search.watchers.display import Display
@@ -51,8 +52,8 @@ class Request(Protocol):
     def is_complete(self, run: Run) -> bool:
         """Whether nothing is left to do."""
 
-    def recorded_data(self, run: Run, side: str) -> Mapping[str, Any] | None:
-        """What the ledger says of the data of a side; None if it need not be compared."""
+    def recorded(self, run: Run, side: str) -> Mapping[str, Any] | None:
+        """``config`` and ``data`` of a side as the run was begun; None if the data need not be compared."""
 
     def known(self, run: Run, side: str) -> Sequence[Trial]:
         """Trainings of the run under the settings of a side."""
@@ -186,8 +187,8 @@ def prepare(
     data = open_all_data(configs, console)
     if run.sessions:
         for side, opened in data.items():
-            if (recorded := request.recorded_data(run, side)) is not None:
-                check_same_data(recorded, opened)
+            if (recorded := request.recorded(run, side)) is not None:
+                data[side] = as_recorded(recorded, opened, configs[side].data, warn)
     event = run_event(config, _first(data)) | request.event_fields(data)
     if "coverage" in event and (line := coverage_warning(event["coverage"])):
         warn(line)
@@ -212,6 +213,10 @@ def search(
 class _Recorded(Protocol):
     """A configuration, of a search or of a training."""
 
+    @property
+    def data(self) -> DataSettings:
+        """Which data."""
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the ledger."""
 
@@ -231,33 +236,9 @@ def run_event(config: _Recorded, data: ProxyData) -> dict[str, Any]:
         "host": platform.node(),
         "machine": machine(),
         "config": config.to_dict(),
-        "data": data_record(data),
+        "data": data_record(data, config.data),
         "time": time.time(),
     }
-
-
-def data_record(data: ProxyData) -> dict[str, Any]:
-    """What the ledger says of the data."""
-    return {
-        "key": data.key,
-        "num_train_images": len(data.train_index),
-        "num_held_out_images": len(data.scored.held_out_index),
-        "split_by": data.split_by,
-        "class_names": list(data.class_names),
-    }
-
-
-def check_same_data(recorded: Mapping[str, Any], data: ProxyData) -> None:
-    """Check that the data are those a run was begun on.
-
-    Raises:
-        ConfigError: they are not.
-    """
-    if recorded["key"] != data.key:
-        raise ConfigError(
-            f"data: this run was begun on other images or annotations, or another split of them (key "
-            f"{recorded['key']}, now {data.key}); give it the same data, or start a new run"
-        )
 
 
 def open_all_data(configs: Mapping[str, RunConfig], console: Console) -> dict[str, ProxyData]:

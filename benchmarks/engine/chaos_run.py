@@ -61,7 +61,7 @@ def carry_out_undisturbed(folder: Path, num_trials: int) -> Recorded:
 def _command(folder: Path, name: str, num_trials: int) -> list[str]:
     settings = {"runs_dir": folder / "runs", "name": name, "mirror": f"file://{folder}/mirror"}
     settings |= {"search.num_trials": num_trials, "search.max_failed_share": 1, "search.export_top": 0}
-    settings |= {"search.finalists": 0}
+    settings |= {"search.finalists": 0, "search.reward_metric": "ap"}  # which is all that workers score
     return ["search", *(f"{key}={value}" for key, value in settings.items())]
 
 

@@ -25,6 +25,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from spinesearch.cli.main import main
 from spinesearch.search import session
 from spinesearch.search.loop.loop import run_loop
@@ -250,7 +252,7 @@ def _drive(command: list[str], circumstances: Circumstances, output: Connection)
 
 _NO_DATA = SimpleNamespace(
     key="none",
-    train_index=(),
+    train_index=np.zeros(0, np.int64),
     scored=SimpleNamespace(held_out_index=()),
     score_set=None,
     split_by="none",

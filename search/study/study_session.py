@@ -17,7 +17,8 @@ from spinesearch.search.config.earlier_defaults import as_begun
 from spinesearch.search.config.run_config import RunConfig
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.retry import failed_trials
-from spinesearch.search.session import carry_out, data_record
+from spinesearch.search.same_data import data_record
+from spinesearch.search.session import carry_out
 from spinesearch.search.study.reuse import known_results
 from spinesearch.search.study.study import StudyCandidates, sample_architectures
 from spinesearch.search.study.study_config import StudyConfig, check_continues
@@ -94,9 +95,9 @@ class StudyRequest:
         is_retried = self.retries and failed_trials(run)
         return run.num_done == self.wanted.plan.num_trials and not is_retried
 
-    def recorded_data(self, run: Run, side: str) -> Mapping[str, Any]:
-        """Those of the side."""
-        return Study(run).data(side)
+    def recorded(self, run: Run, side: str) -> Mapping[str, Any]:
+        """What the study says of the side."""
+        return {"config": Study(run).config(side), "data": Study(run).data(side)}
 
     def known(self, run: Run, side: str) -> list[Trial]:
         """The trainings of the side."""
@@ -107,7 +108,8 @@ class StudyRequest:
         _, *others = self.configs
         study = self.wanted.to_dict()
         for side in others:
-            study[side] = {"config": self.configs[side].to_dict(), "data": data_record(data[side])}
+            config = self.configs[side]
+            study[side] = {"config": config.to_dict(), "data": data_record(data[side], config.data)}
         return {"command": self.command, "study": study}
 
     def source(self, space: SearchSpace, run_dir: Path, event: Mapping[str, Any]) -> StudyCandidates:

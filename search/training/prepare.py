@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from spinesearch.models.weights.description import Headed, build_described, desc
 from spinesearch.models.weights.partial import check_init_from
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.config_errors import ConfigError
-from spinesearch.search.session import check_same_data
+from spinesearch.search.same_data import as_recorded
 from spinesearch.search.training.model_source import ModelSource, build_source
 from spinesearch.search.training.train_config import TrainConfig
 from spinesearch.search.training.train_data import open_shared_data
@@ -59,7 +60,7 @@ def prepare_training(
     device = find_device(config.train.device, "train.device")
     data = open_shared_data(config, console, group)
     if run.sessions:
-        check_same_data(run.sessions[0]["data"], data)
+        data = as_recorded(run.sessions[0], data, config.data, partial(console.print, soft_wrap=True))
     model, source_record = _build(config, source, run, data, run_dir)
     return PreparedTraining(data, model, source_record, describe(model), device)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from spinesearch.data.open import DataSettings, ProxyData, open_training_data
+from spinesearch.data.data_settings import DataSettings, GeneratedDataSettings
+from spinesearch.data.open import ProxyData, open_training_data
 from spinesearch.search.config.config_errors import ConfigError
 from spinesearch.search.engine import reporting
 from spinesearch.search.training.train_config import TrainConfig
@@ -37,6 +38,8 @@ def open_shared_data(config: TrainConfig, console: Console, group: ProcessGroup)
     if group.is_first:
         group.from_first(None)
     keys = group.gathered(data.key)
+    if isinstance(config.data, GeneratedDataSettings):  # whose last bits depend on the processor
+        return data.with_key(keys[0])
     if different := [rank for rank, key in enumerate(keys) if key != keys[0]]:
         raise ConfigError(
             f"data: process {different[0]} has found other images or annotations (key "

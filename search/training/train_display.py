@@ -14,6 +14,7 @@ from spinesearch.results.ledger.lines import Event
 from spinesearch.results.tables import duration
 from spinesearch.results.training_table import measurement_lines
 from spinesearch.search.warn import warn
+from spinesearch.search.watchers.summary_writer import open_summary_writer
 from spinesearch.search.watchers.tensorboard import FOLDER
 from spinesearch.training.run.watcher import Measurement
 
@@ -117,9 +118,7 @@ class TrainScalars:
     def begun(self, step: int) -> None:
         """What was written of later steps, before a checkpoint was gone back to, no longer counts."""
         try:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(self._folder), purge_step=step, flush_secs=10)
+            self._writer = open_summary_writer(self._folder, purge_step=step)
         except (OSError, ImportError) as error:
             self._lose(error)
 

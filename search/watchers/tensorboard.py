@@ -15,6 +15,7 @@ from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.watchers.entries import Entry, RunEntries
+from spinesearch.search.watchers.summary_writer import open_summary_writer
 from spinesearch.space import ArchSpec, SearchSpace
 
 FOLDER = "tensorboard"
@@ -109,7 +110,6 @@ class TensorBoardObserver(SearchObserver):
 def _write(entries: Iterable[Entry], folder: Path) -> None:
     """Write entries, the first of which is `_ANEW`, as they come."""
     import numpy as np
-    from torch.utils.tensorboard import SummaryWriter
     from torch.utils.tensorboard.summary import hparams
 
     from spinesearch.results.drawing.architecture import draw_architecture
@@ -122,7 +122,7 @@ def _write(entries: Iterable[Entry], folder: Path) -> None:
             if writer is not None:
                 writer.close()
             shutil.rmtree(folder, ignore_errors=True)
-            writer = SummaryWriter(str(folder), flush_secs=10)
+            writer = open_summary_writer(folder)
         elif isinstance(value, ArchSpec):
             image = np.asarray(draw_pixels(draw_architecture(value, theme="light")))
             writer.add_image(tag, image, step, walltime=walltime, dataformats="HWC")

@@ -33,6 +33,7 @@ def test_the_run_event_of_a_search_names_machine_and_versions():
         "num_held_out_images": 1,
         "split_by": "picture",
         "class_names": ["a"],
+        "generator": 2,
     }
 
 
