@@ -122,6 +122,7 @@ def test_two_processes_killed_three_times_end_bit_equal(tmp_path):
             time.sleep(moments.uniform(0, 2))
             kill_marked(mark)
             process.communicate()
-        subprocess.run(words, check=True, capture_output=True)
+        ended = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert ended.returncode == 0, ended.stdout
     weights = Path("runs") / "run" / "weights" / "last.safetensors"
     assert_equal_states(load_file(tmp_path / "parts" / weights), load_file(tmp_path / "whole" / weights))
