@@ -32,8 +32,8 @@ from spinesearch.space import ArchSpec, SearchSpace
 _UNTRAINED = {
     "duplicate": "repeat networks that were scored before: the strategy has settled, and more of this search "
     "brings little (docs/controllers.md)",
-    "infeasible": "are over a limit of the search and not trained: the strategy finds few that keep to it; "
-    "allow more, or begin anew with another strategy or narrower networks (docs/controllers.md)",
+    "infeasible": "are over a limit of the search and not trained; allow more, or begin anew with narrower "
+    "networks or another strategy (docs/controllers.md)",
 }
 
 

@@ -113,7 +113,7 @@ def test_a_policy_that_finds_little_within_a_limit_says_so_once(tmp_path: Path, 
     said = [line for line in watching.messages if "are over a limit of the search" in line]
     assert len(said) == is_said
     if said:
-        assert re.match(r"update [1-4]: [34] of 4 candidates are over a limit .* and not trained: ", said[0])
+        assert re.match(r"update [1-4]: [34] of 4 candidates are over a limit .* and not trained; ", said[0])
 
 
 def test_samples_are_uniform_among_the_cheap_ones():
