@@ -71,6 +71,9 @@ def test_a_table_measured_at_other_sizes_is_refused(tmp_path: Path):
         ("precision", "bfloat16", "proxy_task.precision=float32"),
         ("filter_size_scale", 1.0, "proxy_task.filter_size_scale=0.125"),
         ("num_classes", 80, "--classes 3"),
+        ("fusion", "attention", "proxy_task.fusion=sum"),
+        ("detector", "mask_rcnn", "proxy_task.detector=retinanet"),
+        ("stem_filters", 7, "proxy_task.stem_filters=16"),
     ):
         value = ours.replace("=", " ").split()[-1]
         with pytest.raises(ConfigError) as refused:
