@@ -90,6 +90,7 @@ _OF_WORKERS = {
     "ray_address": "local",
     "trial_timeout_s": None,
 }
+_COST_WEIGHT = -0.07  # of conf/search/default.yaml
 
 
 def check_engine(config: RunConfig, *, warn: Callable[[str], None]) -> None:
@@ -97,7 +98,7 @@ def check_engine(config: RunConfig, *, warn: Callable[[str], None]) -> None:
 
     Args:
         config: the run's.
-        warn: receives one line if ``engine=serial`` makes settings ineffective.
+        warn: receives a line for each kind of settings that another one makes ineffective.
 
     Raises:
         ConfigError: there is none.
@@ -113,6 +114,11 @@ def check_engine(config: RunConfig, *, warn: Callable[[str], None]) -> None:
                 f"search.engine=serial trains in this process, without workers: {', '.join(ignored)} "
                 f"{'has' if len(ignored) == 1 else 'have'} no effect"
             )
+    if config.search.cost_target is None and config.search.cost_weight != _COST_WEIGHT:
+        warn(
+            f"search.cost_weight: {config.search.cost_weight} has no effect without search.cost_target, the "
+            "multiply-adds at which a reward stays what it is; give that too"
+        )
     if config.search.engine == "ray" and config.search.ray_address != "local":
         from spinesearch.search.workers.ray_cluster import check_address
 

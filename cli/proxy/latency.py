@@ -50,6 +50,7 @@ def bench_latency(arguments: list[str]) -> int:
     from spinesearch.proxy_task.latency import detector_latency
     from spinesearch.search.config.as_yaml import to_yaml
     from spinesearch.search.config.run_config import compose, run_config
+    from spinesearch.search.scoring.search_limits import NETWORK_SETTINGS
     from spinesearch.space.cost.latency_table import fit_table, piece_names
     from spinesearch.training.measure.latency import PROTOCOL
     from spinesearch.training.process.machine import find_device
@@ -73,9 +74,7 @@ def bench_latency(arguments: list[str]) -> int:
     table = fit_table(specs, [ms for ms, _ in measured], names=names, device=name)
     notes = {
         "protocol": PROTOCOL,
-        "image_size": settings.image_size,
-        "precision": settings.precision,
-        "filter_size_scale": settings.filter_size_scale,
+        **{name: getattr(settings, name) for name in NETWORK_SETTINGS},
         "num_classes": num_classes,
         **table.notes,
     }

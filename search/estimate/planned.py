@@ -60,8 +60,9 @@ def planned_search(config: RunConfig, console: Console, stated: Stated) -> tuple
             config, data[""], num_steps=stated.num_steps, report=report, begun=request.begun
         )
         workers = found or workers
+    begun = run if run.sessions else Run(sessions=[event])
     estimate = search_estimate(
-        config, pace, num_train_images=num_images, run=run, duplicates=stated.duplicates
+        config, pace, num_train_images=num_images, run=begun, duplicates=stated.duplicates
     )
     if stated.seconds is not None and pace.gpus_per_worker:
         note = stated_gpus_note(pace.gpus_per_worker, "search.gpus_per_trial=0")

@@ -30,14 +30,15 @@ def search_estimate(
         config: of it.
         pace: of one worker at its proxy task.
         num_train_images: that a candidate is trained on.
-        run: as far as it is; empty for a new one.
+        run: as far as it is; of a new one what it begins with is read from its first event, if it has that.
         reranks: whether only the best are to be ranked again.
         duplicates: share of candidates that are the network of an earlier one and need no training; None for
             what the pace's run had, or none.
     """
     settings = config.search
     share = pace.duplicates if duplicates is None else duplicates
-    left = 0 if reranks else settings.num_trials - run.num_done
+    known = 0 if reranks else _num_known(run)
+    left = 0 if reranks else settings.num_trials - run.num_done - known
     count = left * (1 - (share or 0.0))
     num_steps, trainings = _course(config, num_train_images, share or 0.0)
     in_flight = settings.generation_size * (settings.lag + 1)
@@ -66,6 +67,8 @@ def search_estimate(
     what = f"{left} candidates of {config.space.name}"
     if run.num_done and not reranks:
         what += f", {run.num_done} being done"
+    if known:
+        what += f", {known} being known from search.warm_start"
     if settings.finalists:
         final = finalist_config(config).proxy_task
         size = _relative_size(final, config.proxy_task)
@@ -95,6 +98,13 @@ def search_estimate(
         notes=tuple(notes),
         num_candidates=left,
     )
+
+
+def _num_known(run: Run) -> int:
+    """Candidates without a result yet that another run has scored."""
+    beginnings = run.sessions[0].get("beginnings", []) if run.sessions else []
+    done = {trial.trial for trial in run.trials if trial.is_done}
+    return sum(begun["result"] is not None and i not in done for i, begun in enumerate(beginnings))
 
 
 def _course(config: RunConfig, num_train_images: int, duplicates: float) -> tuple[float, float]:

@@ -28,6 +28,14 @@ from spinesearch.search.scoring.constraints import Limits, too_slow
 from spinesearch.search.scoring.reward import SoftCost
 from spinesearch.space import ArchSpec, SearchSpace
 
+# What is said of a generation that mostly ended so.
+_UNTRAINED = {
+    "duplicate": "repeat networks that were scored before: the strategy has settled, and more of this search "
+    "brings little (docs/controllers.md)",
+    "infeasible": "are over a limit of the search and not trained; allow more, or begin anew with narrower "
+    "networks or another strategy (docs/controllers.md)",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchPlan:
@@ -124,7 +132,7 @@ class ControlledCandidates:
         self._retries = retries
         self._num_updates = 0  # updates the controller has seen
         self._accepted: frozenset[int] = frozenset()  # failed trials that stop nothing
-        self._has_collapsed = False  # to what it has proposed before: said once
+        self._said: set[str] = set()  # statuses that most of a generation had: said once each
         self._has_parted = False  # from the ledger: said once
 
     def first_side(self, run: Run) -> str:
@@ -215,17 +223,19 @@ class ControlledCandidates:
         yield Step(trials=run.trials[first:end], specs=specs)
 
     def _known_results(self, trials: Sequence[Trial]) -> list[Event]:
-        """Results of trials that need no scoring: what the search begins with, and what costs too much."""
+        """Results of trials that need no scoring: what costs too much, and what the search begins with."""
         events: list[Event] = []
         for trial in trials:
             if trial.is_done:
                 continue
             begun = self._beginnings[trial.trial : trial.trial + 1]
-            if begun and begun[0].result is not None:
-                events.append({"event": "result", "trial": trial.trial, **begun[0].result})
-            elif reason := self._excess(trial):
+            if reason := self._excess(trial):
                 fields = {"status": "infeasible", "reward": None, "reason": reason}
-                events.append({"event": "result", "trial": trial.trial, **fields})
+            elif begun and begun[0].result is not None:
+                fields = dict(begun[0].result)
+            else:
+                continue
+            events.append({"event": "result", "trial": trial.trial, **fields})
         return events
 
     def _excess(self, trial: Trial) -> str:
@@ -247,14 +257,7 @@ class ControlledCandidates:
             self.plan.failed_share.check(run, generation, self._accepted)
             if self.plan.max_latency_ms is not None:
                 self.plan.failed_share.check_latencies(run, generation, self.plan.max_latency_ms)
-        num_repeated = sum(trial.status == "duplicate" for trial in trials)
-        if is_new and 2 * num_repeated > len(trials) and not self._has_collapsed:
-            self._has_collapsed = True
-            warn(
-                f"update {generation}: {num_repeated} of {len(trials)} candidates repeat networks that "
-                "were scored before: the strategy has settled, and more of this search brings little "
-                "(docs/controllers.md)"
-            )
+            self._check_trained(generation, trials, warn)
         stats = self._controller.update([rollout(trial) for trial in trials])
         self._num_updates = generation + 1
         state = self._controller.state_dict()
@@ -271,6 +274,15 @@ class ControlledCandidates:
             self._checkpoints.save(generation, state)
         except OSError as error:
             warn(f"the controller's state was not saved, resuming will replay it: {error}")
+
+    def _check_trained(self, generation: int, trials: list[Trial], warn: Callable[[str], None]) -> None:
+        """Say once for each reason that most of what the controller proposed was not trained for it."""
+        proposed = [trial for trial in trials if trial.trial >= len(self._beginnings)]
+        for status, what in _UNTRAINED.items():
+            count = sum(trial.status == status for trial in proposed)
+            if 2 * count > len(proposed) and status not in self._said:
+                self._said.add(status)
+                warn(f"update {generation}: {count} of {len(proposed)} candidates {what}")
 
     def _part(self, where: str, warn: Callable[[str], None]) -> None:
         """Say once that the controller is no longer the one on record."""

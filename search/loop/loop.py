@@ -24,7 +24,7 @@ from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.loop.source import CandidateSource, Step
 from spinesearch.search.scoring.attempts import record_stop
 from spinesearch.search.scoring.reward import ended_event, latency_event, stopped_event
-from spinesearch.search.scoring.scorer import Outcome, ScorerEvent, job_of
+from spinesearch.search.scoring.scorer import EngineError, Outcome, ScorerEvent, job_of
 from spinesearch.search.scoring.scorers import Scorers
 from spinesearch.search.scoring.trial_files import TrialFiles
 from spinesearch.space import ArchSpec, ResNetSpec, SearchSpace
@@ -93,6 +93,7 @@ class _Loop:
         self._files.sweep(STATE, {t.trial for t in run.trials if trained(t) in still_open})
         self._halving = source.plan.halving
         self._side = ""
+        self._latency_device = next((latency.device for latency in run.latencies.values()), None)
         self._networks = Networks()
         self._waiting: dict[Trained, list[Trial]] = {}  # for an earlier trial of their network
         self._busy: set[tuple[str, int]] = set()  # trials in training, or waiting, by side and number
@@ -109,9 +110,23 @@ class _Loop:
         awaited = step.awaited
         while awaited := [trial for trial in awaited if not trial.is_done]:
             scorer = self._scorers.of(self._side)
-            # One flush for all that ended by now.
-            self._follow([event for ended in scorer.wait(_TICK_S) for event in self._events_of(ended)])
+            self._take_in(scorer.wait(_TICK_S))
             self._observer.ticked(scorer.num_running)
+
+    def _take_in(self, reported: Sequence[ScorerEvent]) -> None:
+        """Record, in one flush, what a scorer reports, and what follows from it.
+
+        Raises:
+            EngineError: something of it ends the run; what came before it is recorded.
+        """
+        events: list[Event] = []
+        try:
+            for ended in reported:
+                events += self._events_of(ended)
+        except EngineError:
+            self._record(events)
+            raise
+        self._follow(events)
 
     def _follow(self, events: Sequence[Event], trials: Iterable[Trial] = ()) -> None:
         """Record events, and whatever follows from them and for these trials, until nothing more does."""
@@ -184,7 +199,8 @@ class _Loop:
         place = {"side": FINALISTS} if self._side == FINALISTS else {}
         trial = self._run.trial_of({**place, "trial": ended.trial})
         rungs = () if place else self._halving.rungs
-        if measured := latency_event(ended, trial, self._run.latencies):
+        if measured := latency_event(ended, trial, self._latency_device):
+            self._latency_device = measured["device"]
             yield measured
         event = place | ended_event(
             ended,

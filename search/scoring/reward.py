@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any
 
 from spinesearch.proxy_task.request import INFEASIBLE, LATENCY_DEVICE, LATENCY_MS
-from spinesearch.results.ledger.trial import Latency, RungResult, Trial
+from spinesearch.results.ledger.trial import RungResult, Trial
 from spinesearch.search.config.rungs import Rung
 from spinesearch.search.scoring.scorer import BegunAttempt, EngineError, LostAttempt, Outcome, ScorerEvent
 
@@ -142,13 +142,13 @@ def ended_event(
     return event | {"reward": None, "failed_by": "infrastructure"} if ended.is_lost else event
 
 
-def latency_event(ended: ScorerEvent, trial: Trial, known: Mapping[str, Latency]) -> dict[str, Any] | None:
+def latency_event(ended: ScorerEvent, trial: Trial, known_device: str | None) -> dict[str, Any] | None:
     """The ledger's event of a latency that was measured with a candidate, but for its time; None without.
 
     Args:
         ended: what a scorer reports.
         trial: the candidate.
-        known: the latencies so far, by ``arch_id``.
+        known_device: on which those so far were measured; None before the first.
 
     Raises:
         EngineError: it was measured on another kind of device than those.
@@ -157,11 +157,10 @@ def latency_event(ended: ScorerEvent, trial: Trial, known: Mapping[str, Latency]
     if LATENCY_MS not in metrics:
         return None
     device = metrics[LATENCY_DEVICE]
-    first = next(iter(known.values()), None)
-    if first is not None and first.device != device:
+    if known_device not in (None, device):
         raise EngineError(
             f"search.max_latency_ms: trial {trial.trial} was measured on {device}, those before it on "
-            f"{first.device}, and latencies of different devices do not compare; give the run workers of one "
+            f"{known_device}, and latencies of different devices do not compare; give the run workers of one "
             "kind (search.resources_per_trial), or begin one with search.latency_table=FILE"
         )
     return {"event": "latency", "arch_id": trial.arch_id, "ms": metrics[LATENCY_MS], "device": device}

@@ -11,6 +11,24 @@ from spinesearch.search.scoring.constraints import Limits, limits_of
 from spinesearch.space import SearchSpace
 from spinesearch.space.cost.latency_table import LatencyTable, piece_names, read_table
 
+# What a network's latency depends on besides its spec and the number of classes; a table's notes have them.
+NETWORK_SETTINGS = (
+    "image_size",
+    "precision",
+    "filter_size_scale",
+    "task",
+    "detector",
+    "fusion",
+    "activation",
+    "stem_filters",
+    "resample_alpha",
+    "block_repeats",
+    "endpoints_num_filters",
+    "head_num_convs",
+    "head_num_filters",
+    "num_scales",
+)
+
 
 def search_limits(
     config: RunConfig, space: SearchSpace, num_classes: int, begun: Run | None = None
@@ -62,10 +80,15 @@ def _latency_table(
 
 
 def _check_sizes(table: LatencyTable, path: Path, config: RunConfig, num_classes: int) -> None:
-    """Check that networks were measured as the search trains them, as far as the table's notes say."""
+    """Check that networks were measured as the search trains them, as far as the table's notes say.
+
+    Those of tables before 2026-12 say image size, precision, width and number of classes alone.
+    """
     task = config.proxy_task
-    sizes = {name: getattr(task, name) for name in ("image_size", "precision", "filter_size_scale")}
-    options = {name: f"proxy_task.{name}={value}" for name, value in sizes.items()}
+    sizes = {name: getattr(task, name) for name in NETWORK_SETTINGS}
+    options = {
+        name: f"proxy_task.{name}={'null' if value is None else value}" for name, value in sizes.items()
+    }
     sizes["num_classes"] = num_classes
     options["num_classes"] = f"--classes {num_classes}"
     for name, value in sizes.items():

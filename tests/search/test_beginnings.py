@@ -1,6 +1,5 @@
 """What a search begins with: named networks, and what another run has scored."""
 
-import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +8,9 @@ import pytest
 from fake_scorer import FakeScorer, fake_score
 from fake_search import Warnings, build_controller, only
 from fake_space import SPACE
+from long_suite import few
 
+from spinesearch.controller.strategies import STRATEGIES
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
@@ -18,8 +19,6 @@ from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import Beginning, ControlledCandidates, SearchPlan
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.space import SPINENET_49
-
-STRATEGIES = ("random", "reinforce", "evolution", "bayesian")
 
 
 def carry_out(run_dir: Path, beginnings: list[Beginning], controller: str, num_trials: int = 24) -> Run:
@@ -51,7 +50,7 @@ def known(tokens: tuple[int, ...]) -> Beginning:
     return Beginning(tokens=tokens, result=result)
 
 
-@pytest.mark.parametrize("controller", STRATEGIES)
+@pytest.mark.parametrize("controller", few(STRATEGIES, ["random", "reinforce", "bayesian"]))
 def test_they_come_first_and_a_resumed_search_is_the_same(controller: str, tmp_path: Path):
     """Scored where nobody has, taken over where somebody has; cut anywhere, the ledger comes out equal."""
     first = Beginning(tokens=(1, 0, 1, 0, 1, 0))
@@ -64,8 +63,7 @@ def test_they_come_first_and_a_resumed_search_is_the_same(controller: str, tmp_p
     assert [trial.tokens for trial in run.trials[:5]] == [b.tokens for b in beginnings]
     assert [trial.reused_from for trial in run.trials[:5]] == ["", "other", "other", "other", ""]
     assert [trial.reward for trial in run.trials[1:4]] == [0.9] * 3
-    with contextlib.suppress(ArithmeticError):
-        assert run.trials[0].reward == fake_score(SPACE.decode(first.tokens), 0)["ap"]
+    assert run.trials[0].reward == fake_score(SPACE.decode(first.tokens), 0)["ap"]
     assert run.trials[4].status == "duplicate"
     lines = (tmp_path / "whole" / LEDGER_NAME).read_bytes().splitlines(keepends=True)
     for cut in (2, 4, 7, 9, len(lines) // 2):

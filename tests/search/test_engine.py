@@ -98,6 +98,15 @@ def test_the_serial_engine_says_which_settings_have_no_effect():
     assert line.endswith(": search.num_workers, search.worker_memory_gb, search.ray_address have no effect")
 
 
+def test_a_weight_of_costs_without_a_target_has_no_effect_and_is_said():
+    assert warnings_of("search.cost_target=1e9", "search.cost_weight=-0.2") == []
+    assert warnings_of(f"search.cost_weight={compose([])['search']['cost_weight']}") == []
+    assert warnings_of("search.cost_weight=-0.2") == [
+        "search.cost_weight: -0.2 has no effect without search.cost_target, the multiply-adds at which a "
+        "reward stays what it is; give that too"
+    ]
+
+
 @pytest.mark.parametrize("name", ["num_workers", "trial_timeout_s"])
 def test_with_workers_they_have(name: str):
     assert warnings_of(f"search.{name}=2") == []

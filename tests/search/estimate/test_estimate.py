@@ -165,6 +165,24 @@ def test_seconds_of_a_step_leave_interruptions_out(tmp_path: Path):
     assert step_seconds(Run.from_events(tmp_path, events[:2])) is None
 
 
+def test_what_a_warm_start_knows_is_not_trained():
+    """Three of 16 are known and one is named; as soon as one of the three is on record, it counts once."""
+    result = {"status": "completed", "reward": 0.1, "metrics": {"ar100": 0.1}, "reused_from": "other"}
+    beginnings = [{"tokens": [0], "result": found} for found in (None, result, result, result)]
+    run = Run(sessions=[{"event": "run", "beginnings": beginnings}])
+    found = search_estimate(config(), PACE, num_train_images=300, run=run)
+    assert (found.parts[0].count, found.num_candidates) == (13, 13)
+    assert found.what.startswith(
+        "13 candidates of spinenet, 3 being known from search.warm_start, then 2 fin"
+    )
+    for trial in range(2):
+        run.apply({"event": "propose", "trial": trial, "tokens": [0], "arch_id": f"{trial}", "generation": 0})
+    run.apply({"event": "result", "trial": 1, **result, "time": 1.0})
+    found = search_estimate(config(), PACE, num_train_images=300, run=run)
+    assert found.parts[0].count == 13
+    assert ", 1 being done, 2 being known from search.warm_start" in found.what
+
+
 def test_the_typical_candidate_is_within_the_limits():
     proxy_task = config().proxy_task
     space = config().space.build()

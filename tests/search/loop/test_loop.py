@@ -43,6 +43,21 @@ def test_the_same_search_with_any_number_of_workers(controller: str, lag: int, t
         ) == everything(serial)
 
 
+@pytest.mark.parametrize(
+    ("controller", "names"),
+    [("evolution", {"parent"}), ("bayesian", {"parent", "prediction", "spread"}), ("random", set())],
+)
+def test_what_a_strategy_believed_is_on_record_with_its_proposal(controller: str, names, tmp_path: Path):
+    """And comes back to it: the error of the predictions is of these."""
+    run, _ = carry_out(tmp_path, controller=controller, num_trials=32)
+    proposed = [e for e in read_ledger(tmp_path / LEDGER_NAME).events if e["event"] == "propose"]
+    assert set().union(*(event.get("info", {}) for event in proposed)) == names
+    assert [event.get("info", {}) for event in proposed] == [dict(trial.info) for trial in run.trials]
+    assert all(event["info"].get("parent", 0) < event["trial"] for event in proposed if "info" in event)
+    errors = {trial.generation for trial in run.trials if "prediction" in trial.info}
+    assert {u.update for u in run.updates if "prediction_error" in u.stats} == errors
+
+
 def test_another_seed_is_another_search(tmp_path: Path):
     first, _ = carry_out(tmp_path / "0", seed=0)
     second, _ = carry_out(tmp_path / "1", seed=1)

@@ -1,6 +1,7 @@
 """What a network may cost: hard limits, decided before training, and what cost does to a reward."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from spinesearch.search.config.settings import SearchSettings
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import Beginning, ControlledCandidates, SearchPlan
 from spinesearch.search.loop.loop import run_loop
+from spinesearch.search.loop.observer import SearchObserver
 from spinesearch.search.scoring.constraints import Limits, limited
 from spinesearch.search.scoring.reward import SoftCost, reward_of
 from spinesearch.space import SPINENET_49, SpineNetSpace, backbone_cost
@@ -36,29 +38,35 @@ def multiply_adds(tokens) -> int:
 
 
 COSTS = sorted(map(multiply_adds, SAMPLES))
+ALL_COSTS = [multiply_adds(SPACE.sample(np.random.default_rng(i))) for i in range(1000, 2500)]
 # A fifth of the uniform samples keep to these, and half to those.
 TIGHT = Limits(cost=cost, max_multiply_adds=COSTS[40], max_parameters=None)
 LOOSE = Limits(cost=cost, max_multiply_adds=COSTS[100], max_parameters=None)
 
 
-def carry_out(run_dir: Path, name: str, first: tuple[int, ...]) -> tuple[Run, FakeScorer]:
+def carry_out(
+    run_dir: Path,
+    name: str,
+    *beginnings: Beginning,
+    limits: Limits = TIGHT,
+    observer: SearchObserver | None = None,
+) -> tuple[Run, FakeScorer]:
     scorer = FakeScorer()
-    controller = STRATEGIES[name]().build(limited(SPACE, TIGHT), seed=0)
+    controller = STRATEGIES[name]().build(limited(SPACE, limits), seed=0)
     plan = SearchPlan(seed=0, num_trials=20, generation_size=4, lag=1, reward_metric="ap", failed_reward=0.0)
     with Ledger(run_dir) as ledger:
         run = Run.from_events(run_dir / LEDGER_NAME, ledger.contents.events)
         if not run.sessions:
             ledger.append([{"event": "run", "config": {}, "time": 0.0}])
             run.apply({"event": "run", "config": {}, "time": 0.0})
-        beginnings = [Beginning(tokens=first)]
         checkpoints = Checkpoints(run_dir, keep=3)
         run_loop(
-            source=ControlledCandidates(plan, SPACE, controller, checkpoints, beginnings, TIGHT),
+            source=ControlledCandidates(plan, SPACE, controller, checkpoints, beginnings, limits),
             space=SPACE,
             scorers=only(scorer),
             ledger=ledger,
             run=run,
-            observer=Warnings(),
+            observer=observer or Warnings(),
         )
     return run, scorer
 
@@ -67,7 +75,7 @@ def carry_out(run_dir: Path, name: str, first: tuple[int, ...]) -> tuple[Run, Fa
 def test_every_strategy_proposes_what_is_cheap_enough(name: str, tmp_path: Path):
     """And a network that people name, and that is too dear, is not trained."""
     dear = max(SAMPLES, key=multiply_adds)
-    whole, scorer = carry_out(tmp_path / "whole", name, dear)
+    whole, scorer = carry_out(tmp_path / "whole", name, Beginning(tokens=dear))
     first, *others = whole.trials
     assert (first.status, first.reward, first.metrics) == ("infeasible", None, {})
     assert first.reason == TIGHT.excess(SPACE.decode(dear))
@@ -77,10 +85,35 @@ def test_every_strategy_proposes_what_is_cheap_enough(name: str, tmp_path: Path)
     lines = (tmp_path / "whole" / LEDGER_NAME).read_bytes().splitlines(keepends=True)
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / LEDGER_NAME).write_bytes(b"".join(lines[:5]))
-    cut, _ = carry_out(tmp_path / "cut", name, dear)
+    cut, _ = carry_out(tmp_path / "cut", name, Beginning(tokens=dear))
     assert [(t.tokens, t.status, t.reward) for t in cut.trials] == [
         (t.tokens, t.status, t.reward) for t in whole.trials
     ]
+
+
+def test_what_another_run_has_scored_is_infeasible_where_it_is_too_dear(tmp_path: Path):
+    """Else the best of a search might be a network that it rules out."""
+    dear, cheap = (choose(SAMPLES, key=multiply_adds) for choose in (max, min))
+    result = {"status": "completed", "reward": 0.99, "metrics": {"ap": 0.99}, "reused_from": "other"}
+    beginnings = [Beginning(tokens=tokens, result=result) for tokens in (dear, cheap)]
+    run, scorer = carry_out(tmp_path, "evolution", *beginnings)
+    assert [(t.status, t.reward) for t in run.trials[:2]] == [("infeasible", None), ("completed", 0.99)]
+    assert run.trials[0].reason == TIGHT.excess(SPACE.decode(dear))
+    assert not {0, 1} & set(scorer.submitted)
+
+
+@pytest.mark.parametrize(("share", "is_said"), [(0.01, True), (0.5, False)])
+def test_a_policy_that_finds_little_within_a_limit_says_so_once(tmp_path: Path, share: float, is_said: bool):
+    """It looks at 30 networks for a candidate. What people name is not the strategy's."""
+    most = float(np.quantile(ALL_COSTS, share))
+    limits = Limits(cost=cost, max_multiply_adds=most, max_parameters=None)
+    dear = [Beginning(tokens=tokens) for tokens in sorted(SAMPLES, key=multiply_adds)[-4:]]
+    watching = Warnings()
+    carry_out(tmp_path, "reinforce", *dear, limits=limits, observer=watching)
+    said = [line for line in watching.messages if "are over a limit of the search" in line]
+    assert len(said) == is_said
+    if said:
+        assert re.match(r"update [1-4]: [34] of 4 candidates are over a limit .* and not trained; ", said[0])
 
 
 def test_samples_are_uniform_among_the_cheap_ones():

@@ -1,6 +1,6 @@
 """Limits on latency: measured where candidates are trained, or by a table of another device."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +11,20 @@ from fake_search import Warnings, only
 
 from spinesearch.controller.evolution import EvolutionSettings
 from spinesearch.proxy_task.latency import detector_latency
-from spinesearch.proxy_task.model import network_cost_of
 from spinesearch.proxy_task.request import INFEASIBLE, LATENCY_DEVICE, LATENCY_MS
 from spinesearch.proxy_task.settings import ProxySettings
 from spinesearch.results.ledger.ledger import LEDGER_NAME, Ledger, read_ledger
 from spinesearch.results.ledger.run import Run
 from spinesearch.results.ledger.trial import Latency
 from spinesearch.results.pareto import pareto_front
-from spinesearch.search.config.run_config import ConfigError, compose, run_config
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import Beginning, ControlledCandidates, SearchPlan
 from spinesearch.search.loop.failed_share import AllTooSlowError
 from spinesearch.search.loop.loop import run_loop
 from spinesearch.search.scoring.constraints import Limits, limited, too_slow
-from spinesearch.search.scoring.scorer import EngineError
-from spinesearch.search.scoring.search_limits import search_limits
+from spinesearch.search.scoring.scorer import EngineError, Outcome, run_job
 from spinesearch.space import SPINENET_49, SpineNetSpace, backbone_cost
-from spinesearch.space.cost.latency_table import LatencyTable, fit_table, piece_names, pieces, read_table
+from spinesearch.space.cost.latency_table import LatencyTable, fit_table, piece_names, read_table
 
 SPACE = SpineNetSpace(base_levels={2: 1, 4: 2, 5: 1}, window=2, level_offsets=(0, 1))
 NAMES = piece_names(SPACE.levels, is_mbconv=False)
@@ -68,7 +65,12 @@ class Measuring:
 
 
 def carry_out(
-    run_dir: Path, score: Measuring, table: LatencyTable | None = None, most: float = MEDIAN, **plan_fields
+    run_dir: Path,
+    score: Measuring,
+    table: LatencyTable | None = None,
+    most: float = MEDIAN,
+    scorer: FakeScorer | None = None,
+    **plan_fields,
 ) -> Run:
     limits = None
     if table is not None:
@@ -102,7 +104,7 @@ def carry_out(
                 plan, SPACE, controller, Checkpoints(run_dir, keep=3), beginnings, limits
             ),
             space=SPACE,
-            scorers=only(FakeScorer(num_workers=1, score=score)),
+            scorers=only(scorer or FakeScorer(num_workers=1, score=score)),
             ledger=ledger,
             run=run,
             observer=Warnings(),
@@ -174,6 +176,40 @@ def test_a_worker_of_another_kind_ends_the_search(tmp_path: Path):
         carry_out(tmp_path, Measuring(device="a CPU"))
 
 
+class AllAtOnce(FakeScorer):
+    """What is queued ends at the same moment."""
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        ended = [run_job(self._score, job.handed_out(), "fake") for job in self._queue]
+        self._queue.clear()
+        return ended
+
+
+@dataclass
+class ByTurns(Measuring):
+    """Every second worker is of another kind."""
+
+    def train(self, spec, seed, request):
+        self.device = "a CPU" if len(self.measured) % 2 else "a GPU"
+        return super().train(spec, seed, request)
+
+
+def test_two_kinds_of_worker_that_end_at_once_leave_a_ledger_that_reads(tmp_path: Path):
+    """What came before the second is on record, and goes on with workers of the first."""
+    score = ByTurns()
+    with pytest.raises(
+        EngineError, match=r"trial \d+ was measured on a CPU, those before it on a GPU, and lat"
+    ):
+        carry_out(tmp_path, score, scorer=AllAtOnce(score=score))
+    run = Run.from_events(tmp_path, read_ledger(tmp_path / LEDGER_NAME).events)
+    assert run.latencies == {score.measured[0]: Latency(true_ms(SLOW), "a GPU")}
+    assert run.trials[0].status == "infeasible"
+    rest = Measuring()
+    run = carry_out(tmp_path, rest)
+    assert run.num_done == 20
+    assert score.measured[0] not in rest.measured
+
+
 def test_by_a_table_what_is_too_slow_is_drawn_again(tmp_path: Path):
     """And only what somebody has named is infeasible; all latencies are on record."""
     score = Measuring()
@@ -194,73 +230,6 @@ def test_a_table_of_additive_latencies_is_found_again(tmp_path: Path):
     path = tmp_path / "table.json"
     path.write_text(found.to_json())
     assert read_table(path, names=NAMES) == found
-
-
-def test_pieces_are_those_of_live_blocks():
-    """SpineNet-49 has 10 intermediate blocks and 5 outputs with two parents each, and all are live."""
-    found = pieces(SPINENET_49)
-    assert found["network"] == 1
-    assert sum(count for name, count in found.items() if " block at " in name) == 15
-    for way in ("from", "to"):
-        assert sum(count for name, count in found.items() if name.startswith(f"resampling {way}")) == 30
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, r"cannot be read \(No such file or directory\); `spinesearch bench latency FILE` writes one"),
-        ("{", "is not JSON"),
-        ("{}", "its format must be 'spinesearch latency table 1'"),
-        ('{"format": "spinesearch latency table 1", "device": "x"}', "needs a device, its name, and ms"),
-        (
-            '{"format": "spinesearch latency table 1", "device": "x", "ms": {"network": "1"}}',
-            "ms: 'network' must be a finite number, got '1'",
-        ),
-    ],
-)
-def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, text: str | None, message: str):
-    path = tmp_path / "table.json"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(ValueError, match=f"search.latency_table: {path}: {message}"):
-        read_table(path, names=NAMES)
-
-
-def test_a_table_measured_at_other_sizes_is_refused(tmp_path: Path):
-    path = tmp_path / "table.json"
-    words = ["proxy_task=small", f"search.latency_table={path}", "search.max_latency_ms=1"]
-    config = run_config(compose(words))
-    space = config.space.build()
-    names = piece_names(space.levels, is_mbconv=False)
-
-    def limits(config=config, begun: Run | None = None, **notes: object) -> Limits | None:
-        path.write_text(LatencyTable(device="a", ms=dict.fromkeys(names, 0.5), notes=notes).to_json())
-        return search_limits(config, space, 3, begun)
-
-    found = limits(image_size=128, precision="float32", filter_size_scale=0.125, num_classes=3)
-    assert found is not None
-    assert found.excess(SPINENET_49).endswith("search.max_latency_ms is 1"), "the table and the limit count"
-    assert limits(), "notes are not asked for"
-    merged = replace(config, proxy_task=replace(config.proxy_task, merge_classes=True))
-    assert (one_class := limits(merged, num_classes=1))
-    assert one_class.cost(SPINENET_49) == network_cost_of(SPINENET_49, merged.proxy_task, 1), (
-        "what is trained"
-    )
-    for name, theirs, ours in (
-        ("image_size", 512, "proxy_task.image_size=128"),
-        ("precision", "bfloat16", "proxy_task.precision=float32"),
-        ("filter_size_scale", 1.0, "proxy_task.filter_size_scale=0.125"),
-        ("num_classes", 80, "--classes 3"),
-    ):
-        value = ours.replace("=", " ").split()[-1]
-        with pytest.raises(ConfigError) as refused:
-            limits(**{name: theirs})
-        assert str(refused.value) == (
-            f"search.latency_table: {path}: was measured with {name} {theirs}, and this search has {value}; "
-            f"measure another by `spinesearch bench latency FILE {ours}`"
-        )
-    begun = Run(sessions=[{"event": "run", "config": {"search": {"latency_table": str(path)}}}])
-    assert limits(begun=begun, image_size=512), "a run that has begun keeps its table"
 
 
 @pytest.mark.slow
