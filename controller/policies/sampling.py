@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,7 +78,29 @@ class PolicySampler:
                     chosen[n] = suggestion
             if len(chosen) == len(rngs):
                 break
-        return [chosen[n] for n in range(len(rngs))]
+        candidates = [chosen[n] for n in range(len(rngs))]
+        return self._within_limits(candidates, rngs, num_given=len(given))
+
+    def _within_limits(
+        self, candidates: list[Suggestion], rngs: Sequence[np.random.Generator], *, num_given: int
+    ) -> list[Suggestion]:
+        """The candidates, with uniform samples of the space for those that cost more than it allows.
+
+        A policy that has not learnt yet what is cheap does not find it in a few whole batches. The samples
+        have the policy's log-probabilities.
+        """
+        if self._proposed is None:
+            return candidates
+        costly = [
+            n for n in range(num_given, len(rngs)) if self._space.identity(candidates[n].tokens) is None
+        ]
+        if costly:
+            drawn = [self._space.sample(rngs[n]) for n in costly]
+            uniforms = np.zeros((len(rngs), len(self._space.num_choices)))
+            for n, suggestion in zip(costly, self.sample(uniforms, drawn), strict=False):
+                self._takes(suggestion)
+                candidates[n] = suggestion
+        return candidates
 
     def log_probs(self, tokens: Tensor) -> Tensor:
         """Log-probabilities of every choice of every decision [N, T, C]; -inf where not allowed."""
@@ -116,9 +139,14 @@ class PolicySampler:
     def _prior(self, tokens: Sequence[int], position: int) -> list[float]:
         """Log-prior of a decision's choices, given those before it; -inf where not allowed."""
         if self._completions:
-            weights = self._space.choice_weights(tokens[:position])
-            return [math.log(weight) if weight else -math.inf for weight in weights]
+            return _logs(self._space.choice_weights(tokens[:position]))
         return [0.0 if allowed else -math.inf for allowed in self._space.choice_mask(tokens[:position])]
+
+
+@lru_cache(maxsize=4096)
+def _logs(weights: tuple[int, ...]) -> list[float]:
+    """Logarithms of numbers of completions, of which many decisions have the same."""
+    return [math.log(weight) if weight else -math.inf for weight in weights]
 
 
 def entropy_of(log_probs: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ from long_suite import few
 
 from spinesearch.controller import Controller, Rollout, Suggestion
 from spinesearch.controller.strategies import STRATEGIES
-from spinesearch.space import MBCONV_STEM, SpineNetSpace
+from spinesearch.search.scoring.constraints import Limits, limited
+from spinesearch.space import MBCONV_STEM, SpineNetSpace, backbone_cost
 
 # Connections only: no decision on order, offsets or types; 57 million choices.
 SPACE = SpineNetSpace(
@@ -247,13 +248,33 @@ def test_a_network_that_may_not_be_proposed_is_drawn_again(name, build, monkeypa
         pytest.skip("uniform sampling leaves limits to the space")
     feasible = SpineNetSpace.identity
 
-    def limited(space: SpineNetSpace, tokens) -> str | None:
+    def half(space: SpineNetSpace, tokens) -> str | None:
         identity = feasible(space, tokens)
         return None if int(identity, 16) % 2 else identity
 
-    monkeypatch.setattr(SpineNetSpace, "identity", limited)
+    monkeypatch.setattr(SpineNetSpace, "identity", half)
     suggestions = rounds(build(replace(SPACE), seed=0), 8)
     assert None not in {SPACE.identity(s.tokens) for s in suggestions}
+
+
+def test_under_a_tight_limit_nothing_is_proposed_that_costs_more(name, build):
+    """One random network in a hundred keeps to it, and a network that does not brings no reward."""
+    costs = [backbone_cost(SPACE.decode(SPACE.sample(np.random.default_rng(i))), 640) for i in range(200)]
+    limit = sorted(cost.multiply_adds for cost in costs)[1]
+    limits = Limits(
+        cost=lambda spec: backbone_cost(spec, 640),
+        max_multiply_adds=limit,
+        max_parameters=None,
+        max_latency_ms=None,
+        table=None,
+    )
+    controller = build(limited(SPACE, limits), seed=0)
+    suggestions = rounds(controller, 3)
+    assert max(backbone_cost(SPACE.decode(s.tokens), 640).multiply_adds for s in suggestions) <= limit
+    assert len({SPACE.identity(s.tokens) for s in suggestions}) == len(suggestions) or name == "random"
+    if suggestions[0].log_probs is not None:
+        again = build(SPACE, seed=0).suggest(SIZE, given=[s.tokens for s in suggestions[:SIZE]])
+        assert [s.log_probs for s in again] == [s.log_probs for s in suggestions[:SIZE]]
 
 
 @pytest.mark.slow
