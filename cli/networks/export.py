@@ -95,7 +95,10 @@ def export(arguments: list[str]) -> int:
     if options.cfg:
         return 0
     if run.training is not None:
-        raise ValueError(f"{run_dir}: is a training, whose network lies in {run_dir / 'weights'} already")
+        raise ValueError(
+            f"{run_dir}: is a training, whose network lies in {run_dir / 'weights'} already; to export it, "
+            f"give {run_dir / 'weights' / 'best.safetensors'}"
+        )
     if run.study is not None:
         raise ValueError(
             f"{run_dir}: is a study, which exports no architectures; `spinesearch show` prints it"

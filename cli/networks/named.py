@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spinesearch.space.arch.resnet import ResNetSpec
-from spinesearch.space.arch.spec import ArchSpec
+from spinesearch.space.arch.spec import ArchSpec, SpecError
 from spinesearch.space.arch.spec_file import load_spec_file
 from spinesearch.space.published import BackboneScaling, HeadScaling, PublishedModel, published
 
@@ -46,12 +46,14 @@ def find_network(text: str) -> Network:
     """The network of a spec file, or of a published name.
 
     Raises:
-        SpecError: the file holds no spec, or nothing is published under this name.
+        SpecError: the file holds no spec, it is a folder, or nothing is published under this name.
     """
     if not is_spec_file(text):
         model = published(text)
         return Network(model.name, model.arch, model.backbone, model.head, model.input_size, model)
     path = Path(text).expanduser()
+    if path.is_dir():
+        raise SpecError(f"{text}: is a folder; give a spec file, as `spinesearch export RUN` writes them")
     spec, provenance = load_spec_file(path)
     return Network(
         spec.name or path.stem,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -212,6 +213,8 @@ def _draw(arguments: list[str]) -> int:
 
     networks = [find_network(text) for text in options.specs]
     output = options.output or Path()
+    if output.suffix != ".svg" and _is_picture(output) and not output.is_dir():
+        raise ValueError(f"--output: pictures are SVG; give a name ending in .svg, or a folder, got {output}")
     if output.suffix == ".svg" and len(networks) > 1:
         raise ValueError(f"--output: must be a folder for {len(networks)} specs, got {output}")
     names = [f"{file_name(network.name)}.svg" for network in networks]
@@ -270,6 +273,12 @@ def _block_spec(network: Network) -> ArchSpec:
             f"{network.name}: is a ResNet, which has no block spec; give a scale-permuted network"
         )
     return network.arch
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a name is one of a picture, of any kind."""
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    return kind.startswith("image/") or kind in ("application/pdf", "application/postscript")
 
 
 def _write_svg(option: str, path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -73,7 +73,8 @@ def check_none_missing(
     if len(missing) == 0 or (skip_broken and len(missing) < len(stats)):
         return
     names = [dataset.images[i].file_name for i in missing]
-    advice = explanation(dataset.images_dir, names, setting) or (
+    present = [dataset.images[i].file_name for i in np.flatnonzero(stats[:, 0] >= 0)[:_SAMPLE]]
+    advice = explanation(dataset.images_dir, names, setting, present) or (
         f"fetch the files, set {setting} to the folder they are in, or set data.skip_broken=true to leave "
         "these images out"
     )
@@ -83,13 +84,16 @@ def check_none_missing(
     )
 
 
-def explanation(images_dir: Path, missing: list[str], setting: str = TRAIN_IMAGES) -> str | None:
+def explanation(
+    images_dir: Path, missing: list[str], setting: str = TRAIN_IMAGES, present: Sequence[str] = ()
+) -> str | None:
     """What is wrong with the names or the folder, and the next step, where it is so with all; else None.
 
     Args:
         images_dir: the folder of the images, which is there.
         missing: names of files that are not in it.
         setting: that names the folder.
+        present: names of files that are in it, which another folder would have to hold too.
     """
     index = np.unique(np.linspace(0, len(missing) - 1, min(len(missing), _SAMPLE)).astype(int))
     sample = [missing[i] for i in index]
@@ -100,6 +104,8 @@ def explanation(images_dir: Path, missing: list[str], setting: str = TRAIN_IMAGE
             continue
         for folder in _folders(images_dir, renamed[0]):
             if problem is None and folder == images_dir:
+                continue
+            if folder != images_dir and not all(_is_file(folder / name) for name in present):
                 continue
             if all(_is_file(folder / name) for name in renamed):
                 parts = [problem] if problem is not None else []

@@ -30,7 +30,7 @@ from spinesearch.models.weights.description import (
     check_size,
     describe,
 )
-from spinesearch.models.weights.whole_file import check_whole
+from spinesearch.models.weights.whole_file import check_whole, write_error
 from spinesearch.space import pretty_json
 
 SUFFIX = ".safetensors"
@@ -291,8 +291,7 @@ def _write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:
                 with temporary.open("rb") as file:
                     os.fsync(file.fileno())
             except (OSError, SafetensorError) as error:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
-                raise OSError(f"{path}: cannot be written: {reason}") from error
+                raise write_error(path, error) from error
         for path, temporary in temporaries.items():
             os.replace(temporary, path)
     finally:

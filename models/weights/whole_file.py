@@ -1,8 +1,10 @@
-"""Whether a safetensors file is complete, by its header: downloads and copies may break off."""
+"""Whether a safetensors file is complete, by its header: copies may break off. And why it is not written."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 
 _LENGTH_BYTES = 8  # the header's length, little-endian, before the header
@@ -52,3 +54,15 @@ def _data_bytes(header: bytes) -> int:
         return max((int(row["data_offsets"][1]) for row in rows), default=0)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return 0
+
+
+def write_error(path: Path, error: Exception) -> OSError:
+    """What is raised when a file is not written: with the system's number, which safetensors has in words."""
+    if isinstance(error, OSError):
+        number = error.errno
+    else:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(found[1]) if found else None
+    if number is None:
+        return OSError(f"{path}: cannot be written: {error}")
+    return OSError(number, os.strerror(number), str(path))

@@ -6,6 +6,7 @@ programs, with the choice of regions to be written between them.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -33,8 +34,9 @@ def write_program(twin: nn.Module, path: Path, size: tuple[int, int]) -> None:
     example = torch.zeros(2, 3, *size)
     network = FixedSize(twin, example, settled_suppression) if isinstance(twin, MaskRCNN) else twin
     program = torch.export.export(network.eval(), (example,), dynamic_shapes=(batch,))
-    with path.open("wb") as file:  # by name it would have to end in .pt2
-        torch.export.save(program, file)
+    content = io.BytesIO()  # by name it would have to end in .pt2, and a full disk would be no OSError
+    torch.export.save(program, content)
+    path.write_bytes(content.getvalue())
 
 
 def settled_suppression(

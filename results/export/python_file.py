@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import io
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,7 +89,9 @@ def write_python_file(module: Network, path: Path, *, name: str, base_anchor: fl
     twin = plain_twin(module, base_anchor=base_anchor)
     text = _file_text(module, name=name, file=path.name, base_anchor=base_anchor)
     weights = path.with_suffix(".pt")
-    write_whole(weights, lambda temporary: torch.save(twin.state_dict(), temporary))
+    content = io.BytesIO()  # by name, torch raises no OSError where the disk is full
+    torch.save(twin.state_dict(), content)
+    write_whole(weights, content.getvalue())
     write_whole(path, text)
     return weights
 

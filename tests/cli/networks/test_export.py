@@ -2,6 +2,7 @@
 
 import ast
 import json
+import resource
 import runpy
 import shutil
 from pathlib import Path
@@ -131,6 +132,21 @@ def test_weights_as_a_python_file(here: Path, capsys):
     out = exported(["best.safetensors", "--format", "python", "--backbone-only"], capsys)
     assert out == "exported best.py and best.pt: best, a backbone\n"
     assert list(runpy.run_path("best.py")["load"]("best.pt")(images)) == [3, 4, 5, 6, 7]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("form", "ending"), [("python", "py"), ("torch", "pt2")])
+def test_a_full_disk_is_said_in_a_line(form: str, ending: str, here: Path, capsys):
+    save_weights(tiny_detector(), "detector.safetensors")
+    target = Path("out") / f"net.{ending}"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        words = ["export", "detector.safetensors", "--format", form, "-o", str(target)]
+        fails(words, r"--output out/net\.\w+: File too large", capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(target.parent.iterdir()) == []
 
 
 @torch.no_grad()

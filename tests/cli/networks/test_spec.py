@@ -120,6 +120,10 @@ def test_bad_input(file: Path, tmp_path: Path, capsys, monkeypatch):
         "--draw: the name of a picture must end in .svg, got x.png",
         capsys,
     )
+    for name in ("x.png", "x.SVG", "x.pdf"):
+        words = ["spec", "draw", "spinenet49", "-o", name]
+        fails(words, f"--output: pictures are SVG; .* got {name}", capsys)
+    fails(["spec", "show", str(tmp_path)], "is a folder; give a spec file, as `spinesearch export", capsys)
     (tmp_path / "taken").write_text("mine")
     fails(["spec", "draw", "spinenet49", "-o", "taken/x.svg"], "--output: ", capsys)
     fails(["spec", "diff", "r0_sp53", "--draw", "taken/x.svg"], "--draw: ", capsys)

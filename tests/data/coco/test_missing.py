@@ -119,6 +119,15 @@ def test_the_explanation_stands_in_the_error(tiny_coco) -> None:
     assert len(load_coco(root, tiny_coco.path).images) == 4
 
 
+def test_a_folder_without_the_files_that_are_there_is_not_given(tiny_coco) -> None:
+    images = tiny_coco.images_dir
+    rows = tiny_coco.document["images"]
+    (images / "more").mkdir()
+    (images / rows[1]["file_name"]).rename(images / "more" / rows[1]["file_name"])
+    with pytest.raises(DataError, match=r"is missing \(1 of 4 images .* are\); fetch the files"):
+        tiny_coco.load()
+
+
 def test_a_reason_other_than_absence_is_said(tiny_coco) -> None:
     tiny_coco.document["images"][1]["file_name"] = "x" * 300 + ".png"
     with pytest.raises(DataError, match=r"is missing \(1 of 4 images of .* are: File name too long\); fetch"):
