@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spinesearch.cli.networks.export_network import ENDINGS, export_network, print_following
-from spinesearch.cli.networks.export_source import find_source, is_run, run_source, searched_settings
+from spinesearch.cli.networks.export_source import Source, find_source, is_run, run_source, searched_settings
+from spinesearch.cli.networks.weights import weight_file
 from spinesearch.cli.os_errors import named_files
 from spinesearch.cli.parser import build_console, command_parser, path_argument
 from spinesearch.cli.runs.recorded import find_run, read_run
@@ -41,9 +42,9 @@ def export(arguments: list[str]) -> int:
     """Run ``spinesearch export``; returns its exit code."""
     parser = command_parser(
         "export",
-        "Write the best architectures of a run as JSON block specs, finalists first and with\n"
-        "their weights; or all its candidates for other tools; or one network, of a run, a published name,\n"
-        "a spec file or a weight file, in a form that needs nothing of ours.",
+        "Write the best architectures of a search as JSON block specs, finalists first and with\n"
+        "their weights; or all its candidates for other tools; or one network, of a search, a training (its\n"
+        "best), a published name, a spec file or a weight file, in a form that needs nothing of ours.",
         "formats:\n"
         "  json    block specs (docs/specs.md)\n"
         "  tf      the block list of the authors' TensorFlow code\n"
@@ -84,21 +85,13 @@ def export(arguments: list[str]) -> int:
     if not is_run(options.source):
         if options.cfg:
             raise ValueError(f"--cfg: prints a run's configuration, and {options.source} is not a run")
-        if options.rank is not None:
-            raise ValueError(f"--rank: is for a run, and {options.source} is none; leave it out")
-        if options.format in _TABLES:
-            raise ValueError(f"--format {options.format}: is for a run, and {options.source} is none")
-        _check_options(options, options.format)
-        return export_network(find_source(options.source), options)
+        return _export_one(partial(find_source, options.source), options, f"{options.source} is none")
     run_dir = find_run(options.source)
     run = read_run(run_dir, options)
     if options.cfg:
         return 0
     if run.training is not None:
-        raise ValueError(
-            f"{run_dir}: is a training, whose network lies in {run_dir / 'weights'} already; to export it, "
-            f"give {run_dir / 'weights' / 'best.safetensors'}"
-        )
+        return _export_trained(run_dir, options)
     if run.study is not None:
         raise ValueError(
             f"{run_dir}: is a study, which exports no architectures; `spinesearch show` prints it"
@@ -118,6 +111,26 @@ def export(arguments: list[str]) -> int:
     if paths:
         print_following(paths[0], "json", searched_settings(run.config["proxy_task"]))
     return 0
+
+
+def _export_trained(run_dir: Path, options: argparse.Namespace) -> int:
+    """The best weights of a training, under its name."""
+    best = str(weight_file(str(run_dir)))
+
+    def find() -> Source:
+        return find_source(best)._replace(name=run_dir.resolve().name)
+
+    return _export_one(find, options, f"{options.source} is a training")
+
+
+def _export_one(find: Callable[[], Source], options: argparse.Namespace, what_else: str) -> int:
+    """A network that is no search's."""
+    if options.rank is not None:
+        raise ValueError(f"--rank: is for a search, and {what_else}; leave it out")
+    if options.format in _TABLES:
+        raise ValueError(f"--format {options.format}: is for a search, and {what_else}")
+    _check_options(options, options.format)
+    return export_network(find(), options)
 
 
 def write_exports(

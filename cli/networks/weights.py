@@ -42,7 +42,7 @@ def open_weights(text: str, image_size: int | None, device: str) -> tuple[Headed
     from spinesearch.training.process.machine import find_device
     from spinesearch.training.setting_rules import CLASSIFIER_IMAGE_SIZE, IMAGE_SIZE
 
-    path = _weight_file(text)
+    path = weight_file(text)
     network = load_network(path)
     if not isinstance(network, Headed):
         raise ValueError(f"{path}: holds a backbone without a head, which finds nothing; give other weights")
@@ -64,10 +64,10 @@ def weights_origin(text: str) -> Mapping[str, Any]:
     from spinesearch.models.weights.files import description_file
     from spinesearch.search.training.model_source import trained_source
 
-    return trained_source(json.loads(description_file(_weight_file(text)).read_text(encoding="utf-8-sig")))
+    return trained_source(json.loads(description_file(weight_file(text)).read_text(encoding="utf-8-sig")))
 
 
-def _weight_file(text: str) -> Path:
+def weight_file(text: str) -> Path:
     """The weight file that is meant: of a training's folder its best.
 
     Raises:

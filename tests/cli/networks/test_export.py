@@ -227,7 +227,7 @@ def test_torch_and_onnx_files(here: Path, capsys):
             ["search", "--format", "tf", "--rank", "9"],
             "--rank: must be in 1..5, the candidates that completed, got 9",
         ),
-        (["spinenet49", "--format", "torch", "--rank", "2"], "--rank: is for a run, and spinenet49 is none"),
+        (["spinenet49", "--format", "torch", "--rank", "2"], "--rank: is for a search, and spinenet49 is no"),
         (["variance", "--format", "tf"], "is a study, which exports no architectures"),
         (["search", "--noise", "search"], "--noise: search is no variance study"),
         (["search", "--noise", "nothing"], "nothing: is not a run"),

@@ -124,7 +124,9 @@ def test_the_command_writes_them_beside_the_specs(tmp_path: Path, capsys, monkey
     }.items():
         assert main(["export", str(run_dir), "--format", form]) == 0
         assert f"exported {run_dir / 'export' / name}: 5 candidates" in capsys.readouterr().out
-    fails(["export", "spinenet49", "--format", "csv"], "--format csv: is for a run, and spinenet49", capsys)
+    fails(
+        ["export", "spinenet49", "--format", "csv"], "--format csv: is for a search, and spinenet49", capsys
+    )
     fails(["export", str(run_dir), "--format", "csv", "--top", "2"], "--top: is for --format json", capsys)
     fails(["export", str(run_dir), "--format", "csv", "-o", str(tmp_path)], "must be a file", capsys)
     monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed

@@ -193,7 +193,6 @@ def test_a_training_is_not_gone_on_with_as_another(trained, tmp_path, cache_dir,
     fails(["resume", run_dir, "train.lr=0.1"], r"train.lr: this run was begun with 0.05", capsys)
     message = r"trains another model \(tiny\); choose another name, or go on with that one by `spinesearch"
     fails(["train", "resnet50_fpn", *base[2:], "train.head_num_filters=8"], message, capsys)
-    fails(["export", run_dir], r"is a training, .*; to export it, give .*/weights/best.safetensors", capsys)
 
 
 def test_the_network_of_a_search_is_trained_and_named(recorded_run, tmp_path, cache_dir):
