@@ -6,6 +6,7 @@ Shape letters: N images, T objects of all images. Boxes are (x1, y1, x2, y2) in 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def read_coco(
         is_crowd=Ragged(objects.is_crowd[order], offsets),
         area=Ragged(objects.area[order], offsets),
         num_dropped_boxes=objects.num_dropped,
-        notes=tuple(filter(None, (document.conversions_line(), *objects.notes))),
+        notes=tuple(filter(None, (document.conversions_line(), _shared_names(categories), *objects.notes))),
         masks=masks,
     )
 
@@ -136,6 +137,19 @@ def _with_slashes(records: Records, names: list[str], images_dir: Path) -> list[
         converted.append(new)
         records.conversions["images.file_name with \\ for /"] += new != name
     return converted
+
+
+def _shared_names(categories: tuple[tuple[int, str], ...]) -> str:
+    """What to say of the first name that several categories have; empty if none has."""
+    counts = Counter(name for _, name in categories)
+    name, count = max(counts.items(), key=lambda item: item[1])
+    if count == 1:
+        return ""
+    ids = " and ".join(str(key) for key, other in categories if other == name)
+    return (
+        f"categories {ids} are all called {name}: they are trained as {count} classes, which scores by class "
+        "and `spinesearch evaluate` cannot tell apart; give them names of their own, or their objects one id"
+    )
 
 
 def _path_in(images_dir: Path, file_name: str) -> str:

@@ -220,6 +220,16 @@ def test_annotations_without_box_and_mask_are_left_out_and_said(tiny_coco) -> No
     assert data.notes == ("4 of 5 annotations left out, which have neither a box nor a mask",)
 
 
+def test_categories_of_one_name_are_said(tiny_coco) -> None:
+    data = tiny_coco.load()
+    ids = [key for key, _ in data.categories]
+    for row in tiny_coco.document["categories"]:
+        row["name"] = "cat"
+    (note,) = tiny_coco.load().notes
+    named = " and ".join(map(str, ids))
+    assert note.startswith(f"categories {named} are all called cat: they are trained as {len(ids)} classes, ")
+
+
 def test_masks_stand_in_for_boxes_that_are_not_there(tiny_coco) -> None:
     first, second, third, fourth, fifth = tiny_coco.document["annotations"]
     expected = tiny_coco.load()
