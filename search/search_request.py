@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from spinesearch.search.beginnings import beginnings_record, recorded_beginnings
 from spinesearch.search.config.earlier_defaults import as_begun
 from spinesearch.search.config.finalist_config import finalist_config
 from spinesearch.search.config.run_config import (
-    FREE_PROXY_SETTINGS,
     ConfigError,
     RunConfig,
     check_resumable,
@@ -29,11 +27,11 @@ from spinesearch.search.config.rungs import check_rungs
 from spinesearch.search.config.settings import FINALIST_SETTINGS
 from spinesearch.search.coverage import coverage_record
 from spinesearch.search.estimate.line import EstimateLine
+from spinesearch.search.finalist_plan import finalist_plan
 from spinesearch.search.loop.checkpoint import Checkpoints
 from spinesearch.search.loop.controlled import ControlledCandidates, SearchPlan
 from spinesearch.search.loop.finalists import (
     BASELINES,
-    FinalistPlan,
     Finalists,
     SearchWithFinalists,
 )
@@ -179,15 +177,7 @@ class SearchRequest:
         ]
 
     def _finalists(self, space: SearchSpace) -> Finalists:
-        settings = finalist_config(self.config)
-        deciding = {k: v for k, v in asdict(settings.proxy_task).items() if k not in FREE_PROXY_SETTINGS}
-        plan = FinalistPlan(
-            num_finalists=settings.search.finalists,
-            seeds=tuple((settings.seed + i) % 2**63 for i in range(1, settings.search.finalist_seeds + 1)),
-            proxy_task=json.loads(json.dumps(deciding)),  # lists for tuples, as a ledger gives them back
-            metric=settings.search.finalist_metric,
-        )
-        return Finalists(plan, space, retries=self.retries)
+        return Finalists(finalist_plan(self.config), space, retries=self.retries)
 
     @property
     def _plan(self) -> SearchPlan:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spinesearch.proxy_task.settings import ProxySettings
-from spinesearch.results.finalists import num_trainings
 from spinesearch.results.ledger.run import Run
 from spinesearch.search.config.finalist_config import finalist_config
 from spinesearch.search.config.run_config import RunConfig
 from spinesearch.search.estimate.estimate import Estimate, Part
 from spinesearch.search.estimate.pace import Pace
-from spinesearch.search.loop.finalists import BASELINES
+from spinesearch.search.finalist_plan import finalist_plan
+from spinesearch.search.loop.finalists import BASELINES, Finalists
 from spinesearch.space import SPINENET_49
 
 
@@ -74,7 +74,7 @@ def search_estimate(
         size = _relative_size(final, config.proxy_task)
         count = (settings.finalists + len(BASELINES)) * settings.finalist_seeds
         if not left and run.reranks:
-            count -= num_trainings(run, run.reranks[-1])[0]
+            count = Finalists(finalist_plan(config), run.space).num_left(run)
         step_s = pace.step_s * size * final.batch_size / config.proxy_task.batch_size
         seconds = pace.other_s * size + final.training_steps(num_train_images) * step_s
         parts.append(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spinesearch.proxy_task.request import WEIGHTS, TrainingRequest
-from spinesearch.results.finalists import identities, trainings_of
+from spinesearch.results.finalists import identities, num_trainings, trainings_of
 from spinesearch.results.ledger.lines import Event
 from spinesearch.results.ledger.run import Run, ranked_trials
 from spinesearch.results.ledger.trial import FINALISTS, Rerank, Trial
@@ -69,6 +69,15 @@ class Finalists:
         if rerank is None:
             return not ranked_trials(run.trials)
         return not self._missing(run, rerank) and not self._left(run, rerank)
+
+    def num_left(self, run: Run) -> int:
+        """Trainings that are left of the plan's re-ranking of the candidates there are."""
+        fields = {key: value for key, value in self._event(run).items() if key != "event"}
+        wanted = Rerank(
+            **{**fields, "trials": tuple(fields["trials"]), "seeds": self.plan.seeds, "time": 0.0}
+        )
+        num_ended, num_all = num_trainings(run, wanted)
+        return num_all - num_ended
 
     def steps(self, run: Run, warn: Callable[[str], None]) -> Iterator[Step]:
         """Choose, unless that is on record, and train what is missing."""

@@ -13,6 +13,11 @@ from spinesearch.models.heads.retinanet import RetinaNet
 from spinesearch.results.finalists import final_ranking, standings
 from spinesearch.results.ledger.ledger import LEDGER_NAME
 from spinesearch.results.ledger.run import load_run
+from spinesearch.search.config.finalist_config import rerank_config
+from spinesearch.search.estimate.pace import Pace
+from spinesearch.search.estimate.search_estimate import search_estimate
+from spinesearch.search.finalist_plan import finalist_plan
+from spinesearch.search.loop.finalists import Finalists
 
 
 def with_a_finalist(serial: list[str]) -> list[str]:
@@ -66,6 +71,17 @@ def test_a_search_ends_with_its_finalists_and_they_are_ranked_again(serial, tmp_
     before = (run_dir / LEDGER_NAME).read_bytes()
     assert main([*command, "search.num_trials=2"]) == 0
     assert (run_dir / LEDGER_NAME).read_bytes() == before
+    # Another ranking trains what these have not; so much is estimated.
+    for words, top, num_seeds, count in (
+        ([], 1, 1, 0),
+        ([], 2, 2, 2 * 4 - 3),
+        (["proxy_task.num_steps=1"], 1, 1, 3),
+    ):
+        config = rerank_config(run.config, words, top=top, num_seeds=num_seeds)
+        assert Finalists(finalist_plan(config), run.space).num_left(run) == count
+        pace = Pace(step_s=1.0, other_s=0.0, source="stated")
+        found = search_estimate(config, pace, num_train_images=12, run=run, reranks=True)
+        assert found.parts[-1].count == count
 
 
 @pytest.mark.slow
