@@ -90,13 +90,26 @@ def test_the_verdicts_by_hand(bench, monkeypatch):
             game("random", "a hill", 64, seed, n1000=1),
             game("good", "a hill", 64, seed, n1000=1),
             game("short", "a valley", 8, seed, n50=0.5),
-            game("random", "a hill, with rungs", 8, seed, n50=9),
         ]
-    assert comparison.verdicts(rows, default="good").startswith(
+    text = comparison.verdicts(rows, default="good")
+    assert text.startswith(
         "| good better/even/worse | 50, by 8 | 1,000, by 8 | 1,000, by 64 |\n| --- | ---: | ---: | ---: |\n"
         "| random | 1/1/0 | 1/0/1 | 0/1/0 |\n| short | 0/1/0 |  |  |\n\nOn how many landscapes"
     )
+    assert "rungs" not in text
     assert "random |" not in comparison.verdicts(rows, default="not played")
+    for seed in (0, 1):
+        rows += [
+            game("random", "a hill, with rungs", 8, seed, n50=0.9 + 0.1 * seed),  # .1 worse
+            game("good", "a hill, with rungs", 8, seed, n50=3 + 0.1 * seed),
+            game("random", "a valley, with rungs", 8, seed, n50=1 - seed),  # 1 or -1 better
+        ]
+    text = comparison.verdicts(rows, default="good")
+    assert "| 1,000, by 64 | 50, by 8, rungs |\n" in text
+    assert "\n| random | 1/1/0 | 1/0/1 | 0/1/0 | 1/0/0 |\n" in text
+    assert (
+        "| rungs better/even/worse | 50 |\n| --- | ---: |\n| random | 0/1/1 |\n| good | 1/0/0 |\n\n" in text
+    )
 
 
 def test_intervals_by_hand(bench):

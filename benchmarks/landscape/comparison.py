@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ BASELINE, RIVAL = "random", "evolution"
 RUNGS = ", with rungs"  # behind a landscape's name: budgets are whole trainings' worth there
 
 Rows = Sequence[Mapping[str, Any]]
+_Column = tuple[bool, int, int]  # whether there are rungs, generation size, budget
 
 
 def report(rows: Rows, *, default: str) -> str:
@@ -87,37 +88,65 @@ def overview(rows: Rows, *, default: str) -> str:
 
 
 def verdicts(rows: Rows, *, default: str) -> str:
-    """For each strategy and budget on how many landscapes the default is better and worse, in Markdown.
+    """On how many landscapes the default is better and worse than each strategy, and rungs than none.
 
     Args:
-        rows: the games; those with rungs do not count.
+        rows: the games.
         default: the strategy that the others are compared with.
+
+    Returns:
+        One or two tables in Markdown.
     """
-    plain = [row for row in rows if not row["landscape"].endswith(RUNGS)]
-    counts: dict[str, dict[tuple[int, int], list[int]]] = {}  # by strategy, then generation size and budget
-    for size, landscape in _groups(plain):
-        here = [row for row in plain if (row["generation_size"], row["landscape"]) == (size, landscape)]
-        strategies = dict.fromkeys(row["strategy"] for row in here)
-        best = {s: _by_seed(here, s, "best", BUDGETS[size]) for s in strategies}
-        for strategy, values in best.items():
-            if strategy == default or values.shape != best.get(default, values[:0]).shape:
-                continue
-            for budget, column in zip(BUDGETS[size], (values - best[default]).T, strict=True):
-                if np.isfinite(column).all():
-                    _, low, high = interval(column)
-                    found = counts.setdefault(strategy, {}).setdefault((size, budget), [0, 0, 0])
-                    found[0 if high < 0 else 2 if low > 0 else 1] += 1
-    columns = sorted({column for found in counts.values() for column in found})
-    lines = [
-        [s, *("/".join(map(str, found[column])) if column in found else "" for column in columns)]
-        for s, found in counts.items()
-    ]
-    head = [f"{default} better/even/worse", *(f"{n:,}, by {size}" for size, n in columns)]
-    meaning = (
+    against_default, against_none = _Tally(), _Tally()
+    for size, landscape in _groups(rows):
+        has_rungs, budgets = landscape.endswith(RUNGS), BUDGETS[size]
+        columns = [(has_rungs, size, budget) for budget in budgets]
+        here = [row for row in rows if (row["generation_size"], row["landscape"]) == (size, landscape)]
+        without = _without_rungs(rows, size, landscape)
+        for strategy in dict.fromkeys(row["strategy"] for row in here):
+            best = _by_seed(here, strategy, "best", budgets)
+            if strategy != default:
+                against_default.count(strategy, columns, _by_seed(here, default, "best", budgets), best)
+            if has_rungs:
+                against_none.count(strategy, columns, best, _by_seed(without, strategy, "best", budgets))
+    head = f"{default} better/even/worse"
+    text = (
+        f"{against_default.table(head, lambda c: f'{c[2]:,}, by {c[1]}' + ', rungs' * c[0])}\n\n"
         "On how many landscapes it is better, not distinguished and worse by the paired 95 % interval; by "
         "number of candidates and size of the generations."
     )
-    return f"{markdown_table(head, lines)}\n\n{meaning}"
+    if against_none.counts:
+        text += (
+            f"\n\n{against_none.table('rungs better/even/worse', lambda c: f'{c[2]:,}')}\n\n"
+            "The same of each strategy with rungs and without, by number of whole trainings' worth."
+        )
+    return text
+
+
+class _Tally:
+    """How often something is better, not distinguished and worse, by strategy and column."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, dict[_Column, list[int]]] = {}
+
+    def count(self, strategy: str, columns: Sequence[_Column], ours: Array, theirs: Array) -> None:
+        """Count what is found in paired games, ``[seeds, columns]``; none of those that are short."""
+        if ours.shape != theirs.shape:
+            return
+        for column, gains in zip(columns, (ours - theirs).T, strict=True):
+            if np.isfinite(gains).all():
+                _, low, high = interval(gains)
+                found = self.counts.setdefault(strategy, {}).setdefault(column, [0, 0, 0])
+                found[0 if low > 0 else 2 if high < 0 else 1] += 1
+
+    def table(self, head: str, title: Callable[[_Column], str]) -> str:
+        """A line for each strategy, in Markdown."""
+        columns = sorted({column for found in self.counts.values() for column in found})
+        lines = [
+            [s, *("/".join(map(str, found[column])) if column in found else "" for column in columns)]
+            for s, found in self.counts.items()
+        ]
+        return markdown_table([head, *map(title, columns)], lines)
 
 
 def _groups(rows: Rows) -> list[tuple[int, str]]:
@@ -165,8 +194,7 @@ def _gained(
     rows: Rows, size: int, landscape: str, best: Mapping[str, Array], budgets: Sequence[int]
 ) -> Iterator[str]:
     """How much better each strategy is with rungs than without, where it was played both ways."""
-    name = landscape.removesuffix(RUNGS)
-    without = [row for row in rows if (row["generation_size"], row["landscape"]) == (size, name)]
+    without = _without_rungs(rows, size, landscape)
     lines = []
     for strategy, values in best.items():
         plain = _by_seed(without, strategy, "best", budgets)
@@ -175,6 +203,12 @@ def _gained(
     if lines:
         table = markdown_table(["better with rungs than without by", *map(str, budgets)], lines)
         yield f"{table}\n\nAt equal steps of training; `!`: without is beaten."
+
+
+def _without_rungs(rows: Rows, size: int, landscape: str) -> list[Mapping[str, Any]]:
+    """The games on a landscape without the rungs that its name has."""
+    name = landscape.removesuffix(RUNGS)
+    return [row for row in rows if (row["generation_size"], row["landscape"]) == (size, name)]
 
 
 def _difference(values: Array) -> str:
