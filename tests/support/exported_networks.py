@@ -94,3 +94,35 @@ def _spread(net: nn.Module, module: nn.Module, spread: float) -> None:
     predict.weight.mul_(spread / out.std())
     if spread > 1.0:
         predict.bias.fill_(-6.0)
+
+
+def assert_same_found(
+    found: torch.Tensor,
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    score: float,
+    box: float,
+    most_alone: int = 0,
+) -> None:
+    """Check that two forms of a network find the same, in whichever order those of one score come.
+
+    Args:
+        found: `[N, D, 6]`, boxes, score and label; those of score 0 are none.
+        boxes: `[N, E, 4]`, of the other form.
+        scores: `[N, E]`.
+        labels: `[N, E]`.
+        score: by how much two scores of the same object may differ.
+        box: the same of a coordinate.
+        most_alone: objects of an image, of both forms together, that may have no partner: a last bit can
+            decide what is suppressed.
+    """
+    for ours, their_boxes, their_scores, their_labels in zip(found, boxes, scores, labels, strict=True):
+        ours, is_theirs = ours[ours[:, 4] > 0], their_scores > 0
+        theirs = torch.cat([their_boxes, their_scores[:, None]], dim=1)[is_theirs]
+        apart = (ours[:, None, :5] - theirs).abs() / torch.tensor([box] * 4 + [score])
+        is_same = (apart.amax(dim=2) <= 1) & (ours[:, None, 5] == their_labels[is_theirs])
+        num_alone = int((~is_same.any(dim=1)).sum() + (~is_same.any(dim=0)).sum())
+        assert num_alone <= most_alone, f"{num_alone} of {len(ours)} and {len(theirs)} have no partner"
+        assert abs(len(ours) - len(theirs)) <= most_alone

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from exported_networks import NETWORKS, build
+from exported_networks import NETWORKS, assert_same_found, build
 from long_suite import few
 from torch import nn
 
@@ -69,8 +69,7 @@ def test_detections_are_those_of_the_evaluation(name: str) -> None:
     count = want.scores.shape[1]
     torch.testing.assert_close(got[:, :count, 4], want.scores, rtol=0, atol=1e-6)
     is_found = want.scores > 0
-    torch.testing.assert_close(got[:, :count, :4][is_found], want.boxes[is_found], rtol=0, atol=1e-3)
-    assert torch.equal(got[:, :count, 5][is_found].long(), want.labels[is_found])
+    assert_same_found(got, want.boxes, want.scores, want.labels, score=1e-6, box=1e-3)
     assert not got[:, :count][~is_found].any()
     assert not got[:, count:].any()
 
