@@ -10,8 +10,8 @@ What was asked for is printed; the page, with its plot, and the README tell of a
 ``--up-to`` shortens all games but random's; a longer game stands for a shorter one, never the other way.
 ``--rungs`` plays each judged landscape with a rung, too, to 150 whole trainings' worth by generations of 8:
 after a third of a training the best third goes on, by rewards of twice the noise. ``--on-file`` plays
-nothing. Only games of which all seeds were played are told of. ``--quick`` plays two analytic landscapes with
-three seeds to 100 candidates, is over in two minutes and writes no page.
+nothing. Only games of which all seeds were played are reported. ``--quick`` plays two analytic landscapes
+with three seeds to 100 candidates, is over in two minutes and writes no page.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from spinesearch.search.scoring.constraints import Limits, too_slow
 from spinesearch.search.scoring.reward import SoftCost
 from spinesearch.space import ArchSpec, SearchSpace
 
-# What is said of a generation that mostly ended so.
+# The warning about a generation most of whose candidates have this status.
 _UNTRAINED = {
     "duplicate": "repeat networks that were scored before: the strategy has settled, and more of this search "
     "brings little (docs/controllers.md)",

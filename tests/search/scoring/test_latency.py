@@ -195,7 +195,7 @@ class ByTurns(Measuring):
 
 
 def test_two_kinds_of_worker_that_end_at_once_leave_a_ledger_that_reads(tmp_path: Path):
-    """What came before the second is on record, and goes on with workers of the first."""
+    """What came before the second is on record, and the run continues with workers of the first."""
     score = ByTurns()
     with pytest.raises(
         EngineError, match=r"trial \d+ was measured on a CPU, those before it on a GPU, and lat"
