@@ -258,16 +258,10 @@ def test_a_network_that_may_not_be_proposed_is_drawn_again(name, build, monkeypa
 
 
 def test_under_a_tight_limit_nothing_is_proposed_that_costs_more(name, build):
-    """One random network in a hundred keeps to it, and a network that does not brings no reward."""
+    """One random network in a hundred keeps to it; a policy's log-probabilities are its own all the same."""
     costs = [backbone_cost(SPACE.decode(SPACE.sample(np.random.default_rng(i))), 640) for i in range(200)]
     limit = sorted(cost.multiply_adds for cost in costs)[1]
-    limits = Limits(
-        cost=lambda spec: backbone_cost(spec, 640),
-        max_multiply_adds=limit,
-        max_parameters=None,
-        max_latency_ms=None,
-        table=None,
-    )
+    limits = Limits(cost=lambda spec: backbone_cost(spec, 640), max_multiply_adds=limit, max_parameters=None)
     controller = build(limited(SPACE, limits), seed=0)
     suggestions = rounds(controller, 3)
     assert max(backbone_cost(SPACE.decode(s.tokens), 640).multiply_adds for s in suggestions) <= limit
